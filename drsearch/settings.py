@@ -1,0 +1,290 @@
+"""Every setting of drsearch: its name, default, range and meaning, as frozen values.
+
+A setting is named `section.field`, everywhere: in gin files, in `--set`, and as the name of
+a hyperparameter in a search space. Sections check type and range when they are made.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from drsearch.errors import SettingsError
+
+Value = bool | int | float | str | None
+
+
+def _setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    searched: bool = True,
+) -> Any:
+    """A field with its meaning and its range: `low` and `high` inclusive, `above` exclusive."""
+    metadata = {"doc": doc, "low": low, "above": above, "high": high, "choices": choices, "searched": searched}
+    return field(default=default, metadata=metadata)
+
+
+class _Section:
+    """Checks type and range of every field of a section when it is made."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]  # every section is a dataclass
+            value = getattr(self, item.name)
+            object.__setattr__(self, item.name, _checked(f"{section_name(type(self))}.{item.name}", item, value))
+
+
+def section_name(section: type) -> str:
+    """The name under which a section's settings are written, from its class: `ImageSettings` is `images`."""
+    return _NAMES[section]
+
+
+def _checked(name: str, item: "dataclasses.Field[Any]", value: Any) -> Value:
+    kind, optional = item.type, False
+    if kind in (int | None, float | None):
+        kind, optional = (int if kind == int | None else float), True
+    wanted = _wanted(kind, item.metadata, optional)
+    if value is None and optional:
+        return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or not _in_range(value, item.metadata):
+        raise SettingsError(f"{name} = {value!r}: expected {wanted}, for example {name} = {item.default!r}.")
+    return value  # type: ignore[no-any-return]
+
+
+def _in_range(value: Any, metadata: Mapping[str, Any]) -> bool:
+    if metadata["choices"] is not None:
+        return value in metadata["choices"]
+    if isinstance(value, (bool, str)):
+        return True
+    return (
+        value == value
+        and abs(value) != float("inf")
+        and (metadata["low"] is None or value >= metadata["low"])
+        and (metadata["above"] is None or value > metadata["above"])
+        and (metadata["high"] is None or value <= metadata["high"])
+    )
+
+
+def _wanted(kind: Any, metadata: Mapping[str, Any], optional: bool) -> str:
+    if metadata["choices"]:
+        return "one of " + ", ".join(repr(choice) for choice in metadata["choices"])
+    words = {bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes"}[kind]
+    low, above, high = metadata["low"], metadata["above"], metadata["high"]
+    if low is not None and high is not None:
+        words += f" from {low} to {high}"
+    elif above is not None and high is not None:
+        words += f" above {above} and up to {high}"
+    elif low is not None:
+        words += f" of at least {low}"
+    elif above is not None:
+        words += f" above {above}"
+    return words + (" or None" if optional else "")
+
+
+@dataclass(frozen=True)
+class ImageSettings(_Section):
+    """What a photograph becomes before the network sees it; shapes the records."""
+
+    image_px: int = _setting(256, "side of the square image, pixels", low=16, high=2048)
+    normalisation: str = _setting(
+        "none",
+        "none, local_mean (4x - 4 blur(x) + 128, after Ben Graham 2015) or clahe (contrast-limited equalisation)",
+        choices=("none", "local_mean", "clahe"),
+    )
+
+
+@dataclass(frozen=True)
+class DataSettings(_Section):
+    """How photographs are divided; never searched."""
+
+    split: str = _setting(
+        "blocks", "blocks: contiguous by file name within a grade; random: seeded", choices=("blocks", "random")
+    )
+    test_fraction: float = _setting(
+        0.2, "share carved out for testing where the set has no test split of its own", above=0.0, high=0.5
+    )
+    validation_fraction: float = _setting(0.2, "share of what is left that validates", above=0.0, high=0.5)
+    seed: int = _setting(0, "seed of the random split", low=0)
+    fingerprint: str = _setting("", "the data that these settings were run on; empty: any")
+
+
+@dataclass(frozen=True)
+class AugmentationSettings(_Section):
+    """Random changes of training images: each is drawn uniformly from plus to minus its limit."""
+
+    rotation_deg: float = _setting(20.0, "rotation, degrees", low=0.0, high=180.0)
+    shift_fraction: float = _setting(0.05, "shift along each axis, fractions of the side", low=0.0, high=0.5)
+    zoom_fraction: float = _setting(0.1, "zoom, fraction of the size", low=0.0, high=0.9)
+    shear_deg: float = _setting(5.0, "shear, degrees", low=0.0, high=45.0)
+    brightness_fraction: float = _setting(0.1, "added brightness, fraction of full scale", low=0.0, high=1.0)
+    flip: bool = _setting(True, "mirror left and right, and top and bottom, each with probability 1/2")
+    strength: float = _setting(1.0, "multiplies every limit above; 0 turns augmentation off", low=0.0, high=5.0)
+
+
+@dataclass(frozen=True)
+class ModelSettings(_Section):
+    """The simplified ResNetV2: `stages` stages of `blocks_per_stage` blocks, the width doubling by stage."""
+
+    width: int = _setting(16, "channels of the stem and the first stage", low=1, high=1024)
+    stages: int = _setting(3, "stages, each halving the resolution", low=1, high=6)
+    blocks_per_stage: int = _setting(1, "pre-activation residual blocks a stage", low=1, high=16)
+    dropout: float = _setting(0.0, "dropout before the classifier", low=0.0, high=0.95)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(_Section):
+    """One training."""
+
+    epochs: int = _setting(300, "passes over the upsampled training images", low=1, high=100_000)
+    batch_size: int = _setting(4, "images a step", low=1, high=4096)
+    learning_rate: float = _setting(1e-3, "peak learning rate", above=0.0, high=10.0)
+    optimizer: str = _setting("adam", "adam, adamw, sgd (Nesterov momentum 0.9) or rmsprop",
+                              choices=("adam", "adamw", "sgd", "rmsprop"))  # fmt: skip
+    schedule: str = _setting("constant", "learning rate by epoch: constant, or cosine down to 1 %",
+                             choices=("constant", "cosine"))  # fmt: skip
+    warmup_epochs: int = _setting(0, "epochs of linear rise to the learning rate", low=0)
+    weight_decay: float = _setting(0.0, "decoupled weight decay", low=0.0, high=1.0)
+    upsample: bool = _setting(True, "repeat images of the smaller class until the classes are even")
+    checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
+                                            low=1, searched=False)  # fmt: skip
+    seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)
+
+
+@dataclass(frozen=True)
+class StudySettings(_Section):
+    """The search; never searched itself."""
+
+    sampler: str = _setting("tpe", "grid, random or tpe", choices=("grid", "random", "tpe"))
+    pruner: str = _setting("none", "none or median", choices=("none", "median"))
+    pruner_startup_trials: int = _setting(5, "finished trials before any is pruned", low=0)
+    pruner_warmup_epochs: int = _setting(10, "epochs before a trial may be pruned", low=0)
+    trials: int | None = _setting(None, "trials in total; None: the whole grid, else 20", low=1)
+    objective: str = _setting("val_auc", "what makes a trial better", choices=("val_auc", "val_accuracy", "val_loss"))
+    seed: int = _setting(0, "seed of the sampler and, with its number, of every trial", low=0)
+    max_retries: int = _setting(2, "times that a trial whose process died is taken up again", low=0)
+    gradcam_eyes: int = _setting(6, "validation eyes explained in every trial, the same for all", low=0, high=64)
+
+
+@dataclass(frozen=True)
+class FinetuneSettings(_Section):
+    """The low-learning-rate stage from the best model, with a fresh Adam."""
+
+    when: str = _setting("underfitting", "underfitting, always or never", choices=("underfitting", "always", "never"))
+    learning_rate: float = _setting(1e-5, "learning rate of the fresh Adam", above=0.0, high=10.0)
+    epochs: int = _setting(50, "passes over the training images", low=1, high=100_000)
+    augmentation_strength: float = _setting(1.5, "times the trial's own augmentation strength", low=0.0, high=5.0)
+    underfit_below_accuracy: float = _setting(
+        0.95, "train accuracy under which a model may be underfitting", low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True)
+class RegistrySettings(_Section):
+    """Where the best model goes."""
+
+    model_name: str = _setting("retinopathy", "name of the registered model")
+
+
+_NAMES: dict[type, str] = {
+    ImageSettings: "images",
+    DataSettings: "data",
+    AugmentationSettings: "augmentation",
+    ModelSettings: "model",
+    TrainingSettings: "training",
+    StudySettings: "study",
+    FinetuneSettings: "finetune",
+    RegistrySettings: "registry",
+}
+SECTIONS: dict[str, type] = {name: section for section, name in _NAMES.items()}
+SEARCHED_SECTIONS = ("images", "augmentation", "model", "training")
+"""Sections whose settings a search space may draw."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All sections. `Settings()` is the report's training with everything at its default.
+
+    Example:
+        >>> settings = Settings().replace({"training.learning_rate": 0.01})
+        >>> settings.training.learning_rate
+        0.01
+    """
+
+    images: ImageSettings = field(default_factory=ImageSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    study: StudySettings = field(default_factory=StudySettings)
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+
+    def replace(self, values: Mapping[str, Any]) -> "Settings":
+        """The same settings with some changed, by `section.field`.
+
+        Raises:
+            SettingsError: If a name is no setting (the nearest one is named) or a value is out of range.
+        """
+        by_section: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            check_name(name)
+            section, _, key = name.partition(".")
+            by_section.setdefault(section, {})[key] = value
+        changed = {
+            section: dataclasses.replace(getattr(self, section), **changes) for section, changes in by_section.items()
+        }
+        return dataclasses.replace(self, **changed)
+
+    def flat(self) -> dict[str, Value]:
+        """Every setting by its name `section.field`, in the order of the sections."""
+        return {
+            f"{section}.{item.name}": getattr(getattr(self, section), item.name)
+            for section, kind in SECTIONS.items()
+            for item in fields(kind)
+        }
+
+
+def setting_names() -> tuple[str, ...]:
+    """The names of all settings, `section.field`."""
+    return tuple(f"{section}.{item.name}" for section, kind in SECTIONS.items() for item in fields(kind))
+
+
+def searchable_names() -> tuple[str, ...]:
+    """The names of the settings that a search space may draw."""
+    return tuple(
+        f"{section}.{item.name}"
+        for section in SEARCHED_SECTIONS
+        for item in fields(SECTIONS[section])
+        if item.metadata["searched"]
+    )
+
+
+def setting_doc(name: str) -> str:
+    """What a setting means, in a few words."""
+    section, _, key = name.partition(".")
+    return next(str(item.metadata["doc"]) for item in fields(SECTIONS[section]) if item.name == key)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no setting.
+
+    Raises:
+        SettingsError: With the nearest name that is a setting.
+    """
+    names = setting_names()
+    if name not in names:
+        raise SettingsError(f"{name!r} is no setting; did you mean {nearest(name, names)!r}?")
+
+
+def nearest(name: str, names: tuple[str, ...]) -> str:
+    """The one of `names` that reads most like `name`; its last word counts when its section is missing."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    same_field = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
+    return (same_field or close)[0]
