@@ -1,0 +1,14 @@
+"""Photographs on disk become eyes that a network can train on: audited, cropped, split, recorded.
+
+Others use these names, each from its own file, so that nobody pays for an import that is not needed
+(`records` and `pipeline` load TensorFlow):
+
+    images     `eye_image`, `find_retina`, `read_photograph`: one photograph
+    folder     `read_folder`: which photographs a folder holds, and their grades
+    audit      `Audit`, `same_pictures`: what is wrong with them
+    splits     `split`: who trains, who validates, who tests
+    records    `Eyes`, `open_records`, `read_eyes`, `read_test_eyes`: the record set on disk
+    prepare    `prepare`: from a folder to a record set
+    pipeline, augmentation    from eyes to batches
+    synthetic  `synthesize`: eyes that are nobody's
+"""
