@@ -1,0 +1,39 @@
+"""What runs have to say, on its way from a worker to MLflow.
+
+    worker -> entries -> journal (a file in the run's folder) -> sender (one process a machine) -> tracker
+
+A worker needs `entries` and `journal` only; MLflow is imported by the sender alone.
+"""
+
+from drsearch.tracking.base import KEY_TAG, Tracker, TrackerAway, TrackerRefused
+from drsearch.tracking.entries import (
+    Artifact,
+    DatasetInput,
+    Entry,
+    Image,
+    Metrics,
+    Resumed,
+    RunEnd,
+    RunStart,
+    Tags,
+    now_ms,
+)
+from drsearch.tracking.journal import Journal
+
+__all__ = [
+    "KEY_TAG",
+    "Artifact",
+    "DatasetInput",
+    "Entry",
+    "Image",
+    "Journal",
+    "Metrics",
+    "Resumed",
+    "RunEnd",
+    "RunStart",
+    "Tags",
+    "Tracker",
+    "TrackerAway",
+    "TrackerRefused",
+    "now_ms",
+]

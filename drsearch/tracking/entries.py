@@ -1,0 +1,161 @@
+"""What can a run say? Entries: small frozen values, one line of JSON each.
+
+A worker appends them to its journal (`journal.py`), the sender reads them there and gives
+them to a tracker (`base.py`). Times are milliseconds since 1970, as MLflow keeps them; they
+are set where an entry is made and travel with it, so that sending an entry twice changes nothing.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["FINISHED", "KILLED", "FAILED"]
+Param = bool | int | float | str | None
+
+
+def now_ms() -> int:
+    """The time that entries carry: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class DatasetInput:
+    """The data that a run was made from, by fingerprint.
+
+    Attributes:
+        name: What people call it, e.g. the folder's name.
+        digest: The fingerprint; trackers may cut it (MLflow keeps 36 characters).
+        source: Where it lies.
+        context: What the run used it for.
+        profile: Counts and sizes to read beside it, e.g. `{"train": 264, "validation": 66}`.
+    """
+
+    name: str
+    digest: str
+    source: str
+    context: str = "training"
+    profile: Mapping[str, Param] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """The first entry of every journal.
+
+    Attributes:
+        key: Unique among all runs; it becomes the tag `drsearch.key`, by which the run is found again.
+        experiment: The experiment's name; made when it is not there.
+        name: The run's name.
+        tags: Of the run.
+        params: Of the run; written once, never changed.
+        started_ms: When the run began.
+        dataset: What it was made from.
+        experiment_tags: Set on the experiment whenever a run of it begins.
+    """
+
+    key: str
+    experiment: str
+    name: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
+    started_ms: int = field(default_factory=now_ms)
+    dataset: DatasetInput | None = None
+    experiment_tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run goes on after an end: it is running again."""
+
+    at_ms: int = field(default_factory=now_ms)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one step (an epoch); a name is written once a step."""
+
+    step: int
+    values: Mapping[str, float]
+    at_ms: int = field(default_factory=now_ms)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture of one step, to be compared with the same key of other runs and steps.
+
+    Attributes:
+        key: Letters, digits, `_ - . /` and blanks; what is before the last slash makes a section in MLflow.
+        step: The epoch.
+        file: A PNG or JPEG, relative to the journal's folder.
+        at_ms: When it was made.
+    """
+
+    key: str
+    step: int
+    file: str
+    at_ms: int = field(default_factory=now_ms)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file to keep with the run: `file` relative to the journal's folder, `folder` within the run's artifacts."""
+
+    file: str
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Tags that are known only later; a later value wins."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The run is over; `tags` say why."""
+
+    status: Status
+    at_ms: int = field(default_factory=now_ms)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+Entry = RunStart | Resumed | Metrics | Image | Artifact | Tags | RunEnd
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (RunStart, Resumed, Metrics, Image, Artifact, Tags, RunEnd)
+}
+
+
+def to_line(entry: Entry) -> str:
+    """One line of JSON, without its newline.
+
+    NaN and infinities are written as Python's own JSON has them, and read back the same.
+
+    Example:
+        >>> to_line(Metrics(step=3, values={"val_auc": 0.5}, at_ms=7))
+        '{"entry": "Metrics", "step": 3, "values": {"val_auc": 0.5}, "at_ms": 7}'
+    """
+    return json.dumps({"entry": type(entry).__name__, **dataclasses.asdict(entry)}, ensure_ascii=False)
+
+
+def from_line(line: str) -> Entry:
+    """The entry that `to_line` wrote.
+
+    Raises:
+        ValueError: If the line is none of its lines.
+
+    Example:
+        >>> from_line(to_line(Resumed(at_ms=7)))
+        Resumed(at_ms=7)
+    """
+    try:
+        values: dict[str, Any] = json.loads(line)
+        kind = _KINDS[values.pop("entry")]
+        if kind is RunStart and values["dataset"] is not None:
+            values["dataset"] = DatasetInput(**values["dataset"])
+        entry: Entry = kind(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+        raise ValueError(f"no entry of a run's journal: {line[:80]!r}") from wrong
+    return entry

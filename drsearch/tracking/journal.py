@@ -1,0 +1,88 @@
+"""Where is what a run has to say kept until it is sent? In one file that is only ever appended to.
+
+A journal is written by one process at a time (the worker that runs the trial, or the launcher
+after that worker died) and read by the sender.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from drsearch.tracking.entries import Entry, from_line, to_line
+
+JOURNAL_FILE = "journal.jsonl"
+
+
+class Journal:
+    """The entries of one run, in `folder/journal.jsonl`; pictures and files they name lie in `folder` too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / JOURNAL_FILE
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Add entries, in one write that has reached the disk when this returns.
+
+        What a killed writer left of its last line is cut off first: its sender has not read it either.
+        """
+        text = "".join(to_line(entry) + "\n" for entry in entries).encode()
+        if not text:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "ab") as file:
+            whole = self._whole_size()
+            if whole < file.tell():
+                file.truncate(whole)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def size(self) -> int:
+        """Bytes written so far: what a checkpoint notes, and `truncate` takes."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def truncate(self, size: int) -> None:
+        """Go back to an earlier `size()`, where a resumed trial's checkpoint stands.
+
+        Raises:
+            ValueError: If the journal was never that size, between two entries.
+        """
+        if size == self.size():
+            return
+        if size > self.size() or (size > 0 and self._bytes(size - 1, 1) != b"\n"):
+            raise ValueError(
+                f"{self.path} cannot go back to {size} bytes: it has {self.size()}, or no entry ends there; "
+                "take a checkpoint of the same run."
+            )
+        os.truncate(self.path, size)
+
+    def read(self, offset: int = 0) -> tuple[list[Entry], int]:
+        """The entries from byte `offset` on, and the offset behind them.
+
+        A last line without its newline is left for the next time: its writer is still at it, or dead.
+
+        Raises:
+            ValueError: If a whole line is no entry.
+        """
+        if not self.path.exists():
+            return [], offset
+        data = self._bytes(offset)
+        data = data[: data.rfind(b"\n") + 1]
+        # Not splitlines(): texts may hold U+2028, which it takes for the end of a line.
+        return [from_line(line.decode()) for line in data.split(b"\n")[:-1]], offset + len(data)
+
+    def _bytes(self, offset: int, n_bytes: int = -1) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            return file.read(n_bytes)
+
+    def _whole_size(self) -> int:
+        """Bytes up to the end of the last whole line."""
+        end = self.size()
+        while end > 0:
+            start = max(0, end - 65536)
+            found = self._bytes(start, end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+        return 0

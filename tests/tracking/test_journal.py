@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from drsearch.tracking.entries import Entry, Metrics, Tags
+from drsearch.tracking.journal import Journal
+
+
+def epochs(first: int, last: int) -> list[Entry]:
+    return [Metrics(epoch, {"loss": 1 / epoch}, at_ms=epoch) for epoch in range(first, last + 1)]
+
+
+def test_entries_read_back_in_order_and_only_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "not" / "yet")
+    journal.append(epochs(1, 2))
+    first, offset = journal.read(0)
+    journal.append(epochs(3, 3))
+    second, end = journal.read(offset)
+    assert first + second == epochs(1, 3)
+    assert end == journal.size()
+    assert journal.read(end) == ([], end)
+
+
+def test_a_journal_without_entries_is_empty(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([])
+    assert journal.size() == 0
+    assert journal.read(0) == ([], 0)
+
+
+def test_unusual_line_ends_within_texts_do_not_cut_an_entry(tmp_path: Path) -> None:
+    entry = Tags({"note": "a\u2028b\x85c\rd\ne"})
+    Journal(tmp_path).append([entry])
+    assert Journal(tmp_path).read(0)[0] == [entry]
+
+
+def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(epochs(1, 2))
+    whole = journal.size()
+    with open(journal.path, "ab") as file:
+        file.write(b'{"entry": "Metr')
+    assert journal.read(0) == (epochs(1, 2), whole)
+
+
+@pytest.mark.parametrize("torn", [b'{"entry": "Metr', b"x" * 200_000], ids=["short", "longer than a block"])
+def test_appending_after_a_torn_line_repairs_the_journal(tmp_path: Path, torn: bytes) -> None:
+    journal = Journal(tmp_path)
+    journal.append(epochs(1, 2))
+    with open(journal.path, "ab") as file:
+        file.write(torn)
+    journal.append(epochs(3, 3))
+    assert journal.read(0)[0] == epochs(1, 3)
+
+
+def test_a_first_line_that_is_torn_is_repaired_too(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.path.write_bytes(b'{"entry"')
+    journal.append(epochs(1, 1))
+    assert journal.read(0)[0] == epochs(1, 1)
+
+
+def test_truncate_goes_back_to_what_a_checkpoint_noted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append(epochs(1, 5))
+    at_checkpoint = journal.size()
+    journal.append(epochs(6, 8))
+    journal.truncate(at_checkpoint)
+    journal.append(epochs(6, 6))
+    assert journal.read(0)[0] == epochs(1, 6)
+
+
+@pytest.mark.parametrize("size", [3, 10_000], ids=["within an entry", "beyond the end"])
+def test_truncate_refuses_a_size_the_journal_never_had(tmp_path: Path, size: int) -> None:
+    journal = Journal(tmp_path)
+    journal.append(epochs(1, 2))
+    before = journal.size()
+    with pytest.raises(ValueError) as wrong:
+        journal.truncate(size)
+    assert str(wrong.value) == (
+        f"{journal.path} cannot go back to {size} bytes: it has {before}, or no entry ends there; "
+        "take a checkpoint of the same run."
+    )
+    assert journal.size() == before
