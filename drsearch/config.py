@@ -1,0 +1,103 @@
+"""Gin files and `--set` in, frozen settings out; the only file that imports gin.
+
+Gin's registry is global and its configuration is locked after parsing, so a file is resolved
+once, here, and everything else is passed values.
+"""
+
+import ast
+import importlib.util  # noqa: F401  # gin 0.5 reports a missing file as an AttributeError unless this came first
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gin
+
+from drsearch.errors import SettingsError
+from drsearch.settings import SECTIONS, Settings, Value, check_name, setting_doc
+
+SHIPPED = Path(__file__).parent / "configs"
+"""The gin files that come with drsearch; `--config report.gin` finds them by name."""
+
+
+_registered = [gin.external_configurable(kind, section, module="drsearch") for section, kind in SECTIONS.items()]
+
+
+def load(files: Sequence[str], assignments: Sequence[str] = (), base: Settings | None = None) -> Settings:
+    """Settings from gin files, later ones winning, then single `section.field=value` assignments on top.
+
+    Args:
+        files: Paths, or names of shipped files (`report.gin`).
+        assignments: As given to `--set`; the value is a Python literal, or a bare word for a text.
+        base: What holds where nothing is said.
+
+    Raises:
+        SettingsError: If a file cannot be read or a name or value is wrong.
+    """
+    settings = base or Settings()
+    for name in files:
+        settings = settings.replace(_read(_find(name)))
+    return settings.replace(dict(map(_assignment, assignments)))
+
+
+def _find(name: str) -> Path:
+    for path in (Path(name), SHIPPED / name):
+        if path.is_file():
+            return path
+    shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*.gin")))
+    raise SettingsError(f"{name}: no such gin file here, nor among those that come with drsearch ({shipped}).")
+
+
+def _read(path: Path) -> dict[str, Value]:
+    gin.clear_config()
+    try:
+        gin.parse_config_files_and_bindings([str(path)], [], skip_unknown=False, print_includes_and_imports=False)
+        found = {
+            f"{section}.{key}": value
+            for section in SECTIONS
+            for key, value in gin.get_bindings(f"drsearch.{section}").items()
+        }
+    except (OSError, ValueError, TypeError, SyntaxError, RuntimeError, KeyError) as wrong:
+        raise SettingsError(f"{path}: {_first_line(wrong)}") from wrong
+    finally:
+        gin.clear_config()
+    try:
+        Settings().replace(found)
+    except SettingsError as wrong:
+        raise SettingsError(f"{path}: {wrong}") from wrong
+    return found
+
+
+def _first_line(wrong: Exception) -> str:
+    """What gin said, on one line: its own text ends with the lines it was reading."""
+    return " ".join(str(wrong).split()) or type(wrong).__name__
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {text}: write section.field=value, for example training.epochs=40.")
+    name = name.strip()
+    check_name(name)
+    try:
+        return name, ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return name, value.strip()
+
+
+def to_gin(settings: Settings, head: Iterable[str] = ()) -> str:
+    """The settings as a gin file that reads back to the same values, each with its meaning.
+
+    Args:
+        settings: What to print.
+        head: Lines of comment to begin with.
+    """
+    lines = [f"# {line}".rstrip() for line in head]
+    flat: Mapping[str, Value] = settings.flat()
+    previous = ""
+    for name, value in flat.items():
+        section = name.partition(".")[0]
+        if section != previous:
+            lines.append("")
+        previous = section
+        lines.append(f"{name} = {value!r}  # {setting_doc(name)}")
+    return "\n".join(lines).lstrip("\n") + "\n"

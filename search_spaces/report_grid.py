@@ -1,0 +1,22 @@
+"""The report's grid: eight settings of learning rate and batch size.
+
+what for   repeat the two-page report that drsearch starts from
+command    drsearch run-study search_spaces/report_grid.py --data ~/IDRiD --workers 2
+minutes    see docs/idrid.md
+expect     docs/idrid.md has the table of the eight cells; the report names 82.2 % accuracy for its best
+"""
+
+from keras_tuner import HyperParameters
+
+SETTINGS = {
+    "study.sampler": "grid",
+    "training.optimizer": "adam",
+    "training.epochs": 300,
+    "training.checkpoint_every_epochs": 5,
+}
+
+
+def space(hp: HyperParameters) -> None:
+    """Learning rate x batch size, every point once."""
+    hp.Choice("training.learning_rate", [1e-2, 1e-3, 1e-4, 1e-5])
+    hp.Choice("training.batch_size", [2, 4])
