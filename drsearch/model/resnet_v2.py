@@ -26,7 +26,7 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
 
     Source:
         He, Zhang, Ren and Sun (2016), Identity Mappings in Deep Residual Networks,
-        arXiv:1603.05027, figure 4(e); projections start from the activated input, as there.
+        arXiv:1603.05027, figure 4(e); a projection starts from the activated input, as in their published code.
         Without their batch normalisation before the last ReLU.
 
     Example:

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,68 @@ class EpochResult:
     validation: Measures
 
 
+@dataclass
+class TrainingState:
+    """What an epoch changes.
+
+    Attributes:
+        model: The network.
+        optimizer: Built for the network's trainable weights.
+        training: Schedule and batch size.
+        epoch: Epochs finished.
+        fit: `fit(batches, steps)` takes that many steps and returns what `_compiled_fit` says.
+    """
+
+    model: keras.Model
+    optimizer: keras.Optimizer
+    training: TrainingSettings
+    epoch: int
+    fit: Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What an epoch reads.
+
+    Attributes:
+        batches: One iterator of `training_batches` for all epochs, standing at the next epoch's first batch.
+        steps: Batches an epoch.
+        validation: Eyes that measure the epoch.
+    """
+
+    batches: Iterator[Any]
+    steps: int
+    validation: LabelledImages
+
+
+def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
+    """Train one epoch more and measure it: the seam at which a faster body may stand in for this one.
+
+    Raises:
+        TrialFailed: If the loss is not finite, or memory does not suffice.
+    """
+    started = time.perf_counter()
+    epoch, training = state.epoch + 1, state.training
+    rate = learning_rate(epoch, training)
+    state.optimizer.learning_rate = rate
+    try:
+        losses, labels, probabilities = (
+            tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
+        )
+        train = _measures(labels, probabilities, losses, epoch, training)
+        seen = predict(state.model, data.validation.images)
+    except tf.errors.ResourceExhaustedError as wrong:
+        raise TrialFailed(
+            f"memory does not suffice in epoch {epoch}; "
+            f"a smaller training.batch_size than {training.batch_size} may help"
+        ) from wrong
+    validation = _measures(
+        data.validation.labels, seen, _cross_entropies(data.validation.labels, seen), epoch, training
+    )
+    state.epoch = epoch
+    return EpochResult(epoch, rate, time.perf_counter() - started, train, validation)
+
+
 class Training:
     """A network, its optimizer and its data, trained an epoch at a time.
 
@@ -67,26 +131,39 @@ class Training:
 
     Args:
         model: Its present weights are where training starts.
-        train: Eyes to fit; upsampled and augmented here, never the validation eyes.
-        validation: Eyes that measure every epoch.
+        train: Eyes to fit; upsampled and augmented here.
+        validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used.
     """
 
     def __init__(
         self, model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings
-    ) -> None: ...
+    ) -> None:
+        optimizer = build_optimizer(settings.training)
+        optimizer.build(model.trainable_variables)
+        # XLA on a CPU makes this network slower (measured 2.4 times), and its first step wait for a compiler
+        model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", jit_compile=False)
+        self._state = TrainingState(model, optimizer, settings.training, 0, _compiled_fit(model, optimizer))
+        self._train = train
+        self._validation = validation
+        self._settings = settings
+        self._data: TrainingData | None = None
+        self._history: list[EpochResult] = []
 
     @property
     def model(self) -> keras.Model:
         """The network, with the weights reached so far."""
+        return self._state.model
 
     @property
     def epoch(self) -> int:
         """Epochs finished."""
+        return self._state.epoch
 
     @property
     def history(self) -> tuple[EpochResult, ...]:
-        """Every finished epoch, those before a checkpoint was restored too."""
+        """Every finished epoch, those before a restored checkpoint too."""
+        return tuple(self._history)
 
     def run_epoch(self) -> EpochResult:
         """Train one epoch more and measure it.
@@ -94,6 +171,11 @@ class Training:
         Raises:
             TrialFailed: If the loss is not finite, or memory does not suffice.
         """
+        if self._data is None:
+            self._data = self._data_from(self.epoch)
+        result = run_epoch(self._state, self._data)
+        self._history.append(result)
+        return result
 
     def save(self, path: Path, extra: Mapping[str, Any]) -> None:
         """Write everything that the next epoch depends on to one `.npz` file, whole or not at all.
@@ -102,16 +184,66 @@ class Training:
             path: The checkpoint; an old one is replaced.
             extra: What else belongs to this moment, as JSON can hold it.
         """
+        about = {
+            "epoch": self.epoch,
+            "history": [dataclasses.asdict(result) for result in self._history],
+            "extra": dict(extra),
+        }
+        arrays = {name: np.asarray(variable) for name, variable in self._variables().items()}
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            with unfinished.open("wb") as file:
+                np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> dict[str, Any]:
-        """Go back, or on, to a checkpoint; the epochs after it equal those of the run that saved it.
+        """Go back, or on, to a checkpoint; the epochs after it equal those of the training that saved it.
 
         Returns:
             The `extra` it was saved with.
 
         Raises:
-            TrialFailed: If the file is damaged or belongs to another model or optimizer.
+            TrialFailed: If the file is damaged, or belongs to another model or optimizer. Nothing is changed then.
         """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            about = json.loads(str(arrays.pop("about")))
+        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as wrong:
+            raise TrialFailed(f"{path} is no whole checkpoint; delete it to train from the first epoch") from wrong
+        variables = self._variables()
+        if {name: array.shape for name, array in arrays.items()} != {
+            name: tuple(variable.shape) for name, variable in variables.items()
+        }:
+            raise TrialFailed(
+                f"{path} is a checkpoint of another model or optimizer; delete it to train from the first epoch"
+            )
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self._state.epoch = about["epoch"]
+        self._history = [_result_from(result) for result in about["history"]]
+        self._data = None
+        return dict(about["extra"])
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        """Weights, batch statistics, states of random layers, and the optimizer's, each by a name of its own."""
+        groups = {"model": self._state.model.variables, "optimizer": self._state.optimizer.variables}
+        return {
+            f"{group}/{i:04d}/{variable.path}": variable
+            for group, variables in groups.items()
+            for i, variable in enumerate(variables)
+        }
+
+    def _data_from(self, first_epoch: int) -> TrainingData:
+        training = self._settings.training
+        dataset = training_batches(
+            self._train.images, self._train.labels, training, self._settings.augmentation, first_epoch
+        )
+        return TrainingData(iter(dataset), steps_per_epoch(self._train.labels, training), self._validation)
 
 
 def predict(model: keras.Model, images: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:
@@ -125,19 +257,124 @@ def predict(model: keras.Model, images: NDArray[np.uint8], batch: int = 32) -> N
     Returns:
         Shape `(n,)`, in 0..1.
     """
+    if model.predict_function is None:
+        model.jit_compile = False  # a model loaded without its optimizer would ask for XLA, see Training
+    probabilities = np.empty(len(images), np.float32)
+    for first in range(0, len(images), batch):
+        here = slice(first, first + batch)
+        probabilities[here] = model.predict_on_batch(images[here].astype(np.float32))[:, RDR]
+    return probabilities
 
 
 def build_optimizer(training: TrainingSettings) -> keras.Optimizer:
-    """The optimizer named by `training.optimizer`, at the peak learning rate."""
+    """The optimizer named by `training.optimizer`, at the peak learning rate.
+
+    Weight decay is decoupled for every optimizer (Loshchilov and Hutter 2019, arXiv:1711.05101), so that
+    `adam` and `adamw` are one here; it leaves out biases and what batch normalisation learns.
+    """
+    optimizers = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "sgd": keras.optimizers.SGD,
+        "rmsprop": keras.optimizers.RMSprop,
+    }
+    special = {"momentum": 0.9, "nesterov": True} if training.optimizer == "sgd" else {}
+    optimizer = optimizers[training.optimizer](
+        learning_rate=training.learning_rate, weight_decay=training.weight_decay, **special
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
 
 
 def learning_rate(epoch: int, training: TrainingSettings) -> float:
-    """The learning rate of an epoch, counted from 1, by `training.schedule` and `training.warmup_epochs`."""
+    """The learning rate of an epoch, by `training.schedule` and `training.warmup_epochs`.
+
+    Args:
+        epoch: Counted from 1.
+        training: Its `learning_rate` is reached in the epoch after the warm-up; `cosine` ends, in the last epoch, at 1 %.
+
+    Example:
+        >>> training = TrainingSettings(epochs=5, learning_rate=0.1, warmup_epochs=1, schedule="cosine")
+        >>> [round(learning_rate(epoch, training), 4) for epoch in range(1, 6)]
+        [0.05, 0.1, 0.0753, 0.0258, 0.001]
+    """
+    peak, warmup = training.learning_rate, training.warmup_epochs
+    if epoch <= warmup:
+        return peak * epoch / (warmup + 1)
+    if training.schedule == "constant":
+        return peak
+    done = (epoch - warmup - 1) / max(1, training.epochs - warmup - 1)
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
 
 
 def set_seeds(seed: int) -> None:
     """Make the weights of models built from now on, and their dropout, a function of `seed`."""
+    keras.utils.set_random_seed(seed)
 
 
 def set_threads(n: int) -> None:
-    """Let this process compute on `n` cores; call it before TensorFlow computes anything."""
+    """Let this process compute on `n` cores; call it before TensorFlow computes anything.
+
+    Raises:
+        RuntimeError: If TensorFlow has computed something already.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(n)
+    tf.config.threading.set_inter_op_parallelism_threads(n)
+    cv2.setNumThreads(1)  # images are changed one by one, in threads of tf.data
+
+
+def _compiled_fit(
+    model: keras.Model, optimizer: keras.Optimizer
+) -> Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """A whole epoch in one graph: no step returns to Python.
+
+    Returns:
+        A function of batches and steps that fits the model and returns, an image each in the order
+        seen, cross-entropy, label, and the probability of RDR before its step.
+    """
+
+    def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def of_steps(dtype: tf.DType) -> tf.TensorArray:
+            return tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,))
+
+        losses, labels, probabilities = of_steps(tf.float32), of_steps(tf.int64), of_steps(tf.float32)
+        for step in tf.range(steps):
+            some_images, some_labels = next(batches)
+            with tf.GradientTape() as tape:
+                some_probabilities = model(tf.cast(some_images, tf.float32), training=True)
+                some_losses = keras.losses.sparse_categorical_crossentropy(some_labels, some_probabilities)
+                objective = tf.add_n([tf.reduce_mean(some_losses), *model.losses])
+            optimizer.apply(tape.gradient(objective, model.trainable_variables), model.trainable_variables)
+            losses = losses.write(step, some_losses)
+            labels = labels.write(step, some_labels)
+            probabilities = probabilities.write(step, some_probabilities[:, RDR])
+        return losses.concat(), labels.concat(), probabilities.concat()
+
+    return tf.function(fit)  # type: ignore[no-any-return]
+
+
+def _measures(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    losses: NDArray[np.floating[Any]],
+    epoch: int,
+    training: TrainingSettings,
+) -> Measures:
+    loss = float(np.mean(losses, dtype=np.float64))
+    if not math.isfinite(loss):
+        raise TrialFailed(
+            f"the loss is {loss} in epoch {epoch}; "
+            f"a smaller training.learning_rate than {training.learning_rate} may help"
+        )
+    return Measures(loss, accuracy(labels, probabilities), auc(labels, probabilities))
+
+
+def _cross_entropies(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    of_label = np.where(labels == RDR, probabilities, 1 - probabilities.astype(np.float64))
+    return -np.log(np.clip(of_label, keras.config.epsilon(), 1.0))
+
+
+def _result_from(stored: Mapping[str, Any]) -> EpochResult:
+    return EpochResult(
+        **{**stored, "train": Measures(**stored["train"]), "validation": Measures(**stored["validation"])}
+    )

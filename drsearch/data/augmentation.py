@@ -1,0 +1,114 @@
+"""How does a training image differ each time it is seen: turned, moved, zoomed, sheared, mirrored, brighter or darker?"""
+
+import math
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drsearch.settings import AugmentationSettings
+
+
+@dataclass(frozen=True)
+class Change:
+    """One drawn change of one image. The geometry happens about the centre, in the order of the fields.
+
+    Attributes:
+        flip_x: Mirror left and right.
+        flip_y: Mirror top and bottom.
+        zoom: Factor of the size; above 1 shows less, larger.
+        shear_deg: Lean of vertical lines, degrees; positive moves the lower half left.
+        rotation_deg: Counter-clockwise as seen, degrees.
+        shift_x: To the right, fractions of the width.
+        shift_y: Downwards, fractions of the height.
+        brightness: Added to every channel, fractions of full scale; the result is clipped.
+    """
+
+    flip_x: bool = False
+    flip_y: bool = False
+    zoom: float = 1.0
+    shear_deg: float = 0.0
+    rotation_deg: float = 0.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+    brightness: float = 0.0
+
+    def matrix(self, height: int, width: int) -> NDArray[np.float64]:
+        """Where a pixel goes: `(x, y)` of the image to `(x, y)` of the changed one, shape `(2, 3)`, pixels."""
+        angle, lean = math.radians(self.rotation_deg), math.tan(math.radians(self.shear_deg))
+        rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        shear = np.array([[1.0, -lean], [0.0, 1.0]])
+        mirror = np.diag([-1.0 if self.flip_x else 1.0, -1.0 if self.flip_y else 1.0])
+        linear = rotation @ shear @ mirror * self.zoom
+        # pixel centres are whole numbers: the middle of 256 pixels is 127.5
+        centre = np.array([(width - 1) / 2, (height - 1) / 2])
+        offset = centre - linear @ centre + [self.shift_x * width, self.shift_y * height]
+        return np.column_stack([linear, offset])
+
+
+UNCHANGED = Change()
+
+
+class Augmenter:
+    """Draws changes within the limits of the settings, and makes them.
+
+    Args:
+        settings: Limits, and the strength that multiplies them. A strength that would push a limit
+            beyond the range of its setting stops there.
+    """
+
+    def __init__(self, settings: AugmentationSettings) -> None:
+        highest = {item.name: item.metadata["high"] for item in fields(settings)}
+
+        def limit(name: str) -> float:
+            return float(min(getattr(settings, name) * settings.strength, highest[name]))
+
+        self._flip = settings.flip and settings.strength > 0
+        # the order of the columns drawn below
+        self._limits = np.array(
+            [
+                limit("zoom_fraction"),
+                limit("shear_deg"),
+                limit("rotation_deg"),
+                limit("shift_fraction"),
+                limit("shift_fraction"),
+                limit("brightness_fraction"),
+            ]
+        )
+
+    def parameters(self, rng: np.random.Generator, n: int) -> list[Change]:
+        """Changes for `n` images; a function of the state of `rng` alone.
+
+        The same numbers are drawn whatever the limits, so that two strengths at one seed differ in
+        size only.
+        """
+        drawn = rng.uniform(-1.0, 1.0, (n, len(self._limits))) * self._limits
+        flips = (rng.random((n, 2)) < 0.5) & self._flip
+        return [
+            Change(bool(flip_x), bool(flip_y), 1.0 + zoom, shear, rotation, shift_x, shift_y, brightness)
+            for (flip_x, flip_y), (zoom, shear, rotation, shift_x, shift_y, brightness) in zip(
+                flips, drawn.tolist(), strict=True
+            )
+        ]
+
+    def apply(self, image: NDArray[np.uint8], change: Change) -> NDArray[np.uint8]:
+        """The changed image, resampled once (bilinear); what comes in from outside repeats the border.
+
+        Args:
+            image: RGB, shape `(h, w, 3)`.
+            change: One of `parameters`; without any change the image itself comes back.
+
+        Returns:
+            A uint8 image of the same shape.
+        """
+        if change == UNCHANGED:
+            return image
+        height, width = image.shape[:2]
+        matrix = change.matrix(height, width)
+        # Repeated border, not black: a bright background, or the grey 128 of a local mean subtracted,
+        # would get black wedges that no photograph has, and whose angle tells the rotation.
+        moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        if change.brightness == 0.0:
+            return moved  # type: ignore[no-any-return]
+        return cv2.add(moved, (round(change.brightness * 255),) * 3 + (0,))  # type: ignore[no-any-return]

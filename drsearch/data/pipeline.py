@@ -1,0 +1,123 @@
+"""In which order, how often and how changed does the network see its training images?"""
+
+import functools
+import math
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from drsearch.data.augmentation import Augmenter, Change
+from drsearch.settings import AugmentationSettings, TrainingSettings
+
+# Streams of random numbers that share a seed and an epoch and must not share their numbers.
+_ORDER, _CHANGES = 0, 1
+
+
+class LabelledImages(Protocol):
+    """What training asks of eyes: images, uint8 `(n, h, w, 3)`, and labels 0 or 1, `(n,)`."""
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """RGB, shape `(n, h, w, 3)`."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """1 for referable, 0 for not, shape `(n,)`."""
+
+
+def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, upsample: bool) -> NDArray[np.int64]:
+    """Which image is seen when in one epoch.
+
+    Args:
+        labels: Class of every training image, shape `(n,)`.
+        seed: Seed of the training.
+        epoch: Counted from 0.
+        upsample: Repeat images of smaller classes until every class has as many as the largest: each
+            image `ratio` times rounded down, the remainder drawn anew every epoch.
+
+    Returns:
+        Indices into `labels`, shuffled; a function of the arguments alone.
+
+    Example:
+        >>> order = epoch_order(np.array([0, 1, 1, 1, 1]), seed=0, epoch=0, upsample=True)
+        >>> sorted(order.tolist())
+        [0, 0, 0, 0, 1, 2, 3, 4]
+    """
+    rng = np.random.default_rng([seed, epoch, _ORDER])
+    order = np.arange(len(labels))
+    if upsample:
+        classes, counts = np.unique(labels, return_counts=True)
+        order = np.concatenate([_repeated(np.flatnonzero(labels == one), counts.max(), rng) for one in classes])
+    return rng.permutation(order)
+
+
+def _repeated(members: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    times, rest = divmod(n, len(members))
+    return np.concatenate([np.tile(members, times), rng.choice(members, rest, replace=False)])
+
+
+def epoch_size(labels: NDArray[np.int64], upsample: bool) -> int:
+    """Images seen in one epoch, repeated ones counted as often as they are seen."""
+    if not upsample:
+        return len(labels)
+    counts = np.unique(labels, return_counts=True)[1]
+    return int(counts.max() * len(counts))
+
+
+def steps_per_epoch(labels: NDArray[np.int64], training: TrainingSettings) -> int:
+    """Batches in one epoch: as few as hold all its images at `training.batch_size`."""
+    return math.ceil(epoch_size(labels, training.upsample) / training.batch_size)
+
+
+def training_batches(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    training: TrainingSettings,
+    augmentation: AugmentationSettings,
+    first_epoch: int,
+) -> tf.data.Dataset:
+    """Batches of augmented training images, without end, each epoch `steps_per_epoch` of them.
+
+    Batch `k` depends on the seed, `k // steps` and `k % steps` alone: an epoch that begins a resumed
+    training equals the one that was lost. Take one iterator for all epochs: a new one each epoch
+    can wait a second or more for tf.data's autotuner to end.
+
+    Args:
+        images: RGB uint8, shape `(n, h, w, 3)`; held in memory, not copied.
+        labels: 0 or 1, shape `(n,)`.
+        training: Seed, batch size, upsampling.
+        augmentation: Limits of the changes.
+        first_epoch: Epochs finished already, 0 for a new training.
+
+    Returns:
+        Pairs of images, uint8 `(b, h, w, 3)`, and labels, int64 `(b,)`. An epoch is dealt evenly:
+        where `batch_size` does not divide it, some batches hold one image less, instead of a last
+        batch of perhaps a single eye, of which batch normalisation would make little.
+    """
+    augmenter = Augmenter(augmentation)
+    steps = steps_per_epoch(labels, training)
+
+    @functools.lru_cache(maxsize=2)  # two: batches of the next epoch are made while this one trains
+    def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change]]:
+        order = epoch_order(labels, training.seed, epoch, training.upsample)
+        return order, augmenter.parameters(np.random.default_rng([training.seed, epoch, _CHANGES]), len(order))
+
+    def batch(k: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        epoch, step = divmod(int(k), steps)
+        order, changes = plan(epoch)
+        here = slice(step * len(order) // steps, (step + 1) * len(order) // steps)
+        seen = order[here]
+        changed = [augmenter.apply(images[index], change) for index, change in zip(seen, changes[here], strict=True)]
+        return np.stack(changed), labels[seen]
+
+    def tensors(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        some_images, some_labels = tf.numpy_function(batch, [k], (tf.uint8, tf.int64), stateful=False)
+        return tf.ensure_shape(some_images, (None, *images.shape[1:])), tf.ensure_shape(some_labels, (None,))
+
+    dataset = tf.data.Dataset.counter(start=first_epoch * steps)
+    dataset = dataset.map(tensors, num_parallel_calls=2, deterministic=True)  # OpenCV lets go of the interpreter lock
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(8).with_options(options)
