@@ -1,8 +1,8 @@
 """What would a folder of fundus photographs look like? Draws one, with the lesions that make an eye referable.
 
 The photographs imitate those of IDRiD: a round retina, cut at top and bottom, on a black or dimly lit surround, with
-optic disc, branching vessels, macula and uneven light. Colour, brightness, sharpness, haze and the side of the disc vary
-in every grade alike, so that only the lesions tell the classes apart.
+optic disc, branching vessels, macula and uneven light. Colour, brightness, sharpness, haze and the side of the disc
+vary in every grade alike, so that only the lesions tell the classes apart.
 """
 
 import csv
@@ -28,10 +28,12 @@ MACULAR_EDEMA_NEAR = 0.30
 _JPEG_QUALITY = 92
 _SMALLEST_PX = 64
 _SUBPIXEL_BITS = 4
+_NOISE_SHIFT = 1009  # the channels share one field of noise, shifted: drawing three costs a tenth of an eye
 _SUPERSAMPLE = 2  # masks are painted twice as large: thin vessels keep widths between whole pixels
 
 _Points = NDArray[np.float64]  # (n, 2): x to the right and y down from the retina's centre, in retina radii
 _Plane = NDArray[np.float32]  # (height, width)
+_Planes = NDArray[np.float32]  # (3, height, width), red first: a channel in one piece of memory paints twice as fast
 
 
 @dataclass(frozen=True)
@@ -197,12 +199,11 @@ class _Frame:
         (cx, cy), (w, h) = (low + high) / 2, high - low
         return LesionBox(lesion, float(cx), float(cy), float(w), float(h))
 
-    def grid(self) -> tuple[_Plane, _Plane]:
-        """The position of every pixel's centre, in retina radii."""
-        x = (np.arange(self.width, dtype=np.float32) - self.cx) / self.radius
-        y = (np.arange(self.height, dtype=np.float32) - self.cy) / self.radius
-        grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-        return grid_x, grid_y
+    def axes(self) -> tuple[_Plane, _Plane]:
+        """The positions of the pixels' centres in retina radii: `x` of shape (1, width), `y` of shape (height, 1)."""
+        x = (np.arange(self.width)[None, :] - self.cx) / self.radius
+        y = (np.arange(self.height)[:, None] - self.cy) / self.radius
+        return x.astype(np.float32), y.astype(np.float32)
 
 
 def _draw_frame(rng: np.random.Generator, image_px: tuple[int, int]) -> _Frame:
@@ -248,12 +249,13 @@ def _draw_anatomy(rng: np.random.Generator, frame: _Frame) -> _Anatomy:
 def _draw_vessels(rng: np.random.Generator, disc: _Points, temporal: int) -> Iterator[_Vessel]:
     """Four arcades, each a vein and an artery, leave the disc upwards and downwards and bend away."""
     for upward in (-1, 1):
-        for start_deg, end_deg, length, share in ((82, -4, 1.75, 1.0), (118, 150, 0.9, 0.75)):
+        for start_deg, end_deg, length, share, depth in ((82, -4, 1.75, 1.0, 2), (118, 150, 0.9, 0.75, 1)):
             for vein in (True, False):
                 start = start_deg + rng.normal(0, 9)
                 end = end_deg + rng.normal(0, 9)
                 width = share * rng.uniform(0.021, 0.028) * (1.0 if vein else 0.75)
-                for points, widths in _grow(rng, disc, start, end, length * rng.uniform(0.85, 1.1), width, depth=2):
+                origin = disc + rng.normal(0, 0.018, 2)
+                for points, widths in _grow(rng, origin, start, end, length * rng.uniform(0.85, 1.1), width, depth):
                     turned = disc + (points - disc) * (temporal, upward)
                     yield _Vessel(turned, widths, vein)
 
@@ -264,7 +266,7 @@ def _grow(
     """A vessel and its branches; it bends from its first heading to its last within 0.45 radii."""
     way = np.linspace(0.0, length, max(4, int(length / 0.03)))
     step = way[1]
-    wander = np.cumsum(rng.normal(0, 3.2, way.size))
+    wander = np.cumsum(rng.normal(0, 4.5 - depth, way.size))
     heading = np.deg2rad(end_deg + (start_deg - end_deg) * np.exp(-way / 0.45) + wander)
     points = start + np.cumsum(step * np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
     widths = width * (1.0 - 0.6 * way / length)
@@ -272,7 +274,7 @@ def _grow(
     if depth == 0:
         return
     side = int(rng.choice([-1, 1]))
-    for at in np.sort(rng.uniform(0.15, 0.95, rng.integers(3, 6))):
+    for at in np.sort(rng.uniform(0.15, 0.95, rng.integers(2 + depth, 4 + depth))):
         node = int(at * (way.size - 1))
         side = -side
         leaves_deg = math.degrees(heading[node]) + side * rng.uniform(30, 60)
@@ -349,11 +351,18 @@ def _blot(
     rng: np.random.Generator, place: _Points, radius: float, *, stretch: float = 1.0, turn: float = 0.0
 ) -> _Points:
     """An irregular round outline, `stretch` times as long as wide, its length turned by `turn` radians."""
-    angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-    ragged = radius * np.clip(1 + rng.normal(0, 0.22, angle.size), 0.5, 1.5)
-    along, across = ragged * np.cos(angle) * math.sqrt(stretch), ragged * np.sin(angle) / math.sqrt(stretch)
+    outline = _blots(rng, np.zeros((1, 2)), np.array([radius]))[0] * (math.sqrt(stretch), 1 / math.sqrt(stretch))
     cos, sin = math.cos(turn), math.sin(turn)
-    return place + np.stack([along * cos - across * sin, along * sin + across * cos], axis=1)
+    return np.asarray(place + outline @ np.array([[cos, sin], [-sin, cos]]))
+
+
+def _blots(rng: np.random.Generator, places: _Points, radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Irregular round outlines, shape `(n, 20, 2)`."""
+    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    heights, phases = rng.normal(0, 0.11, (4, len(places), 1)), rng.uniform(0, 2 * np.pi, (4, len(places), 1))
+    waves = np.cos(np.arange(2, 6)[:, None, None] * angle + phases)
+    ragged = radii[:, None] * np.clip(1 + (heights * waves).sum(0), 0.5, 1.5)
+    return places[:, None, :] + np.stack([ragged * np.cos(angle), ragged * np.sin(angle)], axis=2)
 
 
 def _haemorrhage(rng: np.random.Generator, anatomy: _Anatomy, severity: _Severity) -> _Points:
@@ -377,7 +386,7 @@ def _exudate_cluster(rng: np.random.Generator, anatomy: _Anatomy, n: int) -> lis
     else:
         places = centre + rng.normal(0, spread, (n, 2))
     radii = np.clip(rng.lognormal(math.log(0.010), 0.4, n), 0.005, 0.026)
-    return [_blot(rng, place, radius) for place, radius in zip(places, radii, strict=True)]
+    return list(_blots(rng, places, radii))
 
 
 def _edema_risk(exudates: Sequence[_Points], anatomy: _Anatomy) -> int:
@@ -404,6 +413,7 @@ class _Look:
     noise: float  # of 255
     surround: float  # of 255
     halo: float  # of 255
+    macula_contrast: float
     vessel_contrast: float
     lesion_contrast: float
     exudate_colour: NDArray[np.float32]  # (3,)
@@ -423,15 +433,16 @@ def _draw_look(rng: np.random.Generator) -> _Look:
         falloff=rng.uniform(0.05, 0.35),
         rim_glow=max(0.0, rng.normal(0, 0.35)),
         glow_towards=rng.uniform(0, 2 * np.pi),
-        haze=max(0.0, rng.normal(0, 0.12)),
+        haze=min(0.5, max(0.0, rng.normal(0, 0.15))),
         blur_radii=rng.uniform(0.0, 0.006),
         noise=rng.uniform(0.8, 2.5),
         # One surround in five is lit: camera flare, or a scan of a print.
         surround=rng.uniform(14, 45) if rng.uniform() < 0.2 else rng.uniform(0, 6),
         halo=max(0.0, rng.normal(0, 6)),
-        vessel_contrast=rng.uniform(0.6, 1.1),
+        macula_contrast=rng.uniform(0.5, 1.0),
+        vessel_contrast=rng.uniform(0.55, 1.0),
         lesion_contrast=rng.uniform(0.65, 1.0),
-        exudate_colour=np.array([255, rng.uniform(200, 235), rng.uniform(60, 150)], np.float32),
+        exudate_colour=np.array([255, rng.uniform(195, 235), rng.uniform(50, 135)], np.float32),
         texture=rng.uniform(0.5, 1.5),
         drusen=int(rng.integers(3, 12)) if rng.uniform() < 0.25 else 0,
         dust=int(rng.integers(0, 4)),
@@ -442,33 +453,44 @@ def _paint(
     rng: np.random.Generator, frame: _Frame, anatomy: _Anatomy, lesions: _Lesions, look: _Look
 ) -> NDArray[np.uint8]:
     """Light the retina, then lay disc, vessels and lesions over it, then photograph it."""
-    x, y = frame.grid()
+    x, y = frame.axes()
     light = _light(rng, frame, look, x, y)
-    image = look.colour * light[:, :, None]
-    texture = _texture(rng, frame) * look.texture
-    image *= 1 + texture[:, :, None] * np.array([0.05, 0.10, 0.12], np.float32)
-    macula = _bump(x, y, anatomy.macula, rng.uniform(0.09, 0.14)) + 0.4 * _bump(x, y, anatomy.macula, 0.3)
-    image = _absorb(image, macula * rng.uniform(0.6, 1.1), (0.25, 0.36, 0.30))
-    image = _paint_drusen(rng, frame, anatomy, look, image)
-    image = _paint_disc(rng, anatomy, look, light, image, x, y)
-    image = _paint_vessels(frame, anatomy, look, image)
-    bleeds = look.lesion_contrast * _outlines(frame, lesions.haemorrhages)
-    image = _absorb(image, bleeds, (0.42, 0.72, 0.60))
-    spots = (look.lesion_contrast * _outlines(frame, lesions.exudates))[:, :, None]
-    image += spots * (look.exudate_colour * np.clip(light, 0.55, 1.0)[:, :, None] - image)
+    image = look.colour[:, None, None] * light
+    _tint(image, _texture(rng, frame), [look.texture * share for share in (0.05, 0.10, 0.12)])
+    macula = _bump(x, y, anatomy.macula, rng.uniform(0.09, 0.14)) + np.float32(0.4) * _bump(x, y, anatomy.macula, 0.3)
+    _tint(image, macula, [look.macula_contrast * share for share in (-0.25, -0.36, -0.30)])
+    _paint_drusen(rng, frame, anatomy, look, image)
+    _paint_disc(rng, anatomy, look, light, image, x, y)
+    _paint_vessels(frame, anatomy, look, image)
+    bleeds = _blurred(_outlines(frame, lesions.haemorrhages), 0.005 * frame.radius)
+    _tint(image, bleeds, [look.lesion_contrast * share for share in (-0.42, -0.72, -0.60)])
+    spots = _blurred(_outlines(frame, lesions.exudates), 0.002 * frame.radius)
+    _cover(image, np.float32(look.lesion_contrast) * spots, look.exudate_colour, np.clip(light, 0.55, 1.0))
     return _photograph(rng, frame, look, image, x, y)
 
 
-def _absorb(image: NDArray[np.float32], amount: _Plane, by_channel: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Darken by pigment: each channel loses its share of `by_channel` where `amount` is 1."""
-    shaded: NDArray[np.float32] = image * (1 - amount[:, :, None] * np.array(by_channel, np.float32))
-    return shaded
+def _tint(image: _Planes, amount: _Plane, by_channel: Sequence[float]) -> None:
+    """Brighten, or with negative shares darken, each channel by its share where `amount` is 1."""
+    for channel, share in zip(image, by_channel, strict=True):
+        channel *= 1 + np.float32(share) * amount
+
+
+def _cover(image: _Planes, opacity: _Plane, colour: NDArray[np.float32], shade: _Plane) -> None:
+    """Lay a colour in the given shade over the image."""
+    for channel, value in zip(image, colour, strict=True):
+        channel += opacity * (value * shade - channel)
+
+
+def _blurred(plane: _Plane, sigma: float) -> _Plane:
+    blurred: _Plane = cv2.GaussianBlur(plane, (0, 0), sigma) if sigma > 0.3 else plane
+    return blurred
 
 
 def _bump(x: _Plane, y: _Plane, centre: _Points, radius: float) -> _Plane:
     """A smooth spot: 1 at `centre`, 1/e at `radius`."""
-    cx, cy = (np.float32(value) for value in centre)
-    bump: _Plane = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / np.float32(radius**2))
+    cx, cy = (np.float32(value / radius) for value in centre)
+    scale = np.float32(1 / radius)
+    bump: _Plane = np.exp(-((x * scale - cx) ** 2)) * np.exp(-((y * scale - cy) ** 2))
     return bump
 
 
@@ -489,51 +511,43 @@ def _clouds(rng: np.random.Generator, frame: _Frame, cells: int) -> _Plane:
 
 
 def _texture(rng: np.random.Generator, frame: _Frame) -> _Plane:
-    return 0.5 * _clouds(rng, frame, 8) + 0.4 * _clouds(rng, frame, 24) + 0.4 * _clouds(rng, frame, 80)
+    texture: _Plane = 0.5 * _clouds(rng, frame, 8) + 0.4 * _clouds(rng, frame, 24) + 0.4 * _clouds(rng, frame, 80)
+    return texture
 
 
-def _paint_drusen(
-    rng: np.random.Generator, frame: _Frame, anatomy: _Anatomy, look: _Look, image: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _paint_drusen(rng: np.random.Generator, frame: _Frame, anatomy: _Anatomy, look: _Look, image: _Planes) -> None:
     """Pale soft spots of age, in any grade: the network must not take every bright spot for an exudate."""
-    if not look.drusen:
-        return image
-    shapes = [_blot(rng, _somewhere(rng, anatomy, 0.3), rng.uniform(0.010, 0.022)) for _ in range(look.drusen)]
-    soft = cv2.GaussianBlur(_outlines(frame, shapes), (0, 0), 0.012 * frame.radius)
-    brighter: NDArray[np.float32] = image * (1 + soft[:, :, None] * np.array([0.18, 0.40, 0.40], np.float32))
-    return brighter
+    if look.drusen:
+        shapes = [_blot(rng, _somewhere(rng, anatomy, 0.3), rng.uniform(0.010, 0.022)) for _ in range(look.drusen)]
+        _tint(image, _blurred(_outlines(frame, shapes), 0.012 * frame.radius), (0.18, 0.40, 0.40))
 
 
 def _paint_disc(
-    rng: np.random.Generator,
-    anatomy: _Anatomy,
-    look: _Look,
-    light: _Plane,
-    image: NDArray[np.float32],
-    x: _Plane,
-    y: _Plane,
-) -> NDArray[np.float32]:
+    rng: np.random.Generator, anatomy: _Anatomy, look: _Look, light: _Plane, image: _Planes, x: _Plane, y: _Plane
+) -> None:
     across = (x - np.float32(anatomy.disc[0])) / np.float32(anatomy.disc_radii[0])
     along = (y - np.float32(anatomy.disc[1])) / np.float32(anatomy.disc_radii[1])
-    distance = np.sqrt(across**2 + along**2)
-    disc = np.clip((1.06 - distance) / 0.14, 0, 1)
-    cup = np.clip((rng.uniform(0.45, 0.65) - np.hypot(across - 0.15 * anatomy.temporal, along)) / 0.25 + 0.5, 0, 1)
-    rim_colour = np.array([1.35, 1.75, 1.6], np.float32) * look.colour + np.array([10, 12, 8], np.float32)
-    cup_colour = np.array([255, rng.uniform(215, 245), rng.uniform(130, 200)], np.float32)
-    shade = np.clip(light, 0.6, 1.1)[:, :, None] * np.float32(rng.uniform(0.85, 1.05))
-    target = (rim_colour + cup[:, :, None] * (cup_colour - rim_colour)) * shade
-    image += np.float32(rng.uniform(0.75, 0.95)) * disc[:, :, None] * (target - image)
-    return image
+    disc = np.clip((1.1 - np.sqrt(across**2 + along**2)) / np.float32(rng.uniform(0.15, 0.4)), 0, 1)
+    cup_radius = rng.uniform(0.4, 0.65)
+    cup = np.clip(
+        (cup_radius - np.sqrt((across - np.float32(0.15 * anatomy.temporal)) ** 2 + along**2)) / 0.4 + 0.5, 0, 1
+    )
+    rim_colour = np.array([1.25, 1.6, 1.5], np.float32) * look.colour + np.array([10, 12, 8], np.float32)
+    cup_colour = np.array([255, rng.uniform(205, 240), rng.uniform(100, 180)], np.float32)
+    shade = np.clip(light, 0.6, 1.1) * np.float32(rng.uniform(0.85, 1.05))
+    opacity = np.float32(rng.uniform(0.7, 0.95))
+    disc = np.asarray(opacity * disc, np.float32)
+    _cover(image, disc, rim_colour, shade)
+    _cover(image, np.asarray(disc * cup, np.float32), cup_colour, shade)
 
 
-def _paint_vessels(frame: _Frame, anatomy: _Anatomy, look: _Look, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    for vein, by_channel in ((False, (0.14, 0.40, 0.35)), (True, (0.30, 0.52, 0.42))):
+def _paint_vessels(frame: _Frame, anatomy: _Anatomy, look: _Look, image: _Planes) -> None:
+    for vein, by_channel in ((False, (-0.14, -0.42, -0.38)), (True, (-0.28, -0.52, -0.42))):
         mask = _blank(frame)
         for vessel in anatomy.vessels:
             if vessel.vein == vein:
                 _stroke(mask, frame, vessel)
-        image = _absorb(image, np.float32(look.vessel_contrast) * _shrunk(mask, frame), by_channel)
-    return image
+        _tint(image, _shrunk(mask, frame), [look.vessel_contrast * share for share in by_channel])
 
 
 def _blank(frame: _Frame) -> NDArray[np.uint8]:
@@ -542,17 +556,18 @@ def _blank(frame: _Frame) -> NDArray[np.uint8]:
 
 def _fixed_point(frame: _Frame, points: _Points) -> NDArray[np.int32]:
     scale = _SUPERSAMPLE * 2**_SUBPIXEL_BITS
-    return np.round(frame.to_pixels(points) * scale).astype(np.int32)
+    return np.asarray(np.round(frame.to_pixels(points) * scale), np.int32)
 
 
 def _stroke(mask: NDArray[np.uint8], frame: _Frame, vessel: _Vessel) -> None:
-    """Draw a vessel in pieces of one width each."""
+    """Draw a vessel in pieces of one width each, thin ones fainter."""
     points = _fixed_point(frame, vessel.points)
     thickness = np.maximum(1, np.round(vessel.widths * frame.radius * _SUPERSAMPLE)).astype(int)
     starts = [0, *(np.flatnonzero(np.diff(thickness)) + 1), len(points)]
     for first, last in zip(starts[:-1], starts[1:], strict=True):
         piece = points[max(0, first - 1) : last]
-        cv2.polylines(mask, [piece], False, 255, int(thickness[first]), cv2.LINE_AA, _SUBPIXEL_BITS)
+        strength = min(1.0, 0.35 + float(vessel.widths[first]) / 0.018)
+        cv2.polylines(mask, [piece], False, 255 * strength, int(thickness[first]), cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _outlines(frame: _Frame, shapes: Sequence[_Points]) -> _Plane:
@@ -569,25 +584,35 @@ def _shrunk(mask: NDArray[np.uint8], frame: _Frame) -> _Plane:
 
 
 def _photograph(
-    rng: np.random.Generator, frame: _Frame, look: _Look, image: NDArray[np.float32], x: _Plane, y: _Plane
+    rng: np.random.Generator, frame: _Frame, look: _Look, image: _Planes, x: _Plane, y: _Plane
 ) -> NDArray[np.uint8]:
     """Haze, lens, dust, the round mask with the camera's mark, and the sensor's noise."""
-    if look.haze > 0:
-        veil = cv2.GaussianBlur(cv2.resize(image, None, fx=0.125, fy=0.125), (0, 0), frame.radius / 32)
-        veil = cv2.resize(veil, (frame.width, frame.height)) + np.array([12, 16, 14], np.float32)
-        image += np.float32(min(0.5, look.haze)) * (veil - image)
-    sigma = look.blur_radii * frame.radius
-    if sigma > 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
     for _ in range(look.dust):
-        image = _absorb(image, _bump(x, y, rng.uniform(-0.8, 0.8, 2), rng.uniform(0.01, 0.02)), (0.3, 0.3, 0.3))
+        _tint(image, _bump(x, y, rng.uniform(-0.8, 0.8, 2), rng.uniform(0.01, 0.02)), (-0.3, -0.3, -0.3))
     distance = np.sqrt(x * x + y * y)
-    inside = np.maximum(np.clip((1 - distance) * np.float32(frame.radius) / 1.5 + 0.5, 0, 1), _camera_mark(frame))
-    halo = np.float32(look.halo) * np.exp(-np.maximum(distance - 1, 0) / np.float32(0.15))
-    surround = (np.float32(look.surround) + halo)[:, :, None] * np.array([1.0, 0.85, 0.75], np.float32)
-    image = surround + inside[:, :, None] * (image - surround)
-    image += np.float32(look.noise) * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    inside = np.maximum(np.clip((1 - distance) * np.float32(frame.radius / 1.5) + 0.5, 0, 1), _camera_mark(frame))
+    surround = np.float32(look.surround) + np.float32(look.halo) * np.exp(np.minimum(1 - distance, 0) / 0.15)
+    photograph = np.empty((frame.height, frame.width, 3), np.float32)
+    noise = np.float32(look.noise) * rng.standard_normal(inside.size + 2 * _NOISE_SHIFT, dtype=np.float32)
+    for index, (channel, veil, dim) in enumerate(zip(image, (12, 16, 14), (1.0, 0.85, 0.75), strict=True)):
+        seen = _blurred(_hazed(frame, look.haze, channel, veil), look.blur_radii * frame.radius)
+        outside = np.float32(dim) * surround
+        grain = noise[index * _NOISE_SHIFT :][: inside.size].reshape(inside.shape)
+        photograph[:, :, index] = outside + inside * (seen - outside) + grain
+    return _bytes(photograph)
+
+
+def _hazed(frame: _Frame, haze: float, channel: _Plane, veil: float) -> _Plane:
+    """A cloudy lens mixes in the light of the neighbourhood and a little grey."""
+    around = cv2.GaussianBlur(cv2.resize(channel, None, fx=0.125, fy=0.125), (0, 0), frame.radius / 32)
+    around = cv2.resize(around, (frame.width, frame.height)) + np.float32(veil)
+    hazed: _Plane = channel + np.float32(haze) * (around - channel)
+    return hazed
+
+
+def _bytes(photograph: NDArray[np.float32]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = cv2.convertScaleAbs(np.maximum(photograph, 0))
+    return rounded
 
 
 def _camera_mark(frame: _Frame) -> _Plane:
