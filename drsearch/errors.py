@@ -39,3 +39,7 @@ class PhotographError(DrsearchError, ValueError):
 
 class TrialFailed(DrsearchError, RuntimeError):
     """One trial cannot go on (its loss is not finite, its model cannot be built); the study can."""
+
+
+class MetricError(DrsearchError, ValueError):
+    """A score or an explanation that these labels, predictions or this model leave undefined."""

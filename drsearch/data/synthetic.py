@@ -309,7 +309,7 @@ class _Severity:
 _SEVERITY = {
     0: _Severity((0, 0), (0, 0), (0.0, 0.0), (0, 0), (0, 0), 0.0),
     1: _Severity((1, 4), (0, 0), (0.0, 0.0), (0, 0), (0, 0), 0.0),
-    2: _Severity((3, 10), (3, 7), (0.018, 0.040), (1, 3), (6, 18), 0.0),
+    2: _Severity((3, 10), (4, 8), (0.020, 0.042), (2, 4), (6, 18), 0.0),
     3: _Severity((6, 16), (7, 13), (0.020, 0.050), (3, 6), (8, 26), 0.1),
     4: _Severity((6, 16), (8, 15), (0.022, 0.055), (3, 7), (8, 30), 0.6),
 }
@@ -351,9 +351,13 @@ def _blot(
     rng: np.random.Generator, place: _Points, radius: float, *, stretch: float = 1.0, turn: float = 0.0
 ) -> _Points:
     """An irregular round outline, `stretch` times as long as wide, its length turned by `turn` radians."""
-    outline = _blots(rng, np.zeros((1, 2)), np.array([radius]))[0] * (math.sqrt(stretch), 1 / math.sqrt(stretch))
+    outline: _Points = _blots(rng, np.zeros((1, 2)), np.array([radius]))[0] * (
+        math.sqrt(stretch),
+        1 / math.sqrt(stretch),
+    )
     cos, sin = math.cos(turn), math.sin(turn)
-    return np.asarray(place + outline @ np.array([[cos, sin], [-sin, cos]]))
+    turned: _Points = place + outline @ np.array([[cos, sin], [-sin, cos]])
+    return turned
 
 
 def _blots(rng: np.random.Generator, places: _Points, radii: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -362,7 +366,10 @@ def _blots(rng: np.random.Generator, places: _Points, radii: NDArray[np.float64]
     heights, phases = rng.normal(0, 0.11, (4, len(places), 1)), rng.uniform(0, 2 * np.pi, (4, len(places), 1))
     waves = np.cos(np.arange(2, 6)[:, None, None] * angle + phases)
     ragged = radii[:, None] * np.clip(1 + (heights * waves).sum(0), 0.5, 1.5)
-    return places[:, None, :] + np.stack([ragged * np.cos(angle), ragged * np.sin(angle)], axis=2)
+    outlines: NDArray[np.float64] = places[:, None, :] + np.stack(
+        [ragged * np.cos(angle), ragged * np.sin(angle)], axis=2
+    )
+    return outlines
 
 
 def _haemorrhage(rng: np.random.Generator, anatomy: _Anatomy, severity: _Severity) -> _Points:
@@ -385,7 +392,7 @@ def _exudate_cluster(rng: np.random.Generator, anatomy: _Anatomy, n: int) -> lis
         places = centre + np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     else:
         places = centre + rng.normal(0, spread, (n, 2))
-    radii = np.clip(rng.lognormal(math.log(0.010), 0.4, n), 0.005, 0.026)
+    radii = np.clip(rng.lognormal(math.log(0.0115), 0.4, n), 0.005, 0.026)
     return list(_blots(rng, places, radii))
 
 
@@ -534,11 +541,10 @@ def _paint_disc(
     )
     rim_colour = np.array([1.25, 1.6, 1.5], np.float32) * look.colour + np.array([10, 12, 8], np.float32)
     cup_colour = np.array([255, rng.uniform(205, 240), rng.uniform(100, 180)], np.float32)
-    shade = np.clip(light, 0.6, 1.1) * np.float32(rng.uniform(0.85, 1.05))
-    opacity = np.float32(rng.uniform(0.7, 0.95))
-    disc = np.asarray(opacity * disc, np.float32)
-    _cover(image, disc, rim_colour, shade)
-    _cover(image, np.asarray(disc * cup, np.float32), cup_colour, shade)
+    shade = np.asarray(np.clip(light, 0.6, 1.1) * rng.uniform(0.85, 1.05), np.float32)
+    opacity = np.asarray(rng.uniform(0.7, 0.95) * disc, np.float32)
+    _cover(image, opacity, rim_colour, shade)
+    _cover(image, np.asarray(opacity * cup, np.float32), cup_colour, shade)
 
 
 def _paint_vessels(frame: _Frame, anatomy: _Anatomy, look: _Look, image: _Planes) -> None:

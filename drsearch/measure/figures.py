@@ -1,0 +1,124 @@
+"""How do the scores look? Confusion matrix, ROC curve and rows of Grad-CAM overlays as pictures.
+
+Every picture is an RGB uint8 array `(height, width, 3)`; `png` makes a file's bytes of it. Colours are those of Okabe
+and Ito (2008), which colour-blind readers tell apart.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from drsearch.grades import CLASS_NAMES
+from drsearch.measure.curves import roc_curve
+from drsearch.measure.gradcam import overlay
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
+_DPI = 120
+_CAPTION_PX = 40
+_GAP_PX = 6
+
+
+def confusion_figure(confusion: ArrayLike, title: str) -> NDArray[np.uint8]:
+    """The confusion matrix: counts, and shares of the true class.
+
+    Args:
+        confusion: Counts, shape `(2, 2)`, rows the true and columns the predicted class, each NRDR then RDR.
+        title: Printed above.
+    """
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(4.2, 4.0)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        share = f"{count}\n{100 * shares[row, column]:.0f} %"
+        axes.text(column, row, share, ha="center", va="center", color=colour, fontsize=15)
+    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=CLASS_NAMES, yticklabels=CLASS_NAMES)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.spines[:].set_visible(False)
+    return _drawn(figure)
+
+
+def roc_figure(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.uint8]:
+    """The ROC curve, with the point at threshold 0.5.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+
+    Raises:
+        MetricError: If a class is missing.
+    """
+    curve = roc_curve(labels, probabilities)
+    called, truth = np.asarray(probabilities) >= 0.5, np.asarray(labels) == 1
+    figure = _figure(4.2, 4.0)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1, label="chance")
+    axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=_BLUE, linewidth=2, label="model")
+    axes.plot(
+        called[~truth].mean(),
+        called[truth].mean(),
+        "o",
+        color=_ORANGE,
+        markersize=8,
+        label="threshold 0.5",
+        clip_on=False,
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"AUC {curve.auc:.3f} on {truth.size} eyes")
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+    axes.legend(loc="lower right", frameon=False)
+    return _drawn(figure)
+
+
+def gradcam_row(
+    images: NDArray[np.uint8], cams: NDArray[np.float32], names: Sequence[str], probabilities: ArrayLike
+) -> NDArray[np.uint8]:
+    """Eyes side by side: photographs above, overlays below, and under each its name and probability of RDR.
+
+    Args:
+        images: RGB, uint8, shape `(n, height, width, 3)`, at least one.
+        cams: Maps in [0, 1], shape `(n, height, width)`.
+        names: One an eye.
+        probabilities: Of RDR, shape `(n,)`.
+    """
+    columns = [
+        np.concatenate([image, overlay(image, cam), _caption(image.shape[1], [name, f"RDR {chance:.2f}"])])
+        for image, cam, name, chance in zip(images, cams, names, np.asarray(probabilities), strict=True)
+    ]
+    gap = np.full((len(columns[0]), _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([part for column in columns for part in (column, gap)][:-1], axis=1)
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG file of an RGB picture."""
+    encoded, data = cv2.imencode(".png", image[:, :, ::-1])
+    assert encoded
+    return bytes(data)
+
+
+def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
+    """Black text on white, `width` wide; a line that is too long is written smaller."""
+    strip = np.full((_CAPTION_PX, width, 3), 255, np.uint8)
+    for row, line in enumerate(lines, start=1):
+        (text_width, _), _ = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+        scale = 0.45 * min(1.0, (width - 6) / max(text_width, 1))
+        place = (3, row * _CAPTION_PX // 2 - 5)
+        cv2.putText(strip, line, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return strip
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    # No pyplot: its figures live in a table of the process until closed, and trials run for days.
+    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
+    return figure
+
+
+def _drawn(figure: Figure) -> NDArray[np.uint8]:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3])

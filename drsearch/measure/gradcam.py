@@ -1,0 +1,123 @@
+"""Where in the photograph did the model see its class? Grad-CAM maps, and overlays to look at."""
+
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from drsearch.errors import MetricError
+
+_SMALLEST = 1e-30  # added before a logarithm; float32 holds it, and no softmax that matters is smaller
+
+
+class GradCam:
+    """Explains a model: how much each place spoke for a class.
+
+    The maps are those of the layer nearest to the output that still has places (4-D output with more than one cell):
+    its channels weighted by the mean gradient of the class score, summed, and cut at 0.
+
+    The score is the logarithm of the odds of the class. For two classes that is the difference of the values before the
+    softmax, so a model that is certain is explained as well as one in doubt; the gradient of the probability itself
+    would be 0 there.
+
+    Args:
+        model: Functional or sequential, photographs `(n, height, width, 3)` of 0 to 255 in, softmax `(n, classes)` out.
+        batch_size: Photographs at once; memory grows with it.
+
+    Raises:
+        MetricError: If the model has no layer with places.
+
+    Source:
+        Selvaraju et al. (2017), Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization,
+        ICCV, arXiv:1610.02391.
+    """
+
+    def __init__(self, model: Any, batch_size: int = 16) -> None:
+        node = _last_node_with_places(model)
+        self.layer_name: str = node.operation.name
+        self._batch_size = batch_size
+        self._both = keras.Model(model.inputs, [node.output_tensors[0], model.outputs[0]])
+        height, width = model.inputs[0].shape[1:3]
+        # One trace for batches of any length: the last one is shorter.
+        signature = [tf.TensorSpec((None, height, width, 3), tf.float32), tf.TensorSpec((None,), tf.int32)]
+        self._explain = tf.function(self._explain_batch, input_signature=signature)
+
+    def maps(
+        self, images: NDArray[np.uint8], label: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Explain some eyes.
+
+        Args:
+            images: RGB, uint8, shape `(n, height, width, 3)`, as the model takes them.
+            label: The class to explain, 1 for RDR; None for the class that each eye is predicted to be.
+
+        Returns:
+            Maps of shape `(n, height, width)`, the strongest place of each 1; all 0 where nothing speaks for the class.
+            Probabilities of RDR, shape `(n,)`.
+        """
+        maps = [np.zeros((0, *images.shape[1:3]), np.float32)]
+        probabilities = [np.zeros(0, np.float32)]
+        for first in range(0, len(images), self._batch_size):
+            batch = images[first : first + self._batch_size]
+            asked = np.full(len(batch), -1 if label is None else label, np.int32)
+            cams, chances = self._explain(tf.constant(batch, tf.float32), tf.constant(asked))
+            maps.append(cams.numpy())
+            probabilities.append(chances.numpy())
+        return np.concatenate(maps), np.concatenate(probabilities)
+
+    def _explain_batch(self, images: Any, asked: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(images)  # a frozen model has no trainable variable that would make the tape record
+            features, chances = self._both(images, training=False)
+            features, chances = tf.cast(features, tf.float32), tf.cast(chances, tf.float32)
+            label = tf.where(asked < 0, tf.argmax(chances, axis=1, output_type=tf.int32), asked)
+            chosen = tf.one_hot(label, chances.shape[1])
+            odds = _log(tf.reduce_sum(chosen * chances, axis=1)) - _log(tf.reduce_sum((1 - chosen) * chances, axis=1))
+        weights = tf.reduce_mean(tape.gradient(odds, features), axis=(1, 2), keepdims=True)
+        cams = tf.nn.relu(tf.reduce_sum(weights * features, axis=3, keepdims=True))
+        cams = tf.image.resize(cams, tf.shape(images)[1:3])[..., 0]
+        return tf.math.divide_no_nan(cams, tf.reduce_max(cams, axis=(1, 2), keepdims=True)), chances[:, 1]
+
+
+def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay a map over its photograph in colour.
+
+    Args:
+        image: RGB, uint8, shape `(height, width, 3)`.
+        cam: Map in [0, 1], shape `(height, width)`.
+
+    Returns:
+        RGB, uint8, the shape of `image`: untouched where the map is 0, up to 60 % viridis-like colour where it is 1.
+    """
+    strength = np.clip(cam, 0, 1).astype(np.float32)
+    # Viridis: its brightness rises with the map, for colour-blind readers and on paper too.
+    colours = cv2.applyColorMap((255 * strength).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[:, :, ::-1]
+    share = 0.6 * np.sqrt(strength)[:, :, None]
+    return np.asarray(np.round(image + share * (colours.astype(np.float32) - image)), np.uint8)
+
+
+def _log(values: Any) -> Any:
+    return tf.math.log(values + _SMALLEST)
+
+
+def _last_node_with_places(model: Any) -> Any:
+    """The call nearest to the output whose result is `(n, height, width, channels)` with more than one cell.
+
+    A call and not a layer: the output of a model nested in this one is a tensor of its own graph, and only the call
+    knows the tensor of ours.
+    """
+    graph = getattr(model, "_functional", None) or model  # a Sequential keeps its graph there
+    if not hasattr(graph, "_nodes_by_depth"):
+        raise MetricError(f"{model.name}: Grad-CAM needs a functional or sequential Keras model that has been built.")
+    for depth in sorted(graph._nodes_by_depth):
+        for node in graph._nodes_by_depth[depth]:
+            if not node.is_input and _has_places(node.output_tensors[0].shape):
+                return node
+    raise MetricError(f"{model.name}: Grad-CAM needs a layer with output (n, height, width, channels); there is none.")
+
+
+def _has_places(shape: tuple[int | None, ...]) -> bool:
+    return len(shape) == 4 and shape[1:3] != (1, 1)

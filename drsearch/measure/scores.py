@@ -1,0 +1,226 @@
+"""How good are these predictions, and how sure is that? Accuracy, AUC, sensitivity and specificity with intervals.
+
+Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`, everywhere in this room.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drsearch.errors import MetricError
+from drsearch.grades import CLASS_NAMES
+
+CONFIDENCE = 0.95
+"""Coverage that the intervals aim at."""
+
+_CELLS_AT_ONCE = 4_000_000  # of resamples x values, 32 MB an array: the bootstrap of 100,000 eyes fits in memory too
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the 95 % interval round it."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What predictions are worth, each score with its interval.
+
+    Attributes:
+        accuracy: Share of eyes in their true class.
+        auc: Probability that a referable eye scores higher than one that is not.
+        sensitivity: Share of referable eyes that are found.
+        specificity: Share of the other eyes that are left alone.
+        confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
+        n: Eyes.
+    """
+
+    accuracy: Interval
+    auc: Interval
+    sensitivity: Interval
+    specificity: Interval
+    confusion: tuple[tuple[int, int], tuple[int, int]]
+    n: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, lists and dicts only, as `--json` prints them."""
+        return {
+            "accuracy": self.accuracy.to_json(),
+            "auc": self.auc.to_json(),
+            "sensitivity": self.sensitivity.to_json(),
+            "specificity": self.specificity.to_json(),
+            "confusion": [list(row) for row in self.confusion],
+            "n": self.n,
+        }
+
+
+def scores(
+    labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, resamples: int = 2000, seed: int = 0
+) -> Scores:
+    """Every score of a set of predictions, with 95 % percentile bootstrap intervals.
+
+    The bootstrap draws eyes with replacement within each class, so that every resample has as many referable eyes as
+    the set, and all scores see the same resamples. A score at its end (no eye wrong) gets an interval of width 0: the
+    bootstrap knows nothing about eyes that it has not seen.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+        threshold: An eye is called RDR from this probability on.
+        resamples: How many times the eyes are drawn anew.
+        seed: The same seed gives the same intervals.
+
+    Raises:
+        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
+
+    Example:
+        >>> found = scores([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9])
+        >>> found.accuracy.value, found.auc.value, found.confusion
+        (0.6666666666666666, 0.8888888888888888, ((2, 1), (1, 2)))
+
+    Source:
+        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentile intervals).
+    """
+    truth, chance = _checked(labels, probabilities)
+    _both_classes(truth)
+    counts, values = _tallies(truth, chance)
+    positive = values >= threshold
+    point = _scores_of(counts[0][None], counts[1][None], positive)[:, 0]
+    drawn = [_scores_of(*resampled, positive) for resampled in _resamples(truth, chance, resamples, seed)]
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(np.concatenate(drawn, axis=1), [tail, 100 - tail], axis=1)
+    right, area, found, left = (Interval(*map(float, one)) for one in zip(point, low, high, strict=True))
+    (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
+    confusion = ((true_left, false_found), (missed, true_found))
+    return Scores(right, area, found, left, confusion, len(truth))
+
+
+def accuracy(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> float:
+    """Share of eyes in their true class, in [0, 1].
+
+    Raises:
+        MetricError: If the arrays are no labels and probabilities of the same eyes.
+    """
+    truth, chance = _checked(labels, probabilities)
+    return float(np.mean((chance >= threshold) == truth))
+
+
+def auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Area under the ROC curve: the probability that a referable eye scores higher than one that is not, ties half.
+
+    Returns:
+        In [0, 1]: 1 separates the classes, 0.5 is chance.
+
+    Raises:
+        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
+
+    Example:
+        >>> auc([0, 1, 0, 1], [0.2, 0.2, 0.1, 0.9])
+        0.875
+
+    Source:
+        Hanley and McNeil (1982), Radiology 143(1), 29-36, doi:10.1148/radiology.143.1.7063747.
+    """
+    truth, chance = _checked(labels, probabilities)
+    _both_classes(truth)
+    (negatives, positives), _ = _tallies(truth, chance)
+    return float(_auc_of(negatives[None], positives[None])[0])
+
+
+def confusion_matrix(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> NDArray[np.int64]:
+    """Counts of eyes, shape `(2, 2)`, rows the true and columns the predicted class, each NRDR then RDR.
+
+    Raises:
+        MetricError: If the arrays are no labels and probabilities of the same eyes.
+    """
+    truth, chance = _checked(labels, probabilities)
+    return np.bincount(2 * truth + (chance >= threshold), minlength=4).reshape(2, 2).astype(np.int64)
+
+
+def _checked(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    truth, chance = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
+    if truth.ndim != 1 or truth.shape != chance.shape or not truth.size:
+        raise MetricError(
+            f"Labels of shape {truth.shape} and probabilities of shape {chance.shape} cannot be scored; "
+            "pass one label and the probability of RDR for each of at least one eye."
+        )
+    if not np.isin(truth, (0, 1)).all():
+        wrong = truth[~np.isin(truth, (0, 1))][0]
+        raise MetricError(f"A label is {wrong}; labels are 0 (NRDR) or 1 (RDR).")
+    if not np.isfinite(chance).all():
+        n_wrong = int((~np.isfinite(chance)).sum())
+        raise MetricError(
+            f"{n_wrong} of {chance.size} probabilities are not finite; the model that gave them is broken."
+        )
+    return truth.astype(np.int64), chance
+
+
+def _both_classes(truth: NDArray[np.int64]) -> None:
+    for label, name in enumerate(CLASS_NAMES):
+        if not (truth == label).any():
+            raise MetricError(
+                f"None of the {truth.size} eyes is {name}, so AUC, sensitivity and specificity are undefined; "
+                "score a set with both classes."
+            )
+
+
+# A class is held as a tally: how many of its eyes have each distinct probability. A resample is then a row of counts,
+# and every score a sum over rows, with no sorting inside the bootstrap.
+
+
+def _tallies(
+    truth: NDArray[np.int64], chance: NDArray[np.float64]
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]:
+    """The tallies of class 0 and 1, and the distinct probabilities, rising; all of shape `(values,)`."""
+    values, place = np.unique(chance, return_inverse=True)
+    negatives, positives = (np.bincount(place[truth == label], minlength=values.size) for label in (0, 1))
+    return (negatives, positives), values
+
+
+def _resamples(
+    truth: NDArray[np.int64], chance: NDArray[np.float64], resamples: int, seed: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Tallies of resampled classes, shape `(some resamples, values)` each."""
+    values, place = np.unique(chance, return_inverse=True)
+    draws = np.random.default_rng(seed).spawn(2)  # one a class: how many rows are done at once changes nothing
+    rows_at_once = max(1, _CELLS_AT_ONCE // max(values.size, truth.size))
+    for first in range(0, resamples, rows_at_once):
+        rows = min(rows_at_once, resamples - first)
+        negatives, positives = (
+            _resampled(draw, place[truth == label], rows, values.size) for label, draw in enumerate(draws)
+        )
+        yield negatives, positives
+
+
+def _resampled(draw: np.random.Generator, places: NDArray[np.intp], rows: int, n_values: int) -> NDArray[np.int64]:
+    drawn = places[draw.integers(0, places.size, (rows, places.size))]
+    drawn += n_values * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * n_values).reshape(rows, n_values)
+
+
+def _scores_of(
+    negatives: NDArray[np.int64], positives: NDArray[np.int64], positive: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Accuracy, AUC, sensitivity and specificity of every row, shape `(4, rows)`."""
+    n_negative, n_positive = negatives[0].sum(), positives[0].sum()
+    found, left = positives[:, positive].sum(1), negatives[:, ~positive].sum(1)
+    right = (found + left) / (n_negative + n_positive)
+    return np.stack([right, _auc_of(negatives, positives), found / n_positive, left / n_negative])
+
+
+def _auc_of(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Pairs in the right order, ties half, over all pairs, of every row."""
+    below_doubled = 2 * np.cumsum(negatives, axis=1) - negatives
+    pairs = negatives[0].sum() * positives[0].sum()
+    right: NDArray[np.float64] = (positives * below_doubled).sum(1) / (2 * pairs)
+    return right
