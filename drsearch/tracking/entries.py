@@ -105,6 +105,13 @@ class Artifact:
     file: str
     folder: str = ""
 
+    def __post_init__(self) -> None:
+        if self.folder.split("/")[0] == "images":
+            raise ValueError(
+                f"artifact folder {self.folder!r}: one file there hides every picture of the run in MLflow; "
+                "choose another name."
+            )
+
 
 @dataclass(frozen=True)
 class Tags:

@@ -30,7 +30,7 @@ class Journal:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab") as file:
-            whole = self._whole_size()
+            whole = self.whole_size()
             if whole < file.tell():
                 file.truncate(whole)
             file.write(text)
@@ -76,8 +76,8 @@ class Journal:
             file.seek(offset)
             return file.read(n_bytes)
 
-    def _whole_size(self) -> int:
-        """Bytes up to the end of the last whole line."""
+    def whole_size(self) -> int:
+        """Bytes up to the end of the last whole entry: less than `size()` where a line is torn."""
         end = self.size()
         while end > 0:
             start = max(0, end - 65536)

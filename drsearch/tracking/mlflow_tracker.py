@@ -1,0 +1,267 @@
+"""How do entries become an MLflow run? Through `MlflowClient` alone: MLflow's fluent API keeps global state.
+
+Everything here may be given twice. MLflow keeps one of two equal points itself (key, step, time and
+value); params and pictures that are there already are looked up and not written again.
+"""
+
+import hashlib
+import json
+import os
+import posixpath
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+import sqlalchemy.exc
+from absl import logging
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, InputTag, LifecycleStage, Metric, RunTag
+from mlflow.entities import DatasetInput as MlflowDatasetInput
+from mlflow.entities import Param as MlflowParam
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_IMAGES
+from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
+
+from drsearch.tracking.base import KEY_TAG, TrackerAway, TrackerRefused
+from drsearch.tracking.entries import (
+    Artifact,
+    DatasetInput,
+    Entry,
+    Image,
+    Metrics,
+    Resumed,
+    RunEnd,
+    RunStart,
+    Tags,
+)
+
+_Item = TypeVar("_Item")
+
+# MLflow's own limits (mlflow/utils/validation.py); beyond them it raises, or warns at length.
+_METRICS_A_BATCH = 1000
+_PARAMS_A_BATCH = 100
+_KEY_CHARACTERS = 250
+_PARAM_CHARACTERS = 6000
+_TAG_CHARACTERS = 8000
+_EXPERIMENT_TAG_CHARACTERS = 20_000
+_DATASET_NAME_CHARACTERS = 500
+_DIGEST_CHARACTERS = 36
+_PROFILE_CHARACTERS = 1_000_000
+
+# What MLflow says when it is there and does not want the entry. Everything else (no connection, a locked or
+# full database, an expired password) may pass, and the entries wait for it.
+_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+
+
+class MlflowTracker:
+    """A `Tracker` for an MLflow server (`http://...`) or a local store (`sqlite:///...`).
+
+    Args:
+        tracking_uri: Of MLflow.
+        artifact_root: Where artifacts of new experiments go, one folder an experiment; `None` leaves it to MLflow.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
+        # MLflow prints the address of every run that ends to standard output, where results stand.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        self._artifact_root = artifact_root
+        with _translated():
+            self._client = MlflowClient(tracking_uri)
+
+    def open(self, start: RunStart) -> str:
+        """See `Tracker.open`."""
+        with _translated():
+            experiment_id = self._experiment(start)
+            run_id, known_params = self._run(experiment_id, start)
+            params = [
+                MlflowParam(_name(name), _cut(str(value), _PARAM_CHARACTERS)) for name, value in start.params.items()
+            ]
+            for batch in _batches([param for param in params if param.key not in known_params], _PARAMS_A_BATCH):
+                self._client.log_batch(run_id, params=batch)
+            if start.dataset is not None:
+                self._client.log_inputs(run_id, [_mlflow_dataset(start.dataset)])
+        return run_id
+
+    def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
+        """See `Tracker.send`."""
+        with _translated():
+            self._send_metrics(run_id, [entry for entry in entries if isinstance(entry, Metrics)])
+            self._send_images(run_id, [entry for entry in entries if isinstance(entry, Image)], folder)
+            for entry in entries:
+                if isinstance(entry, Artifact) and _is_there(folder / entry.file):
+                    self._client.log_artifact(run_id, str(folder / entry.file), entry.folder or None)
+            self._send_tags(run_id, entries)
+            # Last, so that a run that has ended is whole; and only the last one, so that its state does not flicker.
+            states = [entry for entry in entries if isinstance(entry, Resumed | RunEnd)]
+            if states and isinstance(states[-1], RunEnd):
+                self._client.set_terminated(run_id, states[-1].status, end_time=states[-1].at_ms)
+            elif states:
+                self._client.update_run(run_id, status="RUNNING")
+
+    def _experiment(self, start: RunStart) -> str:
+        experiment = self._client.get_experiment_by_name(start.experiment)
+        tags = {_name(name): _cut(value, _EXPERIMENT_TAG_CHARACTERS) for name, value in start.experiment_tags.items()}
+        if experiment is None:
+            try:
+                return str(self._client.create_experiment(start.experiment, self._location(start.experiment), tags))
+            except MlflowException as wrong:
+                if wrong.error_code != "RESOURCE_ALREADY_EXISTS":  # the sender of another machine was faster
+                    raise
+            experiment = self._client.get_experiment_by_name(start.experiment)
+        if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+            raise TrackerRefused(
+                f"experiment {start.experiment!r} was deleted in MLflow; restore it with "
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`."
+            )
+        for name, value in tags.items():
+            if experiment.tags.get(name) != value:
+                self._client.set_experiment_tag(experiment.experiment_id, name, value)
+        return str(experiment.experiment_id)
+
+    def _location(self, experiment: str) -> str | None:
+        if self._artifact_root is None:
+            return None
+        # The name for the reader, the hash because names that differ may be written alike.
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment)[:60].strip(".-")
+        return (self._artifact_root / f"{readable}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}").as_uri()
+
+    def _run(self, experiment_id: str, start: RunStart) -> tuple[str, Mapping[str, str]]:
+        """The run of a key and the params it has."""
+        quote = '"' if "'" in start.key else "'"
+        found = self._client.search_runs(
+            [experiment_id], f"tags.`{KEY_TAG}` = {quote}{start.key}{quote}", max_results=1
+        )
+        if found:
+            return str(found[0].info.run_id), found[0].data.params
+        tags = {name: _cut(value, _TAG_CHARACTERS) for name, value in start.tags.items()}
+        run = self._client.create_run(
+            experiment_id, start.started_ms, {**tags, KEY_TAG: start.key}, run_name=start.name
+        )
+        return str(run.info.run_id), {}
+
+    def _send_metrics(self, run_id: str, entries: Sequence[Metrics]) -> None:
+        points = [
+            Metric(_name(name), value, entry.at_ms, entry.step)
+            for entry in entries
+            for name, value in entry.values.items()
+        ]
+        for batch in _batches(points, _METRICS_A_BATCH):
+            self._client.log_batch(run_id, metrics=batch)
+
+    def _send_images(self, run_id: str, entries: Sequence[Image], folder: Path) -> None:
+        entries = [entry for entry in entries if _is_there(folder / entry.file)]
+        if not entries:
+            return
+        there = {
+            posixpath.basename(file.path) for file in self._client.list_artifacts(run_id, "images") if not file.is_dir
+        }
+        with tempfile.TemporaryDirectory(prefix="drsearch-images-") as written:
+            for entry in entries:
+                _write_image(folder / entry.file, Path(written), _stem(entry, there), there)
+            if any(Path(written).iterdir()):
+                self._client.log_artifacts(run_id, written, "images")
+        self._client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, "True")
+
+    def _send_tags(self, run_id: str, entries: Sequence[Entry]) -> None:
+        tags: dict[str, str] = {}
+        for entry in entries:
+            if isinstance(entry, Tags):
+                tags.update(entry.values)
+            elif isinstance(entry, RunEnd):
+                tags.update(entry.tags)
+        run_tags = [RunTag(_name(name), _cut(value, _TAG_CHARACTERS)) for name, value in tags.items()]
+        for batch in _batches(run_tags, _PARAMS_A_BATCH):
+            self._client.log_batch(run_id, tags=batch)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Foreign errors as ours: refused, or away."""
+    try:
+        yield
+    except MlflowException as wrong:
+        if wrong.error_code in _REFUSALS:
+            raise TrackerRefused(f"MLflow refuses it: {_first_line(wrong)}") from wrong
+        raise TrackerAway(f"MLflow does not take it: {_first_line(wrong)}") from wrong
+    except (OSError, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as wrong:
+        raise TrackerAway(f"MLflow does not take it: {_first_line(wrong)}") from wrong
+
+
+def _first_line(wrong: Exception) -> str:
+    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:300]
+
+
+def _batches(items: Sequence[_Item], n_items: int) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), n_items):
+        yield items[start : start + n_items]
+
+
+def _name(name: str) -> str:
+    """`name` as MLflow takes it: its characters, and no path that leads elsewhere."""
+    parts = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))[:_KEY_CHARACTERS].rstrip("/") or "_"
+
+
+def _cut(text: str, n_characters: int) -> str:
+    return text if len(text) <= n_characters else text[: n_characters - 1] + "…"
+
+
+def _mlflow_dataset(dataset: DatasetInput) -> MlflowDatasetInput:
+    return MlflowDatasetInput(
+        Dataset(
+            name=_cut(dataset.name, _DATASET_NAME_CHARACTERS),
+            digest=dataset.digest[:_DIGEST_CHARACTERS],
+            source_type="local",
+            source=json.dumps({"uri": dataset.source}),
+            profile=_cut(json.dumps(dict(dataset.profile)), _PROFILE_CHARACTERS),
+        ),
+        [InputTag(MLFLOW_DATASET_CONTEXT, dataset.context)],
+    )
+
+
+def _is_there(path: Path) -> bool:
+    if path.is_file():
+        return True
+    logging.warning("%s is not there any more and is left out of its run.", path)
+    return False
+
+
+def _stem(entry: Image, there: set[str]) -> str:
+    """The name of a picture as `MlflowClient.log_image(key=, step=)` makes it, or the one it has already.
+
+    MLflow's page reads key, step and time out of it; one file beside it that is named otherwise hides all.
+    """
+    key = re.sub(r"[^a-zA-Z0-9_\-. ~]", "_", entry.key.replace("/", "~"))
+    begin = f"{key}+step+{entry.step}+timestamp+"
+    known = sorted(name for name in there if name.startswith(begin))
+    if known:
+        return re.sub(r"(\+compressed\.webp|\.png)$", "", known[0])
+    return f"{begin}{entry.at_ms}+{uuid.uuid4()}"
+
+
+def _write_image(file: Path, folder: Path, stem: str, there: set[str]) -> None:
+    """Write the picture and its small copy, as far as they are not in the run yet."""
+    whole, small = f"{stem}.png", f"{stem}+compressed.webp"
+    if whole in there and small in there:
+        return
+    try:
+        with PilImage.open(file) as image:
+            image.load()
+            if image.format == "PNG":
+                shutil.copyfile(file, folder / whole)
+            else:
+                image.save(folder / whole)
+            compress_image_size(image).save(folder / small)
+    except (UnidentifiedImageError, SyntaxError, ValueError) as wrong:
+        logging.warning("%s is no picture that can be read and is left out of its run (%s).", file, wrong)
+        (folder / whole).unlink(missing_ok=True)
+        return
+    there.update((whole, small))

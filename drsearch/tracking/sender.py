@@ -1,0 +1,337 @@
+"""Who carries journals to MLflow? One process a machine: `python -m drsearch.tracking.sender HOME`.
+
+It also sends what dead workers left, so workers never wait for MLflow and need not import it. How far a
+journal was sent stands in `sent.json` beside it.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from absl import logging
+
+from drsearch.home import Home
+from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
+from drsearch.tracking.entries import Entry, Metrics, RunStart
+from drsearch.tracking.journal import JOURNAL_FILE, Journal
+
+SENT_FILE = "sent.json"
+_LOOK_EVERY_S = 0.5
+_FIRST_BACKOFF_S = 1.0
+_LONGEST_BACKOFF_S = 30.0
+_ANCHOR_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """How far a journal was sent.
+
+    `anchor` is the hash of the last bytes that were sent: a resumed trial cuts its journal back to its checkpoint
+    and writes on, and the same offset may then stand within another entry. `steps` is the last step sent of every
+    metric, and `known` what it was when the journal was last found cut back: epochs up to there that are trained
+    again are not sent again, since their points differ in their time.
+    """
+
+    run_id: str
+    offset: int = 0
+    anchor: str = ""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    known: Mapping[str, int] = field(default_factory=dict)
+
+
+class Courier:
+    """Brings what is new in the journals of a home to a tracker; one at a time a home (`sender_lock`)."""
+
+    def __init__(self, home: Home, tracker: Tracker) -> None:
+        self._home = home
+        self._tracker = tracker
+        self._done: dict[Path, tuple[int, int]] = {}
+        self._failed: set[Path] = set()
+
+    def drain(self) -> int:
+        """Send all that is new; the number of entries sent.
+
+        A journal that is refused, or cannot be read, is named in a warning and left until it changes.
+
+        Raises:
+            TrackerAway: If the tracker does not answer; all that were sent are noted.
+        """
+        n_sent = 0
+        # Those that failed come last, so that one that always fails keeps none of the others waiting.
+        for folder in sorted(_folders(self._home), key=lambda folder: (folder in self._failed, folder)):
+            state = _state(folder)
+            if self._done.get(folder) == state:
+                continue
+            try:
+                n_sent += self._deliver(folder)
+                self._failed.discard(folder)
+            except TrackerAway:
+                self._failed.add(folder)
+                raise
+            except (TrackerRefused, ValueError) as wrong:
+                logging.warning("%s stays unsent: %s", folder, wrong)
+            self._done[folder] = state
+        return n_sent
+
+    def _deliver(self, folder: Path) -> int:
+        journal, sent = Journal(folder), _read_sent(folder)
+        if sent is not None and not _still_stands(journal, sent):
+            sent = _Sent(sent.run_id, steps=sent.steps, known=sent.steps)
+        entries, offset = journal.read(sent.offset if sent else 0)
+        if not entries:
+            return 0
+        if sent is None:
+            if not isinstance(entries[0], RunStart):
+                raise ValueError(f"{journal.path} does not begin with a RunStart.")
+            # Noted before anything is sent: who asks for the run's id need not wait for its pictures.
+            sent = _Sent(self._tracker.open(entries[0]))
+            _write_sent(folder, sent)
+        new = _without_known_points(entries, sent.known)
+        self._tracker.send(sent.run_id, new, folder)
+        steps = _last_steps(sent.steps, new)
+        _write_sent(folder, _Sent(sent.run_id, offset, _anchor(journal, offset), steps, sent.known))
+        return len(new)
+
+
+def drain(home: Home, tracker: Tracker) -> int:
+    """Send all that is new in the journals of `home`; the number of entries sent.
+
+    Nothing is sent while another process is at it: it sends them.
+
+    Raises:
+        TrackerAway: If the tracker does not answer.
+    """
+    with sender_lock(home) as mine:
+        return Courier(home, tracker).drain() if mine else 0
+
+
+def run_id_of(folder: Path) -> str | None:
+    """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
+    sent = _read_sent(folder)
+    return sent.run_id if sent else None
+
+
+def unsent(home: Home) -> list[Path]:
+    """The folders of runs that have entries which were not sent."""
+    return [folder for folder in _folders(home) if not _all_sent(folder)]
+
+
+@contextmanager
+def sender_lock(home: Home) -> Iterator[bool]:
+    """Whether this process may send for `home` now. The lock goes with its process, however that ends."""
+    home.runs.mkdir(parents=True, exist_ok=True)
+    with open(home.runs / "sender.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+class SenderHandle:
+    """A sender that was started: `start_sender`."""
+
+    def __init__(self, home: Home, process: "subprocess.Popen[bytes]") -> None:
+        self._home = home
+        self._process = process
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self._process.poll() is None
+
+    def stop(self, timeout_s: float = 60.0) -> bool:
+        """Let it send what is left and end it; whether everything in the home was sent.
+
+        What is left stays in the journals, for the next sender of this home.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._process.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        # Another sender of this home, if there is one, has had the journals all the time.
+        while (left := unsent(self._home)) and _someone_sends(self._home) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not left
+
+
+def start_sender(home: Home, tracking_uri: str) -> SenderHandle:
+    """Start the sender of a home; it ends with `stop`, or when the process that started it is gone.
+
+    It ignores Ctrl-C (which reaches every process of a terminal): what the workers say while they end is sent too.
+    Its warnings go to standard error.
+    """
+    command = [sys.executable, "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
+    # By the environment: a command line, and a password in it, can be read by everyone on the machine.
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return SenderHandle(home, process)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Send until SIGTERM or until the parent is gone, then once more."""
+    parser = argparse.ArgumentParser(prog="python -m drsearch.tracking.sender", description=__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("tracking_uri", nargs="?", help="default: MLFLOW_TRACKING_URI, or the home's own store")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is no longer the parent")
+    options = parser.parse_args(arguments)
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, lambda *_: stop.set())
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    home = Home(options.home.resolve())
+    _Loop(home, options.tracking_uri or home.tracking_uri, stop, options.parent).run()
+    return 0
+
+
+class _Loop:
+    """Look, send, wait; the waits grow while MLflow is away."""
+
+    def __init__(self, home: Home, tracking_uri: str, stop: threading.Event, parent: int) -> None:
+        self._home = home
+        self._tracking_uri = tracking_uri
+        self._stop = stop
+        self._parent = parent
+        self._courier: Courier | None = None
+        self._backoff_s = 0.0
+
+    def run(self) -> None:
+        while True:
+            with sender_lock(self._home) as mine:
+                if mine:
+                    self._send_until_over()
+                    return
+            if self._over():
+                return
+            self._stop.wait(_LOOK_EVERY_S)
+
+    def _send_until_over(self) -> None:
+        while True:
+            last = self._over()  # asked before sending: what was said until then is sent below
+            self._send()
+            if last:
+                break
+            self._wait(self._backoff_s or _LOOK_EVERY_S)
+        if left := unsent(self._home):
+            logging.warning(
+                "%d run(s) are not wholly in MLflow, the first is %s; "
+                "the next drsearch command that uses this home sends the rest.",
+                len(left),
+                left[0],
+            )
+
+    def _send(self) -> None:
+        try:
+            if self._courier is None:
+                self._courier = Courier(self._home, _tracker(self._home, self._tracking_uri))
+            n_sent = self._courier.drain()
+        except TrackerAway as wrong:
+            if not self._backoff_s:
+                logging.warning("%s; runs go on, and are sent when it is back.", wrong)
+            self._backoff_s = min(_LONGEST_BACKOFF_S, max(_FIRST_BACKOFF_S, 2 * self._backoff_s))
+            return
+        if self._backoff_s:
+            logging.info("MLflow is back; %d entries sent.", n_sent)
+            self._backoff_s = 0.0
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._over() and (left := until - time.monotonic()) > 0:
+            self._stop.wait(min(left, _LOOK_EVERY_S))
+
+    def _over(self) -> bool:
+        return self._stop.is_set() or os.getppid() != self._parent
+
+
+def _tracker(home: Home, tracking_uri: str) -> Tracker:
+    # The waiting is done here, where a SIGTERM is heeded: MLflow's own retries would take four minutes a request.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from drsearch.tracking.mlflow_tracker import MlflowTracker
+
+    served = tracking_uri.startswith(("http://", "https://"))
+    return MlflowTracker(tracking_uri, None if served else home.artifacts)
+
+
+def _folders(home: Home) -> list[Path]:
+    return [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
+
+
+def _state(folder: Path) -> tuple[int, int]:
+    """Changes when the journal does."""
+    status = (folder / JOURNAL_FILE).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_sent(folder: Path) -> _Sent | None:
+    path = folder / SENT_FILE
+    return _Sent(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _write_sent(folder: Path, sent: _Sent) -> None:
+    temporary = folder / f"{SENT_FILE}.tmp"
+    temporary.write_text(json.dumps(asdict(sent)))
+    os.replace(temporary, folder / SENT_FILE)
+
+
+def _anchor(journal: Journal, offset: int) -> str:
+    start = max(0, offset - _ANCHOR_BYTES)
+    with open(journal.path, "rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(offset - start)).hexdigest()
+
+
+def _still_stands(journal: Journal, sent: _Sent) -> bool:
+    """Whether what was sent is still the beginning of the journal."""
+    return sent.offset == 0 or (journal.size() >= sent.offset and _anchor(journal, sent.offset) == sent.anchor)
+
+
+def _all_sent(folder: Path) -> bool:
+    journal, sent = Journal(folder), _read_sent(folder)
+    return journal.whole_size() == (sent.offset if sent else 0) and (sent is None or _still_stands(journal, sent))
+
+
+def _without_known_points(entries: Sequence[Entry], known: Mapping[str, int]) -> list[Entry]:
+    kept: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, Metrics):
+            new = {name: value for name, value in entry.values.items() if entry.step > known.get(name, entry.step - 1)}
+            entry = Metrics(entry.step, new, entry.at_ms)
+        kept.append(entry)
+    return kept
+
+
+def _last_steps(steps: Mapping[str, int], entries: Sequence[Entry]) -> dict[str, int]:
+    last = dict(steps)
+    for entry in entries:
+        if isinstance(entry, Metrics):
+            for name in entry.values:
+                last[name] = max(entry.step, last.get(name, entry.step))
+    return last
+
+
+def _someone_sends(home: Home) -> bool:
+    with sender_lock(home) as mine:
+        return not mine
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drsearch.home import Home
+from drsearch.tracking.base import Tracker, TrackerAway
+from drsearch.tracking.entries import DatasetInput, Entry, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.journal import Journal
+from drsearch.tracking.memory import MemoryTracker
+from drsearch.tracking.sender import (
+    Courier,
+    drain,
+    run_id_of,
+    sender_lock,
+    start_sender,
+    unsent,
+)
+
+See = Callable[[str], Any]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def journal_of(home: Home, run: str = "trial-0") -> Journal:
+    return Journal(home.runs / "study" / run)
+
+
+def start(run: str = "trial-0") -> RunStart:
+    return RunStart(
+        key=f"study/{run}",
+        experiment="study",
+        name=run,
+        params={"training.seed": 0},
+        started_ms=1,
+        dataset=DatasetInput("eyes", "0123", "/eyes"),
+    )
+
+
+def epochs(first: int, last: int, at_ms: int = 0) -> list[Entry]:
+    return [Metrics(epoch, {"loss": 1 / epoch}, at_ms + epoch) for epoch in range(first, last + 1)]
+
+
+def sent_run(home: Home, see: See, run: str = "trial-0") -> Any:
+    run_id = run_id_of(journal_of(home, run).folder)
+    assert run_id is not None
+    return see(run_id)
+
+
+def test_a_journal_arrives_as_it_grows(home: Home, tracker: Tracker, see: See) -> None:
+    journal = journal_of(home)
+    assert drain(home, tracker) == 0
+    journal.append([start(), *epochs(1, 2)])
+    assert run_id_of(journal.folder) is None
+    assert drain(home, tracker) == 3
+    journal.append([*epochs(3, 3), RunEnd("FINISHED", 9)])
+    assert drain(home, tracker) == 2
+    assert drain(home, tracker) == 0
+    seen = sent_run(home, see)
+    assert [step for step, _, _ in seen.points["loss"]] == [1, 2, 3]
+    assert seen.status == "FINISHED"
+    assert unsent(home) == []
+
+
+def test_one_courier_sends_many_runs_and_each_entry_once(home: Home, tracker: Tracker, see: See) -> None:
+    courier = Courier(home, tracker)
+    for epoch in range(1, 4):
+        for run in ("trial-0", "trial-1"):
+            journal = journal_of(home, run)
+            journal.append([start(run)] if epoch == 1 else [])
+            journal.append(epochs(epoch, epoch))
+        assert courier.drain() == (4 if epoch == 1 else 2)
+    assert sent_run(home, see, "trial-0").points == sent_run(home, see, "trial-1").points
+
+
+def test_a_lost_note_of_what_was_sent_doubles_nothing(home: Home, tracker: Tracker, see: See) -> None:
+    journal = journal_of(home)
+    journal.append([start(), *epochs(1, 3), RunEnd("FINISHED", 9)])
+    drain(home, tracker)
+    once, run_id = sent_run(home, see), run_id_of(journal.folder)
+    (journal.folder / "sent.json").unlink()
+    drain(home, tracker)
+    assert run_id_of(journal.folder) == run_id
+    assert sent_run(home, see) == once
+
+
+@pytest.mark.parametrize("drained_while_short", [True, False])
+def test_a_journal_cut_back_to_its_checkpoint_doubles_no_point(
+    home: Home, tracker: Tracker, see: See, drained_while_short: bool
+) -> None:
+    journal = journal_of(home)
+    journal.append([start(), *epochs(1, 2)])
+    at_checkpoint = journal.size()
+    journal.append(epochs(3, 4))
+    drain(home, tracker)
+    journal.truncate(at_checkpoint)
+    if drained_while_short:
+        drain(home, tracker)
+    journal.append([Resumed(50), *epochs(3, 6, at_ms=123_456), RunEnd("FINISHED", 200_000)])
+    assert unsent(home) == [journal.folder]
+    drain(home, tracker)
+    seen = sent_run(home, see)
+    assert [(step, value) for step, value, _ in seen.points["loss"]] == [(e, 1 / e) for e in range(1, 7)]
+    assert seen.status == "FINISHED"
+    assert unsent(home) == []
+
+
+def test_the_end_of_a_run_arrives_though_its_journal_is_shorter_than_what_was_sent(
+    home: Home, tracker: Tracker, see: See
+) -> None:
+    journal = journal_of(home)
+    journal.append([start(), *epochs(1, 1)])
+    at_checkpoint = journal.size()
+    journal.append(epochs(2, 40))
+    drain(home, tracker)
+    journal.truncate(at_checkpoint)
+    journal.append([RunEnd("KILLED", 9, {"drsearch.ended": "interrupted"})])
+    drain(home, tracker)
+    assert sent_run(home, see).status == "KILLED"
+
+
+def test_a_torn_last_line_waits_for_its_writer(home: Home, tracker: Tracker, see: See) -> None:
+    journal = journal_of(home)
+    journal.append([start(), *epochs(1, 1)])
+    with open(journal.path, "ab") as file:
+        file.write(b'{"entry": "Metr')
+    assert drain(home, tracker) == 2
+    assert unsent(home) == []
+    journal.append(epochs(2, 2))
+    assert drain(home, tracker) == 1
+
+
+def test_a_journal_that_cannot_be_read_is_named_and_keeps_no_other_waiting(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = journal_of(home, "a"), journal_of(home, "b")
+    bad.append(epochs(1, 1))
+    good.append([start("b")])
+    courier = Courier(home, MemoryTracker())
+    assert courier.drain() == 1
+    assert courier.drain() == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{bad.folder} stays unsent: {bad.path} does not begin with a RunStart."
+    ]
+
+
+class TrackerWithOutages(MemoryTracker):
+    """Away while `away`; a batch that it began to take may be half there."""
+
+    away = False
+
+    def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
+        if self.away:
+            super().send(run_id, entries[: len(entries) // 2], folder)
+            raise TrackerAway("MLflow does not take it: no connection")
+        super().send(run_id, entries, folder)
+
+
+def test_nothing_is_lost_or_doubled_when_the_tracker_goes_away_in_the_middle(home: Home) -> None:
+    tracker = TrackerWithOutages()
+    journal = journal_of(home)
+    journal.append([start(), *epochs(1, 2)])
+    courier = Courier(home, tracker)
+    courier.drain()
+    tracker.away = True
+    journal.append(epochs(3, 8))
+    with pytest.raises(TrackerAway):
+        courier.drain()
+    assert unsent(home) == [journal.folder]
+    tracker.away = False
+    assert courier.drain() == 6
+    assert list(tracker.runs["run-0"].points["loss"]) == [(epoch, epoch) for epoch in range(1, 9)]
+
+
+def test_while_another_process_sends_nothing_is_sent_here(home: Home) -> None:
+    journal_of(home).append([start()])
+    with sender_lock(home) as mine:
+        assert mine
+        assert drain(home, MemoryTracker()) == 0
+    assert drain(home, MemoryTracker()) == 1
+
+
+def test_the_process_sends_while_runs_go_on_and_the_rest_when_it_is_stopped(home: Home, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    journal = journal_of(home)
+    journal.append([start(), *epochs(1, 2)])
+    sender = start_sender(home, mlflow_uri)
+    try:
+        assert wait_for(lambda: not unsent(home))
+        os.kill(sender._process.pid, signal.SIGINT)
+        journal.append([*epochs(3, 4), RunEnd("FINISHED", 9)])
+        assert sender.running
+    finally:
+        assert sender.stop(60)
+    assert sender._process.returncode == 0
+    run_id = run_id_of(journal.folder)
+    assert run_id is not None
+    client = MlflowClient(mlflow_uri)
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert client.get_run(run_id).info.artifact_uri.startswith((home.artifacts / "study-").as_uri())
+    assert [point.step for point in client.get_metric_history(run_id, "loss")] == [1, 2, 3, 4]
+
+
+def test_the_process_ends_when_its_parent_is_gone_and_sends_what_is_left(home: Home, mlflow_uri: str) -> None:
+    journal_of(home).append([start(), RunEnd("KILLED", 9)])
+    launcher = (
+        "import sys; from pathlib import Path; from drsearch.home import Home;"
+        "from drsearch.tracking.sender import start_sender;"
+        "print(start_sender(Home(Path(sys.argv[1])), sys.argv[2])._process.pid)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", launcher, str(home.path), mlflow_uri], check=True, capture_output=True, text=True
+    )
+    assert wait_for(lambda: not unsent(home))
+    assert wait_for(lambda: not is_alive(int(done.stdout)))
+
+
+def test_an_outage_is_warned_of_once_and_its_end_told(
+    home: Home, tmp_path: Path, empty_mlflow_db: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # A file where the store's folder should be: SQLite cannot open it, until it is moved away.
+    in_the_way = tmp_path / "store"
+    in_the_way.write_text("")
+    journal = journal_of(home)
+    journal.append([start()])
+    told: list[str] = []
+
+    def tells(words: str) -> bool:
+        told.extend(line for line in capfd.readouterr().err.splitlines() if "sender.py" in line)
+        return any(line.endswith(words) for line in told)
+
+    sender = start_sender(home, f"sqlite:///{in_the_way}/mlflow.db")
+    try:
+        assert wait_for(lambda: tells("; runs go on, and are sent when it is back."))
+        time.sleep(2)  # long enough for a second try, which says nothing
+        in_the_way.unlink()
+        in_the_way.mkdir()
+        (in_the_way / "mlflow.db").write_bytes(empty_mlflow_db.read_bytes())
+        journal.append(epochs(1, 3))
+        assert wait_for(lambda: tells("MLflow is back; 4 entries sent."))
+    finally:
+        assert sender.stop(60)
+    tells("")
+    assert len(told) == 2
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
