@@ -1,4 +1,4 @@
-"""How does a training image differ each time it is seen: turned, moved, zoomed, sheared, mirrored, brighter or darker?"""
+"""How does a training image differ each time it is seen: turned, moved, zoomed, sheared, mirrored, brightened?"""
 
 import math
 from dataclasses import dataclass, fields
@@ -106,8 +106,8 @@ class Augmenter:
             return image
         height, width = image.shape[:2]
         matrix = change.matrix(height, width)
-        # Repeated border, not black: a bright background, or the grey 128 of a local mean subtracted,
-        # would get black wedges that no photograph has, and whose angle tells the rotation.
+        # Repeated border, not black (looked at on IDRiD): the retina is cut flat at top and bottom, and goes on
+        # smoothly; black would draw hard edges there, and wedges on the grey of a local mean subtracted.
         moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         if change.brightness == 0.0:
             return moved  # type: ignore[no-any-return]

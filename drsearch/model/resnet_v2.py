@@ -1,4 +1,4 @@
-"""Which network grades an eye: the simplified ResNetV2, in ordinary Keras layers."""
+"""Which network grades an eye? The simplified ResNetV2, in ordinary Keras layers."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""How a network is fitted: one epoch after another, each repeatable from a checkpoint, for trials and fine-tuning alike."""
+"""How is a network fitted? One epoch after another, each repeatable from a checkpoint; trials and fine-tuning alike."""
 
 import dataclasses
 import json
@@ -210,8 +210,8 @@ class Training:
             TrialFailed: If the file is damaged, or belongs to another model or optimizer. Nothing is changed then.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
             about = json.loads(str(arrays.pop("about")))
         except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as wrong:
             raise TrialFailed(f"{path} is no whole checkpoint; delete it to train from the first epoch") from wrong
@@ -230,12 +230,11 @@ class Training:
         return dict(about["extra"])
 
     def _variables(self) -> dict[str, keras.Variable]:
-        """Weights, batch statistics, states of random layers, and the optimizer's, each by a name of its own."""
+        """Weights, batch statistics, states of random layers, and the optimizer's."""
         groups = {"model": self._state.model.variables, "optimizer": self._state.optimizer.variables}
+        # by number: Keras numbers unnamed layers through the life of a process, so their names may not come again
         return {
-            f"{group}/{i:04d}/{variable.path}": variable
-            for group, variables in groups.items()
-            for i, variable in enumerate(variables)
+            f"{group}/{i:04d}": variable for group, variables in groups.items() for i, variable in enumerate(variables)
         }
 
     def _data_from(self, first_epoch: int) -> TrainingData:
@@ -291,12 +290,13 @@ def learning_rate(epoch: int, training: TrainingSettings) -> float:
 
     Args:
         epoch: Counted from 1.
-        training: Its `learning_rate` is reached in the epoch after the warm-up; `cosine` ends, in the last epoch, at 1 %.
+        training: Its `learning_rate` is reached in the epoch after the warm-up; `cosine` ends at 1 % of it in the
+            last epoch.
 
     Example:
         >>> training = TrainingSettings(epochs=5, learning_rate=0.1, warmup_epochs=1, schedule="cosine")
-        >>> [round(learning_rate(epoch, training), 4) for epoch in range(1, 6)]
-        [0.05, 0.1, 0.0753, 0.0258, 0.001]
+        >>> [round(learning_rate(epoch, training), 3) for epoch in range(1, 6)]
+        [0.05, 0.1, 0.075, 0.026, 0.001]
     """
     peak, warmup = training.learning_rate, training.warmup_epochs
     if epoch <= warmup:
@@ -371,7 +371,8 @@ def _measures(
 
 def _cross_entropies(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
     of_label = np.where(labels == RDR, probabilities, 1 - probabilities.astype(np.float64))
-    return -np.log(np.clip(of_label, keras.config.epsilon(), 1.0))
+    clipped: NDArray[np.float64] = np.clip(of_label, keras.config.epsilon(), 1.0)  # as Keras clips while training
+    return -np.log(clipped)
 
 
 def _result_from(stored: Mapping[str, Any]) -> EpochResult:

@@ -1,0 +1,122 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from drsearch.data.pipeline import epoch_order, epoch_size, steps_per_epoch, training_batches
+from drsearch.settings import AugmentationSettings, TrainingSettings
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+LABELS = np.array([0] * 3 + [1] * 8)
+OFF = AugmentationSettings(strength=0.0)
+
+
+def _numbered(n: int) -> NDArray[np.uint8]:
+    """Images that tell their index by their value."""
+    return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, 8, 8, 3)).copy()
+
+
+def _batches(
+    training: TrainingSettings, augmentation: AugmentationSettings, first_epoch: int, n: int, labels: object = LABELS
+) -> list[Batch]:
+    labels = np.asarray(labels)
+    rng = np.random.default_rng(0)
+    images = _numbered(len(labels)) if augmentation is OFF else rng.integers(0, 256, (len(labels), 8, 8, 3), np.uint8)
+    dataset = training_batches(images, labels, training, augmentation, first_epoch)
+    return list(itertools.islice(dataset.as_numpy_iterator(), n))
+
+
+@given(
+    counts=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+)
+def test_upsampling_evens_the_classes_and_favours_no_image(counts: tuple[int, int], seed: int, epoch: int) -> None:
+    labels = np.repeat([0, 1], counts)
+    order = epoch_order(labels, seed, epoch, upsample=True)
+    assert np.bincount(labels[order]).tolist() == [max(counts)] * 2
+    assert len(order) == epoch_size(labels, upsample=True)
+    times = np.bincount(order, minlength=len(labels))
+    for label in (0, 1):
+        ratio = max(counts) / counts[label]
+        assert np.all((times[labels == label] >= int(ratio)) & (times[labels == label] <= int(ratio) + 1))
+
+
+def test_without_upsampling_every_image_is_seen_once() -> None:
+    assert sorted(epoch_order(LABELS, 0, 0, upsample=False)) == list(range(11))
+
+
+def test_a_set_of_one_class_is_seen_once() -> None:
+    assert sorted(epoch_order(np.ones(5, np.int64), 0, 0, upsample=True)) == list(range(5))
+
+
+def test_order_and_extra_images_change_with_epoch_and_seed_and_with_nothing_else() -> None:
+    first = epoch_order(LABELS, 0, 0, upsample=True).tolist()
+    assert epoch_order(LABELS, 0, 0, upsample=True).tolist() == first
+    assert epoch_order(LABELS, 0, 1, upsample=True).tolist() != first
+    assert epoch_order(LABELS, 1, 0, upsample=True).tolist() != first
+    remainders = {tuple(np.bincount(epoch_order(LABELS, 0, epoch, upsample=True))[:3]) for epoch in range(20)}
+    assert remainders == {(3, 3, 2), (3, 2, 3), (2, 3, 3)}
+
+
+def test_every_batch_brings_the_label_of_each_image() -> None:
+    for images, labels in _batches(TrainingSettings(batch_size=4), OFF, 0, 12):
+        assert images.dtype == np.uint8 and images.shape[1:] == (8, 8, 3) and labels.dtype == np.int64
+        assert labels.tolist() == LABELS[images[:, 0, 0, 0]].tolist()
+
+
+def test_augmentation_leaves_the_labels_and_their_order_alone() -> None:
+    training = TrainingSettings(batch_size=4)
+    plain = np.concatenate([labels for _, labels in _batches(training, OFF, 0, 8)])
+    strong = np.concatenate([labels for _, labels in _batches(training, AugmentationSettings(strength=2.0), 0, 8)])
+    assert plain.tolist() == strong.tolist()
+
+
+def test_an_epoch_is_the_order_of_that_epoch_dealt_into_even_batches() -> None:
+    training = TrainingSettings(batch_size=5, seed=7)
+    batches = _batches(training, OFF, 0, 8)
+    assert steps_per_epoch(LABELS, training) == 4
+    assert [len(labels) for _, labels in batches] == [4, 4, 4, 4] * 2
+    for epoch in (0, 1):
+        seen = np.concatenate([images[:, 0, 0, 0] for images, _ in batches[4 * epoch : 4 * epoch + 4]])
+        assert seen.tolist() == epoch_order(LABELS, 7, epoch, upsample=True).tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16, 500])
+def test_batches_are_never_larger_than_asked_and_differ_by_one_at_most(batch_size: int) -> None:
+    training = TrainingSettings(batch_size=batch_size)
+    sizes = [len(labels) for _, labels in _batches(training, OFF, 0, steps_per_epoch(LABELS, training))]
+    assert sum(sizes) == 16 and max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+
+
+def test_a_resumed_epoch_brings_the_very_batches_of_the_lost_one() -> None:
+    training, augmentation = TrainingSettings(batch_size=4, seed=2), AugmentationSettings()
+    lost = _batches(training, augmentation, 0, 12)[8:]
+    resumed = _batches(training, augmentation, 2, 4)
+    for (lost_images, lost_labels), (images, labels) in zip(lost, resumed, strict=True):
+        assert np.array_equal(lost_images, images) and np.array_equal(lost_labels, labels)
+
+
+def test_changes_differ_between_epochs_and_between_repetitions_of_an_image() -> None:
+    labels = np.array([0] + [1] * 8)
+    batches = _batches(TrainingSettings(batch_size=16), AugmentationSettings(), 0, 2, labels)
+    repeated = [images[some_labels == 0] for images, some_labels in batches]
+    assert len({image.tobytes() for image in np.concatenate(repeated)}) == 16
+
+
+def test_changes_do_not_depend_on_the_batch_size() -> None:
+    by_four = _batches(TrainingSettings(batch_size=4), AugmentationSettings(), 0, 4)
+    by_sixteen = _batches(TrainingSettings(batch_size=16), AugmentationSettings(), 0, 1)
+    assert np.array_equal(np.concatenate([images for images, _ in by_four]), by_sixteen[0][0])
+
+
+def test_the_images_held_in_memory_are_not_touched() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
+    before = images.copy()
+    dataset = training_batches(images, LABELS, TrainingSettings(), AugmentationSettings(strength=2.0), 0)
+    list(itertools.islice(dataset.as_numpy_iterator(), 8))
+    assert np.array_equal(images, before)
