@@ -27,6 +27,7 @@ MACULAR_EDEMA_NEAR = 0.30
 
 _JPEG_QUALITY = 92
 _SMALLEST_PX = 64
+_WIDEST = 2  # heights: a wider photograph shows a strip of retina too narrow for lesions
 _SUBPIXEL_BITS = 4
 _NOISE_SHIFT = 1009  # the channels share one field of noise, shifted: drawing three costs a tenth of an eye
 _SUPERSAMPLE = 2  # masks are painted twice as large: thin vessels keep widths between whole pixels
@@ -91,8 +92,7 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
     """
     _check_request(out, n_images, seed, image_px)
     grades = _draw_grades(n_images, np.random.default_rng([seed, 0]))
-    digits = max(3, len(str(n_images)))
-    names = [f"SYN_{number:0{digits}d}" for number in range(1, n_images + 1)]
+    names = photograph_names(n_images)
     photographs, labels = out / "images" / "train", out / "labels"
     try:
         photographs.mkdir(parents=True)
@@ -111,6 +111,12 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
     return grades
 
 
+def photograph_names(n_images: int) -> tuple[str, ...]:
+    """`SYN_001` and on, with as many digits as the last one needs: the names sort as they count."""
+    digits = max(3, len(str(n_images)))
+    return tuple(f"SYN_{number:0{digits}d}" for number in range(1, n_images + 1))
+
+
 def draw_eye(grade: int, rng: np.random.Generator, *, image_px: tuple[int, int] = (536, 356)) -> SyntheticEye:
     """Draw one eye.
 
@@ -118,7 +124,11 @@ def draw_eye(grade: int, rng: np.random.Generator, *, image_px: tuple[int, int] 
         grade: Retinopathy grade, 0 to 4. It sets number and size of lesions and nothing else.
         rng: Source of everything that is not the grade.
         image_px: Width and height, pixels.
+
+    Raises:
+        DataError: If a photograph of that size has no room for a retina.
     """
+    _check_size(image_px)
     frame = _draw_frame(rng, image_px)
     anatomy = _draw_anatomy(rng, frame)
     # Lesions draw from a generator of their own: eyes of one seed and two grades differ in lesions only.
@@ -139,10 +149,15 @@ def _check_request(out: Path, n_images: int, seed: int, image_px: tuple[int, int
         raise DataError(f"{n_images} synthetic eyes were asked for; ask for at least 1.")
     if seed < 0:
         raise DataError(f"The seed of synthetic eyes is {seed}; take 0 or more.")
-    if min(image_px) < _SMALLEST_PX:
+    _check_size(image_px)
+
+
+def _check_size(image_px: tuple[int, int]) -> None:
+    width, height = image_px
+    if min(image_px) < _SMALLEST_PX or width > _WIDEST * height:
         raise DataError(
-            f"Synthetic eyes of {image_px[0]} x {image_px[1]} pixels were asked for; "
-            f"take at least {_SMALLEST_PX} a side."
+            f"Synthetic eyes of {width} x {height} pixels were asked for; take at least {_SMALLEST_PX} a side "
+            f"and a width of at most {_WIDEST} heights."
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from drsearch.errors import MetricError
 
-_SMALLEST = 1e-30  # added before a logarithm; float32 holds it, and no softmax that matters is smaller
+_SMALLEST = {"float32": 1e-30, "float16": 1e-4, "bfloat16": 1e-30}  # before a logarithm; 1 / it is finite in the type
 
 
 class GradCam:
@@ -39,7 +39,9 @@ class GradCam:
         node = _last_node_with_places(model)
         self.layer_name: str = node.operation.name
         self._batch_size = batch_size
-        self._both = keras.Model(model.inputs, [node.output_tensors[0], model.outputs[0]])
+        self._classifier = _dense_softmax(model)
+        before = [] if self._classifier is None else [self._classifier.input]
+        self._parts = keras.Model(model.inputs, [node.output_tensors[0], model.outputs[0], *before])
         height, width = model.inputs[0].shape[1:3]
         # One trace for batches of any length: the last one is shorter.
         signature = [tf.TensorSpec((None, height, width, 3), tf.float32), tf.TensorSpec((None,), tf.int32)]
@@ -71,15 +73,23 @@ class GradCam:
     def _explain_batch(self, images: Any, asked: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
             tape.watch(images)  # a frozen model has no trainable variable that would make the tape record
-            features, chances = self._both(images, training=False)
-            features, chances = tf.cast(features, tf.float32), tf.cast(chances, tf.float32)
+            features, chances, *before = self._parts([images], training=False)
             label = tf.where(asked < 0, tf.argmax(chances, axis=1, output_type=tf.int32), asked)
-            chosen = tf.one_hot(label, chances.shape[1])
-            odds = _log(tf.reduce_sum(chosen * chances, axis=1)) - _log(tf.reduce_sum((1 - chosen) * chances, axis=1))
-        weights = tf.reduce_mean(tape.gradient(odds, features), axis=(1, 2), keepdims=True)
-        cams = tf.nn.relu(tf.reduce_sum(weights * features, axis=3, keepdims=True))
+            odds = _odds(self._log_chances(chances, before), label)
+        gradient = tf.cast(tape.gradient(odds, features), tf.float32)  # a mixed_float16 model has both in half
+        weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+        cams = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=3, keepdims=True))
         cams = tf.image.resize(cams, tf.shape(images)[1:3])[..., 0]
-        return tf.math.divide_no_nan(cams, tf.reduce_max(cams, axis=(1, 2), keepdims=True)), chances[:, 1]
+        maps = tf.math.divide_no_nan(cams, tf.reduce_max(cams, axis=(1, 2), keepdims=True))
+        return maps, tf.cast(chances[:, 1], tf.float32)
+
+    def _log_chances(self, chances: Any, before: list[Any]) -> Any:
+        """Logarithms of the probabilities, but for a constant an eye."""
+        if self._classifier is None:
+            return tf.math.log(chances + tf.constant(_SMALLEST[chances.dtype.name], chances.dtype))
+        # From before the softmax: a probability that has rounded to 0 has no gradient left.
+        values = tf.matmul(tf.cast(before[0], tf.float32), tf.cast(self._classifier.kernel, tf.float32))
+        return values if self._classifier.bias is None else values + tf.cast(self._classifier.bias, tf.float32)
 
 
 def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -99,8 +109,18 @@ def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.ui
     return np.asarray(np.round(image + share * (colours.astype(np.float32) - image)), np.uint8)
 
 
-def _log(values: Any) -> Any:
-    return tf.math.log(values + _SMALLEST)
+def _odds(log_chances: Any, label: Any) -> Any:
+    """The logarithm of the odds of a class, shape `(n,)`."""
+    chosen = tf.one_hot(label, log_chances.shape[1], dtype=log_chances.dtype)
+    others = tf.reduce_logsumexp(log_chances - log_chances.dtype.max / 4 * chosen, axis=1)
+    return tf.reduce_sum(chosen * log_chances, axis=1) - others
+
+
+def _dense_softmax(model: Any) -> Any:
+    """The model's last layer where it is a dense one with softmax, else None."""
+    last: Any = model.layers[-1]
+    ours = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
+    return last if ours and last.output is model.outputs[0] else None
 
 
 def _last_node_with_places(model: Any) -> Any:

@@ -63,6 +63,13 @@ class Scores:
             "n": self.n,
         }
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Scores":
+        """The scores that `to_json` gave these values of."""
+        intervals = {name: Interval(**values[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")}
+        first, second = values["confusion"]
+        return cls(**intervals, confusion=((first[0], first[1]), (second[0], second[1])), n=values["n"])
+
 
 def scores(
     labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, resamples: int = 2000, seed: int = 0

@@ -1,0 +1,58 @@
+"""Do the pictures show what they are given, the same every time?"""
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from drsearch.errors import MetricError
+from drsearch.measure.figures import confusion_figure, gradcam_row, png, roc_figure
+from drsearch.measure.gradcam import overlay
+
+
+def is_picture(image: NDArray[np.uint8]) -> bool:
+    return image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.std() > 10
+
+
+def test_a_confusion_figure_is_darkest_where_the_share_of_the_true_class_is_highest() -> None:
+    figure = confusion_figure([[18, 2], [30, 70]], "validation, epoch 40")
+    assert is_picture(figure) and min(figure.shape[:2]) > 300
+    blueness = figure[:, :, 2].astype(int) - figure[:, :, 0]
+    height, width = blueness.shape
+    dark = (blueness > 60).astype(np.uint8)
+    assert dark[: height // 2, : width // 2].sum() > 2 * dark[: height // 2, width // 2 :].sum()
+    np.testing.assert_array_equal(figure, confusion_figure([[18, 2], [30, 70]], "validation, epoch 40"))
+
+
+def test_a_class_without_eyes_still_draws() -> None:
+    assert is_picture(confusion_figure([[0, 0], [3, 4]], "one class"))
+
+
+def test_a_roc_figure_draws_the_curve_and_refuses_one_class() -> None:
+    labels, probabilities = [0, 0, 1, 1, 1], [0.2, 0.6, 0.4, 0.8, 0.9]
+    figure = roc_figure(labels, probabilities)
+    assert is_picture(figure)
+    blue = (abs(figure.astype(int) - [0, 0x72, 0xB2]) < 12).all(axis=2)
+    assert blue.sum() > 300
+    with pytest.raises(MetricError):
+        roc_figure([1, 1], [0.3, 0.4])
+
+
+def test_a_row_shows_each_eye_above_its_overlay() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    cams = rng.uniform(size=(3, 64, 64)).astype(np.float32)
+    row = gradcam_row(images, cams, ["SYN_001", "SYN_002", "a name that is far too long for its eye"], [0.1, 0.5, 0.98])
+    assert is_picture(row) and row.shape == (64 + 64 + 40, 3 * 64 + 2 * 6, 3)
+    for index in range(3):
+        left = index * (64 + 6)
+        np.testing.assert_array_equal(row[:64, left : left + 64], images[index])
+        np.testing.assert_array_equal(row[64:128, left : left + 64], overlay(images[index], cams[index]))
+        assert row[128:, left : left + 64].min() < 100  # a caption
+
+
+def test_a_png_reads_back_to_the_pixels() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    decoded = cv2.imdecode(np.frombuffer(png(image), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    np.testing.assert_array_equal(decoded[:, :, ::-1], image)

@@ -1,0 +1,201 @@
+"""Do the maps show where the evidence is, for any model?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from drsearch.errors import MetricError
+from drsearch.measure.gradcam import GradCam, overlay
+
+PX = 32
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras() -> Iterator[None]:
+    keras.utils.set_random_seed(0)
+    yield
+    keras.utils.clear_session()
+
+
+def spot_finder(certainty: float = 4.0) -> Any:
+    """A model made by hand: bright red places speak for RDR, bright green ones against it."""
+    photograph = keras.Input((PX, PX, 3))
+    x = layers.Rescaling(1 / 255)(photograph)
+    x = layers.Conv2D(2, 1, use_bias=False, activation="relu", name="places")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(photograph, layers.Dense(2, activation="softmax", name="classes")(x))
+    model.get_layer("places").set_weights([np.array([[1.0, 0], [0, 1.0], [0, 0]])[None, None]])
+    weights = certainty * np.array([[-1.0, 1.0], [1.0, -1.0]])  # from (red, green) to (NRDR, RDR)
+    model.get_layer("classes").set_weights([weights, np.zeros(2)])
+    return model
+
+
+def eye_with_spots(red: tuple[int, int], green: tuple[int, int]) -> NDArray[np.uint8]:
+    eye = np.zeros((PX, PX, 3), np.uint8)
+    eye[red[0] : red[0] + 6, red[1] : red[1] + 6, 0] = 255
+    eye[green[0] : green[0] + 4, green[1] : green[1] + 4, 1] = 255
+    return eye
+
+
+def small_resnet() -> Any:
+    photograph = keras.Input((PX, PX, 3))
+    x = layers.Conv2D(8, 3, strides=2, padding="same")(layers.Rescaling(1 / 255)(photograph))
+    y = layers.Conv2D(8, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
+    x = layers.ReLU(name="post_relu")(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(photograph, layers.Dense(2, activation="softmax")(x))
+
+
+def noise(n: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (n, PX, PX, 3), dtype=np.uint8)
+
+
+def plain_gradcam(model: Any, layer: str, images: NDArray[np.uint8], label: int) -> NDArray[np.float32]:
+    """The paper's formula, from the output of a named layer to the image size, one eye after the other."""
+    both = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
+    maps = []
+    for image in images:
+        with tf.GradientTape() as tape:
+            features, chances = both([image[None].astype(np.float32)], training=False)
+            score = tf.math.log(chances[0, label]) - tf.math.log(chances[0, 1 - label])
+        gradient = tape.gradient(score, features).numpy()[0]
+        cam = np.maximum((gradient.mean((0, 1)) * features.numpy()[0]).sum(-1), 0)
+        large = tf.image.resize(cam[..., None], (PX, PX)).numpy()[..., 0]
+        maps.append(large / large.max() if large.max() > 0 else large)
+    return np.stack(maps)
+
+
+def test_a_map_lights_the_spot_that_spoke_for_the_class_and_no_other() -> None:
+    images = np.stack([eye_with_spots((4, 4), (20, 20)), eye_with_spots((22, 3), (2, 25))])
+    maps, probabilities = GradCam(spot_finder()).maps(images)
+    assert maps.shape == (2, PX, PX) and maps.dtype == np.float32 and (probabilities > 0.5).all()
+    np.testing.assert_allclose(maps[0, 4:10, 4:10], 1.0)
+    np.testing.assert_allclose(maps[1, 22:28, 3:9], 1.0)
+    assert maps.sum() == pytest.approx(2 * 36)
+
+
+def test_the_class_to_explain_can_be_asked_for() -> None:
+    image = eye_with_spots((4, 4), (20, 20))[None]
+    explainer = GradCam(spot_finder())
+    referable, _ = explainer.maps(image, label=1)
+    healthy, _ = explainer.maps(image, label=0)
+    assert referable[0, 6, 6] == 1 and referable[0, 21, 21] == 0
+    assert healthy[0, 21, 21] == 1 and healthy[0, 6, 6] == 0
+
+
+def test_a_model_that_is_certain_is_explained_too() -> None:
+    maps, probabilities = GradCam(spot_finder(certainty=60_000.0)).maps(eye_with_spots((4, 4), (20, 20))[None])
+    assert probabilities[0] == 1.0
+    assert maps[0, 6, 6] == 1
+
+
+def test_a_softmax_that_is_a_layer_of_its_own_gives_the_same_map() -> None:
+    model, image = spot_finder(), eye_with_spots((4, 4), (20, 20))[None]
+    classes = model.get_layer("classes")
+    classes.activation = keras.activations.linear
+    apart = keras.Model(model.inputs, layers.Softmax()(classes(classes.input)))
+    maps, probabilities = GradCam(apart).maps(image)
+    expected, chances = GradCam(spot_finder()).maps(image)
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities, chances, atol=1e-6)
+
+
+def test_maps_equal_the_formula_written_plainly() -> None:
+    model, images = small_resnet(), noise(5)
+    for label in (0, 1):
+        maps, probabilities = GradCam(model, batch_size=2).maps(images, label=label)
+        np.testing.assert_allclose(maps, plain_gradcam(model, "post_relu", images, label), atol=1e-4)
+    np.testing.assert_allclose(probabilities, model.predict(images, verbose=0)[:, 1], atol=1e-6)
+
+
+def test_a_map_of_nothing_is_all_zero() -> None:
+    maps, probabilities = GradCam(spot_finder()).maps(np.zeros((3, PX, PX, 3), np.uint8))
+    assert (maps == 0).all() and probabilities.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_no_eyes_give_no_maps() -> None:
+    maps, probabilities = GradCam(spot_finder()).maps(np.zeros((0, PX, PX, 3), np.uint8))
+    assert maps.shape == (0, PX, PX) and probabilities.shape == (0,)
+
+
+def test_batches_of_every_length_share_one_trace() -> None:
+    explainer = GradCam(small_resnet(), batch_size=4)
+    for n in (1, 3, 4, 7):
+        explainer.maps(noise(n))
+    explainer.maps(noise(2), label=1)
+    assert explainer._explain.experimental_get_tracing_count() == 1
+
+
+def test_a_frozen_model_and_a_reloaded_one_give_the_same_maps(tmp_path: Any) -> None:
+    model, images = small_resnet(), noise(3)
+    maps = [GradCam(model).maps(images, label=label)[0] for label in (0, 1)]
+    assert np.max(maps) == 1
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    reloaded.trainable = False
+    again = [GradCam(reloaded).maps(images, label=label)[0] for label in (0, 1)]
+    np.testing.assert_allclose(again, maps, atol=1e-5)
+
+
+def test_the_layer_is_the_last_with_places() -> None:
+    assert GradCam(small_resnet()).layer_name == "post_relu"
+    photograph = keras.Input((PX, PX, 3))
+    x = layers.Conv2D(4, 3, name="last")(photograph)
+    x = layers.GlobalAveragePooling2D(keepdims=True)(x)  # 4-D, but a single cell
+    x = layers.Flatten()(layers.Conv2D(2, 1)(x))
+    assert GradCam(keras.Model(photograph, layers.Softmax()(x))).layer_name == "last"
+
+
+def test_sequential_and_nested_models_are_explained() -> None:
+    inside = keras.Sequential([keras.Input((PX, PX, 3)), layers.Conv2D(4, 3), layers.ReLU()], name="inside")
+    outside = [inside, layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")]
+    explainer = GradCam(keras.Sequential([keras.Input((PX, PX, 3)), *outside]))
+    assert explainer.layer_name == "inside"
+    assert explainer.maps(noise(2))[0].shape == (2, PX, PX)
+
+
+def test_half_precision_stays_finite() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        maps, probabilities = GradCam(small_resnet()).maps(noise(2))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert maps.dtype == probabilities.dtype == np.float32 and np.isfinite(maps).all()
+
+
+def test_a_model_without_places_is_refused() -> None:
+    photograph = keras.Input((PX, PX, 3))
+    classes = layers.Dense(2, activation="softmax")(layers.Flatten()(photograph))
+    with pytest.raises(MetricError) as refused:
+        GradCam(keras.Model(photograph, classes, name="flat"))
+    assert str(refused.value) == (
+        "flat: Grad-CAM needs a layer with output (n, height, width, channels); there is none."
+    )
+
+
+def test_a_model_without_a_graph_is_refused() -> None:
+    class Own(keras.Model):  # type: ignore[misc]  # keras has no types
+        pass
+
+    with pytest.raises(MetricError) as refused:
+        GradCam(Own(name="own"))
+    assert str(refused.value) == "own: Grad-CAM needs a functional or sequential Keras model that has been built."
+
+
+def test_an_overlay_leaves_what_the_map_leaves_and_colours_the_rest() -> None:
+    image = np.full((8, 8, 3), 100, np.uint8)
+    cam = np.zeros((8, 8), np.float32)
+    cam[2, 3] = 1.0
+    blend = overlay(image, cam)
+    assert blend.dtype == np.uint8 and blend.shape == image.shape
+    untouched = np.ones((8, 8), bool)
+    untouched[2, 3] = False
+    assert (blend[untouched] == 100).all()
+    red, green, blue = blend[2, 3].tolist()  # viridis ends in yellow
+    assert red > 150 and green > 150 and blue < 100

@@ -1,0 +1,149 @@
+"""Are the scores what a plain loop would count, and do their intervals cover?"""
+
+import importlib
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from drsearch.errors import MetricError
+from drsearch.measure import accuracy, auc, confusion_matrix, scores
+
+
+def made_up(n: int, seed: int, step: float = 1e-9) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    return labels, np.clip(np.round(rng.normal(0.4 + 0.2 * labels, 0.25) / step) * step, 0, 1)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.2, 0.5, 0.5001, 0.9, 1.0])), min_size=2, max_size=30)
+)
+def test_scores_equal_plain_loops(eyes: list[tuple[int, float]]) -> None:
+    eyes = [(0, 0.3), (1, 0.3), *eyes]
+    labels, probabilities = zip(*eyes, strict=True)
+    pairs = [(high > low) + 0.5 * (high == low) for k, high in eyes if k for m, low in eyes if not m]
+    assert auc(labels, probabilities) == pytest.approx(sum(pairs) / len(pairs))
+    assert accuracy(labels, probabilities) == pytest.approx(sum((p >= 0.5) == k for k, p in eyes) / len(eyes))
+    expected = [[sum(1 for k, p in eyes if (k, p >= 0.5) == (row, bool(col))) for col in (0, 1)] for row in (0, 1)]
+    assert confusion_matrix(labels, probabilities).tolist() == expected
+    found = scores(labels, probabilities, resamples=20)
+    assert found.sensitivity.value == pytest.approx(expected[1][1] / sum(expected[1]))
+    assert found.specificity.value == pytest.approx(expected[0][0] / sum(expected[0]))
+
+
+@pytest.mark.parametrize("step", [1e-9, 0.1])
+def test_the_area_equals_scikit_learns_with_and_without_ties(step: float) -> None:
+    labels, probabilities = made_up(300, seed=1, step=step)
+    assert auc(labels, probabilities) == pytest.approx(roc_auc_score(labels, probabilities), abs=1e-12)
+
+
+def test_intervals_equal_a_bootstrap_written_as_a_loop() -> None:
+    labels, probabilities = made_up(41, seed=2, step=0.05)
+    found = scores(labels, probabilities, resamples=4000, seed=0)
+    rng = np.random.default_rng(1)
+    eyes = [np.flatnonzero(labels == label) for label in (0, 1)]
+    drawn = []
+    for _ in range(4000):
+        chosen = np.concatenate([rng.choice(of_class, of_class.size) for of_class in eyes])
+        called, truth = probabilities[chosen] >= 0.5, labels[chosen] == 1
+        row = [(called == truth).mean(), auc(labels[chosen], probabilities[chosen])]
+        drawn.append([*row, called[truth].mean(), (~called[~truth]).mean()])
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    ours = (found.accuracy, found.auc, found.sensitivity, found.specificity)
+    # 4000 resamples: an end of the interval wanders by about 0.006, and rates of 20 eyes move in steps of 0.05.
+    np.testing.assert_allclose([score.low for score in ours], low, atol=0.051)
+    np.testing.assert_allclose([score.high for score in ours], high, atol=0.051)
+    assert found.auc.low == pytest.approx(low[1], abs=0.015) and found.auc.high == pytest.approx(high[1], abs=0.015)
+
+
+def test_the_interval_of_the_area_covers_the_truth_about_95_times_in_100() -> None:
+    truth = 0.7602499  # Phi(1 / sqrt 2): normal scores, one standard deviation apart
+    covered = 0
+    for seed in range(200):
+        labels = np.repeat([0, 1], 50)
+        drawn = np.random.default_rng(seed).normal(labels, 1.0)
+        found = scores(labels, 1 / (1 + np.exp(-drawn)), resamples=300, seed=seed).auc
+        covered += found.low <= truth <= found.high
+    assert 180 <= covered <= 198
+
+
+def test_a_seed_repeats_the_intervals_however_many_rows_are_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, probabilities = made_up(60, seed=3)
+    first = scores(labels, probabilities, seed=7)
+    assert scores(labels, probabilities, seed=7) == first
+    assert scores(labels, probabilities, seed=8) != first
+    module = importlib.import_module("drsearch.measure.scores")  # `drsearch.measure.scores` is also a function
+    monkeypatch.setattr(module, "_CELLS_AT_ONCE", 60 * 7)
+    assert scores(labels, probabilities, seed=7) == first
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 60), st.integers(0, 1000), st.floats(0.05, 0.95))
+def test_every_value_lies_in_its_interval_and_in_0_to_1(n: int, seed: int, threshold: float) -> None:
+    found = scores(*made_up(n, seed), threshold=threshold, resamples=200, seed=seed)
+    for score in (found.accuracy, found.auc, found.sensitivity, found.specificity):
+        assert 0 <= score.low <= score.high <= 1 and 0 <= score.value <= 1
+    assert sum(map(sum, found.confusion)) == found.n == n
+
+
+def test_the_threshold_itself_is_called_referable() -> None:
+    assert confusion_matrix([0, 1], [0.5, 0.5]).tolist() == [[0, 1], [0, 1]]
+    assert confusion_matrix([0, 1], [0.5, 0.5], threshold=0.51).tolist() == [[1, 0], [1, 0]]
+
+
+def test_a_hundred_eyes_take_less_than_a_third_of_a_second() -> None:
+    labels, probabilities = made_up(103, seed=4)
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        scores(labels, probabilities)
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.3
+
+
+def test_scores_become_plain_numbers_for_json() -> None:
+    found = scores([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], resamples=50)
+    perfect = {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert json.loads(json.dumps(found.to_json())) == {
+        "accuracy": perfect,
+        "auc": perfect,
+        "sensitivity": perfect,
+        "specificity": perfect,
+        "confusion": [[2, 0], [0, 2]],
+        "n": 4,
+    }
+
+
+def test_a_missing_class_is_refused_where_the_score_needs_it() -> None:
+    with pytest.raises(MetricError) as refused:
+        auc([0, 0], [0.1, 0.2])
+    assert str(refused.value) == (
+        "None of the 2 eyes is RDR, so AUC, sensitivity and specificity are undefined; score a set with both classes."
+    )
+    with pytest.raises(MetricError) as refused:
+        scores([1], [0.1])
+    assert str(refused.value) == (
+        "None of the 1 eyes is NRDR, so AUC, sensitivity and specificity are undefined; score a set with both classes."
+    )
+    assert accuracy([0, 0], [0.1, 0.7]) == 0.5
+
+
+def test_arrays_that_are_no_predictions_are_refused() -> None:
+    with pytest.raises(MetricError) as refused:
+        accuracy([0, 1], [[0.1, 0.9], [0.2, 0.8]])
+    assert str(refused.value) == (
+        "Labels of shape (2,) and probabilities of shape (2, 2) cannot be scored; "
+        "pass one label and the probability of RDR for each of at least one eye."
+    )
+    with pytest.raises(MetricError) as refused:
+        accuracy([0, 3], [0.1, 0.9])
+    assert str(refused.value) == "A label is 3; labels are 0 (NRDR) or 1 (RDR)."
+    with pytest.raises(MetricError) as refused:
+        accuracy([0, 1], [0.1, float("nan")])
+    assert str(refused.value) == "1 of 2 probabilities are not finite; the model that gave them is broken."
