@@ -1,9 +1,36 @@
 """Which eyes does a record set hold, and are they whole?"""
 
+import base64
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from drsearch.data.images import LOOK_PX
+from drsearch.errors import RecordsError
+from drsearch.grades import label_of
+from drsearch.home import Home
+from drsearch.settings import DataSettings, ImageSettings
+
+SCHEMA_VERSION = 1
+"""Of the manifest and of the records; a change in how a photograph becomes an image changes it too."""
+
+SHARD_EYES = 64
+"""Photographs a shard: 2.4 MB at 256 pixels."""
+
+MANIFEST, AUDIT = "manifest.json", "audit.json"
+
+Split = Literal["train", "validation", "test"]
+
+_AGAIN = "run `drsearch prepare` again"
 
 
 @dataclass(frozen=True)
@@ -21,3 +48,260 @@ class Eyes:
     images: NDArray[np.uint8]
     grades: NDArray[np.int64]
     labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EyeEntry:
+    """What the manifest says of one eye, so that it can be told by content without its image.
+
+    Attributes:
+        name: Of the photograph, without extension.
+        split: The split in whose shards it lies.
+        grade: 0 to 4.
+        sha256: Of the photograph's file, hexadecimal.
+        look: uint8 grey, shape (LOOK_PX, LOOK_PX), see `same_pictures`.
+    """
+
+    name: str
+    split: Split
+    grade: int
+    sha256: str
+    look: NDArray[np.uint8]
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as JSON values."""
+        look = base64.b64encode(self.look.tobytes()).decode()
+        return {"name": self.name, "split": self.split, "grade": self.grade, "sha256": self.sha256, "look": look}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "EyeEntry":
+        """The entry that `to_json` gave these values of."""
+        look = np.frombuffer(base64.b64decode(values["look"]), np.uint8).reshape(LOOK_PX, LOOK_PX)
+        return cls(values["name"], values["split"], values["grade"], values["sha256"], look)
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """A record set on disk.
+
+    Attributes:
+        folder: Holds the shards, `manifest.json` and `audit.json`.
+        manifest: The manifest's JSON values.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the photographs, their grades and the settings `images.*` and `data.*`: 16 hexadecimal digits."""
+        return str(self.manifest["fingerprint"])
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Of the photographs, their grades and how they are split: what `data.fingerprint` asks for."""
+        return str(self.manifest["data_fingerprint"])
+
+    @property
+    def test_fingerprint(self) -> str:
+        """Of the photographs of the test split."""
+        return str(self.manifest["test_fingerprint"])
+
+    @property
+    def images(self) -> ImageSettings:
+        """What the photographs were made into."""
+        return ImageSettings(**self.manifest["settings"]["images"])
+
+    @property
+    def data(self) -> DataSettings:
+        """How they were divided."""
+        return DataSettings(**self.manifest["settings"]["data"])
+
+    @property
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Photographs by split: `n`, by class (`NRDR`, `RDR`) and by grade (`grades`)."""
+        return dict(self.manifest["counts"])
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of the photographs that were recorded."""
+        return int(self.manifest["source_bytes"])
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of the shards."""
+        return int(self.manifest["record_bytes"])
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit that was written with the records."""
+        return self.folder / AUDIT
+
+    def eyes(self, *splits: Split) -> tuple[EyeEntry, ...]:
+        """What the manifest says of the eyes of some splits, in the order of the records."""
+        return tuple(EyeEntry.from_json(eye) for eye in self.manifest["eyes"] if eye["split"] in splits)
+
+    def check(self) -> None:
+        """Compare every shard with the manifest's checksum.
+
+        Raises:
+            RecordsError: Naming the first shard that is missing, torn or altered.
+        """
+        for shard in self.manifest["shards"]:
+            _check_shard(self.folder, shard)
+
+
+def open_records(folder: Path) -> RecordSet:
+    """The record set in a folder.
+
+    Only sizes are compared here; checksums are when a split is read.
+
+    Raises:
+        RecordsError: If there is none, it is of another schema version, or a shard is missing or torn.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        version = manifest["schema_version"]
+    except FileNotFoundError as wrong:
+        raise RecordsError(f"{folder} holds no records: it has no {MANIFEST}; {_AGAIN}.") from wrong
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise RecordsError(f"{path} is torn or altered; {_AGAIN}.") from wrong
+    if version != SCHEMA_VERSION:
+        raise RecordsError(f"{path} has schema version {version}, this drsearch reads {SCHEMA_VERSION}; {_AGAIN}.")
+    for shard in manifest["shards"]:
+        _check_size(folder, shard)
+    return RecordSet(folder, manifest)
+
+
+def _check_size(folder: Path, shard: Mapping[str, Any]) -> None:
+    path = folder / shard["file"]
+    if not path.is_file():
+        raise RecordsError(f"{path} is missing; {_AGAIN}.")
+    if path.stat().st_size != shard["bytes"]:
+        raise RecordsError(f"{path} is torn: it has {path.stat().st_size} of {shard['bytes']} bytes; {_AGAIN}.")
+
+
+def _check_shard(folder: Path, shard: Mapping[str, Any]) -> None:
+    _check_size(folder, shard)
+    path = folder / shard["file"]
+    if file_sha256(path) != shard["sha256"]:
+        raise RecordsError(f"{path} is altered: its checksum is not that of its manifest; {_AGAIN}.")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_eyes(records: RecordSet, split: Literal["train", "validation"]) -> Eyes:
+    """The eyes that a trial may see.
+
+    Raises:
+        RecordsError: If a shard is missing, torn or altered.
+        ValueError: If another split is asked for; `read_test_eyes` reads the test split.
+    """
+    if split not in ("train", "validation"):
+        raise ValueError(f"{split!r} is neither 'train' nor 'validation'; the test split is read by read_test_eyes")
+    return _read(records, split)
+
+
+def read_test_eyes(records: RecordSet, home: Home, why: str) -> Eyes:
+    """The eyes of the test split; the look at them is counted, under the test split's own fingerprint.
+
+    Args:
+        records: The record set.
+        home: Where looks are counted.
+        why: What the look is for, in a few words.
+
+    Raises:
+        RecordsError: If a shard is missing, torn or altered.
+    """
+    eyes = _read(records, "test")
+    look = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "why": why,
+        "process": f"{socket.gethostname()}:{os.getpid()}",
+    }
+    path = _looks_path(records, home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:  # one write of one line: looks of several processes do not mix
+        file.write(json.dumps(look) + "\n")
+    return eyes
+
+
+def test_looks(records: RecordSet, home: Home) -> int:
+    """How often this test split was looked at, by whatever record set holds it."""
+    path = _looks_path(records, home)
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+test_looks.__test__ = False  # type: ignore[attr-defined]  # pytest takes a function of this name for a test
+
+
+def _looks_path(records: RecordSet, home: Home) -> Path:
+    return home.test_looks / f"{records.test_fingerprint}.jsonl"
+
+
+def _read(records: RecordSet, split: Split) -> Eyes:
+    """Read and decode the shards of one split, in parallel."""
+    import tensorflow as tf
+
+    shards = [shard for shard in records.manifest["shards"] if shard["split"] == split]
+    for shard in shards:
+        _check_shard(records.folder, shard)
+    n, side = sum(shard["n"] for shard in shards), records.images.image_px
+    eyes = Eyes((), np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64))
+    names: list[str] = []
+    data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
+    for name, image, grade, label in data.map(_parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
+        at = len(names)
+        eyes.images[at], eyes.grades[at], eyes.labels[at] = image, grade, label
+        names.append(name.decode())
+    return Eyes(tuple(names), eyes.images, eyes.grades, eyes.labels)
+
+
+def _parse(example: Any) -> tuple[Any, Any, Any, Any]:
+    """Name, image, grade and label of one record, as tensors."""
+    import tensorflow as tf
+
+    kinds = {"image": tf.string, "name": tf.string, "grade": tf.int64, "label": tf.int64}
+    found = tf.io.parse_single_example(example, {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()})
+    # The accurate transform gives the pixels of `decode_stored`; TensorFlow's default is off by one here and there.
+    image = tf.io.decode_jpeg(found["image"], channels=3, dct_method="INTEGER_ACCURATE")
+    return found["name"], image, found["grade"], found["label"]
+
+
+def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> dict[str, Any]:
+    """Write one shard, and say of it what the manifest says.
+
+    Args:
+        path: The file to be.
+        eyes: Stored JPEG and entry of each eye, all of one split, at least one.
+    """
+    import tensorflow as tf
+
+    splits: list[str] = []
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for stored, eye in eyes:
+            writer.write(_example(stored, eye))
+            splits.append(eye.split)
+    return {
+        "file": path.name,
+        "split": splits[0],
+        "n": len(splits),
+        "bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+    }
+
+
+def _example(stored: bytes, eye: EyeEntry) -> bytes:
+    import tensorflow as tf
+
+    texts = {"image": stored, "name": eye.name.encode(), "sha256": eye.sha256.encode()}
+    numbers = {"grade": eye.grade, "label": label_of(eye.grade)}
+    features = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text])) for key, text in texts.items()}
+    for key, number in numbers.items():
+        features[key] = tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
+    return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())

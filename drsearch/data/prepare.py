@@ -1,0 +1,432 @@
+"""How does a folder of photographs become a record set?"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import psutil
+from absl import logging
+from numpy.typing import NDArray
+
+from drsearch.data.audit import Audit, Finding, SamePicture, picture_groups, same_picture_findings
+from drsearch.data.folder import Folder, Photograph, read_folder
+from drsearch.data.images import eye_image
+from drsearch.data.records import (
+    AUDIT,
+    MANIFEST,
+    SCHEMA_VERSION,
+    SHARD_EYES,
+    EyeEntry,
+    RecordSet,
+    Split,
+    open_records,
+    write_shard,
+)
+from drsearch.data.splits import LEFT_OUT, SPLITS, split
+from drsearch.errors import DataError, PhotographError, RecordsError
+from drsearch.grades import CLASS_NAMES, GRADES, label_of
+from drsearch.home import Home
+from drsearch.settings import ImageSettings, Settings
+
+_PARTIAL = ".partial-"
+_NAMED = 3  # bad photographs that the one sentence names
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did.
+
+    Attributes:
+        records: The record set.
+        audit: What was found about its photographs.
+        reused: Whether the records were there already.
+        seconds: How long it took.
+    """
+
+    records: RecordSet
+    audit: Audit
+    reused: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One photograph after reading: where its stored image lies in the spool, or why there is none."""
+
+    sha256: str
+    n_bytes: int
+    look: NDArray[np.uint8] | None
+    reason: str
+    at: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Prints:
+    """The fingerprints of a data set with its settings."""
+
+    fingerprint: str
+    data_fingerprint: str
+
+
+def prepare(
+    data: Path,
+    settings: Settings,
+    home: Home,
+    *,
+    skip_bad: bool = False,
+    on_photograph: Callable[[int, int], None] | None = None,
+) -> Prepared:
+    """Audit the photographs of a folder, crop, split and record them; or find the records made before.
+
+    Records appear whole or not at all: they are written to a folder beside their place and renamed. Each photograph
+    is read once and decoded in a thread; of the set only names, checksums and looks are held in memory.
+
+    Args:
+        data: A folder that `read_folder` knows.
+        settings: `images.*` and `data.*` are used.
+        home: Where records are kept, one folder a fingerprint.
+        skip_bad: Go on without photographs that cannot be read whole, show no retina or have no valid grade, and
+            without labels that have no photograph.
+        on_photograph: Told how many photographs are done, of how many.
+
+    Raises:
+        DataError: If the folder is no data set, something in it is bad and not skipped, a split would lack a class,
+            or `data.fingerprint` asks for other data.
+    """
+    start = time.monotonic()
+    folder = read_folder(data)
+    home.records.mkdir(parents=True, exist_ok=True)
+    _remove_stale(home.records)
+    found = _find_prepared(folder, settings, home)
+    if found is None:
+        records, audit = _make(folder, settings, home, skip_bad, on_photograph)
+    else:
+        records, audit = found
+        _check_asked(records.data_fingerprint, folder, settings)
+        _check_bad(audit, folder, skip_bad)
+    return Prepared(records, audit, found is not None, time.monotonic() - start)
+
+
+# Records made before
+
+
+def _find_prepared(folder: Folder, settings: Settings, home: Home) -> tuple[RecordSet, Audit] | None:
+    """The whole records of the same photographs and settings.
+
+    Names and sizes are compared first: where no records can fit, each photograph is read only once, to be decoded.
+    """
+    listing = _listing(folder, settings)
+    for path in sorted(home.records.glob(f"[!.]*/{MANIFEST}")):
+        try:
+            records = open_records(path.parent)
+            if records.manifest["listing"] != listing:
+                continue
+            if records.fingerprint != _fingerprints(folder, settings, _hashes(folder)).fingerprint:
+                continue
+            records.check()
+            return records, Audit.from_json(json.loads(records.audit_path.read_text()))
+        except (RecordsError, OSError, ValueError, KeyError) as wrong:
+            logging.warning("%s is not used: %s", path.parent, wrong)
+    return None
+
+
+def _listing(folder: Folder, settings: Settings) -> str:
+    rows = [(*row, _size(photograph)) for row, photograph in zip(_rows(folder), folder.photographs, strict=True)]
+    return _digest([rows, folder.labels_without_photograph, _shaping(settings)])
+
+
+def _size(photograph: Photograph) -> int:
+    try:
+        return photograph.path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _rows(folder: Folder) -> list[tuple[str, str, str]]:
+    """Name, published split and the text of the grade of every photograph."""
+    texts = {photograph: f"invalid: {text}" for photograph, text in folder.invalid_grades}
+    return [(p.name, p.published_split, texts.get(p, str(p.grade))) for p in folder.photographs]
+
+
+def _shaping(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The settings that shape records."""
+    data = {key: value for key, value in asdict(settings.data).items() if key != "fingerprint"}
+    return {"images": asdict(settings.images), "data": data}
+
+
+def _hashes(folder: Folder) -> list[str]:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(lambda photograph: _read_bytes(photograph)[1], folder.photographs))
+
+
+def _read_bytes(photograph: Photograph) -> tuple[bytes | None, str]:
+    """The bytes of a photograph and their SHA-256; None and the reason where the system does not give them."""
+    try:
+        data = photograph.path.read_bytes()
+    except OSError as wrong:
+        return None, f"cannot be opened: {wrong.strerror}"
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _fingerprints(folder: Folder, settings: Settings, hashes: Sequence[str]) -> _Prints:
+    rows = [(*row, sha256) for row, sha256 in zip(_rows(folder), hashes, strict=True)]
+    shaping = _shaping(settings)
+    labelled = [row for row, photograph in zip(rows, folder.photographs, strict=True) if photograph.grade is not None]
+    return _Prints(
+        _digest([SCHEMA_VERSION, shaping, rows, folder.labels_without_photograph]),
+        _digest([shaping["data"], labelled]),
+    )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Making records
+
+
+def _make(
+    folder: Folder,
+    settings: Settings,
+    home: Home,
+    skip_bad: bool,
+    on_photograph: Callable[[int, int], None] | None,
+) -> tuple[RecordSet, Audit]:
+    partial = home.records / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    partial.mkdir()
+    try:
+        with (partial / "spool").open("w+b") as spool:
+            seen = _read_all(folder, settings.images, spool, on_photograph)
+            prints = _fingerprints(folder, settings, [one.sha256 for one in seen])
+            _check_asked(prints.data_fingerprint, folder, settings)
+            audit, usable, groups = _audit(folder, seen)
+            _check_bad(audit, folder, skip_bad)
+            if not usable:
+                raise DataError(f"{folder.path} has no photograph that can be used.")
+            entries = _entries(folder, seen, usable, groups, settings)
+            shards = _write_shards(partial, spool, seen, entries)
+        (partial / "spool").unlink()
+        manifest = _manifest(folder, settings, prints, seen, entries, shards)
+        _write_json(partial / AUDIT, audit.to_json())
+        _write_json(partial / MANIFEST, manifest)
+        _sync(partial)
+        _put_in_place(partial, home.records / prints.fingerprint)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return open_records(home.records / prints.fingerprint), audit
+
+
+def _read_all(
+    folder: Folder, settings: ImageSettings, spool: BinaryIO, on_photograph: Callable[[int, int], None] | None
+) -> list[_Seen]:
+    """Read every photograph; the stored images go to the spool, because splits are known only at the end."""
+    seen: list[_Seen] = []
+    for one, stored in _in_threads(folder.photographs, settings):
+        at = spool.tell()
+        spool.write(stored)
+        seen.append(_Seen(one.sha256, one.n_bytes, one.look, one.reason, at, len(stored)))
+        if on_photograph is not None:
+            on_photograph(len(seen), len(folder.photographs))
+    return seen
+
+
+def _in_threads(photographs: Sequence[Photograph], settings: ImageSettings) -> Iterator[tuple[_Seen, bytes]]:
+    """Each photograph read, in order, a few ahead of the one that is asked for: decoders give the GIL away."""
+    n_threads = os.cpu_count() or 1
+    ahead: deque[Future[tuple[_Seen, bytes]]] = deque()
+    with ThreadPoolExecutor(n_threads) as threads:
+        try:
+            for photograph in photographs:
+                ahead.append(threads.submit(_read_one, photograph, settings))
+                if len(ahead) > 4 * n_threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _read_one(photograph: Photograph, settings: ImageSettings) -> tuple[_Seen, bytes]:
+    data, sha256 = _read_bytes(photograph)
+    if data is None:
+        return _Seen(sha256, 0, None, sha256), b""
+    try:
+        eye = eye_image(data, settings)
+    except PhotographError as wrong:
+        return _Seen(sha256, len(data), None, str(wrong)), b""
+    return _Seen(sha256, len(data), eye.look, ""), eye.stored
+
+
+def _audit(folder: Folder, seen: Sequence[_Seen]) -> tuple[Audit, list[int], NDArray[np.int64]]:
+    """The audit, which photographs can be used, and the picture that each of all shows (-1: none)."""
+    photographs = folder.photographs
+    files = [folder.file(photograph) for photograph in photographs]
+    grades = [photograph.grade for photograph in photographs]
+    shown = [i for i, one in enumerate(seen) if one.look is not None]
+    looks = np.array([seen[i].look for i in shown], dtype=np.uint8)
+    groups = np.full(len(seen), -1, np.int64)
+    groups[shown] = picture_groups([seen[i].sha256 for i in shown], looks)
+    usable = [i for i in shown if grades[i] is not None]
+
+    def same(among: Sequence[int]) -> tuple[SamePicture, ...]:
+        return same_picture_findings(
+            [files[i] for i in among], [grades[i] for i in among], [seen[i].sha256 for i in among], groups[among]
+        )
+
+    def on_both_sides(picture: SamePicture) -> bool:
+        return len({photographs[files.index(file)].published_split for file in picture.files}) == 2
+
+    reasons = [Finding(file, one.reason) for file, one in zip(files, seen, strict=True) if one.reason]
+    audit = Audit(
+        n_photographs=len(photographs),
+        n_usable=len(usable),
+        unreadable=tuple(finding for finding in reasons if not finding.found.startswith("shows no retina")),
+        no_retina=tuple(finding for finding in reasons if finding.found.startswith("shows no retina")),
+        invalid_grade=tuple(Finding(folder.file(photograph), text) for photograph, text in folder.invalid_grades),
+        label_without_photograph=folder.labels_without_photograph,
+        unlabelled=tuple(folder.file(photograph) for photograph in folder.unlabelled),
+        duplicates=same(shown),
+        train_and_test=tuple(picture for picture in same(usable) if on_both_sides(picture)),
+    )
+    return audit, usable, groups
+
+
+def _check_bad(audit: Audit, folder: Folder, skip_bad: bool) -> None:
+    bad = audit.bad
+    if not bad:
+        return
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    what = f"{len(bad)} of the photographs and labels in {folder.path} cannot be used: {', '.join(bad[:_NAMED])}{more}"
+    if not skip_bad:
+        raise DataError(f"{what}; mend or remove them, or go on without them with --skip-bad.")
+    logging.warning("%s; going on without them.", what)
+
+
+def _check_asked(data_fingerprint: str, folder: Folder, settings: Settings) -> None:
+    asked = settings.data.fingerprint
+    if asked and asked != data_fingerprint:
+        raise DataError(
+            f"{folder.path} is other data than these settings were run on: its fingerprint is {data_fingerprint},"
+            f" data.fingerprint asks for {asked}; give that data, or leave data.fingerprint empty."
+        )
+
+
+def _entries(
+    folder: Folder, seen: Sequence[_Seen], usable: Sequence[int], groups: NDArray[np.int64], settings: Settings
+) -> dict[int, EyeEntry]:
+    """The entry of every eye that is recorded, by its number among the photographs."""
+    photographs = folder.photographs
+    grades = {i: grade for i in usable if (grade := photographs[i].grade) is not None}
+    sides = split(
+        list(grades.values()), groups[usable], [photographs[i].published_split for i in usable], settings.data
+    )
+    entries = {}
+    for i, side in zip(usable, sides, strict=True):
+        look = seen[i].look
+        if side != LEFT_OUT and look is not None:
+            where: Split = "train" if side == "train" else "validation" if side == "validation" else "test"
+            entries[i] = EyeEntry(photographs[i].name, where, grades[i], seen[i].sha256, look)
+    return entries
+
+
+def _write_shards(
+    partial: Path, spool: BinaryIO, seen: Sequence[_Seen], entries: dict[int, EyeEntry]
+) -> list[dict[str, Any]]:
+    shards = []
+    for side in SPLITS:
+        members = [i for i, eye in entries.items() if eye.split == side]
+        starts = range(0, len(members), SHARD_EYES)
+        for number, start in enumerate(starts):
+            name = f"{side}-{number:05}-of-{len(starts):05}.tfrecord"
+            eyes = ((_from_spool(spool, seen[i]), entries[i]) for i in members[start : start + SHARD_EYES])
+            shards.append(write_shard(partial / name, eyes))
+    return shards
+
+
+def _from_spool(spool: BinaryIO, one: _Seen) -> bytes:
+    spool.seek(one.at)
+    return spool.read(one.stored_bytes)
+
+
+def _manifest(
+    folder: Folder,
+    settings: Settings,
+    prints: _Prints,
+    seen: Sequence[_Seen],
+    entries: dict[int, EyeEntry],
+    shards: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    in_order = [eye for side in SPLITS for eye in entries.values() if eye.split == side]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprint": prints.fingerprint,
+        "data_fingerprint": prints.data_fingerprint,
+        "test_fingerprint": _digest(sorted(eye.sha256 for eye in in_order if eye.split == "test")),
+        "listing": _listing(folder, settings),
+        "settings": _shaping(settings),
+        "counts": {side: _counts([eye.grade for eye in in_order if eye.split == side]) for side in SPLITS},
+        "source_bytes": sum(seen[i].n_bytes for i in entries),
+        "record_bytes": sum(shard["bytes"] for shard in shards),
+        "shards": list(shards),
+        "eyes": [eye.to_json() for eye in in_order],
+    }
+
+
+def _counts(grades: Sequence[int]) -> dict[str, Any]:
+    labels = [label_of(grade) for grade in grades]
+    by_class = {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
+    return {"n": len(grades), **by_class, "grades": {str(grade): grades.count(grade) for grade in GRADES}}
+
+
+# Writing whole or not at all
+
+
+def _write_json(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, indent=1) + "\n")
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold every file before the folder gets its name."""
+    for path in (*folder.iterdir(), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _put_in_place(partial: Path, place: Path) -> None:
+    """Give the finished folder its name, unless another process was faster; what is not whole there makes way."""
+    if place.exists():
+        try:
+            open_records(place).check()
+            return
+        except RecordsError:
+            place.rename(partial / "replaced")
+    try:
+        partial.rename(place)
+    except OSError:
+        open_records(place).check()
+    shutil.rmtree(place / "replaced", ignore_errors=True)
+
+
+def _remove_stale(records: Path) -> None:
+    """Remove what killed processes of this machine left half-written."""
+    mine = f"{_PARTIAL}{socket.gethostname()}-"
+    for folder in records.glob(f"{_PARTIAL}*"):
+        pid = folder.name.removeprefix(mine).split("-")[0]
+        if folder.name.startswith(mine) and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
