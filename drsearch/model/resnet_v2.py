@@ -36,7 +36,7 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
     images = keras.Input((image_px, image_px, 3), dtype="float32", name="images")
     x = layers.Rescaling(1 / 255, name="rescale")(images)
     x = _convolution(settings.width, 7, "stem_conv", strides=2)(x)
-    x = layers.BatchNormalization(name="stem_bn")(x)
+    x = _normalisation("stem_bn")(x)
     x = layers.ReLU(name="stem_relu")(x)
     x = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
     for stage in range(settings.stages):
@@ -54,13 +54,13 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
 
 def _block(x: keras.KerasTensor, width: int, strides: int, name: str) -> keras.KerasTensor:
     """BN, ReLU, 3x3, BN, ReLU, 3x3, added to the input: itself, or projected where its shape changes."""
-    active = layers.BatchNormalization(name=f"{name}_bn1")(x)
+    active = _normalisation(f"{name}_bn1")(x)
     active = layers.ReLU(name=f"{name}_relu1")(active)
     shortcut = x
     if strides != 1:
         shortcut = _convolution(width, 1, f"{name}_shortcut", strides=strides)(active)
     residual = _convolution(width, 3, f"{name}_conv1", strides=strides)(active)
-    residual = layers.BatchNormalization(name=f"{name}_bn2")(residual)
+    residual = _normalisation(f"{name}_bn2")(residual)
     residual = layers.ReLU(name=f"{name}_relu2")(residual)
     # the only convolution whose result no batch normalisation shifts: the last ReLU needs its bias
     residual = _convolution(width, 3, f"{name}_conv2", use_bias=True)(residual)
@@ -78,3 +78,10 @@ def _convolution(width: int, size: int, name: str, strides: int = 1, use_bias: b
         kernel_initializer="he_normal",
         name=name,
     )
+
+
+def _normalisation(name: str) -> layers.BatchNormalization:
+    # Keras's default of 0.99 remembers a hundred steps, ten epochs of forty eyes: validation then measures weights
+    # long gone. After 15 epochs on 40 synthetic eyes (128 px, two seeds) validation loss was 1.6 and 3.3 with 0.99,
+    # 0.45 and 0.38 with 0.9; on IDRiD (128 px, mean of epochs 3 to 14) 0.72 and 0.64, at the same AUC.
+    return layers.BatchNormalization(momentum=0.9, name=name)
