@@ -613,14 +613,15 @@ def _photograph(
     distance = np.sqrt(x * x + y * y)
     inside = np.maximum(np.clip((1 - distance) * np.float32(frame.radius / 1.5) + 0.5, 0, 1), _camera_mark(frame))
     surround = np.float32(look.surround) + np.float32(look.halo) * np.exp(np.minimum(1 - distance, 0) / 0.15)
-    photograph = np.empty((frame.height, frame.width, 3), np.float32)
+    channels = []
     noise = np.float32(look.noise) * rng.standard_normal(inside.size + 2 * _NOISE_SHIFT, dtype=np.float32)
     for index, (channel, veil, dim) in enumerate(zip(image, (12, 16, 14), (1.0, 0.85, 0.75), strict=True)):
         seen = _blurred(_hazed(frame, look.haze, channel, veil), look.blur_radii * frame.radius)
         outside = np.float32(dim) * surround
         grain = noise[index * _NOISE_SHIFT :][: inside.size].reshape(inside.shape)
-        photograph[:, :, index] = outside + inside * (seen - outside) + grain
-    return _bytes(photograph)
+        channels.append(cv2.convertScaleAbs(np.maximum(outside + inside * (seen - outside) + grain, 0)))
+    photograph: NDArray[np.uint8] = cv2.merge(channels)
+    return photograph
 
 
 def _hazed(frame: _Frame, haze: float, channel: _Plane, veil: float) -> _Plane:
@@ -629,11 +630,6 @@ def _hazed(frame: _Frame, haze: float, channel: _Plane, veil: float) -> _Plane:
     around = cv2.resize(around, (frame.width, frame.height)) + np.float32(veil)
     hazed: _Plane = channel + np.float32(haze) * (around - channel)
     return hazed
-
-
-def _bytes(photograph: NDArray[np.float32]) -> NDArray[np.uint8]:
-    rounded: NDArray[np.uint8] = cv2.convertScaleAbs(np.maximum(photograph, 0))
-    return rounded
 
 
 def _camera_mark(frame: _Frame) -> _Plane:
