@@ -116,6 +116,15 @@ def drain(home: Home, tracker: Tracker) -> int:
         return Courier(home, tracker).drain() if mine else 0
 
 
+def sync(home: Home) -> int:
+    """Send all that is new in the journals of `home` to its MLflow, now; the number of entries sent.
+
+    Raises:
+        TrackerAway: If MLflow does not answer.
+    """
+    return drain(home, _tracker(home, home.tracking_uri))
+
+
 def run_id_of(folder: Path) -> str | None:
     """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
     sent = _read_sent(folder)
@@ -232,7 +241,7 @@ class _Loop:
         if left := unsent(self._home):
             logging.warning(
                 "%d run(s) are not wholly in MLflow, the first is %s; "
-                "the next drsearch command that uses this home sends the rest.",
+                "`drsearch sync`, or the next study in this home, sends the rest.",
                 len(left),
                 left[0],
             )

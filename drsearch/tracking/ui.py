@@ -1,0 +1,332 @@
+"""Where can a study be looked at? On MLflow's own pages: their server, and the link that compares the best trials.
+
+MLflow's chart view shows every picture at step 0 until its slider is moved, all runs at once, and pictures one card a
+key. What is asked for, the best trials' curves and Grad-CAM pictures side by side, is one of its saved views: a tag
+of the experiment, `mlflow.sharedViewState.<key>`, that a link names (`viewStateShareKey=<key>`). MLflow documents
+neither; `tests/browser` opens the link in a browser and so tells when a new MLflow reads them otherwise.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+from drsearch.tracking.entries import now_ms
+
+VIEW_KEY = "drsearch-best"
+"""The saved view's key, in the tag's name and in the link."""
+VIEW_NAME = "Best trials"
+CURVES = {
+    "AUC": ("val_auc", "train_auc"),
+    "Accuracy": ("val_accuracy", "train_accuracy"),
+    "Loss": ("val_loss", "train_loss"),
+}
+"""The charts of the view: what they are called, and the metrics they draw together."""
+GRADCAM_PREFIX = "gradcam/"
+"""Pictures whose key begins so are in the view."""
+
+_HOST = "127.0.0.1"
+_IMAGE_CARD_PX = 620
+_CURVE_CARD_PX = 300
+
+
+class UiError(DrsearchError, RuntimeError):
+    """MLflow's pages cannot be shown."""
+
+
+class UiServer:
+    """A running MLflow server, made by `serve_ui`; leaving its `with` block ends it."""
+
+    def __init__(self, url: str, process: "subprocess.Popen[bytes]") -> None:
+        self.url = url
+        self._process = process
+
+    def __enter__(self) -> "UiServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the server lives."""
+        return self._process.poll() is None
+
+    def chart_link(self, study: str = "") -> str:
+        """The link on which the best trials of a study are to be seen side by side, as they stand now.
+
+        Args:
+            study: The study's name; without one, the study begun last. Where there is none yet, the link leads to the
+                list of experiments.
+
+        Raises:
+            UiError: If there is no study of that name; those that are there are named.
+        """
+        names = _study_names(self.url)
+        if not study and not names:
+            return f"{self.url}/#/experiments"
+        experiment_id = save_comparison(self.url, study or names[0])
+        if experiment_id is None:
+            raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
+        return chart_link(self.url, experiment_id)
+
+    def wait(self) -> None:
+        """Return when the server has ended; SIGTERM, or a terminal that is closed, leave by SystemExit."""
+        # The server has a session of its own: without this it would outlive this process, and keep the port.
+        for sign in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sign, _leave)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End the server and the processes it started."""
+        for sign, timeout_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, None)):
+            try:
+                os.killpg(self._process.pid, sign)
+                self._process.wait(timeout_s)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._process.wait()
+
+
+def serve_ui(home: Home, port: int = 5000, timeout_s: float = 120.0) -> UiServer:
+    """Serve MLflow's pages on the home's local store, for this machine only, and wait until they answer.
+
+    Args:
+        home: Whose `mlflow.db` and artifacts are shown; what the server says goes to its `ui.log`.
+        port: On 127.0.0.1; 0 takes any that is free.
+        timeout_s: How long to wait for it.
+
+    Raises:
+        UiError: If the port is taken, or the server does not come up.
+    """
+    port = _free_port(port)
+    home.artifacts.mkdir(parents=True, exist_ok=True)
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)),
+        # More than one worker costs some 45 ms on every request.
+        *("--workers", "1"),
+        *("--backend-store-uri", home.local_tracking_uri, "--artifacts-destination", str(home.artifacts)),
+    ]
+    environment = {
+        **os.environ,
+        # MLflow starts its web server by name; ours is beside this Python even where no environment is activated.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        # Seven more processes and 1.4 GB, for jobs we have none of.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    log = home.path / "ui.log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=home.path,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = UiServer(f"http://{_HOST}:{port}", process)
+    try:
+        _await_health(server, log, timeout_s)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def chart_link(base_url: str, experiment_id: str) -> str:
+    """The link to the view that `save_comparison` saved, on the server at `base_url`."""
+    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}&workflowType=machine_learning"
+    return f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str | None:
+    """Save, or renew, the view of an experiment that compares its best trials.
+
+    What makes a trial better is the experiment's primary metric, which MLflow's own pages use too: its tags
+    `mlflow.experiment.primaryMetric.name` and `.greaterIsBetter`; without them, `val_auc`. Trials are runs with the
+    tag `drsearch.kind = 'trial'`. Their pictures are those whose key begins with `gradcam/`, at the step at which most
+    of them have any, the later of two: one view shows one step. Pictures of the kept weights stand best at step 0, the
+    one that MLflow shows on its other pages too.
+
+    Args:
+        tracking_uri: Of MLflow: the local store, or a server.
+        experiment: The experiment's name.
+        n_best: How many trials to show; more than four side by side do not fit a usual screen.
+
+    Returns:
+        The experiment's id, for `chart_link`; `None` if there is no such experiment.
+    """
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    order_by = found.tags.get("mlflow.experiment.primaryMetric.name", "val_auc")
+    ascending = found.tags.get("mlflow.experiment.primaryMetric.greaterIsBetter", "True").lower() == "false"
+    direction = "ASC" if ascending else "DESC"
+    runs = client.search_runs(
+        [found.experiment_id],
+        "tags.`drsearch.kind` = 'trial'",
+        max_results=n_best,
+        order_by=[f"metrics.`{order_by}` {direction}", "attributes.start_time ASC"],
+    )
+    run_ids = [str(run.info.run_id) for run in runs if order_by in run.data.metrics]
+    run_ids = run_ids or [str(run.info.run_id) for run in runs]
+    keys, step = _pictures([_picture_names(client, run_id) for run_id in run_ids])
+    state = _view_state(run_ids, order_by, ascending, keys, step)
+    now = now_ms()
+    view = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
+    client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(view))
+    return str(found.experiment_id)
+
+
+def _study_names(tracking_uri: str) -> list[str]:
+    """The studies, the one begun last first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    names = {str(experiment.experiment_id): str(experiment.name) for experiment in client.search_experiments()}
+    runs = client.search_runs(list(names), "tags.`drsearch.kind` = 'study'", order_by=["attributes.start_time DESC"])
+    return list(dict.fromkeys(names[run.info.experiment_id] for run in runs))
+
+
+def _leave(sign: int, _: object) -> None:
+    raise SystemExit(128 + sign)
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as probe:
+        # As a server does it: a port that its last user has just left is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except (OSError, OverflowError) as wrong:
+            raise UiError(f"port {port} cannot be had on {_HOST} ({wrong}); choose another one.") from wrong
+        return int(probe.getsockname()[1])
+
+
+def _await_health(server: UiServer, log: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not server.running:
+            raise UiError(f"the MLflow server ended before it answered; {log} says why.")
+        try:
+            with urllib.request.urlopen(f"{server.url}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise UiError(f"the MLflow server did not answer within {timeout_s:.0f} s; {log} may say why.")
+
+
+def _picture_names(client: Any, run_id: str) -> set[tuple[str, int]]:
+    """Key and step of a run's Grad-CAM pictures."""
+    names = [Path(file.path).name.split("+") for file in client.list_artifacts(run_id, "images")]
+    pictures = {(parts[0].replace("~", "/"), int(parts[2])) for parts in names if len(parts) > 5 and parts[1] == "step"}
+    return {(key, step) for key, step in pictures if key.startswith(GRADCAM_PREFIX)}
+
+
+def _pictures(runs: Sequence[set[tuple[str, int]]]) -> tuple[list[str], int]:
+    """The keys to show, and the latest of the steps that most of the runs have pictures of."""
+    n_runs = Counter(step for pictures in runs for step in {step for _, step in pictures})
+    step = max(n_runs, key=lambda step: (n_runs[step], step), default=0)
+    return sorted({key for pictures in runs for key, at in pictures if at == step}), step
+
+
+def _view_state(
+    run_ids: Sequence[str], order_by: str, ascending: bool, keys: Sequence[str], step: int
+) -> dict[str, object]:
+    """What MLflow keeps of its page: which runs in which order, and the charts in their sections.
+
+    Charts of what is not named here follow in MLflow's own sections.
+    """
+    sections = [_section("curves", "Curves", len(CURVES), _CURVE_CARD_PX)]
+    charts = [_line_chart(name, metrics) for name, metrics in CURVES.items()]
+    if keys:
+        sections.append(_section("gradcam", "Grad-CAM", 1, _IMAGE_CARD_PX))
+        charts.append(_image_chart(keys, step))
+    ids = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    return {
+        "searchFilter": f"attributes.run_id IN ({ids})" if run_ids else "tags.`drsearch.kind` = 'trial'",
+        "orderByKey": f"metrics.`{order_by}`",
+        "orderByAsc": not ascending,  # MLflow puts the last run first among its pictures: the best stands left
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "runListHidden": True,  # the charts name their runs, and need the room
+        "viewMaximized": True,
+        "hideEmptyCharts": True,
+        "isAccordionReordered": True,  # else our sections are sorted among MLflow's
+        "compareRunSections": sections,
+        "compareRunCharts": charts,
+    }
+
+
+def _section(name: str, title: str, n_columns: int, card_px: int) -> dict[str, object]:
+    return {
+        "uuid": f"drsearch-{name}",
+        "name": title,
+        "display": True,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+        "columns": n_columns,
+        "cardHeight": card_px,
+    }
+
+
+def _line_chart(name: str, metrics: Sequence[str]) -> dict[str, object]:
+    return {
+        "type": "LINE",
+        "uuid": f"drsearch-{quote(name)}",
+        "metricSectionId": "drsearch-curves",
+        "displayName": name,
+        "metricKey": metrics[0],
+        "selectedMetricKeys": list(metrics),
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 10,
+        "lineSmoothness": 0,
+        "xAxisKey": "step",
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+
+
+def _image_chart(keys: Sequence[str], step: int) -> dict[str, object]:
+    return {
+        "type": "IMAGE",
+        "uuid": "drsearch-images",
+        "metricSectionId": "drsearch-gradcam",
+        "imageKeys": list(keys),
+        "step": step,
+        "showRunParams": True,
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 10,
+    }
