@@ -39,7 +39,7 @@ GRADCAM_PREFIX = "gradcam/"
 
 _HOST = "127.0.0.1"
 _IMAGE_CARD_PX = 620
-_CURVE_CARD_PX = 300
+_CURVE_CARD_PX = 260
 
 
 class UiError(DrsearchError, RuntimeError):
@@ -325,7 +325,7 @@ def _image_chart(keys: Sequence[str], step: int) -> dict[str, object]:
         "metricSectionId": "drsearch-gradcam",
         "imageKeys": list(keys),
         "step": step,
-        "showRunParams": True,
+        "showRunParams": False,  # all forty settings would stand above every column; a run's name has those drawn
         "deleted": False,
         "isGenerated": False,
         "runsCountToCompare": 10,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from drsearch.home import Home
+from drsearch.settings import Settings
 from drsearch.tracking.entries import Entry, Image, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_tracker import MlflowTracker
@@ -33,7 +34,7 @@ def trial(number: int, folder: Path) -> list[Entry]:
             experiment="study",
             name=f"trial {number}",
             tags={"drsearch.kind": "trial"},
-            params={"training.learning_rate": 10.0 ** -(2 + number)},
+            params=Settings().replace({"training.learning_rate": 10.0 ** -(2 + number)}).flat(),
             experiment_tags={"mlflow.experiment.primaryMetric.name": "best_val_auc"},
             started_ms=1_700_000_000_000 + number,
         )
@@ -100,6 +101,7 @@ def test_the_link_shows_curves_and_pictures_of_the_best_trials_without_a_click(
     columns = words[words.index("Image grid") :]
     places = [columns.index(f"trial {number}") for number in BEST_FIRST[:4]]
     assert places == sorted(places)
+    assert "images.image_px" not in columns  # all settings of a run, above its pictures, would push them off the screen
     for number in BEST_FIRST[4:]:
         assert f"trial {number} (" not in words
     assert [eye for eye in EYES if f"gradcam/{eye}" in columns] == list(EYES)
