@@ -6,14 +6,14 @@ once, here, and everything else is passed values.
 
 import ast
 import importlib.util  # noqa: F401  # gin 0.5 reports a missing file as an AttributeError unless this came first
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 
 from drsearch.errors import SettingsError
-from drsearch.settings import SECTIONS, Settings, Value, check_name, setting_doc
+from drsearch.settings import SECTIONS, Settings, Value, check_name
 
 SHIPPED = Path(__file__).parent / "configs"
 """The gin files that come with drsearch; `--config report.gin` finds them by name."""
@@ -82,22 +82,3 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value.strip())
     except (ValueError, SyntaxError):
         return name, value.strip()
-
-
-def to_gin(settings: Settings, head: Iterable[str] = ()) -> str:
-    """The settings as a gin file that reads back to the same values, each with its meaning.
-
-    Args:
-        settings: What to print.
-        head: Lines of comment to begin with.
-    """
-    lines = [f"# {line}".rstrip() for line in head]
-    flat: Mapping[str, Value] = settings.flat()
-    previous = ""
-    for name, value in flat.items():
-        section = name.partition(".")[0]
-        if section != previous:
-            lines.append("")
-        previous = section
-        lines.append(f"{name} = {value!r}  # {setting_doc(name)}")
-    return "\n".join(lines).lstrip("\n") + "\n"

@@ -43,3 +43,7 @@ class TrialFailed(DrsearchError, RuntimeError):
 
 class MetricError(DrsearchError, ValueError):
     """A score or an explanation that these labels, predictions or this model leave undefined."""
+
+
+class Interrupted(DrsearchError):
+    """The person at the terminal stopped the command; nothing is lost, and the same command goes on."""

@@ -6,7 +6,7 @@ a hyperparameter in a search space. Sections check type and range when they are 
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -249,6 +249,23 @@ class Settings:
             for section, kind in SECTIONS.items()
             for item in fields(kind)
         }
+
+
+def gin_text(settings: Settings, head: Iterable[str] = ()) -> str:
+    """The settings as a gin file that `--config` reads back to the same values, each with its meaning.
+
+    Args:
+        settings: What to print.
+        head: Lines of comment to begin with.
+    """
+    lines = [f"# {line}".rstrip() for line in head]
+    section = ""
+    for name, value in settings.flat().items():
+        if name.partition(".")[0] != section:
+            section = name.partition(".")[0]
+            lines.append("")
+        lines.append(f"{name} = {value!r}  # {setting_doc(name)}")
+    return "\n".join(lines).lstrip("\n") + "\n"
 
 
 def setting_names() -> tuple[str, ...]:

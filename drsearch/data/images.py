@@ -252,7 +252,7 @@ def _check_looks_like_retina(small: NDArray[np.float32], patch: NDArray[np.bool_
     mean, spread = (numbers.ravel() for numbers in cv2.meanStdDev(small, mask=mask))
     if mean[0] < 1.05 * mean[2]:
         raise PhotographError("shows no retina: its colours are not those of one")
-    if spread.max() < 3:
+    if spread.max() < 1.5:
         raise PhotographError("shows no retina: it is of one colour")
     grain = np.mean(cv2.mean(cv2.absdiff(small, cv2.blur(small, (3, 3))), mask=mask)[:3])
     if grain > 0.35 * spread.max():

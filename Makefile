@@ -1,0 +1,36 @@
+# The two commands to begin with: `make study` and `make test`. Python 3.11 and make are all they need.
+PYTHON ?= python3
+BIN := .venv/bin
+EYES := sample-eyes
+
+.PHONY: help study test lint ci clean
+
+help:  ## Say what there is to make.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+study: .venv/installed  ## Set up, draw sample eyes, search with two workers, register, fine-tune, test. Some minutes.
+	test -d $(EYES) || $(BIN)/drsearch synthesize $(EYES) --images 80 --seed 1
+	$(BIN)/drsearch run-study search_spaces/sample.py --data $(EYES) --config small.gin --workers 2
+
+test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-test  ## Format, lint and type checks.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("drsearch needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu]'
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,postgresql,test]'
+	touch $@
+
+clean:  ## Remove the environment and what `make study` left here.
+	rm -rf .venv $(EYES) drsearch-home

@@ -1,0 +1,5 @@
+"""`python -m drsearch` is `drsearch`."""
+
+from drsearch.cli import main
+
+main()

@@ -1,0 +1,533 @@
+"""The command line: it parses, delegates, prints, and decides nothing.
+
+Nothing heavy is imported above the commands: `drsearch --help` needs neither TensorFlow nor MLflow.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from absl import logging
+from rich.console import Console
+from rich.table import Table
+
+from drsearch import __version__
+from drsearch.errors import DrsearchError, Interrupted
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.data.audit import Audit
+    from drsearch.data.prepare import Prepared
+    from drsearch.measure.scores import Scores
+    from drsearch.release.job import JobResult
+    from drsearch.release.registry import ModelVersion
+    from drsearch.search.study import StudyResult
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From a folder of fundus photographs to a registered classifier of referable diabetic retinopathy. "
+    "What is kept lies under DRSEARCH_HOME (default ./drsearch-home); MLFLOW_TRACKING_URI names another MLflow.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+Data = Annotated[Path, typer.Option("--data", help="Folder of the data set: IDRiD as published, or flat.")]
+Configs = Annotated[
+    list[str], typer.Option("--config", help="Gin file, or the name of a shipped one (report.gin); later ones win.")
+]
+Assignments = Annotated[
+    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="One setting; wins over every file.")
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without photographs and labels that cannot be used.")]
+
+_N_NAMED = 8
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log more to standard error.")] = False,
+) -> None:
+    """Set up logging; every command starts here."""
+    if version:
+        typer.echo(f"drsearch {__version__}")
+        raise typer.Exit
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.DEBUG if verbose else logging.INFO)
+
+
+@app.command()
+def prepare(
+    data: Annotated[Path, typer.Argument(help="Folder of the data set: IDRiD as published, or flat.")],
+    config: Configs = [],  # noqa: B006  # typer wants the default itself
+    set_: Assignments = [],  # noqa: B006
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Audit a folder of photographs, split it, and write its records."""
+    from drsearch import config as gin_files
+    from drsearch.data.prepare import prepare as make
+
+    out = _out(as_json)
+    settings = gin_files.load(config, set_)
+    with _counting(out, "photographs") as count:
+        made = make(data, settings, Home.from_environment(), skip_bad=skip_bad, on_photograph=count)
+    _print_audit(out, made.audit, skip_bad)
+    _print_counts(out, made)
+    _print_json(as_json, _prepared_json(made))
+
+
+@app.command("run-study")
+def run_study(
+    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/report_grid.py.")],
+    data: Data,
+    study: Annotated[str, typer.Option("--study", help="Name; the same name goes on. Default: the file's stem.")] = "",
+    config: Configs = [],  # noqa: B006
+    set_: Assignments = [],  # noqa: B006
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials in total, over all calls.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")] = 1,
+    storage: Annotated[str, typer.Option("--storage", help="Study database; default: SQLite in DRSEARCH_HOME.")] = "",
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Seconds; then trials stop at a checkpoint.")
+    ] = None,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Search, register the best model, fine-tune and test it. The same command goes on where it stopped."""
+    from drsearch import config as gin_files
+    from drsearch.live import study_view
+    from drsearch.release.job import Job, define, prepare_all
+    from drsearch.search.space import load_space
+    from drsearch.search.study import Launcher
+    from drsearch.settings import Settings
+
+    out, home = _out(as_json), Home.from_environment()
+    read = load_space(space)
+    settings = gin_files.load(config, set_, Settings().replace(read.settings))
+    if trials is not None:
+        settings = settings.replace({"study.trials": trials})
+    with _counting(out, "photographs") as count:
+        prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
+    _print_audit(out, prepared[0].audit, skip_bad)
+    _print_counts(out, prepared[0])
+    name = study or space.stem
+    launcher = Launcher(
+        name,
+        read,
+        define(read, settings, data, prepared),
+        home,
+        storage or home.storage_url,
+        prepared[0].records.audit_path,
+    )
+    with study_view(out) as show:
+        result = launcher.run(workers, timeout, show)
+    if result.stopped == "interrupted":
+        raise Interrupted(f"study {name!r} is interrupted; the same command goes on where it stopped.")
+    job = Job(result, read, home, out.print).run()
+    _print_job(out, result, job)
+    _print_json(as_json, _job_json(result, job))
+
+
+@app.command()
+def train(
+    data: Data,
+    config: Configs = [],  # noqa: B006
+    set_: Assignments = [],  # noqa: B006
+    name: Annotated[str, typer.Option("--name", help="Name of the run.")] = "training",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """One training, no study: repeat a trial from its settings file, or try something."""
+    from dataclasses import asdict
+
+    from drsearch import config as gin_files
+    from drsearch.data.prepare import prepare as make
+    from drsearch.model.training import set_threads
+    from drsearch.release.training import train as train_once
+
+    out, home = _out(as_json), Home.from_environment()
+    settings = gin_files.load(config, set_)
+    with _counting(out, "photographs") as count:
+        made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
+    set_threads(os.cpu_count() or 1)
+    result = train_once(name, made.records, data, settings, home, out.print)
+    outcome = result.outcome
+    if outcome.scores is not None:
+        _print_scores(out, f"validation, epoch {outcome.epoch} of {len(outcome.history)}", outcome.scores)
+    out.print(f"{outcome.state}{': ' + outcome.reason if outcome.reason else ''}; run {result.name} ({result.run_id})")
+    told = {
+        "run": result.name,
+        "run_id": result.run_id,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "epoch": outcome.epoch,
+        "value": outcome.value,
+        "history": [asdict(epoch) for epoch in outcome.history],
+        "validation": outcome.scores.to_json() if outcome.scores else None,
+        "model": str(outcome.model) if outcome.model else None,
+    }
+    _print_json(as_json, told)
+    if outcome.state == "failed":
+        raise DrsearchError(f"the training failed: {outcome.reason}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
+    data: Data,
+    split: Annotated[str, typer.Option("--split", help="test, validation, train, or all of a foreign set.")] = "test",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Scores of a registered model on a split, with 95 % intervals; eyes it was trained on are refused."""
+    from typing import get_args
+
+    from drsearch.data.prepare import prepare as make
+    from drsearch.release.evaluate import Split
+    from drsearch.release.evaluate import evaluate as judge
+    from drsearch.settings import Settings
+
+    if split not in get_args(Split):
+        raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
+    out, home = _out(as_json), Home.from_environment()
+    with _opened(model, home) as grader:
+        settings = Settings(images=grader.serving.images, data=grader.serving.data)
+        with _counting(out, "photographs") as count:
+            made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
+        judged = judge(grader, made.records, split, home, f"evaluate {model}")  # type: ignore[arg-type]  # checked above
+    looked = f"; this test split has been looked at {judged.looks} times" if judged.looks else ""
+    _print_scores(out, f"{model} on {judged.scores.n} eyes of {data}, split {split}{looked}", judged.scores)
+    _print_json(as_json, {"model": model, "split": split, "looks": judged.looks, **judged.scores.to_json()})
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
+    images: Annotated[list[Path], typer.Argument(help="Photographs as they come from the camera.")],
+    explain: Annotated[
+        Path | None, typer.Option("--explain", help="Write Grad-CAM on the original; a folder for several photographs.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Grade photographs straight from the camera, and show what spoke for it."""
+    from drsearch.errors import PhotographError
+
+    out = _out(as_json)
+    found = []
+    with _opened(model, Home.from_environment()) as grader:
+        photographs = [(path, _read_bytes(path)) for path in images]
+        for path, data in photographs:
+            try:
+                verdict = grader.grade([data])[0]
+                drawn = _explained(grader.explain(data), path, explain, len(images)) if explain else None
+            except PhotographError as wrong:
+                raise PhotographError(f"{path}: {wrong}") from wrong
+            shown = f"  explained in {drawn}" if drawn else ""
+            out.print(f"{path}: {verdict.label}, probability of RDR {verdict.probability:.3f}{shown}")
+            told = {"image": str(path), "label": verdict.label, "probability": verdict.probability}
+            found.append(told | ({"explanation": str(drawn)} if drawn else {}))
+    _print_json(as_json, {"model": model, "predictions": found})
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. retinopathy.")],
+    version: Annotated[int, typer.Option("--version", help="The version to become champion.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show champion and challenger side by side, and make the challenger the champion."""
+    from drsearch.release.registry import CHAMPION, Registry
+
+    out, registry = _out(as_json), Registry(Home.from_environment().tracking_uri)
+    challenger, champion = registry.version(name, version), registry.with_alias(name, CHAMPION)
+    _print_contest(out, challenger, champion)
+    if champion is not None and champion.version == version:
+        out.print(f"version {version} is the champion already")
+    elif not yes and not _confirmed(out, f"Make version {version} of {name} the champion?"):
+        raise DrsearchError("nothing was changed; --yes promotes without asking.")
+    else:
+        registry.set_alias(challenger, CHAMPION)
+        out.print(f"models:/{name}@{CHAMPION} is version {version} now")
+    previous = champion.version if champion is not None else None
+    _print_json(as_json, {"name": name, "version": version, "alias": CHAMPION, "previous": previous})
+
+
+@app.command()
+def synthesize(
+    out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, laid out flat.")],
+    images: Annotated[int, typer.Option("--images", min=1, help="How many photographs.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same photographs.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw fundus-like photographs with lesions and their boxes, to try drsearch without a data set."""
+    from drsearch.data.synthetic import synthesize as draw
+    from drsearch.grades import GRADES
+
+    out = _out(as_json)
+    grades = draw(out_folder, images, seed)
+    counts = {str(grade): grades.count(grade) for grade in GRADES}
+    shown = ", ".join(f"{n} of grade {grade}" for grade, n in counts.items())
+    out.print(f"{images} photographs in {out_folder}: {shown}")
+    _print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "grades": counts})
+
+
+@app.command()
+def ui(
+    study: Annotated[str, typer.Argument(help="Study to open; default: the one begun last.")] = "",
+    port: Annotated[int, typer.Option("--port", help="Port on this machine; 0 takes a free one.")] = 5000,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the link in a browser.")] = True,
+) -> None:
+    """Serve MLflow on what is kept here, and print the link that compares a study's best trials. Ctrl-C ends it."""
+    import webbrowser
+
+    from drsearch.tracking.ui import serve_ui
+
+    out = _out(False)
+    with serve_ui(Home.from_environment(), port) as server:
+        link = server.chart_link(study)
+        out.print(f"MLflow: {server.url}", soft_wrap=True)
+        out.print(f"the best trials side by side: {link}", soft_wrap=True)
+        if browser:
+            webbrowser.open(link)
+        server.wait()
+
+
+@app.command()
+def sync(as_json: Json = False) -> None:
+    """Send to MLflow what has not reached it yet; each thing once, however often this is called."""
+    from drsearch.tracking.sender import sync as send
+
+    home = Home.from_environment()
+    n = send(home)
+    _out(as_json).print(f"{n} entries sent to {home.tracking_uri}")
+    _print_json(as_json, {"sent": n})
+
+
+def main() -> None:
+    """Run the command line: 0 on success, 2 for what was foreseen (one sentence), 130 when interrupted."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as wanted:
+        sys.exit(wanted.exit_code)
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as stopped:
+        print(f"drsearch: {stopped or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+    except DrsearchError as wrong:
+        print(f"drsearch: {wrong}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as wrong:
+        _explain_usage(wrong)
+        raise
+
+
+def _explain_usage(wrong: Exception) -> None:
+    """What click itself has to say of a command line that is off; anything else is a bug and keeps its traceback."""
+    show, code = getattr(wrong, "show", None), getattr(wrong, "exit_code", None)
+    if callable(show) and isinstance(code, int):
+        show()
+        sys.exit(code)
+
+
+def _out(as_json: bool) -> Console:
+    """Where people read: standard output, or standard error when the JSON has the former."""
+    out = Console(stderr=as_json, highlight=False)
+    if not out.is_terminal:
+        out.width = 120  # a file or a pipe has no width of its own, and 80 columns cut names short
+    return out
+
+
+def _command() -> str:
+    """How this program is called from here, for the commands that it names."""
+    return "drsearch" if shutil.which("drsearch") else os.path.relpath(sys.argv[0])
+
+
+def _print_json(as_json: bool, told: dict[str, Any]) -> None:
+    if as_json:
+        print(json.dumps(told))
+
+
+@contextmanager
+def _counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work of known length; silent where the output is no terminal."""
+    from rich.progress import Progress
+
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _opened(model: str, home: Home) -> Iterator[Any]:
+    """A registered model, fetched for as long as it is asked."""
+    import tempfile
+
+    from drsearch.release.grader import Grader
+    from drsearch.release.registry import Registry
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield Grader(Registry(home.tracking_uri).download(model, Path(folder)))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as wrong:
+        raise DrsearchError(f"{path}: cannot be read ({wrong.strerror}); name a photograph.") from wrong
+
+
+def _explained(picture: Any, photograph: Path, where: Path, n: int) -> Path:
+    """Write an explanation: to the file named, or into the folder named where there are several photographs."""
+    import cv2
+
+    file = where / f"{photograph.stem}.png" if n > 1 or where.is_dir() else where
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise DrsearchError(f"--explain {file}: cannot be written as a picture; name it .png or .jpg.")
+    return file
+
+
+def _confirmed(out: Console, question: str) -> bool:
+    if not sys.stdin.isatty():
+        return False
+    return out.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
+    """The findings as a table; every name stands in audit.json."""
+    rows = [
+        ("cannot be read whole", [f"{name}: {reason}" for name, reason in audit.unreadable]),
+        ("shows no retina", [f"{name}: {reason}" for name, reason in audit.no_retina]),
+        ("grade not 0 to 4", [f"{name}: {text!r}" for name, text in audit.invalid_grade]),
+        ("label without photograph", list(audit.label_without_photograph)),
+        ("photograph without label", list(audit.unlabelled)),
+        ("the same picture", [_same(found.files, found.grades) for found in audit.duplicates]),
+        ("of these, graded differently", [_same(found.files, found.grades) for found in audit.contradicting]),
+        ("in train and test as published", [_same(found.files, found.grades) for found in audit.train_and_test]),
+    ]
+    table = Table(
+        "finding", "count", "files", title=f"audit of {audit.n_photographs} photographs", title_justify="left"
+    )
+    for what, names in rows:
+        if names:
+            more = f"\n... and {len(names) - _N_NAMED} more in audit.json" if len(names) > _N_NAMED else ""
+            table.add_row(what, str(len(names)), "\n".join(names[:_N_NAMED]) + more)
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(f"audit of {audit.n_photographs} photographs: nothing found")
+    if skipped and audit.bad:
+        out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
+
+
+def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:
+    return " = ".join(f"{name} (grade {grade})" for name, grade in zip(files, grades, strict=True))
+
+
+def _print_counts(out: Console, made: "Prepared") -> None:
+    records = made.records
+    table = Table("split", "photographs", "NRDR", "RDR", *(f"grade {grade}" for grade in range(5)))
+    for split, counts in records.counts.items():
+        table.add_row(
+            split,
+            str(counts["n"]),
+            *(str(counts[name]) for name in ("NRDR", "RDR")),
+            *(str(counts["grades"][str(grade)]) for grade in range(5)),
+        )
+    out.print(table)
+    per_photograph = records.record_bytes / max(1, sum(counts["n"] for counts in records.counts.values())) / 1000
+    done = "reused" if made.reused else f"written in {made.seconds:.1f} s"
+    out.print(
+        f"{records.source_bytes / 1e6:.1f} MB of photographs became {records.record_bytes / 1e6:.1f} MB of "
+        f"records ({per_photograph:.1f} kB each), {done}: {made.records.folder}",
+        soft_wrap=True,
+    )
+
+
+def _prepared_json(made: "Prepared") -> dict[str, Any]:
+    records = made.records
+    return {
+        "counts": records.counts,
+        "source_bytes": records.source_bytes,
+        "record_bytes": records.record_bytes,
+        "duplicates": len(made.audit.duplicates),
+        "unreadable": len(made.audit.unreadable),
+        "seconds": round(made.seconds, 3),
+        "reused": made.reused,
+        "records": str(records.folder),
+        "audit": str(records.audit_path),
+        "fingerprint": records.fingerprint,
+    }
+
+
+def _print_scores(out: Console, title: str, found: "Scores") -> None:
+    table = Table("", "value", "95 % interval", title=title, title_justify="left")
+    for name in ("accuracy", "auc", "sensitivity", "specificity"):
+        interval = getattr(found, name)
+        table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+    out.print(table)
+    (tn, fp), (fn, tp) = found.confusion
+    confusion = Table("", "called NRDR", "called RDR")
+    confusion.add_row("NRDR", str(tn), str(fp))
+    confusion.add_row("RDR", str(fn), str(tp))
+    out.print(confusion)
+
+
+def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
+    from drsearch.measure.scores import Scores
+
+    counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
+    objective = study.definition.settings["study.objective"]
+    drawn = ", ".join(f"{name} = {value}" for name, value in job.params.items())
+    out.print(
+        f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f} ({drawn})"
+    )
+    out.print(f"model {job.model.name} version {job.model.version}")
+    test = {key: value for key, value in job.test.items() if key != "looks"}
+    looks = job.test["looks"]
+    _print_scores(out, f"test split, looked at {looks} time{'s' if looks != 1 else ''}", Scores.from_json(test))
+    out.print(f"\nnext:\n  {_command()} ui")
+    out.print(f"  {_command()} promote {job.model.name} --version {job.model.version}")
+
+
+def _job_json(study: "StudyResult", job: "JobResult") -> dict[str, Any]:
+    return {
+        "study": study.name,
+        "trials": study.counts(),
+        "stopped": study.stopped,
+        "best": {"trial": job.best_trial, "value": job.value, "params": job.params, "run_id": job.run_id},
+        "model": {"name": job.model.name, "version": job.model.version},
+        "finetune": job.finetune,
+        "test": job.test,
+    }
+
+
+def _print_contest(out: Console, challenger: "ModelVersion", champion: "ModelVersion | None") -> None:
+    table = Table("", "challenger", "champion")
+    table.add_row("version", str(challenger.version), str(champion.version) if champion else "none yet")
+    rows = ("drsearch.study", "drsearch.trial", "drsearch.kind", "test_accuracy", "test_auc", "test_sensitivity",
+            "test_specificity")  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.removeprefix("drsearch."), _tag(challenger, row), _tag(champion, row) if champion is not None else ""
+        )
+    out.print(table)
+    out.print("Differences within the intervals say nothing about which is better.")
+
+
+def _tag(version: "ModelVersion", name: str) -> str:
+    tags = version.tags
+    if name not in tags:
+        return "not tested"
+    interval = f" [{tags[f'{name}_low']}, {tags[f'{name}_high']}]" if f"{name}_low" in tags else ""
+    return tags[name] + interval

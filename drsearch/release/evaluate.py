@@ -1,0 +1,91 @@
+"""How good is a model on eyes it has not seen? Scores with intervals; eyes it was trained on are refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from drsearch.data.audit import same_pictures
+from drsearch.data.records import EyeEntry, Eyes, RecordSet, read_eyes, read_test_eyes, test_looks
+from drsearch.errors import DataError
+from drsearch.home import Home
+from drsearch.measure.scores import Scores, scores
+from drsearch.release.grader import Grader
+
+Split = Literal["train", "validation", "test", "all"]
+_N_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model is worth on one split.
+
+    Attributes:
+        split: Which.
+        scores: With their 95 % intervals.
+        eyes: Those judged.
+        looks: How often this test split has been looked at, this time included; 0 for other splits.
+    """
+
+    split: Split
+    scores: Scores
+    eyes: Eyes
+    looks: int
+
+
+def evaluate(grader: Grader, records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:
+    """Judge a model on a split of a record set, at its own threshold.
+
+    Args:
+        grader: The model.
+        records: Prepared with the model's `images.*`.
+        split: `all` is the whole set.
+        home: Where looks at test splits are counted.
+        why: Is noted with the look.
+
+    Raises:
+        DataError: If the split holds pictures that the model was trained on.
+    """
+    wanted = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
+    _refuse_known(wanted, grader.trained_on, split)
+    eyes = _read(records, split, home, why)
+    probabilities = grader.probabilities(eyes.images)
+    looks = test_looks(records, home) if split in ("test", "all") else 0
+    return Evaluation(split, scores(eyes.labels, probabilities, grader.serving.threshold), eyes, looks)
+
+
+def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
+    if split == "test":
+        return read_test_eyes(records, home, why)
+    if split == "all":
+        return _joined(
+            [read_eyes(records, "train"), read_eyes(records, "validation"), _read(records, "test", home, why)]
+        )
+    return read_eyes(records, split)
+
+
+def _joined(parts: Sequence[Eyes]) -> Eyes:
+    return Eyes(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.grades for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
+
+def _refuse_known(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry], split: Split) -> None:
+    """Refuse pictures of the train split, told by their bytes, or by their looks where they were encoded again."""
+    if not wanted or not known:
+        return
+    hashes = {eye.sha256 for eye in known}
+    found = {eye.name for eye in wanted if eye.sha256 in hashes}
+    looks = np.stack([eye.look for eye in wanted]), np.stack([eye.look for eye in known])
+    found |= {wanted[i].name for i, _ in same_pictures(*looks)}
+    if found:
+        names = sorted(found)
+        more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+        raise DataError(
+            f"the model was trained on {len(names)} of the {len(wanted)} pictures of split {split!r}: "
+            f"{', '.join(names[:_N_NAMED])}{more}; evaluate it on eyes that it has not seen."
+        )

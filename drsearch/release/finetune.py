@@ -1,0 +1,68 @@
+"""Is the best model still underfitting, and how does it go on then? At a low learning rate, augmented more."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from drsearch.model.training import EpochResult
+from drsearch.settings import Settings
+
+_LAST_EPOCHS = 5
+_TAIL = 1 / 3
+
+
+def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bool, str]:
+    """Whether a training stopped before the network had learned what it could.
+
+    The rule: it is underfitting if it does not yet know its own training images (mean train
+    accuracy of the last 5 epochs under `below_accuracy`) and the validation AUC was not
+    falling (the least-squares slope over the last third of the epochs is not below zero).
+
+    Args:
+        history: Every epoch of the training.
+        below_accuracy: `finetune.underfit_below_accuracy`.
+
+    Returns:
+        Whether it is, and why, in words with the figures.
+
+    Example:
+        >>> from drsearch.model.training import EpochResult, Measures
+        >>> half = Measures(loss=0.7, accuracy=0.5, auc=0.5)
+        >>> underfits([EpochResult(1, 0.001, 1.0, half, half)], below_accuracy=0.95)[0]
+        True
+    """
+    accuracy = float(np.mean([epoch.train.accuracy for epoch in history[-_LAST_EPOCHS:]]))
+    tail = history[-max(2, round(len(history) * _TAIL)) :]
+    slope = _slope([epoch.validation.auc for epoch in tail])
+    knows = accuracy >= below_accuracy
+    falls = slope < 0
+    verdict = not knows and not falls
+    words = (
+        f"train accuracy {accuracy:.3f} is {'at or above' if knows else 'below'} {below_accuracy:g}, and "
+        f"validation AUC {'fell' if falls else 'did not fall'} over the last {len(tail)} epochs ({slope:+.5f} an epoch)"
+    )
+    return verdict, words
+
+
+def _slope(values: Sequence[float]) -> float:
+    """Least-squares slope of values at 0, 1, 2, ...; 0 for a single one."""
+    if len(values) < 2:
+        return 0.0
+    return float(np.polyfit(np.arange(len(values)), values, 1)[0])
+
+
+def finetune_settings(settings: Settings) -> Settings:
+    """The settings of the fine-tuning stage that follows a training with `settings`."""
+    stage = settings.finetune
+    strength = min(5.0, settings.augmentation.strength * stage.augmentation_strength)
+    return settings.replace(
+        {
+            "training.optimizer": "adam",
+            "training.learning_rate": stage.learning_rate,
+            "training.schedule": "constant",
+            "training.warmup_epochs": 0,
+            "training.weight_decay": 0.0,
+            "training.epochs": stage.epochs,
+            "augmentation.strength": strength,
+        }
+    )

@@ -1,0 +1,395 @@
+"""The main job: from a folder of photographs to a registered, fine-tuned, tested model."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+from absl import logging
+
+from drsearch.data.prepare import Prepared, prepare
+from drsearch.data.records import RecordSet, open_records, read_eyes
+from drsearch.errors import Interrupted, StudyError
+from drsearch.home import Home
+from drsearch.measure.figures import confusion_figure, roc_figure
+from drsearch.measure.scores import Scores
+from drsearch.model.training import EpochResult
+from drsearch.release.evaluate import Evaluation, evaluate
+from drsearch.release.finetune import finetune_settings, underfits
+from drsearch.release.grader import MODEL_FILE, Grader, Serving
+from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry, model_files
+from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid
+from drsearch.search.provenance import provenance_tags
+from drsearch.search.recorded import Outcome, Plan, is_better, read_outcome, record_training
+from drsearch.search.slots import this_process
+from drsearch.search.space import SearchSpace
+from drsearch.search.study import Interrupts, StudyResult
+from drsearch.search.worker import dataset_input
+from drsearch.settings import Settings
+from drsearch.tracking.entries import RunStart
+from drsearch.tracking.sender import run_id_of, start_sender
+
+Say = Callable[[str], None]
+"""Told in a sentence what is done now."""
+
+_SENT_S = 60.0
+
+
+def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
+    """The definition of a study: its space, settings, data and code as they are now.
+
+    Args:
+        space: The space file.
+        settings: What trials start from.
+        data: The folder of photographs.
+        prepared: The record set of every `images.*` that the space may ask for.
+    """
+    first = prepared[0].records
+    return StudyDefinition(
+        uid=new_uid(),
+        space_file=space.path.name,
+        space_source=space.source,
+        settings=settings.flat(),
+        data_name=data.resolve().name,
+        data_source=str(data.resolve()),
+        data_fingerprint=first.data_fingerprint,
+        records={images_key(each.records.images): each.records.fingerprint for each in prepared},
+        code=code_now(),
+    )
+
+
+def prepare_all(
+    data: Path,
+    space: SearchSpace,
+    settings: Settings,
+    home: Home,
+    *,
+    skip_bad: bool,
+    on_photograph: Callable[[int, int], None] | None = None,
+) -> list[Prepared]:
+    """The record sets that a study may ask for, made or reused, the base settings' first."""
+    variants = space.image_variants(settings)
+    return [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
+
+
+@dataclass
+class JobState:
+    """How far the steps after the search have come; kept on disk after each, so that a rerun repeats none.
+
+    Attributes:
+        trial: The best trial, whose steps these are.
+        search_version: The version registered from it.
+        finetune: What became of fine-tuning, as `--json` prints it; empty before.
+        version: The version that counts: fine-tuned, or from the search.
+        test: Test scores, as `--json` prints them; empty before.
+    """
+
+    trial: int
+    search_version: int = 0
+    finetune: dict[str, Any] = field(default_factory=dict)
+    version: int = 0
+    test: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What the main job came to.
+
+    Attributes:
+        best_trial: Its number.
+        value: Its objective.
+        params: What the space drew for it.
+        run_id: Its MLflow run.
+        model: The version that counts, with the test scores in its tags.
+        finetune: What became of fine-tuning.
+        test: Test scores with intervals, and how often the test split was looked at.
+    """
+
+    best_trial: int
+    value: float
+    params: dict[str, Any]
+    run_id: str
+    model: ModelVersion
+    finetune: dict[str, Any]
+    test: dict[str, Any]
+
+
+class Job:
+    """The steps after the search: register, fine-tune, test. Each is done once for a best trial, however often asked.
+
+    Args:
+        study: The finished search.
+        space: Its space.
+        home: Where everything lies.
+        say: Told what is done now.
+    """
+
+    def __init__(self, study: StudyResult, space: SearchSpace, home: Home, say: Say) -> None:
+        best = study.best
+        if best is None:
+            reasons = "; ".join(f"trial {slot.number}: {slot.reason}" for slot in study.slots if slot.reason)
+            raise StudyError(f"no trial of study {study.name!r} was completed, so there is no model ({reasons}).")
+        self._study, self._home, self._say, self._best = study, home, say, best
+        self._drawn = space.draw(best.last)
+        self._settings = study.definition.trial_settings(best.number, self._drawn)
+        self._folder = study.trial_folder(best.number)
+        self._state_file = study.folder / "job.json"
+        self._state = self._read_state()
+        self._registry = Registry(home.tracking_uri)
+        self._name = self._settings.registry.model_name
+
+    def run(self) -> JobResult:
+        """Do what is not done yet.
+
+        Raises:
+            StudyError: If the best trial's run has not reached MLflow.
+        """
+        run_id = run_id_of(self._folder)
+        outcome = read_outcome(self._folder)
+        if run_id is None or outcome is None or outcome.model is None:
+            raise StudyError(
+                f"the best trial of study {self._study.name!r} has not reached MLflow yet; "
+                "when it answers, `drsearch sync` and then the same command register it."
+            )
+        searched = self._register_search(run_id, outcome)
+        version = self._finetune(searched, outcome)
+        self._test(version)
+        return JobResult(
+            self._best.number,
+            outcome.value,
+            self._drawn,
+            run_id,
+            self._registry.version(self._name, self._state.version),
+            self._state.finetune,
+            self._state.test,
+        )
+
+    def _records(self) -> RecordSet:
+        return open_records(self._home.records / self._study.definition.records_for(self._settings.images))
+
+    def _register_search(self, run_id: str, outcome: Outcome) -> ModelVersion:
+        if not self._state.search_version:
+            assert outcome.model is not None and outcome.scores is not None
+            self._say(f"registering trial {self._best.number} as {self._name}")
+            made = self._register(run_id, outcome.model, outcome.scores, {"drsearch.kind": "trial"})
+            self._registry.set_alias(made, SEARCH_BEST)
+            self._state.search_version = self._state.version = made.version
+            self._keep_state()
+        return self._registry.version(self._name, self._state.search_version)
+
+    def _register(self, run_id: str, model: Path, validation: Scores, tags: dict[str, str]) -> ModelVersion:
+        records = self._records()
+        data = dataclasses.replace(self._settings.data, fingerprint="")
+        serving = Serving(self._settings.images, data, 0.5, 1.0, records.fingerprint)
+        files = model_files(
+            model.parent / "registered",
+            model,
+            serving.to_json(),
+            json.dumps([eye.to_json() for eye in records.eyes("train")]),
+        )
+        lineage = {
+            "drsearch.study": self._study.name,
+            "drsearch.trial": str(self._best.number),
+            "drsearch.run_id": run_id,
+            "drsearch.data_fingerprint": records.data_fingerprint,
+            "drsearch.records_fingerprint": records.fingerprint,
+            **provenance_tags(),
+        }
+        return self._registry.register(
+            self._name, run_id, files, lineage | tags, self._note(validation, tags["drsearch.kind"])
+        )
+
+    def _note(self, validation: Scores, kind: str, test: Evaluation | None = None) -> str:
+        """The version's description, in Markdown."""
+        made = "fine-tuned from" if kind == "finetune" else "the best of"
+        lines = [
+            f"{made} trial {self._best.number}, study `{self._study.name}`",
+            "",
+            "| | validation | test |",
+            "|-|-|-|",
+        ]
+        for name in ("accuracy", "auc", "sensitivity", "specificity"):
+            on_test = _shown(getattr(test.scores, name)) if test else ""
+            lines.append(f"| {name} | {_shown(getattr(validation, name))} | {on_test} |")
+        lines += ["", "95 % bootstrap intervals. Validation chose this model, so its scores there are too good."]
+        return "\n".join(lines)
+
+    def _finetune(self, searched: ModelVersion, outcome: Outcome) -> ModelVersion:
+        if not self._state.finetune:
+            self._state.finetune = self._tune(searched, outcome)
+            self._state.version = self._state.finetune.get("version") or searched.version
+            self._keep_state()
+        return self._registry.version(self._name, self._state.version)
+
+    def _tune(self, searched: ModelVersion, outcome: Outcome) -> dict[str, Any]:
+        stage = self._settings.finetune
+        underfitting, why = underfits(outcome.history, stage.underfit_below_accuracy)
+        told = {"when": stage.when, "underfitting": underfitting, "why": why}
+        if stage.when == "never" or (stage.when == "underfitting" and not underfitting):
+            self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
+            return told | {"ran": False}
+        self._say(f"fine-tuning version {searched.version} for {stage.epochs} epochs: {why}")
+        tuned, run_id = self._train_on(searched)
+        if tuned.state != "complete" or tuned.model is None or tuned.scores is None:
+            return told | {"ran": True, "run_id": run_id, "better": False, "why_not": tuned.reason}
+        better = is_better(tuned.value, outcome.value, self._settings.study.objective)
+        told |= {"ran": True, "run_id": run_id, "value": tuned.value, "before": outcome.value, "better": better}
+        if not better:
+            self._say(f"fine-tuning did not help on validation: {tuned.value:.4f}, before {outcome.value:.4f}")
+            return told
+        tags = {"drsearch.kind": "finetune", "drsearch.parent_version": str(searched.version)}
+        made = self._register(run_id, tuned.model, tuned.scores, tags)
+        self._say(f"fine-tuned on validation to {tuned.value:.4f} from {outcome.value:.4f}: version {made.version}")
+        return told | {"version": made.version}
+
+    def _train_on(self, parent: ModelVersion) -> tuple[Outcome, str]:
+        """The fine-tuning stage, from the registered model; goes on where an earlier call stopped."""
+        folder = self._study.folder / f"finetune-{self._best.number:04d}"
+        settings = finetune_settings(self._settings)
+        records = self._records()
+        fetched = self._registry.download(parent.uri, folder / "parent")
+
+        def build() -> keras.Model:
+            return keras.saving.load_model(fetched / MODEL_FILE, compile=False, safe_mode=True)
+
+        start = RunStart(
+            key=f"{self._study.definition.uid}/finetune-{self._best.number:04d}",
+            experiment=self._study.name,
+            name=f"fine-tune of version {parent.version}",
+            tags={
+                "drsearch.kind": "finetune",
+                "drsearch.study": self._study.name,
+                "drsearch.parent_model": parent.uri,
+                "drsearch.parent_run": parent.run_id,
+                **provenance_tags(),
+            },
+            params=settings.flat(),
+            dataset=dataset_input(self._study.definition, settings),
+        )
+        plan = Plan(folder, start, settings, build, (f"Fine-tuning of {parent.uri}.",), this_process())
+        watch = SayingWatch("fine-tuning", self._say, settings)
+        outcome = train_and_send(plan, records, self._home, watch)
+        run_id = run_id_of(folder)
+        if run_id is None:
+            raise StudyError("the fine-tuning has not reached MLflow; when it answers, give the same command again.")
+        self._registry.log_parent(run_id, parent)
+        return outcome, run_id
+
+    def _test(self, version: ModelVersion) -> None:
+        """Look at the test split, once, and write the scores to the version."""
+        if self._state.test:
+            return
+        self._say(f"judging version {version.version} on the test split")
+        folder = self._study.folder / "test"
+        grader = Grader(self._registry.download(version.uri, folder / "model"))
+        judged = evaluate(grader, self._records(), "test", self._home, f"end of study {self._study.name}")
+        validation = read_outcome(self._folder_of(version))
+        assert validation is not None and validation.scores is not None
+        self._registry.log_scores(
+            version,
+            test_numbers(judged.scores),
+            _pictures(judged, grader, folder),
+            self._note(validation.scores, version.tags["drsearch.kind"], judged),
+        )
+        self._state.test = {**judged.scores.to_json(), "looks": judged.looks}
+        self._keep_state()
+
+    def _folder_of(self, version: ModelVersion) -> Path:
+        fine_tuned = version.tags["drsearch.kind"] == "finetune"
+        return self._study.folder / f"finetune-{self._best.number:04d}" if fine_tuned else self._folder
+
+    def _read_state(self) -> JobState:
+        if self._state_file.exists():
+            state = JobState(**json.loads(self._state_file.read_text()))
+            if state.trial == self._best.number:
+                return state
+        return JobState(self._best.number)
+
+    def _keep_state(self) -> None:
+        part = self._state_file.with_suffix(".part")
+        part.write_text(json.dumps(dataclasses.asdict(self._state), indent=2))
+        os.replace(part, self._state_file)
+
+
+class SayingWatch:
+    """Says now and then how a training in this process goes, and may be asked to stop it."""
+
+    def __init__(self, what: str, say: Say, settings: Settings) -> None:
+        self._what, self._say, self._epochs = what, say, settings.training.epochs
+        self._every = max(1, settings.training.epochs // 5)
+        self._stop = False
+
+    def epoch(self, result: EpochResult) -> None:
+        """Say one epoch in every fifth of the training."""
+        if result.epoch % self._every == 0 or result.epoch == self._epochs:
+            self._say(
+                f"{self._what} epoch {result.epoch}/{self._epochs}: val_auc {result.validation.auc:.4f}, "
+                f"val_accuracy {result.validation.accuracy:.4f}"
+            )
+
+    def judged(self, epoch: int, value: float) -> None:
+        """Nobody prunes here."""
+        logging.debug("%s epoch %d: best %f", self._what, epoch, value)
+
+    def stop_asked(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop
+
+    def stop(self) -> None:
+        """Stop at the end of the running epoch."""
+        self._stop = True
+
+
+def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: SayingWatch) -> Outcome:
+    """Run a training in this process, its run sent to MLflow meanwhile.
+
+    Raises:
+        Interrupted: After Ctrl-C, at the end of an epoch; the same call goes on from there.
+    """
+    sender = start_sender(home, home.tracking_uri)
+    try:
+        with Interrupts(watch.stop):
+            outcome = record_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), watch)
+    finally:
+        if not sender.stop(_SENT_S):
+            logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
+    if outcome.state == "interrupted":
+        raise Interrupted(f"{plan.start.name} {outcome.reason}; the same command goes on from there.")
+    return outcome
+
+
+def test_numbers(found: Scores) -> dict[str, float]:
+    """Test scores and their intervals as metrics."""
+    numbers: dict[str, float] = {}
+    for name in ("accuracy", "auc", "sensitivity", "specificity"):
+        interval = getattr(found, name)
+        numbers |= {
+            f"test_{name}": interval.value,
+            f"test_{name}_low": interval.low,
+            f"test_{name}_high": interval.high,
+        }
+    (tn, fp), (fn, tp) = found.confusion
+    cells = {"test_true_nrdr": tn, "test_false_rdr": fp, "test_false_nrdr": fn, "test_true_rdr": tp}
+    return numbers | {name: float(count) for name, count in cells.items()}
+
+
+def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
+    probabilities = grader.probabilities(judged.eyes.images)
+    pictures = {
+        "confusion.png": confusion_figure(judged.scores.confusion, "test"),
+        "roc.png": roc_figure(judged.eyes.labels, probabilities),
+    }
+    for name, picture in pictures.items():
+        cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    scores_file = folder / "scores.json"
+    scores_file.write_text(json.dumps({**judged.scores.to_json(), "looks": judged.looks}, indent=2))
+    return [*(folder / name for name in pictures), scores_file]
+
+
+def _shown(interval: Any) -> str:
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

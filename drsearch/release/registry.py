@@ -1,0 +1,235 @@
+"""Where do models live, and which one counts? MLflow's registry: versions, aliases, and the way back to their data."""
+
+import contextlib
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, DataType, Schema
+
+import drsearch
+from drsearch.errors import RegistryError
+from drsearch.release.grader import MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE
+from drsearch.tracking.entries import now_ms
+
+CHAMPION = "champion"
+SEARCH_BEST = "search-best"
+
+_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.binary, "photograph")]),
+    outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),
+)
+_REQUIRED = ("absl-py", "keras", "matplotlib", "numpy", "opencv-python-headless", "pandas", "pillow", "scikit-learn",
+             "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version of a registered model.
+
+    Attributes:
+        name: Of the registered model.
+        version: Its number.
+        model_id: MLflow's logged model behind it.
+        run_id: The run that made it.
+        tags: What leads to its study, trial and data, and its test scores.
+        aliases: Names that point to it.
+    """
+
+    name: str
+    version: int
+    model_id: str
+    run_id: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """How MLflow and `drsearch predict` name it."""
+        return f"models:/{self.name}/{self.version}"
+
+
+class Registry:
+    """The model registry behind a tracking URI."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_registry_uri(tracking_uri)
+        self._client = MlflowClient(tracking_uri, tracking_uri)
+
+    def register(
+        self, name: str, run_id: str, files: Mapping[str, Path], tags: Mapping[str, str], description: str
+    ) -> ModelVersion:
+        """Register what a run made as a new version.
+
+        Args:
+            name: Of the registered model; made when it is not there.
+            run_id: The run that made it.
+            files: The model's files, by the names that `grader` gives them.
+            tags: Of the version and of the logged model.
+            description: Of the version, Markdown.
+        """
+        run = self._client.get_run(run_id)
+        logged = self._client.create_logged_model(
+            experiment_id=run.info.experiment_id,
+            name=name,
+            source_run_id=run_id,
+            tags=dict(tags),
+            params={key: value for key, value in run.data.params.items() if value is not None},
+            model_type="classifier",
+        )
+        with _package() as code, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input example was not provided")  # the signature is given
+            mlflow.pyfunc.log_model(
+                name=name,
+                python_model=str(Path(__file__).with_name("served_model.py")),
+                artifacts={key: str(path) for key, path in files.items()},
+                code_paths=[str(code)],
+                signature=_SIGNATURE,
+                pip_requirements=list(_requirements()),
+                model_id=logged.model_id,
+            )
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        with contextlib.suppress(MlflowException):  # it is there already
+            self._client.create_registered_model(name, description=_MODEL_NOTE)
+        made = self._client.create_model_version(
+            name,
+            f"models:/{logged.model_id}",
+            run_id=run_id,
+            tags=dict(tags),
+            description=description,
+            model_id=logged.model_id,
+        )
+        return self.version(name, int(made.version))
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """A version by its number.
+
+        Raises:
+            RegistryError: If there is none; those there are are named.
+        """
+        try:
+            found = self._client.get_model_version(name, str(number))
+        except MlflowException as wrong:
+            raise RegistryError(f"{name} has no version {number}; {self._what_there_is(name)}.") from wrong
+        aliases = self._client.get_registered_model(name).aliases
+        return ModelVersion(
+            name,
+            int(found.version),
+            str(found.source).removeprefix("models:/"),
+            str(found.run_id),
+            dict(found.tags),
+            tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number)),
+        )
+
+    def with_alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that an alias points to."""
+        try:
+            return self.version(name, int(self._client.get_model_version_by_alias(name, alias).version))
+        except MlflowException:
+            return None
+
+    def set_alias(self, model: ModelVersion, alias: str) -> None:
+        """Point an alias to a version; it points nowhere else after that."""
+        self._client.set_registered_model_alias(model.name, alias, str(model.version))
+
+    def log_scores(
+        self, model: ModelVersion, numbers: Mapping[str, float], files: Sequence[Path], description: str
+    ) -> None:
+        """Write test scores to a version: on its run, its logged model, its tags and its description.
+
+        Args:
+            model: Whose they are.
+            numbers: By name.
+            files: Pictures and tables for the run's artifacts.
+            description: Of the version, Markdown.
+        """
+        at = now_ms()
+        metrics = [Metric(key, value, at, 0, model_id=model.model_id) for key, value in numbers.items()]
+        self._client.log_batch(model.run_id, metrics=metrics)
+        for key, value in numbers.items():
+            self._client.set_model_version_tag(model.name, str(model.version), key, f"{value:.4f}")
+        for file in files:
+            self._client.log_artifact(model.run_id, str(file), "test")
+        self._client.update_model_version(model.name, str(model.version), description)
+
+    def log_parent(self, run_id: str, parent: ModelVersion) -> None:
+        """Say that a run started from a model."""
+        self._client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id)])
+
+    def experiment_id(self, name: str) -> str | None:
+        """The id of an experiment."""
+        found = self._client.get_experiment_by_name(name)
+        return str(found.experiment_id) if found is not None else None
+
+    def download(self, uri: str, into: Path) -> Path:
+        """Fetch a model's files.
+
+        Args:
+            uri: `models:/name/3`, `models:/name@alias`, or the same without `models:/`.
+            into: An empty folder.
+
+        Returns:
+            The folder that holds `model.keras` and its companions.
+
+        Raises:
+            RegistryError: If there is no such model.
+        """
+        uri = uri if ":/" in uri else f"models:/{uri}"
+        try:
+            fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/artifacts", dst_path=str(into)))
+        except (MlflowException, OSError) as wrong:
+            name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
+            raise RegistryError(f"{uri}: no such model; {self._what_there_is(name)}.") from wrong
+        return fetched
+
+    def _what_there_is(self, name: str) -> str:
+        """The versions and aliases of a model, or the models there are, in words."""
+        try:
+            model = self._client.get_registered_model(name)
+        except MlflowException:
+            names = sorted(found.name for found in self._client.search_registered_models())
+            return "registered models: " + (", ".join(names) or "none yet, `drsearch run-study` registers one")
+        versions = sorted(int(found.version) for found in self._client.search_model_versions(f"name = '{name}'"))
+        aliases = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(model.aliases.items()))
+        return f"{name} has versions {', '.join(map(str, versions)) or 'none'}" + (f" and {aliases}" if aliases else "")
+
+
+_MODEL_NOTE = (
+    "Referable diabetic retinopathy (RDR, grade 2-4) against not referable (NRDR, grade 0-1), from fundus photographs. "
+    "`search-best` is the best of the study that finished last; `champion` is the one in use."
+)
+
+
+def model_files(folder: Path, model: Path, serving: str, trained_on: str) -> dict[str, Path]:
+    """The files of a model, written beside each other and named as `grader` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SERVING_FILE).write_text(serving)
+    (folder / TRAINED_ON_FILE).write_text(trained_on)
+    return {MODEL_FILE: model, SERVING_FILE: folder / SERVING_FILE, TRAINED_ON_FILE: folder / TRAINED_ON_FILE}
+
+
+@contextlib.contextmanager
+def _package() -> Iterator[Path]:
+    """A copy of drsearch's own code to go with a model, without what Python made of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "drsearch"
+        shutil.copytree(Path(drsearch.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__", "configs"))
+        yield copy
+
+
+def _requirements() -> Iterator[str]:
+    """The libraries that grading a photograph needs, pinned as they are here."""
+    yield f"mlflow=={mlflow.__version__}"
+    for name in _REQUIRED:
+        with contextlib.suppress(PackageNotFoundError):  # of the two tensorflow distributions only one is installed
+            yield f"{name}=={version(name)}"

@@ -1,0 +1,73 @@
+"""One training, no study: to repeat a trial from its settings file, or to try something."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from drsearch.data.records import RecordSet
+from drsearch.home import Home
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.release.job import Say, SayingWatch, train_and_send
+from drsearch.search.provenance import provenance_tags
+from drsearch.search.recorded import Outcome, Plan, read_outcome
+from drsearch.search.slots import this_process
+from drsearch.settings import Settings, gin_text
+from drsearch.tracking.entries import DatasetInput, RunStart
+from drsearch.tracking.sender import run_id_of
+
+EXPERIMENT = "trainings"
+"""The MLflow experiment of trainings that belong to no study."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a single training came to.
+
+    Attributes:
+        name: Of its run.
+        folder: Where its journal, files and model lie.
+        outcome: How it ended.
+        run_id: Its MLflow run; None if MLflow has not answered yet.
+    """
+
+    name: str
+    folder: Path
+    outcome: Outcome
+    run_id: str | None
+
+
+def train(name: str, records: RecordSet, data: Path, settings: Settings, home: Home, say: Say) -> TrainingResult:
+    """Train once; an interrupted call goes on, a finished one is repeated as a run of its own.
+
+    Args:
+        name: Of the run.
+        records: The eyes.
+        data: The folder they came from.
+        settings: All of them; `training.seed` decides the weights and the order.
+        home: Where everything lies.
+        say: Told now and then how it goes.
+    """
+    settings = settings.replace({"data.fingerprint": records.data_fingerprint})
+    digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
+    folder = _unfinished(home.runs / EXPERIMENT, f"{name}-{digest}")
+    start = RunStart(
+        key=f"training/{home.path}/{folder.name}",
+        experiment=EXPERIMENT,
+        name=folder.name,
+        tags={"drsearch.kind": "training", **provenance_tags()},
+        params=settings.flat(),
+        dataset=DatasetInput(name=data.resolve().name, digest=records.fingerprint, source=str(data.resolve())),
+    )
+    head = ("One training. Repeat it:", f"drsearch train --data {data.resolve()} --config settings.gin")
+    image_px = settings.images.image_px
+    plan = Plan(folder, start, settings, lambda: build_resnet(settings.model, image_px), head, this_process())
+    outcome = train_and_send(plan, records, home, SayingWatch("training", say, settings))
+    return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
+
+
+def _unfinished(parent: Path, name: str) -> Path:
+    """The first folder of this name, counted on, whose training is not over."""
+    number = 1
+    while read_outcome(folder := parent / (name if number == 1 else f"{name}-{number}")) is not None:
+        number += 1
+    return folder

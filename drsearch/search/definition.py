@@ -1,0 +1,188 @@
+"""What is a study? Its space, settings, data and code, kept with it; the same command goes on, another is refused."""
+
+import dataclasses
+import json
+import uuid
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from absl import logging
+
+from drsearch.errors import StudyError
+from drsearch.home import Home
+from drsearch.search.provenance import git_commit, library_versions
+from drsearch.search.slots import MAX_RETRIES
+from drsearch.search.storage import Storage, patiently
+from drsearch.settings import ImageSettings, Settings, Value
+
+_DEFINITION = "drsearch.definition"
+_TRIALS = "drsearch.trials"
+
+TRIALS_WITHOUT_GRID = 20
+"""Trials of a study whose space is no grid and that says nothing about it."""
+
+
+@dataclass(frozen=True)
+class StudyDefinition:
+    """All that makes two studies the same study.
+
+    Attributes:
+        uid: Tells studies of one name in different databases apart.
+        space_file: The space file's name.
+        space_source: Its text.
+        settings: What trials start from, by name.
+        data_name: What people call the data.
+        data_source: Where they lay.
+        data_fingerprint: Photographs, grades and split.
+        records: Fingerprint of the record set for each `images.*`, as JSON.
+        code: Versions and commit; a difference only warns.
+    """
+
+    uid: str
+    space_file: str
+    space_source: str
+    settings: dict[str, Value]
+    data_name: str
+    data_source: str
+    data_fingerprint: str
+    records: dict[str, str]
+    code: dict[str, str]
+
+    def base(self) -> Settings:
+        """The settings that trials start from."""
+        return Settings().replace(self.settings)
+
+    def records_for(self, images: ImageSettings) -> str:
+        """The fingerprint of the record set for these images."""
+        return self.records[images_key(images)]
+
+    def trial_settings(self, slot: int, drawn: dict[str, Value]) -> Settings:
+        """The settings of one trial: what was drawn, its own seed, and the data that it is for."""
+        own = {"training.seed": trial_seed(self.base().study.seed, slot), "data.fingerprint": self.data_fingerprint}
+        return self.base().replace({**drawn, **own})
+
+
+def images_key(images: ImageSettings) -> str:
+    """Names one choice of `images.*`."""
+    return json.dumps(dataclasses.asdict(images), sort_keys=True)
+
+
+def trial_seed(study_seed: int, slot: int) -> int:
+    """The seed of a trial, and of the sampler that chooses its settings: of the study's seed and its number only."""
+    return int(np.random.SeedSequence([study_seed, slot]).generate_state(1)[0]) >> 1
+
+
+def study_folder(home: Home, name: str, uid: str) -> Path:
+    """Where the journals and checkpoints of a study lie."""
+    return home.runs / f"{name}-{uid[:8]}"
+
+
+def code_now() -> dict[str, str]:
+    """The code that runs now, as a definition keeps it."""
+    return {**library_versions(), "commit": git_commit()}
+
+
+def open_study(
+    storage: Storage, name: str, wanted: StudyDefinition, n_trials: int
+) -> tuple[optuna.Study, StudyDefinition]:
+    """Begin a study, or go on with the one of this name if it is the same.
+
+    Args:
+        storage: The database.
+        name: The study's name.
+        wanted: What the command asks for; its `uid` counts only if the study begins now.
+        n_trials: Trials in total.
+
+    Raises:
+        StudyError: If a study of this name has another definition; the first difference is named.
+    """
+    direction = "minimize" if wanted.settings["study.objective"] == "val_loss" else "maximize"
+    study = patiently(
+        lambda: optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+    )
+    there = read_definition(study)
+    if there is None:
+        study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
+        study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
+    else:
+        _check_same(name, there, wanted)
+    study.set_user_attr(_TRIALS, n_trials)
+    return study, there or wanted
+
+
+def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefinition]:
+    """A study that was begun.
+
+    Raises:
+        StudyError: If there is none of this name.
+    """
+    try:
+        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        study = None
+    definition = read_definition(study) if study is not None else None
+    if study is None or definition is None:
+        names = ", ".join(sorted(found.study_name for found in optuna.get_all_study_summaries(storage))) or "none"
+        raise StudyError(f"no study {name!r} in this database; there are: {names}.")
+    return study, definition
+
+
+def read_definition(study: optuna.Study) -> StudyDefinition | None:
+    """The definition kept with a study."""
+    kept = patiently(lambda: study.user_attrs).get(_DEFINITION)
+    return StudyDefinition(**kept) if kept is not None else None
+
+
+def n_trials_of(study: optuna.Study) -> int:
+    """Trials that the study is to have in total, as last asked for."""
+    return int(patiently(lambda: study.user_attrs)[_TRIALS])
+
+
+def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
+    other = "give it as it was, or --study OTHER to begin a new one."
+    if there.space_source != wanted.space_source:
+        raise StudyError(f"study {name!r} was begun with another text of {there.space_file}; {other}")
+    for key, value in wanted.settings.items():
+        if key != "study.trials" and there.settings.get(key) != value:
+            raise StudyError(
+                f"study {name!r} was begun with {key} = {there.settings.get(key)!r}, "
+                f"and this command has {value!r}; {other}"
+            )
+    if there.data_fingerprint != wanted.data_fingerprint:
+        raise StudyError(
+            f"study {name!r} was begun on data {there.data_fingerprint[:12]} ({there.data_source}), "
+            f"and {wanted.data_source} is {wanted.data_fingerprint[:12]}; {other}"
+        )
+    changed = sorted(key for key in {*there.code, *wanted.code} if there.code.get(key) != wanted.code.get(key))
+    if changed:
+        logging.warning("study %s goes on with other code than it was begun with: %s", name, ", ".join(changed))
+
+
+def new_uid() -> str:
+    """A name for a study that no other has."""
+    return uuid.uuid4().hex
+
+
+def sampler_for(settings: Settings, slot: int) -> optuna.samplers.BaseSampler:
+    """The sampler that chooses a trial's settings, seeded by the study's seed and the trial's number.
+
+    Two workers with one seed would draw the same points.
+    """
+    seed = trial_seed(settings.study.seed, slot)
+    if settings.study.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are fixed, and nothing is left to draw
+
+
+def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
+    """The pruner named by `study.pruner`."""
+    if settings.study.pruner == "median":
+        return optuna.pruners.MedianPruner(
+            n_startup_trials=settings.study.pruner_startup_trials, n_warmup_steps=settings.study.pruner_warmup_epochs
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.pruners.NopPruner()

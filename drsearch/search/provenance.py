@@ -1,0 +1,51 @@
+"""From which code and libraries does a result come?"""
+
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import drsearch
+
+_LIBRARIES = ("tensorflow-cpu", "tensorflow", "keras", "keras-tuner", "optuna", "mlflow", "numpy",
+              "opencv-python-headless", "scikit-learn", "scipy")  # fmt: skip
+
+
+@lru_cache
+def git_commit() -> str:
+    """The commit of drsearch's checkout, with `+changes` if files differ from it; empty where it is no checkout."""
+    root = Path(drsearch.__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):  # no git on this machine, or not our checkout
+        return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+@lru_cache
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on, by distribution name."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # of the two tensorflow distributions only one is installed
+            continue
+    return found
+
+
+def provenance_tags() -> dict[str, str]:
+    """Tags that tell every run's code and libraries; MLflow's own page shows the commit."""
+    tags = {"drsearch.version": drsearch.__version__}
+    tags |= {f"version.{name}": number for name, number in library_versions().items()}
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    return tags

@@ -1,0 +1,410 @@
+"""How is a training run so that it can die at any moment, go on elsewhere, and be told to MLflow once?
+
+Trials, `drsearch train` and fine-tuning all come through here. What a training has to say is
+held back until a checkpoint that contains it is on disk, and only then appended to the
+journal: a training that goes on from its checkpoint says nothing twice and leaves nothing out.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import keras
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from drsearch.data.records import Eyes
+from drsearch.errors import DrsearchError, TrialFailed
+from drsearch.measure.figures import confusion_figure, roc_figure
+from drsearch.measure.gradcam import GradCam, overlay
+from drsearch.measure.scores import Scores, scores
+from drsearch.model.training import EpochResult, Measures, Training, predict, set_seeds
+from drsearch.settings import Settings, gin_text
+from drsearch.tracking.entries import (
+    Artifact,
+    Entry,
+    Image,
+    Metrics,
+    Resumed,
+    RunEnd,
+    RunStart,
+    Status,
+    Tags,
+    from_line,
+    now_ms,
+    to_line,
+)
+from drsearch.tracking.journal import Journal
+from drsearch.tracking.system_metrics import SystemMetrics
+
+State = Literal["complete", "pruned", "failed", "interrupted"]
+
+
+class Pruned(Exception):
+    """Raised by a watch: this training is not worth going on with. Control flow, no error."""
+
+
+class GivenAway(DrsearchError):
+    """This training was given to another process meanwhile; the one that hears it writes nothing more."""
+
+
+class Watch(Protocol):
+    """Who looks on while a training runs, and may end it."""
+
+    def epoch(self, result: EpochResult) -> None:
+        """An epoch is over."""
+
+    def judged(self, epoch: int, value: float) -> None:
+        """A checkpointed epoch is over, and `value` is the best of them so far.
+
+        Raises:
+            Pruned: To end the training here.
+            GivenAway: If it is another's by now.
+        """
+
+    def stop_asked(self) -> bool:
+        """Whether to stop at this epoch, to go on some other time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training to record.
+
+    Attributes:
+        folder: Where its journal, files and checkpoints lie.
+        start: How its run begins.
+        settings: All of them; `training.seed` is this training's own.
+        build: Makes the network, after the seeds are set.
+        head: Lines of comment for the settings file of the run.
+        owner: Names this attempt; a later attempt on the same folder takes over.
+    """
+
+    folder: Path
+    start: RunStart
+    settings: Settings
+    build: Callable[[], keras.Model]
+    head: tuple[str, ...]
+    owner: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a training.
+
+    Attributes:
+        state: How it ended.
+        reason: Why, unless it is complete; one sentence.
+        value: The objective at the kept epoch, NaN if there is none.
+        epoch: The kept epoch, counted from 1; 0 if there is none.
+        history: Every finished epoch.
+        model: The saved network of the kept epoch, with its optimizer; None unless complete or pruned.
+        scores: Validation scores of the kept network, with their intervals.
+    """
+
+    state: State
+    reason: str
+    value: float
+    epoch: int
+    history: tuple[EpochResult, ...]
+    model: Path | None
+    scores: Scores | None
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """The outcome of a training that ended, complete or pruned, in this folder."""
+    file = folder / "outcome.json"
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text())["outcome"]
+    history = tuple(
+        EpochResult(**{**epoch, "train": Measures(**epoch["train"]), "validation": Measures(**epoch["validation"])})
+        for epoch in found["history"]
+    )
+    return Outcome(
+        found["state"],
+        found["reason"],
+        found["value"],
+        found["epoch"],
+        history,
+        folder / "model.keras",
+        Scores.from_json(found["scores"]),
+    )
+
+
+def objective_of(result: EpochResult, objective: str) -> float:
+    """The value of `study.objective` in an epoch: `val_auc`, `val_accuracy` or `val_loss`."""
+    return float(getattr(result.validation, objective.removeprefix("val_")))
+
+
+def is_better(value: float, than: float, objective: str) -> bool:
+    """Whether a value of the objective beats another; every number beats NaN, nothing beats its equal."""
+    if math.isnan(than):
+        return not math.isnan(value)
+    return value < than if objective == "val_loss" else value > than
+
+
+def fixed_eyes(eyes: Eyes, n: int) -> NDArray[np.int64]:
+    """Which eyes are explained in every run: `n` spread evenly over the grades, the same for the same records."""
+    by_grade = sorted(range(len(eyes.names)), key=lambda i: (eyes.grades[i], eyes.names[i]))
+    places = np.linspace(0, len(by_grade) - 1, min(n, len(by_grade))).round().astype(int)
+    return np.array([by_grade[place] for place in places], dtype=np.int64)
+
+
+def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Outcome:
+    """Run a training to its end, or on from its checkpoint, telling its journal.
+
+    Raises:
+        GivenAway: If another attempt took over; nothing was written since.
+    """
+    recorder = _Recorder(plan)
+    if told := recorder.outcome():
+        return told
+    try:
+        recorder.begin()
+        set_seeds(plan.settings.training.seed)
+        training = Training(plan.build(), train, validation, plan.settings)
+        recorder.resume(training)
+        state, reason = _train(recorder, training, watch)
+        return _finish(recorder, training, validation, state, reason)
+    except GivenAway:
+        raise
+    except TrialFailed as failure:
+        recorder.close("FAILED", "failed", str(failure))
+        return Outcome("failed", str(failure), math.nan, 0, (), None, None)
+    except BaseException as bug:  # a bug keeps its traceback, and its run still says that it ended
+        recorder.close("FAILED", "failed", f"{type(bug).__name__}: {bug}")
+        raise
+
+
+def _train(recorder: "_Recorder", training: Training, watch: Watch) -> tuple[State, str]:
+    settings = recorder.plan.settings.training
+    system = SystemMetrics()
+    while training.epoch < settings.epochs:
+        result = training.run_epoch()
+        recorder.add(Metrics(result.epoch, _curve_points(result) | system.sample()))
+        checkpoint_due = result.epoch % settings.checkpoint_every_epochs == 0 or result.epoch == settings.epochs
+        if checkpoint_due:
+            recorder.judge(training, result)
+            recorder.commit(training)
+        watch.epoch(result)
+        if checkpoint_due:
+            try:
+                watch.judged(result.epoch, recorder.best_value)
+            except Pruned as pruned:
+                return "pruned", str(pruned)
+        if watch.stop_asked() and training.epoch < settings.epochs:
+            return "interrupted", f"stopped at epoch {training.epoch} of {settings.epochs}"
+    return "complete", ""
+
+
+def _curve_points(result: EpochResult) -> dict[str, float]:
+    return {
+        **{f"train_{name}": value for name, value in asdict(result.train).items()},
+        **{f"val_{name}": value for name, value in asdict(result.validation).items()},
+        "learning_rate": result.learning_rate,
+        "epoch_seconds": result.seconds,
+    }
+
+
+def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: State, reason: str) -> Outcome:
+    history = training.history
+    if state == "interrupted":
+        recorder.add(RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason}))
+        recorder.commit(training)
+        return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
+    training.restore(recorder.best_file)
+    kept = _Kept(training.model, validation, recorder.plan)
+    recorder.add(*kept.entries(step=len(history), epoch=recorder.best_epoch))
+    recorder.add(_end(state, reason))
+    outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, kept.model_file, kept.scores)
+    recorder.conclude(outcome)
+    return outcome
+
+
+def _end(state: State, reason: str) -> RunEnd:
+    status: dict[State, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+    return RunEnd(status[state], tags={"drsearch.outcome": state, "drsearch.reason": reason})
+
+
+class _Recorder:
+    """The journal and the checkpoints of one training, kept in step."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.journal = Journal(plan.folder)
+        self.best_epoch = 0
+        self.best_value = math.nan
+        self._pending: list[Entry] = []
+        self._fresh = True
+        self._checkpoints = plan.folder / "checkpoint"
+        self._latest = self._checkpoints / "latest.npz"
+        self._outcome_file = plan.folder / "outcome.json"
+        self._owner = plan.folder / "owner"
+
+    @property
+    def best_file(self) -> Path:
+        """The checkpoint of the best epoch; the epoch is in its name, so that a newer one never replaces it early."""
+        return self._checkpoints / f"best-{self.best_epoch:06d}.npz"
+
+    def begin(self) -> None:
+        """Take the folder over, and open the run unless an earlier attempt did."""
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        self._owner.write_text(self.plan.owner)
+        self._fresh = self.journal.size() == 0
+        if not self._fresh:
+            return
+        (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
+        self.journal.append([self.plan.start, Artifact("settings.gin")])
+
+    def resume(self, training: Training) -> None:
+        """Go on from the latest checkpoint, if there is one."""
+        if self._fresh:
+            return
+        if self._latest.exists():
+            extra = training.restore(self._latest)
+            self.best_epoch, self.best_value = extra["best_epoch"], extra["best_value"]
+            self._say_again(extra["journal_size"], extra["lines"])
+        self.journal.append([Resumed(), Tags({"drsearch.outcome": "", "drsearch.reason": ""})])
+        logging.info("%s goes on after epoch %d", self.plan.start.name, training.epoch)
+
+    def _say_again(self, size: int, lines: list[str]) -> None:
+        """Append what a checkpoint says, unless its process got that far before it died."""
+        said = self.journal.path.read_bytes()[size:]
+        if not said.startswith("".join(line + "\n" for line in lines).encode()):
+            self.journal.append([from_line(line) for line in lines])
+
+    def outcome(self) -> Outcome | None:
+        """The outcome, if an earlier attempt reached it; what it had to say is in the journal after this."""
+        outcome = read_outcome(self.plan.folder)
+        if outcome is not None:
+            told = json.loads(self._outcome_file.read_text())
+            self._say_again(told["journal_size"], told["lines"])
+        return outcome
+
+    def add(self, *entries: Entry) -> None:
+        """Note entries for the next commit."""
+        self._pending += entries
+
+    def judge(self, training: Training, result: EpochResult) -> None:
+        """Keep this epoch's weights if they are the best of all checkpointed ones."""
+        objective = self.plan.settings.study.objective
+        value = objective_of(result, objective)
+        if self.best_epoch == 0 or is_better(value, self.best_value, objective):
+            self.best_epoch, self.best_value = result.epoch, value
+            training.save(self.best_file, {})
+
+    def commit(self, training: Training) -> None:
+        """Checkpoint, then append what was noted since the last commit.
+
+        Raises:
+            GivenAway: If another attempt has taken the folder over.
+        """
+        self._check_owner()
+        training.save(self._latest, self._noted() | {"best_epoch": self.best_epoch, "best_value": self.best_value})
+        for old in self._checkpoints.glob("best-*.npz"):
+            if old != self.best_file:
+                old.unlink()
+        self._append()
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Write the outcome down, then append what was noted: the training is over.
+
+        Raises:
+            GivenAway: If another attempt has taken the folder over.
+        """
+        self._check_owner()
+        assert outcome.scores is not None
+        told = {
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "value": outcome.value,
+            "epoch": outcome.epoch,
+            "history": [asdict(epoch) for epoch in outcome.history],
+            "scores": outcome.scores.to_json(),
+        }
+        unfinished = self._outcome_file.with_suffix(".part")
+        unfinished.write_text(json.dumps(self._noted() | {"outcome": told}))
+        os.replace(unfinished, self._outcome_file)
+        self._append()
+        shutil.rmtree(self._checkpoints, ignore_errors=True)  # the kept network is in model.keras
+
+    def _noted(self) -> dict[str, Any]:
+        return {"journal_size": self.journal.size(), "lines": [to_line(entry) for entry in self._pending]}
+
+    def _append(self) -> None:
+        self.journal.append(self._pending)
+        self._pending.clear()
+
+    def close(self, status: Status, outcome: str, reason: str) -> None:
+        """End the run here, leaving out what no checkpoint holds."""
+        self._check_owner()
+        self.journal.append([RunEnd(status, tags={"drsearch.outcome": outcome, "drsearch.reason": reason})])
+
+    def _check_owner(self) -> None:
+        if self._owner.read_text() != self.plan.owner:
+            raise GivenAway(f"{self.plan.start.name} was given to another worker; this one writes nothing more.")
+
+
+class _Kept:
+    """What is told about the kept network: its file, scores on the validation eyes, pictures."""
+
+    def __init__(self, model: keras.Model, validation: Eyes, plan: Plan) -> None:
+        self._model, self._validation, self._plan = model, validation, plan
+        self.model_file = plan.folder / "model.keras"
+        model.save(self.model_file)
+        self._probabilities = predict(model, validation.images)
+        self.scores = scores(validation.labels, self._probabilities)
+
+    def entries(self, step: int, epoch: int) -> list[Entry]:
+        """Everything that is told at the end; pictures stand at `step`, the number of epochs trained."""
+        at = now_ms()
+        entries: list[Entry] = [Metrics(step, self._numbers() | {"kept_epoch": float(epoch)}, at)]
+        self._write_json("validation_scores.json", self.scores.to_json())
+        self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
+        self._write_png("roc.png", roc_figure(self._validation.labels, self._probabilities))
+        entries += [Artifact("validation_scores.json", "validation"), Artifact("model.keras", "model")]
+        entries += [Artifact(name, "validation") for name in ("confusion.png", "roc.png")]
+        entries += [
+            Image("validation/confusion", step, "confusion.png", at),
+            Image("validation/roc", step, "roc.png", at),
+        ]
+        return entries + self._explanations(step, at)
+
+    def _numbers(self) -> dict[str, float]:
+        (tn, fp), (fn, tp) = np.asarray(self.scores.confusion).tolist()
+        numbers = {"kept_true_nrdr": tn, "kept_false_rdr": fp, "kept_false_nrdr": fn, "kept_true_rdr": tp}
+        for name in ("accuracy", "auc", "sensitivity", "specificity"):
+            interval = getattr(self.scores, name)
+            numbers |= {
+                f"kept_val_{name}": interval.value,
+                f"kept_val_{name}_low": interval.low,
+                f"kept_val_{name}_high": interval.high,
+            }
+        return {name: float(value) for name, value in numbers.items()}
+
+    def _explanations(self, step: int, at: int) -> list[Entry]:
+        chosen = fixed_eyes(self._validation, self._plan.settings.study.gradcam_eyes)
+        if not len(chosen):
+            return []
+        images = self._validation.images[chosen]
+        maps, _ = GradCam(self._model).maps(images)
+        entries: list[Entry] = []
+        for i, image, cam in zip(chosen, images, maps, strict=True):
+            name = self._validation.names[i]
+            file = f"gradcam-{name}.png"
+            self._write_png(file, overlay(image, cam))
+            entries.append(Image(f"gradcam/grade {self._validation.grades[i]} {name}", step, file, at))
+        return entries
+
+    def _write_png(self, name: str, image: NDArray[np.uint8]) -> None:
+        cv2.imwrite(str(self._plan.folder / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        (self._plan.folder / name).write_text(json.dumps(value, indent=2) + "\n")

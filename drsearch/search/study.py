@@ -1,0 +1,353 @@
+"""How is a study run to its end? Workers are started and watched, the sender too, until all trials are over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from absl import logging
+
+from drsearch.errors import StudyError
+from drsearch.home import Home
+from drsearch.search.definition import (
+    TRIALS_WITHOUT_GRID,
+    StudyDefinition,
+    open_study,
+    study_folder,
+)
+from drsearch.search.pages import write_pages
+from drsearch.search.provenance import provenance_tags
+from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
+from drsearch.search.space import SearchSpace
+from drsearch.search.storage import Storage, open_storage, patiently
+from drsearch.search.worker import STORAGE_VARIABLE
+from drsearch.settings import Settings
+from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
+from drsearch.tracking.journal import Journal
+from drsearch.tracking.sender import run_id_of, start_sender
+
+_POLL_S = 0.5
+_RECONCILE_S = 5.0
+_STOP_S = 120.0
+"""How long a worker may take to end its epoch before it is killed."""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker said last.
+
+    Attributes:
+        slot: The trial it runs.
+        epoch: Epochs finished.
+        epochs: Epochs in all.
+        seconds: Of the last epoch.
+        value: The objective of the last epoch.
+        best: The best so far in this trial.
+    """
+
+    slot: int
+    epoch: int
+    epochs: int
+    seconds: float
+    value: float
+    best: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One look at a running study, for the view."""
+
+    name: str
+    objective: str
+    slots: tuple[Slot, ...]
+    n_trials: int
+    workers: tuple[WorkerStatus, ...]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to.
+
+    Attributes:
+        name: Of the study and of its MLflow experiment.
+        definition: What it is.
+        folder: Where its journals lie.
+        slots: Its trials.
+        stopped: Empty if all trials are over; else why it stopped before.
+    """
+
+    name: str
+    definition: StudyDefinition
+    folder: Path
+    slots: tuple[Slot, ...]
+    stopped: str
+
+    @property
+    def best(self) -> Slot | None:
+        """The complete trial with the best value; of equals, the first."""
+        complete = [slot for slot in self.slots if slot.state == "complete"]
+        if not complete:
+            return None
+        sign = -1 if self.definition.settings["study.objective"] == "val_loss" else 1
+        return max(complete, key=lambda slot: (sign * (slot.last.value or 0.0), -slot.number))
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state."""
+        counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
+        for slot in self.slots:
+            counts[slot.state] += 1
+        return counts
+
+    def trial_folder(self, slot: int) -> Path:
+        """Where a trial's journal, files and model lie."""
+        return self.folder / f"trial-{slot:04d}"
+
+    def run_id(self, slot: int) -> str | None:
+        """The MLflow run of a trial, once the sender has opened it."""
+        return run_id_of(self.trial_folder(slot))
+
+
+def total_trials(space: SearchSpace, settings: Settings) -> int:
+    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says."""
+    asked = settings.study.trials
+    if settings.study.sampler == "grid":
+        size = len(space.grid())
+        return size if asked is None else min(asked, size)
+    return asked or TRIALS_WITHOUT_GRID
+
+
+class Launcher:
+    """Runs one study with worker processes on this machine.
+
+    Args:
+        name: The study's name.
+        space: Its space, checked.
+        wanted: Its definition; an existing study of this name must have the same.
+        home: Where everything lies.
+        storage_url: The study database.
+        audit: The audit of its records, kept with the study's run.
+    """
+
+    def __init__(
+        self, name: str, space: SearchSpace, wanted: StudyDefinition, home: Home, storage_url: str, audit: Path
+    ) -> None:
+        self._name, self._space, self._home, self._url, self._audit = name, space, home, storage_url, audit
+        settings = wanted.base()
+        self._n_trials = total_trials(space, settings)
+        self._storage: Storage = open_storage(storage_url)
+        self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
+        self._settings = settings
+        self._folder = study_folder(home, name, self._definition.uid)
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._stopped = ""
+        self._began = time.monotonic()
+
+    def run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
+        """Run the study until all trials are over, it is interrupted, or its time is up.
+
+        Args:
+            n_workers: Worker processes at once.
+            timeout_s: Seconds after which running trials stop at a checkpoint; None for no limit.
+            show: Called twice a second or so with the progress.
+
+        Raises:
+            StudyError: If a worker ended with an error that is no trial's own.
+        """
+        journal = self._begin_run()
+        points = self._space.grid() if self._settings.study.sampler == "grid" else None
+        fill_slots(self._study, self._n_trials, points)
+        sender = start_sender(self._home, self._home.tracking_uri)
+        status: Status = "FAILED"
+        reason = "the launcher ended unexpectedly"
+        try:
+            with Interrupts(self._interrupt):
+                self._watch(n_workers, timeout_s, show)
+            status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", "")
+        except BaseException as wrong:
+            reason = f"{type(wrong).__name__}: {wrong}"
+            raise
+        finally:
+            self._stop_workers()
+            self._end_run(journal, status, reason)
+            if not sender.stop(_STOP_S):
+                logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
+        return StudyResult(self._name, self._definition, self._folder, tuple(self._slots()), self._stopped)
+
+    def _watch(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
+        reconciled = -_RECONCILE_S
+        while True:
+            ended = self._ended_workers()
+            if ended or time.monotonic() - reconciled > _RECONCILE_S:
+                patiently(lambda: reconcile(self._study, self._storage))
+                reconciled = time.monotonic()
+            slots = self._slots()
+            show(self._progress(slots))
+            unfinished = [slot for slot in slots if not slot.is_over]
+            if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
+                self._stopped = f"its {timeout_s:g} seconds were over"
+            if not unfinished or self._stopped:
+                return
+            self._start_workers(min(n_workers, len(unfinished)), n_workers)
+            time.sleep(_POLL_S)
+
+    def _interrupt(self) -> None:
+        self._stopped = "interrupted"
+
+    def _slots(self) -> list[Slot]:
+        return [slot for slot in read_slots(self._study) if slot.number < self._n_trials]
+
+    def _start_workers(self, wanted: int, n_workers: int) -> None:
+        for index in range(wanted):
+            if index not in self._workers:
+                self._workers[index] = self._start_worker(index, n_workers)
+
+    def _start_worker(self, index: int, n_workers: int) -> subprocess.Popen[bytes]:
+        threads = max(1, (os.cpu_count() or 1) // n_workers)
+        command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._name]
+        command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(threads)]
+        log = self._worker_log(index)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, STORAGE_VARIABLE: self._url, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        with open(log, "ab") as output:
+            # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to stop.
+            return subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+            )
+
+    def _worker_log(self, index: int) -> Path:
+        return self._folder / "workers" / f"{index}.log"
+
+    def _ended_workers(self) -> bool:
+        """Forget workers that ended; one that met a bug ends the study with its traceback."""
+        ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
+        for index, process in ended.items():
+            del self._workers[index]
+            if process.returncode > 0:
+                raise StudyError(
+                    f"a worker of study {self._name!r} ended with an error, so the study stops; from "
+                    f"{self._worker_log(index)}:\n{_tail(self._worker_log(index))}"
+                )
+            if process.returncode < 0:
+                logging.warning("a worker was killed (%s); another goes on", signal.Signals(-process.returncode).name)
+        return bool(ended)
+
+    def _stop_workers(self) -> None:
+        for process in self._workers.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_S
+        for process in self._workers.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._workers.clear()
+        patiently(lambda: reconcile(self._study, self._storage))
+
+    def _progress(self, slots: list[Slot]) -> Progress:
+        objective = self._settings.study.objective
+        elapsed_s = time.monotonic() - self._began
+        return Progress(self._name, objective, tuple(slots), self._n_trials, tuple(self._statuses(slots)), elapsed_s)
+
+    def _statuses(self, slots: list[Slot]) -> list[WorkerStatus]:
+        running = {slot.number for slot in slots if slot.state == "running"}
+        statuses = []
+        for file in sorted((self._folder / "workers").glob("*.json")):
+            said = json.loads(file.read_text())
+            if said["slot"] in running and not is_dead(said["worker"]):
+                keys = ("slot", "epoch", "epochs", "seconds", "value", "best")
+                statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
+        return statuses
+
+    def _begin_run(self) -> Journal:
+        folder = self._folder / "study"
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(folder)
+        if journal.size():
+            journal.append([Resumed()])
+            return journal
+        (folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
+        (folder / "audit.json").write_bytes(self._audit.read_bytes())
+        journal.append(
+            [self._run_start(), Artifact(self._definition.space_file, "space"), Artifact("audit.json", "data")]
+        )
+        return journal
+
+    def _run_start(self) -> RunStart:
+        objective = self._settings.study.objective
+        return RunStart(
+            key=f"{self._definition.uid}/study",
+            experiment=self._name,
+            name=f"study {self._name}",
+            tags={"drsearch.kind": "study", "drsearch.study": self._name, **provenance_tags()},
+            params=self._settings.flat(),
+            dataset=DatasetInput(
+                name=self._definition.data_name,
+                digest=self._definition.data_fingerprint,
+                source=self._definition.data_source,
+                context="search",
+            ),
+            experiment_tags=experiment_tags(self._definition, objective),
+        )
+
+    def _end_run(self, journal: Journal, status: Status, reason: str) -> None:
+        slots = self._slots()
+        pages = write_pages(self._study, slots, self._settings, journal.folder)
+        result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
+        numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
+        tags = {"drsearch.outcome": "complete" if not reason else "stopped", "drsearch.reason": reason}
+        if result.best is not None:
+            numbers[f"best_{self._settings.study.objective}"] = float(result.best.last.value or 0.0)
+            tags["drsearch.best_trial"] = str(result.best.number)
+        n_over = sum(slot.is_over for slot in slots)
+        journal.append([Artifact(page, "study") for page in pages])
+        journal.append([Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
+
+
+def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str, str]:
+    """What MLflow's page of a study says of it, and by which number it sorts."""
+    note = (
+        f"**{definition.space_file}** on **{definition.data_name}** "
+        f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
+        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `kept_{objective}`: its "
+        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. The best of many trials looks better "
+        "than it is; the test scores of the registered version are the ones to report."
+    )
+    return {
+        "mlflow.note.content": note,
+        "mlflow.experiment.primaryMetric.name": f"kept_{objective}",
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(objective != "val_loss"),
+    }
+
+
+def _tail(log: Path, n_lines: int = 40) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM ask what is running to stop; a second one is not caught any more."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self._ask = ask
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._heard)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        logging.info("stopping at the end of the epoch, with a checkpoint (once more: at once)")
+        self._ask()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,0 +1,270 @@
+"""What does a worker do? It loads TensorFlow once and runs one waiting trial after another."""
+
+import argparse
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import FrameType
+
+import keras
+import optuna
+from absl import logging
+from optuna.trial import FrozenTrial, TrialState
+
+from drsearch.data.records import Eyes, open_records, read_eyes
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.training import EpochResult, set_threads
+from drsearch.search.definition import (
+    StudyDefinition,
+    load_study,
+    n_trials_of,
+    pruner_for,
+    sampler_for,
+    study_folder,
+)
+from drsearch.search.provenance import provenance_tags
+from drsearch.search.recorded import GivenAway, Plan, Pruned, is_better, record_training
+from drsearch.search.slots import REASON, RUN_ID, claim, give_up, read_slots, this_process
+from drsearch.search.space import SearchSpace, load_space
+from drsearch.search.storage import Heartbeat, Storage, open_storage, patiently
+from drsearch.settings import Settings, Value
+from drsearch.tracking.entries import DatasetInput, RunStart
+from drsearch.tracking.sender import run_id_of
+
+STORAGE_VARIABLE = "DRSEARCH_STORAGE"
+"""How the launcher hands the database's address on: it may hold a password, which a command line would show."""
+
+IDLE_S = 1.0
+"""Pause before looking again for a waiting trial, while others still run."""
+
+
+def run_name(slot: int, drawn: dict[str, Value]) -> str:
+    """How a trial's run is called: its number, and its setting in a few words."""
+    shown = [f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else
+             f"{name.rpartition('.')[2]}={value}" for name, value in drawn.items()]  # fmt: skip
+    return f"trial {slot:02d} " + " ".join(shown)[:80].rstrip()
+
+
+class Worker:
+    """One process that runs trials of one study.
+
+    Args:
+        storage: The study's database.
+        name: The study.
+        home: Where records and journals lie.
+        index: Its number among the workers of its launcher.
+    """
+
+    def __init__(self, storage: Storage, name: str, home: Home, index: int) -> None:
+        self._storage, self._home, self._name = storage, home, name
+        self._study, self._definition = load_study(storage, name)
+        self._folder = study_folder(home, name, self._definition.uid)
+        self._status_file = self._folder / "workers" / f"{index}.json"
+        self._space = self._load_space()
+        self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
+        self._stop = False
+        self._launcher = os.getppid()
+
+    def stop(self) -> None:
+        """Stop at the end of the running epoch."""
+        self._stop = True
+
+    def stop_asked(self) -> bool:
+        """Whether to stop: it was asked, or its launcher is gone."""
+        return self._stop or os.getppid() != self._launcher
+
+    def run(self) -> None:
+        """Run waiting trials until all are over, or until asked to stop."""
+        while not self.stop_asked():
+            claimed = claim(self._study, self._storage, n_trials_of(self._study))
+            if claimed is not None:
+                with Heartbeat(self._storage, claimed[1]._trial_id):
+                    self._run_trial(*claimed)
+                keras.utils.clear_session()  # graphs of a finished trial would stay until the worker ends
+                gc.collect()
+            elif all(slot.is_over for slot in read_slots(self._study) if slot.number < n_trials_of(self._study)):
+                return
+            else:
+                time.sleep(IDLE_S)
+
+    def _run_trial(self, slot: int, frozen: FrozenTrial) -> None:
+        trial_id = frozen._trial_id
+        base = self._definition.base()
+        study = optuna.load_study(
+            study_name=self._name, storage=self._storage, sampler=sampler_for(base, slot), pruner=pruner_for(base)
+        )
+        trial = optuna.Trial(study, trial_id)
+        try:
+            drawn = patiently(lambda: self._space.draw(trial))
+            settings = self._definition.trial_settings(slot, drawn)
+            train, validation = self._read(settings)
+            plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings)
+            watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
+            outcome = record_training(plan, train, validation, watch)
+        except (GivenAway, optuna.exceptions.UpdateFinishedTrialError):
+            logging.warning("trial %d was given to another worker; this one lets it go", slot)
+            return
+        except BaseException as bug:
+            reason = f"{type(bug).__name__}: {bug}"
+            patiently(lambda: give_up(self._storage, trial_id, reason, final=True))
+            raise
+        watch.note_run_id()
+        match outcome.state:
+            case "complete":
+                patiently(lambda: study.tell(trial, outcome.value, skip_if_finished=True))
+            case "pruned":
+                patiently(lambda: trial.set_user_attr(REASON, outcome.reason))
+                patiently(lambda: study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True))
+            case "failed":
+                patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=True))
+            case "interrupted":
+                patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=False))
+
+    def _read(self, settings: Settings) -> tuple[Eyes, Eyes]:
+        """Train and validation eyes; those of the last record set stay in memory."""
+        fingerprint = self._definition.records_for(settings.images)
+        if fingerprint not in self._eyes:
+            records = open_records(self._home.records / fingerprint)
+            self._eyes = {fingerprint: (read_eyes(records, "train"), read_eyes(records, "validation"))}
+        return self._eyes[fingerprint]
+
+    def _load_space(self) -> SearchSpace:
+        """The space as the study keeps it: the file may have changed since."""
+        path = self._folder / "space" / self._definition.space_file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(self._definition.space_source, encoding="utf-8")
+        os.replace(part, path)
+        return load_space(path)
+
+    def show(self, **status: float | int | str | None) -> None:
+        """Tell the launcher what this worker does."""
+        self._status_file.parent.mkdir(parents=True, exist_ok=True)
+        part = self._status_file.with_suffix(".part")
+        part.write_text(json.dumps({"worker": this_process(), "at": time.time(), **status}))
+        os.replace(part, self._status_file)
+
+
+def trial_plan(
+    definition: StudyDefinition,
+    study_name: str,
+    folder: Path,
+    slot: int,
+    attempt: int,
+    drawn: dict[str, Value],
+    settings: Settings,
+) -> Plan:
+    """The training of one trial, with the run that tells of it."""
+    start = RunStart(
+        key=f"{definition.uid}/trial-{slot:04d}",
+        experiment=study_name,
+        name=run_name(slot, drawn),
+        tags={
+            "drsearch.kind": "trial",
+            "drsearch.study": study_name,
+            "drsearch.trial": str(slot),
+            **provenance_tags(),
+        },
+        params=settings.flat(),
+        dataset=dataset_input(definition, settings),
+    )
+    head = (
+        f"Trial {slot} of study {study_name}. Repeat it:",
+        f"drsearch train --data {definition.data_source} --config settings.gin",
+    )
+    image_px = settings.images.image_px
+    build = lambda: build_resnet(settings.model, image_px)  # noqa: E731  # called once, after the seeds are set
+    return Plan(folder / f"trial-{slot:04d}", start, settings, build, head, owner=f"{attempt}@{this_process()}")
+
+
+def dataset_input(definition: StudyDefinition, settings: Settings) -> DatasetInput:
+    """The data of a run, as MLflow shows it."""
+    digest = definition.records_for(settings.images)
+    return DatasetInput(name=definition.data_name, digest=digest, source=definition.data_source)
+
+
+class _TrialWatch:
+    """Optuna and the launcher's view, looking on."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        trial: optuna.Trial,
+        slot: int,
+        settings: Settings,
+        folder: Path,
+        reported: Collection[int],
+    ) -> None:
+        self._worker, self._trial, self._slot, self._settings, self._folder = worker, trial, slot, settings, folder
+        self._best = float("nan")
+        self._reported = reported
+
+    def epoch(self, result: EpochResult) -> None:
+        value = float(getattr(result.validation, self._settings.study.objective.removeprefix("val_")))
+        if is_better(value, self._best, self._settings.study.objective):
+            self._best = value
+        self._worker.show(
+            slot=self._slot,
+            epoch=result.epoch,
+            epochs=self._settings.training.epochs,
+            seconds=result.seconds,
+            value=value,
+            best=self._best,
+        )
+
+    def judged(self, epoch: int, value: float) -> None:
+        self.note_run_id()
+        if epoch not in self._reported:  # an earlier attempt may have come as far
+            patiently(lambda: self._trial.report(value, epoch))
+        if patiently(self._trial.should_prune):
+            raise Pruned(
+                f"the {self._settings.study.pruner} pruner: {self._settings.study.objective} {value:.3f} "
+                f"after {epoch} epochs is not better than most trials' so far"
+            )
+
+    def stop_asked(self) -> bool:
+        return self._worker.stop_asked()
+
+    def note_run_id(self) -> None:
+        """Let the trial know its MLflow run, once the sender has opened it."""
+        if RUN_ID in self._trial.user_attrs:
+            return
+        if (run_id := run_id_of(self._folder)) is not None:
+            patiently(lambda: self._trial.set_user_attr(RUN_ID, run_id))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a worker; started by the launcher."""
+    parser = argparse.ArgumentParser(prog="python -m drsearch.search.worker", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--home", required=True, type=Path)
+    parser.add_argument("--index", required=True, type=int)
+    parser.add_argument("--threads", required=True, type=int)
+    options = parser.parse_args(arguments)
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher hears Ctrl-C and decides
+    set_threads(options.threads)
+    try:
+        worker = Worker(open_storage(os.environ[STORAGE_VARIABLE]), options.study, Home(options.home), options.index)
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            worker.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        worker.run()
+    except DrsearchError as error:
+        logging.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
