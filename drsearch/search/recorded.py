@@ -44,6 +44,9 @@ from drsearch.tracking.entries import (
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.system_metrics import SystemMetrics
 
+_PICTURE_STEP = 0
+"""Of the kept network's pictures, in every run: MLflow's pages open there, whatever epoch a run came to."""
+
 State = Literal["complete", "pruned", "failed", "interrupted"]
 
 
@@ -363,7 +366,7 @@ class _Kept:
         self.scores = scores(validation.labels, self._probabilities)
 
     def entries(self, step: int, epoch: int) -> list[Entry]:
-        """Everything that is told at the end; pictures stand at `step`, the number of epochs trained."""
+        """Everything that is told at the end: numbers at `step`, the last epoch, and pictures."""
         at = now_ms()
         entries: list[Entry] = [Metrics(step, self._numbers() | {"kept_epoch": float(epoch)}, at)]
         self._write_json("validation_scores.json", self.scores.to_json())
@@ -371,11 +374,8 @@ class _Kept:
         self._write_png("roc.png", roc_figure(self._validation.labels, self._probabilities))
         entries += [Artifact("validation_scores.json", "validation"), Artifact("model.keras", "model")]
         entries += [Artifact(name, "validation") for name in ("confusion.png", "roc.png")]
-        entries += [
-            Image("validation/confusion", step, "confusion.png", at),
-            Image("validation/roc", step, "roc.png", at),
-        ]
-        return entries + self._explanations(step, at)
+        entries += [Image(f"validation/{name}", _PICTURE_STEP, f"{name}.png", at) for name in ("confusion", "roc")]
+        return entries + self._explanations(at)
 
     def _numbers(self) -> dict[str, float]:
         (tn, fp), (fn, tp) = np.asarray(self.scores.confusion).tolist()
@@ -389,7 +389,7 @@ class _Kept:
             }
         return {name: float(value) for name, value in numbers.items()}
 
-    def _explanations(self, step: int, at: int) -> list[Entry]:
+    def _explanations(self, at: int) -> list[Entry]:
         chosen = fixed_eyes(self._validation, self._plan.settings.study.gradcam_eyes)
         if not len(chosen):
             return []
@@ -400,7 +400,7 @@ class _Kept:
             name = self._validation.names[i]
             file = f"gradcam-{name}.png"
             self._write_png(file, overlay(image, cam))
-            entries.append(Image(f"gradcam/grade {self._validation.grades[i]} {name}", step, file, at))
+            entries.append(Image(f"gradcam/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file, at))
         return entries
 
     def _write_png(self, name: str, image: NDArray[np.uint8]) -> None:
