@@ -59,7 +59,9 @@ def test_a_jpeg_becomes_a_png_and_what_is_no_picture_is_left_out(
     run_id = mlflow_tracker.open(START)
     mlflow_tracker.send(run_id, [Image("text", 1, "text.png"), Image("eye", 1, "eye.jpg")], tmp_path)
     [png] = (tmp_path / "artifacts").rglob("*.png")
-    assert cv2.imread(str(png)).shape == (8, 8, 3)
+    pixels = cv2.imread(str(png))
+    assert pixels is not None
+    assert pixels.shape == (8, 8, 3)
     assert [f"{tmp_path / 'text.png'} is no picture that can be read" in each.getMessage() for each in caplog.records]
 
 
