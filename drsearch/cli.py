@@ -309,7 +309,7 @@ def sync(as_json: Json = False) -> None:
     from drsearch.tracking.sender import sync as send
 
     home = Home.from_environment()
-    n = send(home, home.tracking_uri)
+    n = send(home)
     _out(as_json).print(f"{n} entries sent to {home.tracking_uri}")
     _print_json(as_json, {"sent": n})
 

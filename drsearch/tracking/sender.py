@@ -125,15 +125,6 @@ def sync(home: Home) -> int:
     return drain(home, _tracker(home, home.tracking_uri))
 
 
-def sync(home: Home, tracking_uri: str) -> int:
-    """Send all that has not reached MLflow yet, now and in this process; the number of entries sent.
-
-    Raises:
-        TrackerAway: If MLflow does not answer; what was sent by then is not sent again.
-    """
-    return drain(home, _tracker(home, tracking_uri))
-
-
 def run_id_of(folder: Path) -> str | None:
     """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
     sent = _read_sent(folder)
