@@ -104,6 +104,7 @@ def run_study(
     as_json: Json = False,
 ) -> None:
     """Search, register the best model, fine-tune and test it. The same command goes on where it stopped."""
+    _load_tensorflow()
     from drsearch import config as gin_files
     from drsearch.live import study_view
     from drsearch.release.job import Job, define, prepare_all
@@ -133,7 +134,7 @@ def run_study(
         result = launcher.run(workers, timeout, show)
     if result.stopped == "interrupted":
         raise Interrupted(f"study {name!r} is interrupted; the same command goes on where it stopped.")
-    job = Job(result, read, home, out.print).run()
+    job = Job(result, read, home, _line(out)).run()
     _print_job(out, result, job)
     _print_json(as_json, _job_json(result, job))
 
@@ -148,6 +149,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """One training, no study: repeat a trial from its settings file, or try something."""
+    _load_tensorflow()
     from dataclasses import asdict
 
     from drsearch import config as gin_files
@@ -159,8 +161,9 @@ def train(
     settings = gin_files.load(config, set_)
     with _counting(out, "photographs") as count:
         made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
-    set_threads(os.cpu_count() or 1)
-    result = train_once(name, made.records, data, settings, home, out.print)
+    settings = settings.replace({"training.threads": settings.training.threads or os.cpu_count() or 1})
+    set_threads(settings.training.threads or 1)
+    result = train_once(name, made.records, data, settings, home, _line(out))
     outcome = result.outcome
     if outcome.scores is not None:
         _print_scores(out, f"validation, epoch {outcome.epoch} of {len(outcome.history)}", outcome.scores)
@@ -190,6 +193,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Scores of a registered model on a split, with 95 % intervals; eyes it was trained on are refused."""
+    _load_tensorflow()
     from typing import get_args
 
     from drsearch.data.prepare import prepare as make
@@ -220,6 +224,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Grade photographs straight from the camera, and show what spoke for it."""
+    _load_tensorflow()
     from drsearch.errors import PhotographError
 
     out = _out(as_json)
@@ -233,7 +238,7 @@ def predict(
             except PhotographError as wrong:
                 raise PhotographError(f"{path}: {wrong}") from wrong
             shown = f"  explained in {drawn}" if drawn else ""
-            out.print(f"{path}: {verdict.label}, probability of RDR {verdict.probability:.3f}{shown}")
+            _line(out)(f"{path}: {verdict.label}, probability of RDR {verdict.probability:.3f}{shown}")
             told = {"image": str(path), "label": verdict.label, "probability": verdict.probability}
             found.append(told | ({"explanation": str(drawn)} if drawn else {}))
     _print_json(as_json, {"model": model, "predictions": found})
@@ -345,6 +350,23 @@ def _out(as_json: bool) -> Console:
     if not out.is_terminal:
         out.width = 120  # a file or a pipe has no width of its own, and 80 columns cut names short
     return out
+
+
+def _line(out: Console) -> Callable[[str], None]:
+    """Prints one line a call, however long: what follows a line break would look like another."""
+    return lambda text: out.print(text, soft_wrap=True, markup=False)
+
+
+def _load_tensorflow() -> None:
+    """Import TensorFlow without the lines on processor features that it writes whatever its log level is."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _command() -> str:

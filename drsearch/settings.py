@@ -155,6 +155,8 @@ class TrainingSettings(_Section):
     checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
                                             low=1, searched=False)  # fmt: skip
     seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)
+    threads: int | None = _setting(None, "cores to compute on, which the last digits depend on; None: the machine's, "
+                                   "divided among the workers", low=1, searched=False)  # fmt: skip
 
 
 @dataclass(frozen=True)

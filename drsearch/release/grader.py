@@ -6,7 +6,7 @@ nothing else: no code comes out of an archive, and neither gin nor Optuna is nee
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,46 +20,7 @@ from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.model.training import predict
-from drsearch.settings import DataSettings, ImageSettings
-
-MODEL_FILE = "model.keras"
-SERVING_FILE = "serving.json"
-TRAINED_ON_FILE = "trained_on.json"
-
-
-@dataclass(frozen=True)
-class Serving:
-    """What a model needs to be asked, besides its network.
-
-    Attributes:
-        images: How a photograph becomes the network's input.
-        data: How the data it was trained on was divided.
-        threshold: Probability of RDR from which an eye is called referable.
-        temperature: Divides the log-odds before they become a probability; 1 changes nothing.
-        fingerprint: The record set it was trained on.
-    """
-
-    images: ImageSettings
-    data: DataSettings
-    threshold: float
-    temperature: float
-    fingerprint: str
-
-    def to_json(self) -> str:
-        """As `serving.json` has it."""
-        return json.dumps({"classes": CLASS_NAMES, **asdict(self)}, indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Serving":
-        """Read `serving.json`."""
-        found = json.loads(text)
-        return cls(
-            ImageSettings(**found["images"]),
-            DataSettings(**found["data"]),
-            found["threshold"],
-            found["temperature"],
-            found["fingerprint"],
-        )
+from drsearch.release.files import MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 
 @dataclass(frozen=True)

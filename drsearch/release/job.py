@@ -20,9 +20,10 @@ from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.scores import Scores
 from drsearch.model.training import EpochResult
 from drsearch.release.evaluate import Evaluation, evaluate
+from drsearch.release.files import MODEL_FILE, Serving, model_files
 from drsearch.release.finetune import finetune_settings, underfits
-from drsearch.release.grader import MODEL_FILE, Grader, Serving
-from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry, model_files
+from drsearch.release.grader import Grader
+from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
 from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import Outcome, Plan, is_better, read_outcome, record_training
@@ -206,7 +207,7 @@ class Job:
 
     def _note(self, validation: Scores, kind: str, test: Evaluation | None = None) -> str:
         """The version's description, in Markdown."""
-        made = "fine-tuned from" if kind == "finetune" else "the best of"
+        made = "fine-tuned from" if kind == "finetune" else "the best checkpoint of"
         lines = [
             f"{made} trial {self._best.number}, study `{self._study.name}`",
             "",

@@ -18,7 +18,6 @@ from mlflow.types import ColSpec, DataType, Schema
 
 import drsearch
 from drsearch.errors import RegistryError
-from drsearch.release.grader import MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE
 from drsearch.tracking.entries import now_ms
 
 CHAMPION = "champion"
@@ -74,7 +73,7 @@ class Registry:
         Args:
             name: Of the registered model; made when it is not there.
             run_id: The run that made it.
-            files: The model's files, by the names that `grader` gives them.
+            files: The model's files, from `model_files`.
             tags: Of the version and of the logged model.
             description: Of the version, Markdown.
         """
@@ -208,14 +207,6 @@ _MODEL_NOTE = (
     "Referable diabetic retinopathy (RDR, grade 2-4) against not referable (NRDR, grade 0-1), from fundus photographs. "
     "`search-best` is the best of the study that finished last; `champion` is the one in use."
 )
-
-
-def model_files(folder: Path, model: Path, serving: str, trained_on: str) -> dict[str, Path]:
-    """The files of a model, written beside each other and named as `grader` reads them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SERVING_FILE).write_text(serving)
-    (folder / TRAINED_ON_FILE).write_text(trained_on)
-    return {MODEL_FILE: model, SERVING_FILE: folder / SERVING_FILE, TRAINED_ON_FILE: folder / TRAINED_ON_FILE}
 
 
 @contextlib.contextmanager

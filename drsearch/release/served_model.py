@@ -16,7 +16,8 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
 
     def load_context(self, context: Any) -> None:
         """Read the model's files; TensorFlow is loaded here, not when the model is looked at."""
-        from drsearch.release.grader import MODEL_FILE, Grader
+        from drsearch.release.files import MODEL_FILE
+        from drsearch.release.grader import Grader
 
         self._grader = Grader(Path(context.artifacts[MODEL_FILE]).parent)
 

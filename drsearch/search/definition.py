@@ -59,10 +59,15 @@ class StudyDefinition:
         """The fingerprint of the record set for these images."""
         return self.records[images_key(images)]
 
-    def trial_settings(self, slot: int, drawn: dict[str, Value]) -> Settings:
+    def trial_settings(self, slot: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
         """The settings of one trial: what was drawn, its own seed, and the data that it is for."""
-        own = {"training.seed": trial_seed(self.base().study.seed, slot), "data.fingerprint": self.data_fingerprint}
-        return self.base().replace({**drawn, **own})
+        base = self.base()
+        own: dict[str, Value] = {
+            "training.seed": trial_seed(base.study.seed, slot),
+            "training.threads": base.training.threads or threads,
+            "data.fingerprint": self.data_fingerprint,
+        }
+        return base.replace({**drawn, **own})
 
 
 def images_key(images: ImageSettings) -> str:

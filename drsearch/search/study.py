@@ -209,7 +209,7 @@ class Launcher:
                 self._workers[index] = self._start_worker(index, n_workers)
 
     def _start_worker(self, index: int, n_workers: int) -> subprocess.Popen[bytes]:
-        threads = max(1, (os.cpu_count() or 1) // n_workers)
+        threads = self._settings.training.threads or max(1, (os.cpu_count() or 1) // n_workers)
         command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._name]
         command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(threads)]
         log = self._worker_log(index)

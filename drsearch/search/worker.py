@@ -60,10 +60,11 @@ class Worker:
         name: The study.
         home: Where records and journals lie.
         index: Its number among the workers of its launcher.
+        threads: Cores that it computes on.
     """
 
-    def __init__(self, storage: Storage, name: str, home: Home, index: int) -> None:
-        self._storage, self._home, self._name = storage, home, name
+    def __init__(self, storage: Storage, name: str, home: Home, index: int, threads: int) -> None:
+        self._storage, self._home, self._name, self._threads = storage, home, name, threads
         self._study, self._definition = load_study(storage, name)
         self._folder = study_folder(home, name, self._definition.uid)
         self._status_file = self._folder / "workers" / f"{index}.json"
@@ -103,7 +104,7 @@ class Worker:
         trial = optuna.Trial(study, trial_id)
         try:
             drawn = patiently(lambda: self._space.draw(trial))
-            settings = self._definition.trial_settings(slot, drawn)
+            settings = self._definition.trial_settings(slot, drawn, self._threads)
             train, validation = self._read(settings)
             plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings)
             watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
@@ -253,7 +254,13 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher hears Ctrl-C and decides
     set_threads(options.threads)
     try:
-        worker = Worker(open_storage(os.environ[STORAGE_VARIABLE]), options.study, Home(options.home), options.index)
+        worker = Worker(
+            open_storage(os.environ[STORAGE_VARIABLE]),
+            options.study,
+            Home(options.home),
+            options.index,
+            options.threads,
+        )
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             worker.stop()
