@@ -224,7 +224,7 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
     training.restore(recorder.best_file)
     kept = _Kept(training.model, validation, recorder.plan)
-    recorder.add(*kept.entries(step=len(history), epoch=recorder.best_epoch))
+    recorder.add(*kept.entries(len(history), history[recorder.best_epoch - 1]))
     recorder.add(_end(state, reason))
     outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, kept.model_file, kept.scores)
     recorder.conclude(outcome)
@@ -365,10 +365,11 @@ class _Kept:
         self._probabilities = predict(model, validation.images)
         self.scores = scores(validation.labels, self._probabilities)
 
-    def entries(self, step: int, epoch: int) -> list[Entry]:
-        """Everything that is told at the end: numbers at `step`, the last epoch, and pictures."""
+    def entries(self, step: int, epoch: EpochResult) -> list[Entry]:
+        """Everything that is told at the end: numbers of the kept `epoch` at `step`, the last one, and pictures."""
         at = now_ms()
-        entries: list[Entry] = [Metrics(step, self._numbers() | {"kept_epoch": float(epoch)}, at)]
+        kept = {"kept_epoch": float(epoch.epoch), "kept_val_loss": epoch.validation.loss}
+        entries: list[Entry] = [Metrics(step, self._numbers() | kept, at)]
         self._write_json("validation_scores.json", self.scores.to_json())
         self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
         self._write_png("roc.png", roc_figure(self._validation.labels, self._probabilities))
