@@ -293,13 +293,19 @@ def ui(
     port: Annotated[int, typer.Option("--port", help="Port on this machine; 0 takes a free one.")] = 5000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the link in a browser.")] = True,
 ) -> None:
-    """Serve MLflow on what is kept here, and print the link that compares a study's best trials. Ctrl-C ends it."""
+    """Serve MLflow on what is kept here, and print the link that compares a study's best trials. Ctrl-C ends it.
+
+    Where MLFLOW_TRACKING_URI names a server, that one is up already, and only the link is printed.
+    """
     import webbrowser
 
-    from drsearch.tracking.ui import serve_ui
+    from drsearch.tracking.ui import comparison_link, serve_ui
 
-    out = _out(False)
-    with serve_ui(Home.from_environment(), port) as server:
+    out, home = _out(False), Home.from_environment()
+    if home.tracking_uri.startswith(("http://", "https://")):
+        _line(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
+        return
+    with serve_ui(home, port) as server:
         link = server.chart_link(study)
         out.print(f"MLflow: {server.url}", soft_wrap=True)
         out.print(f"the best trials side by side: {link}", soft_wrap=True)

@@ -6,6 +6,7 @@ a hyperparameter in a search space. Sections check type and range when they are 
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -192,6 +193,14 @@ class RegistrySettings(_Section):
     """Where the best model goes."""
 
     model_name: str = _setting("retinopathy", "name of the registered model")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"[\w.-]+( [\w.-]+)*", self.model_name):
+            raise SettingsError(
+                f"registry.model_name = {self.model_name!r}: expected letters, digits, '_', '-', '.' and single blanks, "
+                "for example registry.model_name = 'retinopathy'."
+            )
 
 
 _NAMES: dict[type, str] = {

@@ -134,7 +134,10 @@ class Job:
         best = study.best
         if best is None:
             reasons = "; ".join(f"trial {slot.number}: {slot.reason}" for slot in study.slots if slot.reason)
-            raise StudyError(f"no trial of study {study.name!r} was completed, so there is no model ({reasons}).")
+            raise StudyError(
+                f"no trial of study {study.name!r} is complete, so there is no model to register "
+                f"({reasons or 'none has come to its end; the same command goes on'})."
+            )
         self._study, self._home, self._say, self._best = study, home, say, best
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import uuid
 import warnings
 from dataclasses import dataclass
@@ -104,6 +105,10 @@ def open_study(
     Raises:
         StudyError: If a study of this name has another definition; the first difference is named.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise StudyError(
+            f"--study {name!r} cannot name a folder and an experiment; use letters, digits, '.', '_' and '-'."
+        )
     direction = "minimize" if wanted.settings["study.objective"] == "val_loss" else "maximize"
     study = patiently(
         lambda: optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)

@@ -65,22 +65,8 @@ class UiServer:
         return self._process.poll() is None
 
     def chart_link(self, study: str = "") -> str:
-        """The link on which the best trials of a study are to be seen side by side, as they stand now.
-
-        Args:
-            study: The study's name; without one, the study begun last. Where there is none yet, the link leads to the
-                list of experiments.
-
-        Raises:
-            UiError: If there is no study of that name; those that are there are named.
-        """
-        names = _study_names(self.url)
-        if not study and not names:
-            return f"{self.url}/#/experiments"
-        experiment_id = save_comparison(self.url, study or names[0])
-        if experiment_id is None:
-            raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
-        return chart_link(self.url, experiment_id)
+        """`comparison_link` on this server."""
+        return comparison_link(self.url, study)
 
     def wait(self) -> None:
         """Return when the server has ended; SIGTERM, or a terminal that is closed, leave by SystemExit."""
@@ -147,6 +133,26 @@ def serve_ui(home: Home, port: int = 5000, timeout_s: float = 120.0) -> UiServer
         server.stop()
         raise
     return server
+
+
+def comparison_link(url: str, study: str = "") -> str:
+    """The link on which the best trials of a study are to be seen side by side, as they stand now.
+
+    Args:
+        url: Of an MLflow server.
+        study: The study's name; without one, the study begun last. Where there is none yet, the link leads to the
+            list of experiments.
+
+    Raises:
+        UiError: If there is no study of that name; those that are there are named.
+    """
+    names = _study_names(url)
+    if not study and not names:
+        return f"{url}/#/experiments"
+    experiment_id = save_comparison(url, study or names[0])
+    if experiment_id is None:
+        raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
+    return chart_link(url, experiment_id)
 
 
 def chart_link(base_url: str, experiment_id: str) -> str:
