@@ -198,7 +198,7 @@ class RegistrySettings(_Section):
         super().__post_init__()
         if not re.fullmatch(r"[\w.-]+( [\w.-]+)*", self.model_name):
             raise SettingsError(
-                f"registry.model_name = {self.model_name!r}: expected letters, digits, '_', '-', '.' and single blanks, "
+                f"registry.model_name = {self.model_name!r}: expected letters, digits, '_', '-', '.' and blanks, "
                 "for example registry.model_name = 'retinopathy'."
             )
 
