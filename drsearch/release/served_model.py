@@ -21,8 +21,7 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
 
         self._grader = Grader(Path(context.artifacts[MODEL_FILE]).parent)
 
-    # MLflow takes type hints here for a second signature, and warns of these: the signature is given when registering.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Grade the photographs of a table.
 
         Args:
