@@ -1,0 +1,96 @@
+"""One small study, run through the command line as a user runs it; many tests read it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SPACE = '''
+"""Two settings, small."""
+
+SETTINGS = {
+    "study.sampler": "grid",
+    "study.gradcam_eyes": 3,
+    "images.image_px": 64,
+    "training.epochs": 4,
+    "training.batch_size": 8,
+    "training.checkpoint_every_epochs": 2,
+    "finetune.when": "always",
+    "finetune.epochs": 2,
+}
+
+
+def space(hp):
+    hp.Choice("training.learning_rate", [3e-3, 3e-4])
+'''
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A user's folder: a home, a data set, a space file, and the command."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def eyes(self) -> Path:
+        return self.folder / "eyes"
+
+    @property
+    def space(self) -> Path:
+        return self.folder / "two_rates.py"
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
+        return {**kept, "DRSEARCH_HOME": str(self.home)}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "drsearch", *arguments]
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def study(self, *more: str) -> list[str]:
+        return ["run-study", str(self.space), "--data", str(self.eyes), *more]
+
+
+def make_desk(folder: Path, n_eyes: int) -> Desk:
+    desk = Desk(folder)
+    desk.space.write_text(SPACE)
+    desk.json("synthesize", str(desk.eyes), "--images", str(n_eyes), "--seed", "3")
+    return desk
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return make_desk(tmp_path_factory.mktemp("desk"), 40)
+
+
+@pytest.fixture(scope="session")
+def told(desk: Desk) -> Any:
+    """What `run-study --json` printed."""
+    return desk.json(*desk.study("--workers", "2"))
