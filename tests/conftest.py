@@ -1,5 +1,114 @@
-"""What tests of all rooms share."""
+"""What tests of several rooms share: a user's desk, from which the command line is used as a user does."""
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+SPACE = '''
+"""Two settings, small."""
+
+SETTINGS = {
+    "study.sampler": "grid",
+    "study.gradcam_eyes": 3,
+    "images.image_px": 64,
+    "training.epochs": 4,
+    "training.batch_size": 8,
+    "training.checkpoint_every_epochs": 2,
+    "finetune.when": "always",
+    "finetune.epochs": 2,
+}
+
+
+def space(hp):
+    hp.Choice("training.learning_rate", [3e-3, 3e-4])
+'''
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A user's folder: a home, a data set, a space file, and the command."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def eyes(self) -> Path:
+        return self.folder / "eyes"
+
+    @property
+    def space(self) -> Path:
+        return self.folder / "two_rates.py"
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.home / 'mlflow.db'}"
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
+        return {**kept, "DRSEARCH_HOME": str(self.home)}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "drsearch", *arguments]
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*arguments),
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    def json(self, *arguments: str) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def study(self, *more: str) -> list[str]:
+        return ["run-study", str(self.space), "--data", str(self.eyes), *more]
+
+
+def make_desk(folder: Path, n_eyes: int) -> Desk:
+    desk = Desk(folder)
+    desk.space.write_text(SPACE)
+    desk.json("synthesize", str(desk.eyes), "--images", str(n_eyes), "--seed", "3")
+    return desk
+
+
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return make_desk(tmp_path_factory.mktemp("desk"), 40)
+
+
+@pytest.fixture(scope="session")
+def told(desk: Desk) -> Any:
+    """What `run-study --json` printed."""
+    return desk.json(*desk.study("--workers", "2"))
+
+
+@pytest.fixture(scope="session")
+def fresh_desk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Desk]:
+    """Makes desks with the same 24 eyes."""
+    eyes = make_desk(tmp_path_factory.mktemp("eyes"), 24).eyes
+
+    def make(folder: Path) -> Desk:
+        desk = Desk(folder)
+        desk.space.write_text(SPACE)
+        shutil.copytree(eyes, desk.eyes)
+        return desk
+
+    return make

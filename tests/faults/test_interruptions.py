@@ -1,0 +1,137 @@
+"""What becomes of a study when its processes are interrupted or killed? Real signals to real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+pytestmark = pytest.mark.faults
+
+EPOCHS = "8"
+
+
+def long_study(desk: Any) -> list[str]:
+    return desk.study("--workers", "2", "--set", f"training.epochs={EPOCHS}", "--set", "finetune.when=never", "--json")
+
+
+def curves(desk: Any) -> dict[str, list[tuple[int, float]]]:
+    """Validation loss of every trial by epoch, as MLflow has it."""
+    client = MlflowClient(desk.tracking_uri)
+    experiment = client.get_experiment_by_name("two_rates")
+    assert experiment is not None
+    found = {}
+    for run in client.search_runs([experiment.experiment_id], "tags.`drsearch.kind` = 'trial'"):
+        points = client.get_metric_history(run.info.run_id, "val_loss")
+        found[run.data.tags["drsearch.trial"]] = [(point.step, point.value) for point in points]
+    return found
+
+
+def statuses(desk: Any) -> set[str]:
+    client = MlflowClient(desk.tracking_uri)
+    experiment = client.get_experiment_by_name("two_rates")
+    assert experiment is not None
+    return {run.info.status for run in client.search_runs([experiment.experiment_id])}
+
+
+def start(desk: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        desk.command(*long_study(desk)),
+        env=desk.environment(),
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def when(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for: {what}"
+        time.sleep(0.05)
+
+
+def checkpointed(desk: Any) -> bool:
+    return bool(list(desk.home.glob("runs/two_rates-*/trial-*/checkpoint/latest.npz")))
+
+
+def workers_of(launcher: int) -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process(launcher).children() if "drsearch.search.worker" in " ".join(child.cmdline())
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> Any:
+    """The same study left in peace: its curves, and what it told."""
+    desk = fresh_desk(tmp_path_factory.mktemp("peace"))
+    done = desk.run(*long_study(desk))
+    assert done.returncode == 0, done.stderr
+    return {"curves": curves(desk), "told": json.loads(done.stdout)}
+
+
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
+    tmp_path: Path, fresh_desk: Callable[[Path], Any], undisturbed: Any
+) -> None:
+    desk = fresh_desk(tmp_path)
+    process = start(desk)
+    when(lambda: checkpointed(desk), "a checkpoint")
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=100)
+    assert process.returncode == 130, complained
+    assert said == ""
+    assert complained.splitlines()[-1] == (
+        "drsearch: study 'two_rates' is interrupted; the same command goes on where it stopped."
+    )
+    assert "RUNNING" not in statuses(desk)
+    trials = optuna.load_study(study_name="two_rates", storage=f"sqlite:///{desk.home / 'studies.db'}").trials
+    assert optuna.trial.TrialState.RUNNING not in {trial.state for trial in trials}
+
+    again = desk.run(*long_study(desk))
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["trials"] == undisturbed["told"]["trials"]
+    assert curves(desk) == undisturbed["curves"]
+    assert json.loads(again.stdout)["test"] == undisturbed["told"]["test"]
+    assert statuses(desk) == {"FINISHED"}
+
+
+def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(
+    tmp_path: Path, fresh_desk: Callable[[Path], Any], undisturbed: Any
+) -> None:
+    desk = fresh_desk(tmp_path)
+    process = start(desk)
+    when(lambda: checkpointed(desk), "a checkpoint")
+    for worker in workers_of(process.pid):
+        os.kill(worker.pid, signal.SIGKILL)
+    said, complained = process.communicate(timeout=200)
+    assert process.returncode == 0, complained
+    assert json.loads(said)["trials"] == undisturbed["told"]["trials"]
+    assert curves(desk) == undisturbed["curves"]
+    assert statuses(desk) == {"FINISHED"}
+
+
+def test_a_killed_launcher_leaves_a_study_that_goes_on(
+    tmp_path: Path, fresh_desk: Callable[[Path], Any], undisturbed: Any
+) -> None:
+    desk = fresh_desk(tmp_path)
+    process = start(desk)
+    when(lambda: checkpointed(desk), "a checkpoint")
+    workers = workers_of(process.pid)
+    process.kill()
+    process.communicate()
+    psutil.wait_procs(workers, timeout=60)
+    assert not any(worker.is_running() for worker in workers)
+    again = desk.run(*long_study(desk))
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["trials"] == undisturbed["told"]["trials"]
+    assert curves(desk) == undisturbed["curves"]
+    assert statuses(desk) == {"FINISHED"}
