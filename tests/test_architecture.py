@@ -1,0 +1,72 @@
+"""Do imports still point one way, and do heavy libraries stay where they belong?"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "drsearch"
+GROUND_TO_ROOF = [
+    {"errors", "grades", "settings", "home"},
+    {"data", "measure", "tracking"},
+    {"model"},
+    {"search"},
+    {"release"},
+    {"config"},
+    {"live", "cli"},
+]
+FLOOR = {room: height for height, rooms in enumerate(GROUND_TO_ROOF) for room in rooms}
+GROUND_IN_ORDER = ["errors", "grades", "settings", "home"]
+FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__"))
+
+ONLY_IN = {
+    "gin": {"config"},
+    "mlflow": {"tracking", "release"},
+    "optuna": {"search"},
+    "keras_tuner": {"search"},
+    "typer": {"cli"},
+    "rich": {"cli", "live"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_from_roof_to_ground(path: Path) -> None:
+    room = room_of(path)
+    others = {name.split(".")[1] for name in imported(path) if name.startswith("drsearch.")} & (FLOOR.keys() - {room})
+    for other in others:
+        below = FLOOR[other] < FLOOR[room] or (
+            FLOOR[other] == FLOOR[room] == 0 and GROUND_IN_ORDER.index(other) < GROUND_IN_ORDER.index(room)
+        )
+        on_the_roof = {room, other} == {"live", "cli"} and room == "cli"
+        assert below or on_the_roof, f"{room} reaches up or sideways to {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
+    used = {name.partition(".")[0] for name in imported(path)}
+    for library in used & ONLY_IN.keys():
+        assert room_of(path) in ONLY_IN[library], f"{path.name} imports {library}"
+
+
+def test_every_room_is_on_the_plan() -> None:
+    assert {room_of(path) for path in FILES} == FLOOR.keys()
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} opens without a sentence"

@@ -1,0 +1,91 @@
+"""The command line: what it says of mistakes, and what it does not load."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "drsearch", *arguments],
+        env={**kept, "DRSEARCH_HOME": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; from drsearch.cli import main; sys.argv = ['drsearch', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([name for name in ('tensorflow', 'keras', 'mlflow', 'optuna', 'sklearn', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "run-study" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prepare", "nowhere"], "drsearch: nowhere is no folder."),
+        (
+            ["prepare", ".", "--set", "images.image_pxl=3"],
+            "drsearch: 'images.image_pxl' is no setting; did you mean 'images.image_px'?",
+        ),
+        (
+            ["run-study", "nowhere.py", "--data", "."],
+            "drsearch: nowhere.py: no such search space; write one, or take one of search_spaces/*.py.",
+        ),
+        (
+            ["predict", "retinopathy@champion", "eye.jpg"],
+            "drsearch: models:/retinopathy@champion: no such model; registered models: none yet, "
+            "`drsearch run-study` registers one.",
+        ),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_status_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = drsearch(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1] == said
+    assert "Traceback" not in done.stderr
+
+
+def test_json_is_all_that_stands_on_standard_output(tmp_path: Path) -> None:
+    done = drsearch(tmp_path, "synthesize", "eyes", "--images", "12", "--seed", "1", "--json")
+    assert json.loads(done.stdout)["images"] == 12
+    assert "12 photographs" in done.stderr
+    done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32", "--json")
+    told = json.loads(done.stdout)
+    assert sum(counts["n"] for counts in told["counts"].values()) == 12
+    assert {
+        "source_bytes",
+        "record_bytes",
+        "duplicates",
+        "unreadable",
+        "seconds",
+        "records",
+        "fingerprint",
+    } <= told.keys()
+
+
+def test_a_photograph_cut_short_stops_prepare_and_skip_bad_goes_on(tmp_path: Path) -> None:
+    drsearch(tmp_path, "synthesize", "eyes", "--images", "30", "--seed", "1")
+    eye = tmp_path / "eyes" / "images" / "train" / "SYN_004.jpg"
+    eye.write_bytes(eye.read_bytes()[:5000])
+    done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32")
+    assert done.returncode == 2
+    assert "SYN_004.jpg" in done.stderr.splitlines()[-1]
+    assert "--skip-bad" in done.stderr.splitlines()[-1]
+    assert not [path for path in (tmp_path / "records").iterdir() if path.name[0] != "."]
+    done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32", "--skip-bad", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["unreadable"] == 1

@@ -1,0 +1,86 @@
+"""Gin files in, settings out, and back."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drsearch import config
+from drsearch.errors import SettingsError
+from drsearch.search.space import load_space
+from drsearch.settings import Settings, gin_text
+
+SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.py"))
+
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "training.learning_rate": st.floats(1e-8, 10, allow_nan=False),
+        "training.epochs": st.integers(1, 100_000),
+        "training.optimizer": st.sampled_from(["adam", "adamw", "sgd", "rmsprop"]),
+        "augmentation.flip": st.booleans(),
+        "study.trials": st.none() | st.integers(1, 1000),
+        "data.fingerprint": st.text("0123456789abcdef", max_size=16),
+    },
+)
+
+
+@pytest.mark.parametrize("file", sorted(config.SHIPPED.glob("*.gin")), ids=lambda file: file.name)
+def test_every_shipped_file_loads_by_its_name(file: Path) -> None:
+    assert config.load([file.name]) == config.load([str(file)])
+
+
+@pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
+def test_every_shipped_space_has_settings_that_hold(file: Path) -> None:
+    space = load_space(file)
+    assert Settings().replace(space.settings)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CHANGES)
+def test_printed_settings_read_back_to_the_same_values(tmp_path_factory: pytest.TempPathFactory, changes: dict) -> None:  # type: ignore[type-arg]
+    wanted = Settings().replace(changes)
+    file = tmp_path_factory.mktemp("gin") / "settings.gin"
+    file.write_text(gin_text(wanted, ["A comment.", ""]))
+    assert config.load([str(file)]) == wanted
+
+
+def test_later_files_win_and_assignments_win_over_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.gin", tmp_path / "b.gin"
+    first.write_text("training.epochs = 5\ntraining.batch_size = 8\n")
+    second.write_text("training.epochs = 6\n")
+    loaded = config.load([str(first), str(second)], ["training.learning_rate=0.5", "training.optimizer=sgd"])
+    assert (loaded.training.epochs, loaded.training.batch_size) == (6, 8)
+    assert (loaded.training.learning_rate, loaded.training.optimizer) == (0.5, "sgd")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("training.lr = 3", "Configurable 'training' doesn't have a parameter named 'lr'."),
+        ("trainin.epochs = 3", "No configurable matching 'trainin'."),
+        ("training.epochs = 'x'", "training.epochs = 'x': expected a whole number from 1 to 100000"),
+        ("training.epochs = ", "Unable to parse value."),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "wrong.gin"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        config.load([str(file)])
+    assert str(refused.value).startswith(f"{file}: {said}")
+
+
+def test_a_missing_file_is_refused_with_those_that_are_shipped() -> None:
+    with pytest.raises(SettingsError) as refused:
+        config.load(["nowhere.gin"])
+    assert str(refused.value) == (
+        "nowhere.gin: no such gin file here, nor among those that come with drsearch (report.gin, small.gin)."
+    )
+
+
+def test_an_assignment_without_a_value_is_refused() -> None:
+    with pytest.raises(SettingsError) as refused:
+        config.load([], ["training.epochs"])
+    assert str(refused.value) == "--set training.epochs: write section.field=value, for example training.epochs=40."
