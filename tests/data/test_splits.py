@@ -1,0 +1,116 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from drsearch.data.folder import PublishedSplit
+from drsearch.data.splits import LEFT_OUT, SPLITS, quotas, split
+from drsearch.errors import DataError
+from drsearch.settings import DataSettings
+
+IDRID = [0] * 134 + [1] * 20 + [2] * 136 + [3] * 74 + [4] * 49
+
+
+def everything_train(n: int) -> list[PublishedSplit]:
+    return ["train"] * n
+
+
+def shuffled_idrid() -> list[int]:
+    return [int(grade) for grade in np.random.default_rng(0).permutation(IDRID)]
+
+
+@pytest.mark.parametrize("way", ["blocks", "random"])
+def test_idrid_is_split_264_66_83(way: str) -> None:
+    sides = split(shuffled_idrid(), np.arange(413), everything_train(413), DataSettings(split=way))
+    assert Counter(sides.tolist()) == {"train": 264, "validation": 66, "test": 83}
+
+
+def test_blocks_take_the_first_of_each_grade_for_testing_and_the_next_for_validation() -> None:
+    grades = np.array(shuffled_idrid())
+    sides = split(grades.tolist(), np.arange(413), everything_train(413), DataSettings())
+    for grade, tested, validated in zip(range(5), (27, 4, 27, 15, 10), (22, 3, 21, 12, 8), strict=True):
+        of_grade = sides[grades == grade].tolist()
+        assert of_grade[:tested] == ["test"] * tested
+        assert of_grade[tested : tested + validated] == ["validation"] * validated
+        assert set(of_grade[tested + validated :]) == {"train"}
+
+
+def test_a_random_split_repeats_with_its_seed_and_differs_with_another() -> None:
+    grades, published = shuffled_idrid(), everything_train(413)
+    first, again, other = (
+        split(grades, np.arange(413), published, DataSettings(split="random", seed=seed)) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_published_test_split_is_kept_and_its_pictures_leave_training() -> None:
+    grades = [0, 2] * 20
+    published: list[PublishedSplit] = ["train"] * 30 + ["test"] * 10
+    groups = np.arange(40)
+    groups[35] = groups[3]
+    sides = split(grades, groups, published, DataSettings())
+    assert sides[3] == LEFT_OUT
+    assert sides[30:].tolist() == ["test"] * 10
+    assert Counter(sides[:30].tolist()) == {"train": 23, "validation": 6, LEFT_OUT: 1}
+
+
+def test_a_split_without_one_class_is_refused_with_the_counts() -> None:
+    with pytest.raises(DataError) as refused:
+        split([0] * 20 + [3], np.arange(21), everything_train(21), DataSettings())
+    assert str(refused.value) == (
+        "the validation split has no RDR photograph (train 13 NRDR and 1 RDR, validation 3 NRDR and 0 RDR,"
+        " test 4 NRDR and 0 RDR): add photographs of the rarer class, or change data.test_fraction or"
+        " data.validation_fraction."
+    )
+
+
+@given(st.lists(st.integers(0, 60), min_size=5, max_size=5), st.floats(0.01, 0.5))
+def test_quotas_add_up_and_stay_within_one_of_their_share_of_the_class(counts: list[int], fraction: float) -> None:
+    found = quotas(np.array(counts), fraction)
+    assert int(found.sum()) == int(sum(counts) * fraction + 0.5)
+    assert (found >= 0).all() and (found <= np.array(counts)).all()
+    for grades in (slice(0, 2), slice(2, 5)):
+        assert abs(found[grades].sum() - sum(counts[grades]) * fraction) <= 1
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[PublishedSplit], DataSettings]:
+    n = draw(st.integers(40, 120))
+    grades = draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))
+    groups = np.array(draw(st.lists(st.integers(0, n), min_size=n, max_size=n)), dtype=np.int64)
+    singles = draw(st.sampled_from([0.0, 0.5, 0.9]))  # most photographs are the only one of their picture
+    groups[: int(n * singles)] = np.arange(n + 1, n + 1 + int(n * singles))
+    published = draw(st.lists(st.sampled_from(["train", "train", "train", "test"]), min_size=n, max_size=n))
+    if draw(st.booleans()):
+        published = everything_train(n)
+    settings = DataSettings(split=draw(st.sampled_from(["blocks", "random"])), seed=draw(st.integers(0, 5)))
+    return grades, groups, published, settings
+
+
+@given(data_sets())
+def test_no_picture_is_on_two_sides_and_every_eye_is_on_one(
+    case: tuple[list[int], NDArray[np.int64], list[PublishedSplit], DataSettings],
+) -> None:
+    grades, groups, published, settings = case
+    try:
+        sides = split(grades, groups, published, settings)
+    except DataError as refused:
+        assert "split has no" in str(refused)
+        return
+    for group in np.unique(groups):
+        assert len(set(sides[groups == group]) - {LEFT_OUT}) == 1
+    tests = np.array(published) == "test"
+    assert set(sides[~tests & ~np.isin(groups, groups[tests])]) <= set(SPLITS)
+    if tests.any():
+        assert (sides[tests] == "test").all()
+        assert (sides[~tests] != "test").all()
+    else:
+        assert LEFT_OUT not in sides
+        taken = np.bincount(np.array(grades)[sides == "test"], minlength=5)
+        assert (taken <= quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()
+    if len(np.unique(groups)) == len(groups) and not tests.any():
+        assert (taken == quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()

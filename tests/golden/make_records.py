@@ -1,0 +1,37 @@
+"""Makes `records_v1`: sixteen synthetic eyes at 32 px, as drsearch's first record schema writes them.
+
+    python tests/golden/make_records.py
+
+Run it only to add a folder for a new schema version: the old folders must go on reading.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from drsearch.data.prepare import prepare
+from drsearch.data.records import SCHEMA_VERSION, read_eyes
+from drsearch.data.synthetic import synthesize
+from drsearch.home import Home
+from drsearch.settings import Settings
+
+
+def main() -> None:
+    """Write the folder beside this file."""
+    out = Path(__file__).parent / f"records_v{SCHEMA_VERSION}"
+    with tempfile.TemporaryDirectory() as scratch:
+        synthesize(Path(scratch) / "eyes", 16, seed=0, image_px=(268, 178))
+        settings = Settings().replace({"images.image_px": 32})
+        records = prepare(Path(scratch) / "eyes", settings, Home(Path(scratch) / "home")).records
+        expected: dict[str, object] = {"fingerprint": records.fingerprint}
+        for split in ("train", "validation"):
+            eyes = read_eyes(records, split)  # type: ignore[arg-type]  # the loop's literals
+            means = [round(float(mean), 3) for mean in eyes.images.mean(axis=(1, 2, 3))]
+            expected[split] = {"names": eyes.names, "grades": eyes.grades.tolist(), "mean_levels": means}
+        shutil.copytree(records.folder, out)
+    (out / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
