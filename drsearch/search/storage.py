@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
+import sqlalchemy
+import sqlalchemy.event
 import sqlalchemy.exc
 from absl import logging
 from optuna.storages import RDBStorage
@@ -47,6 +49,8 @@ def open_storage(url: str) -> Storage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+            if url.startswith("sqlite:///"):
+                _begin_before_reading(storage.engine)
             return optuna.storages.get_storage(storage)  # adds the cache, without which every trial is read each time
     except ModuleNotFoundError as wrong:
         raise StudyError(
@@ -59,6 +63,25 @@ def open_storage(url: str) -> Storage:
             f"--storage {_shown(url)}: no study database there ({said}); "
             "write for example sqlite:////home/me/studies.db or postgresql://user@host/optuna."
         ) from wrong
+
+
+def _begin_before_reading(engine: sqlalchemy.Engine) -> None:
+    """Let a transaction on SQLite begin before its first read, and hold the database to its end.
+
+    Python's driver begins one only at the first write. Two workers that look for a waiting trial would both read that
+    it waits, and both take it: SQLite knows no `SELECT ... FOR UPDATE`, by which Optuna guards that elsewhere.
+    Source: SQLAlchemy's manual on the SQLite dialect, "Serializable isolation / Savepoints / Transactional DDL".
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def leave_transactions_to_us(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin(connection: sqlalchemy.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before
 
 
 def _shown(url: str) -> str:

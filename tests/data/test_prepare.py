@@ -1,124 +1,301 @@
-"""From a folder of photographs to records: whole or not at all, once, and every bad file by name."""
-
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from drsearch.data import prepare as prepare_module
+from drsearch.data.audit import Audit
+from drsearch.data.images import read_photograph
 from drsearch.data.prepare import prepare
-from drsearch.data.records import read_eyes
+from drsearch.data.records import open_records, read_eyes
 from drsearch.data.synthetic import synthesize
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.settings import Settings
 
 SMALL = Settings().replace({"images.image_px": 32})
+Relabel = Callable[[Callable[[list[str]], list[str]]], None]
 
 
-def file_of(eyes: Path, number: int) -> Path:
-    return eyes / "images" / "train" / f"SYN_{number:03d}.jpg"
+def made(home: Home) -> list[str]:
+    """Whatever lies among the records, half-written folders too."""
+    return sorted(path.name for path in home.records.iterdir())
 
 
-def set_grade(eyes: Path, name: str, grade: str | None) -> None:
-    file = eyes / "labels" / "train.csv"
-    rows = [row for row in file.read_text().splitlines() if not row.startswith(f"{name},")]
-    file.write_text("\n".join([*rows, *([f"{name},{grade},0"] if grade is not None else [])]) + "\n")
+def grade_line(name: str, grade: object) -> Callable[[list[str]], list[str]]:
+    return lambda lines: [f"{name},{grade},0" if line.startswith(f"{name},") else line for line in lines]
 
 
-def test_a_second_run_finds_the_records_of_the_first(eyes: Path, tmp_path: Path) -> None:
-    first = prepare(eyes, SMALL, Home(tmp_path))
-    again = prepare(eyes, SMALL, Home(tmp_path))
-    assert (first.reused, again.reused) == (False, True)
-    assert again.records.fingerprint == first.records.fingerprint
-    assert again.audit == first.audit
+def test_a_folder_becomes_records_with_their_audit_beside_them(eyes: Path, home: Home) -> None:
+    done: list[tuple[int, int]] = []
+    prepared = prepare(eyes, SMALL, home, on_photograph=lambda n, total: done.append((n, total)))
+    assert not prepared.reused
+    assert done == [(n, 30) for n in range(1, 31)]
+    records = prepared.records
+    assert made(home) == [records.fingerprint]
+    assert {side: found["n"] for side, found in records.counts.items()} == {"train": 19, "validation": 5, "test": 6}
+    assert records.source_bytes == sum(path.stat().st_size for path in (eyes / "images/train").iterdir())
+    assert records.record_bytes == sum(path.stat().st_size for path in records.folder.glob("*.tfrecord"))
+    assert Audit.from_json(json.loads(records.audit_path.read_text())) == prepared.audit
+    assert prepared.audit.bad == () and prepared.audit.n_usable == 30
 
 
-def test_other_images_are_other_records_of_the_same_data(eyes: Path, tmp_path: Path) -> None:
-    small = prepare(eyes, SMALL, Home(tmp_path)).records
-    large = prepare(eyes, SMALL.replace({"images.image_px": 48}), Home(tmp_path)).records
-    assert small.fingerprint != large.fingerprint
-    assert small.data_fingerprint == large.data_fingerprint
-    assert read_eyes(small, "train").names == read_eyes(large, "train").names
+def test_ten_synthetic_eyes_have_both_classes_on_every_side(tmp_path: Path, home: Home) -> None:
+    synthesize(tmp_path / "ten", 10, seed=0, image_px=(268, 178))
+    counts = prepare(tmp_path / "ten", SMALL, home).records.counts
+    assert all(found["NRDR"] and found["RDR"] for found in counts.values())
 
 
-def test_a_changed_grade_is_other_data(eyes: Path, tmp_path: Path) -> None:
-    before = prepare(eyes, SMALL, Home(tmp_path)).records
-    set_grade(eyes, "SYN_003", "4" if before.eyes("train", "validation", "test")[2].grade != 4 else "3")
-    assert prepare(eyes, SMALL, Home(tmp_path)).records.data_fingerprint != before.data_fingerprint
+def test_the_same_photographs_and_settings_are_reused_without_decoding(
+    eyes: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(eyes, SMALL, home)
+    monkeypatch.setattr(prepare_module, "eye_image", None)
+    second = prepare(eyes, SMALL.replace({"training.seed": 7}), home)
+    assert second.reused
+    assert second.records == first.records and second.audit == first.audit
 
 
-def test_bad_photographs_stop_it_and_leave_no_records(eyes: Path, tmp_path: Path) -> None:
-    file_of(eyes, 2).write_bytes(file_of(eyes, 2).read_bytes()[:4000])
-    cv2.imwrite(str(file_of(eyes, 5)), np.zeros((178, 268, 3), np.uint8))
-    set_grade(eyes, "SYN_007", "7")
-    set_grade(eyes, "SYN_099", "1")
+@pytest.mark.parametrize(
+    ("setting", "value"), [("images.image_px", 48), ("images.normalisation", "clahe"), ("data.split", "random")]
+)
+def test_settings_that_shape_the_records_make_new_ones(eyes: Path, home: Home, setting: str, value: object) -> None:
+    first = prepare(eyes, SMALL, home).records
+    second = prepare(eyes, SMALL.replace({setting: value}), home)
+    assert not second.reused
+    assert second.records.fingerprint != first.fingerprint
+    assert (second.records.data_fingerprint == first.data_fingerprint) == setting.startswith("images.")
+    assert (second.records.test_fingerprint == first.test_fingerprint) == setting.startswith("images.")
+
+
+def test_a_changed_grade_and_a_changed_photograph_make_new_records(eyes: Path, home: Home, relabel: Relabel) -> None:
+    first = prepare(eyes, SMALL, home).records
+    photograph = eyes / "images/train/SYN_004.jpg"
+    changed = bytearray(photograph.read_bytes())
+    changed[-2:-2] = b"\xff\xfe\x00\x04ab"  # a comment
+    photograph.write_bytes(changed)
+    second = prepare(eyes, SMALL, home)
+    photograph.write_bytes(changed[:-3] + b"c" + changed[-2:])  # as many bytes, others
+    third = prepare(eyes, SMALL, home)
+    relabel(grade_line("SYN_005", 4))
+    relabel(grade_line("SYN_006", 0))
+    fourth = prepare(eyes, SMALL, home)
+    assert not (second.reused or third.reused or fourth.reused)
+    prints = {first.data_fingerprint} | {p.records.data_fingerprint for p in (second, third, fourth)}
+    assert len(prints) == 4
+
+
+def test_a_torn_shard_is_made_again(eyes: Path, home: Home) -> None:
+    first = prepare(eyes, SMALL, home).records
+    shard = next(first.folder.glob("train-*"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + b"!")
+    again = prepare(eyes, SMALL, home)
+    assert not again.reused
+    assert shard.read_bytes() == whole
+    assert made(home) == [first.fingerprint]
+
+
+def spoil(eyes: Path, relabel: Relabel) -> None:
+    photographs = eyes / "images/train"
+    short = photographs / "SYN_003.jpg"
+    short.write_bytes(short.read_bytes()[:-200])
+    (photographs / "SYN_007.jpg").write_bytes(cv2.imencode(".jpg", np.zeros((200, 300, 3), np.uint8))[1].tobytes())
+    (photographs / "SYN_009.jpg").unlink()
+    relabel(grade_line("SYN_011", 7))
+
+
+def test_bad_photographs_stop_it_in_one_sentence_and_leave_nothing(eyes: Path, home: Home, relabel: Relabel) -> None:
+    spoil(eyes, relabel)
     with pytest.raises(DataError) as refused:
-        prepare(eyes, SMALL, Home(tmp_path))
-    assert "4" in str(refused.value) and "--skip-bad" in str(refused.value)
-    assert "SYN_002.jpg" in str(refused.value)
-    assert not [path for path in (tmp_path / "records").iterdir() if not path.name.startswith(".")]
-
-    made = prepare(eyes, SMALL, Home(tmp_path), skip_bad=True)
-    assert sum(counts["n"] for counts in made.records.counts.values()) == 27
-    audit = json.loads(made.records.audit_path.read_text())
-    assert [found["file"] for found in audit["unreadable"]] == ["images/train/SYN_002.jpg"]
-    assert [found["file"] for found in audit["no_retina"]] == ["images/train/SYN_005.jpg"]
-    assert len(audit["invalid_grade"]) == len(audit["label_without_photograph"]) == 1
+        prepare(eyes, SMALL, home)
+    assert str(refused.value) == (
+        f"4 of the photographs and labels in {eyes} cannot be used: images/train/SYN_003.jpg (cannot be read whole:"
+        " Premature end of JPEG file), images/train/SYN_007.jpg (shows no retina: nothing stands out from the"
+        " background), images/train/SYN_011.jpg (grade '7') and 1 more; mend or remove them, or go on without them with"
+        " --skip-bad."
+    )
+    assert made(home) == []
 
 
-def test_the_same_picture_encoded_again_is_a_warning_and_stays_on_one_side(eyes: Path, tmp_path: Path) -> None:
-    picture = cv2.imread(str(file_of(eyes, 1)))
-    cv2.imwrite(str(file_of(eyes, 30)), picture, [cv2.IMWRITE_JPEG_QUALITY, 60])
-    made = prepare(eyes, SMALL, Home(tmp_path))
-    (same,) = made.audit.duplicates
-    assert [Path(file).stem for file in same.files] == ["SYN_001", "SYN_030"]
-    assert same.how == "pixels"
-    sides = {eye.name: eye.split for eye in made.records.eyes("train", "validation", "test")}
-    assert sides["SYN_001"] == sides["SYN_030"]
+def test_bad_photographs_can_be_left_out_and_are_named_in_the_audit(eyes: Path, home: Home, relabel: Relabel) -> None:
+    spoil(eyes, relabel)
+    prepared = prepare(eyes, SMALL, home, skip_bad=True)
+    audit = prepared.audit
+    assert [finding.file for finding in audit.unreadable] == ["images/train/SYN_003.jpg"]
+    assert [finding.file for finding in audit.no_retina] == ["images/train/SYN_007.jpg"]
+    assert audit.invalid_grade == (("images/train/SYN_011.jpg", "7"),)
+    assert audit.label_without_photograph == ("labels/train.csv: SYN_009",)
+    assert sum(found["n"] for found in prepared.records.counts.values()) == audit.n_usable == 26
+    assert prepare(eyes, SMALL, home, skip_bad=True).reused
+    with pytest.raises(DataError, match="^4 of the photographs and labels in "):
+        prepare(eyes, SMALL, home)
 
 
-def test_a_photograph_without_label_is_a_warning(eyes: Path, tmp_path: Path) -> None:
-    set_grade(eyes, "SYN_004", None)
-    made = prepare(eyes, SMALL, Home(tmp_path))
-    assert [Path(file).stem for file in made.audit.unlabelled] == ["SYN_004"]
-    assert "SYN_004" not in {eye.name for eye in made.records.eyes("train", "validation", "test")}
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: b"", "the file is empty"),
+        (lambda data: b"not a picture at all", "is no picture"),
+        (lambda data: data[:100], "cannot be read whole: tjDecompressHeader3(): "),
+        (lambda data: cv2.imencode(".png", read_photograph(data))[1].tobytes()[:-5000], "cannot be read whole: "),
+    ],
+    ids=["empty", "text", "header only", "short PNG under another name"],
+)
+def test_damage_of_every_kind_is_found(damage: Callable[[bytes], bytes], reason: str, eyes: Path, home: Home) -> None:
+    photograph = eyes / "images/train/SYN_002.jpg"
+    photograph.write_bytes(damage(photograph.read_bytes()))
+    (finding,) = prepare(eyes, SMALL, home, skip_bad=True).audit.unreadable
+    assert finding.file == "images/train/SYN_002.jpg"
+    assert finding.found.startswith(reason)
 
 
-def test_data_of_another_fingerprint_is_refused(eyes: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError) as refused:
-        prepare(eyes, SMALL.replace({"data.fingerprint": "0123456789abcdef"}), Home(tmp_path))
-    assert "0123456789abcdef" in str(refused.value)
+def test_a_photograph_that_cannot_be_opened_is_unreadable(eyes: Path, home: Home) -> None:
+    photograph = eyes / "images/train/SYN_002.jpg"
+    photograph.unlink()
+    photograph.symlink_to("nowhere.jpg")
+    (finding,) = prepare(eyes, SMALL, home, skip_bad=True).audit.unreadable
+    assert finding == ("images/train/SYN_002.jpg", "cannot be opened: No such file or directory")
+
+
+def test_a_photograph_without_label_is_only_a_warning(eyes: Path, home: Home, relabel: Relabel) -> None:
+    relabel(lambda lines: [line for line in lines if not line.startswith("SYN_008,")])
+    prepared = prepare(eyes, SMALL, home)
+    assert prepared.audit.unlabelled == ("images/train/SYN_008.jpg",)
+    assert "SYN_008" not in [eye.name for eye in prepared.records.eyes("train", "validation", "test")]
+
+
+def test_the_same_picture_twice_is_found_and_shares_a_split(eyes: Path, home: Home, relabel: Relabel) -> None:
+    photographs = eyes / "images/train"
+    picture = read_photograph((photographs / "SYN_001.jpg").read_bytes())
+    smaller = cv2.resize(picture, (230, 153), interpolation=cv2.INTER_AREA)[..., ::-1]
+    (photographs / "SYN_031.png").write_bytes(cv2.imencode(".png", smaller)[1].tobytes())
+    shutil.copy(photographs / "SYN_010.jpg", photographs / "SYN_032.jpg")
+    table = (eyes / "labels/train.csv").read_text().splitlines()
+    grade = dict(line.split(",")[:2] for line in table[1:])
+    other = "4" if grade["SYN_010"] in "01" else "0"
+    relabel(lambda lines: [*lines, f"SYN_031,{grade['SYN_001']},0", f"SYN_032,{other},0"])
+    prepared = prepare(eyes, SMALL, home)
+    by_how = {picture.how: picture for picture in prepared.audit.duplicates}
+    assert len(prepared.audit.duplicates) == 2
+    assert by_how["pixels"].files == ("images/train/SYN_001.jpg", "images/train/SYN_031.png")
+    assert by_how["bytes"].files == ("images/train/SYN_010.jpg", "images/train/SYN_032.jpg")
+    assert prepared.audit.contradicting == (by_how["bytes"],)
+    assert by_how["bytes"].contradicts_itself_in_class
+    side = {eye.name: eye.split for eye in prepared.records.eyes("train", "validation", "test")}
+    assert side["SYN_001"] == side["SYN_031"] and side["SYN_010"] == side["SYN_032"]
+
+
+def test_a_published_test_set_is_kept_and_a_picture_in_both_leaves_training(
+    eyes: Path, eyes_made_once: Path, home: Home, relabel: Relabel
+) -> None:
+    tests = eyes / "images/test"
+    tests.mkdir()
+    lines = (eyes / "labels/train.csv").read_text().splitlines()
+    moved = [line.split(",")[0] for line in lines[-8:]]
+    for name in moved:
+        (eyes / f"images/train/{name}.jpg").rename(tests / f"{name}.jpg")
+    # The published sets use the same names for different photographs.
+    shutil.copy(eyes / "images/train/SYN_005.jpg", tests / "SYN_001.jpg")
+    (eyes / "labels/test.csv").write_text("\n".join([lines[0], *lines[-8:], "SYN_001,2,0"]) + "\n")
+    relabel(lambda lines: lines[:-8])
+    prepared = prepare(eyes, SMALL, home)
+    (both,) = prepared.audit.train_and_test
+    assert both.files == ("images/train/SYN_005.jpg", "images/test/SYN_001.jpg")
+    assert prepared.records.counts["test"]["n"] == 9
+    assert "SYN_005" not in [eye.name for eye in prepared.records.eyes("train", "validation")]
+    assert {"SYN_001"} <= {eye.name for eye in prepared.records.eyes("train", "validation")}
+
+
+def test_data_other_than_the_settings_ask_for_is_refused_before_and_after_records_exist(eyes: Path, home: Home) -> None:
+    asked = SMALL.replace({"data.fingerprint": "0123456789abcdef"})
+    with pytest.raises(DataError) as first:
+        prepare(eyes, asked, home)
+    assert made(home) == []
+    records = prepare(eyes, SMALL, home).records
+    with pytest.raises(DataError) as second:
+        prepare(eyes, asked, home)
+    assert (
+        str(first.value)
+        == str(second.value)
+        == (
+            f"{eyes} is other data than these settings were run on: its fingerprint is {records.data_fingerprint},"
+            " data.fingerprint asks for 0123456789abcdef; give that data, or leave data.fingerprint empty."
+        )
+    )
+    assert prepare(eyes, SMALL.replace({"data.fingerprint": records.data_fingerprint}), home).reused
+
+
+def test_a_set_of_one_class_is_refused_and_leaves_nothing(eyes: Path, home: Home, relabel: Relabel) -> None:
+    relabel(lambda lines: [lines[0], *(f"{line.split(',')[0]},0,0" for line in lines[1:])])
+    with pytest.raises(DataError, match="^the train split has no RDR photograph "):
+        prepare(eyes, SMALL, home)
+    assert made(home) == []
+
+
+def test_records_do_not_depend_on_where_the_folder_lies(eyes: Path, home: Home, tmp_path: Path) -> None:
+    first = prepare(eyes, SMALL, home)
+    root = tmp_path / "as published"
+    images, tables = root / "1. Original Images", root / "2. Groundtruths"
+    images.mkdir(parents=True)
+    tables.mkdir()
+    (images / "a. Training Set").symlink_to(eyes / "images/train")
+    shutil.copy(eyes / "labels/train.csv", tables / "a. IDRiD_Disease Grading_Training Labels.csv")
+    assert prepare(root, SMALL, home).records == first.records
 
 
 @pytest.mark.faults
-def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
-    synthesize(tmp_path / "eyes", 150, seed=1)
-    command = [sys.executable, "-m", "drsearch", "prepare", str(tmp_path / "eyes")]
-    process = subprocess.Popen(command, env={**os.environ, "DRSEARCH_HOME": str(tmp_path)}, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob("records/*partial*")):
-        assert process.poll() is None, "it was over before it could be killed"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not list(tmp_path.glob("records/*/manifest.json"))
-    made = prepare(tmp_path / "eyes", Settings(), Home(tmp_path))
-    assert not made.reused
-    assert not list(tmp_path.glob("records/*partial*")), "the dead run's folder was not removed"
+def test_a_killed_preparation_leaves_nothing_that_looks_finished(eyes: Path, home: Home) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from drsearch.data.prepare import prepare;"
+        "from drsearch.home import Home; from drsearch.settings import Settings;"
+        "wait = lambda n, total: (print(n, flush=True), time.sleep(0.2));"
+        "prepare(Path(sys.argv[1]), Settings(), Home(Path(sys.argv[2])), on_photograph=wait)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(eyes), str(home.path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        process.send_signal(signal.SIGKILL)
+    (left,) = made(home)
+    assert left.startswith(".partial-")
+    prepared = prepare(eyes, Settings(), home)
+    assert not prepared.reused
+    assert made(home) == [prepared.records.fingerprint]
 
 
-def test_idrid_is_split_as_promised_in_little_room(idrid: Path, tmp_path: Path) -> None:
-    made = prepare(idrid, Settings(), Home(tmp_path))
-    assert {side: counts["n"] for side, counts in made.records.counts.items()} == {
-        "train": 264,
-        "validation": 66,
-        "test": 83,
-    }
-    assert len(made.audit.duplicates) == 5
-    assert made.records.record_bytes / 413 < 42_000
+def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, home: Home) -> None:
+    mine = home.records / f".partial-{os.uname().nodename}-{os.getpid()}-00000000"
+    mine.mkdir(parents=True)
+    prepare(eyes, SMALL, home)
+    assert mine.is_dir()
+
+
+def test_eyes_of_real_photographs_are_264_66_and_83(idrid: Path, tmp_path: Path) -> None:
+    prepared = prepare(idrid, SMALL, Home(tmp_path))
+    assert {side: found["n"] for side, found in prepared.records.counts.items()} == {
+        "train": 264, "validation": 66, "test": 83,
+    }  # fmt: skip
+    assert Counter(picture.how for picture in prepared.audit.duplicates) == {"bytes": 5}
+    assert [picture.files for picture in prepared.audit.duplicates if picture.contradicts_itself_in_class] == [
+        ("images/train/IDRiD_021.jpg", "images/train/IDRiD_391.jpg")
+    ]
+    assert prepared.audit.bad == ()
+    start = time.monotonic()
+    again = prepare(idrid, SMALL, Home(tmp_path))
+    # A second on an idle machine; this one is shared.
+    assert again.reused and time.monotonic() - start < 5
+    assert read_eyes(open_records(again.records.folder), "train").images.shape == (264, 32, 32, 3)
+    assert dataclasses.asdict(again.audit) == dataclasses.asdict(prepared.audit)

@@ -1,0 +1,164 @@
+"""Whose trial is it, and what becomes of one whose process died?"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from drsearch.search.slots import (
+    MAX_RETRIES,
+    SLOT,
+    WORKER,
+    claim,
+    fill_slots,
+    give_up,
+    is_dead,
+    read_slots,
+    reconcile,
+    this_process,
+)
+from drsearch.search.storage import open_storage
+
+DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0.00"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Any:
+    return open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+
+
+@pytest.fixture
+def study(storage: Any) -> optuna.Study:
+    made = optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    made.set_user_attr(MAX_RETRIES, 2)
+    return made
+
+
+def die(storage: Any, trial_id: int) -> None:
+    """Let a claimed trial look as if its process were gone."""
+    storage.set_trial_user_attr(trial_id, WORKER, DEAD)
+
+
+def test_filling_twice_makes_no_slot_twice(study: optuna.Study) -> None:
+    fill_slots(study, 3, None)
+    fill_slots(study, 5, None)
+    assert [slot.number for slot in read_slots(study)] == [0, 1, 2, 3, 4]
+    assert len(study.trials) == 5
+
+
+def test_a_grids_points_are_the_slots_params(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 2, [{"x": 1}, {"x": 2}])
+    claimed = [claim(study, storage, 2), claim(study, storage, 2)]
+    drawn = [optuna.Trial(study, trial._trial_id).suggest_int("x", 0, 9) for _, trial in filter(None, claimed)]
+    assert drawn == [1, 2]
+
+
+def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optuna.Study) -> None:
+    fill_slots(study, 12, None)
+
+    def take_all(_: int) -> list[int]:
+        storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+        mine = optuna.load_study(study_name="s", storage=storage)
+        taken = []
+        while (claimed := claim(mine, storage, 12)) is not None:
+            taken.append(claimed[0])
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [slot for slots in pool.map(take_all, range(4)) for slot in slots]
+    assert sorted(taken) == list(range(12))
+
+
+def test_slots_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 3, None)
+    assert claim(study, storage, 1) is not None
+    assert claim(study, storage, 1) is None
+
+
+def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
+    study: optuna.Study, storage: Any
+) -> None:
+    fill_slots(study, 1, None)
+    claimed = claim(study, storage, 1)
+    assert claimed is not None
+    trial = optuna.Trial(study, claimed[1]._trial_id)
+    drawn = trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 5)
+    die(storage, claimed[1]._trial_id)
+    (slot,) = reconcile(study, storage)
+    assert slot.state == "waiting"
+    again = claim(study, storage, 1)
+    assert again is not None and again[0] == 0
+    assert again[1].number != claimed[1].number
+    assert again[1].params == {"x": drawn}
+    assert again[1].intermediate_values == {5: 0.5}
+
+
+def test_reconciling_twice_queues_nothing_twice(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 1, None)
+    claimed = claim(study, storage, 1)
+    assert claimed is not None
+    die(storage, claimed[1]._trial_id)
+    reconcile(study, storage)
+    reconcile(study, storage)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 1, None)
+    for _ in range(3):
+        claimed = claim(study, storage, 1)
+        assert claimed is not None
+        die(storage, claimed[1]._trial_id)
+        (slot,) = reconcile(study, storage)
+    assert slot.state == "failed"
+    assert slot.reason == "its process died 3 times"
+    assert claim(study, storage, 1) is None
+
+
+def test_an_interruption_is_no_death(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 1, None)
+    for _ in range(5):
+        claimed = claim(study, storage, 1)
+        assert claimed is not None
+        give_up(storage, claimed[1]._trial_id, "stopped at epoch 3 of 9", final=False)
+        (slot,) = reconcile(study, storage)
+        assert slot.state == "waiting"
+
+
+def test_a_failed_trial_is_over_and_says_why(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 1, None)
+    claimed = claim(study, storage, 1)
+    assert claimed is not None
+    assert give_up(storage, claimed[1]._trial_id, "the loss is nan in epoch 3", final=True)
+    (slot,) = reconcile(study, storage)
+    assert (slot.state, slot.reason, slot.is_over) == ("failed", "the loss is nan in epoch 3", True)
+
+
+def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 1, None)
+    claimed = claim(study, storage, 1)
+    assert claimed is not None
+    die(storage, claimed[1]._trial_id)
+    reconcile(study, storage)
+    assert not give_up(storage, claimed[1]._trial_id, "too late", final=True)
+    assert read_slots(study)[0].state == "waiting"
+
+
+def test_a_running_trial_of_a_living_process_is_left_alone(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, 1, None)
+    claim(study, storage, 1)
+    (slot,) = reconcile(study, storage)
+    assert slot.state == "running"
+    assert slot.last.user_attrs[SLOT] == 0
+
+
+def test_processes_are_known_by_host_number_and_start() -> None:
+    mine = this_process()
+    assert not is_dead(mine)
+    assert is_dead(DEAD)
+    assert is_dead(mine.rsplit(":", 1)[0] + ":1.00"), "a number that is used again is another process"
+    assert not is_dead("elsewhere:1:1.00"), "nothing is known of another host's processes"
