@@ -9,6 +9,7 @@ from drsearch.settings import Settings
 
 _LAST_EPOCHS = 5
 _TAIL = 1 / 3
+_ROUNDING = 1e-9  # a level curve has a slope of some 1e-17
 
 
 def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bool, str]:
@@ -35,7 +36,7 @@ def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bo
     tail = history[-max(2, round(len(history) * _TAIL)) :]
     slope = _slope([epoch.validation.auc for epoch in tail])
     knows = accuracy >= below_accuracy
-    falls = slope < 0
+    falls = slope < -_ROUNDING
     verdict = not knows and not falls
     words = (
         f"train accuracy {accuracy:.3f} is {'at or above' if knows else 'below'} {below_accuracy:g}, and "
