@@ -47,11 +47,11 @@ class Suggests(Protocol):
 
 
 class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped library
-    """KerasTuner's `HyperParameters` whose values come from `draw`; fixed and inactive ones are not drawn."""
+    """KerasTuner's `HyperParameters` whose values come from `draw`, fixed ones from `fix`; inactive ones have none."""
 
-    def __init__(self, draw: Callable[[Hyperparameter], Value]) -> None:
+    def __init__(self, draw: Callable[[Hyperparameter], Value], fix: Callable[[Hyperparameter], Value]) -> None:
         super().__init__()
-        self._draw = draw
+        self._draw, self._fix = draw, fix
         self.drawn: dict[str, Value] = {}
 
     def _register(self, hyperparameter: Hyperparameter, overwrite: bool = False) -> Value:
@@ -59,8 +59,7 @@ class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped libra
         # tests/search/test_space.py fails if a later version goes another way).
         name = hyperparameter.name
         if self.is_active(hyperparameter) and name not in self.values:
-            fixed = isinstance(hyperparameter, kinds.Fixed)
-            value = hyperparameter.value if fixed else self._draw(hyperparameter)
+            value = (self._fix if isinstance(hyperparameter, kinds.Fixed) else self._draw)(hyperparameter)
             self.values[name] = value
             self.drawn[name] = value
         return super()._register(hyperparameter, overwrite)  # type: ignore[no-any-return]
@@ -99,10 +98,10 @@ def _is_log(hyperparameter: Hyperparameter) -> bool:
 
 
 def _discrete_values(hyperparameter: Hyperparameter) -> list[Value] | None:
-    """All values of a hyperparameter in order, or None if it is continuous."""
+    """All values of a hyperparameter in order, each once, or None if it is continuous."""
     match hyperparameter:
         case kinds.Choice():
-            return list(hyperparameter.values)
+            return list(dict.fromkeys(hyperparameter.values))
         case kinds.Boolean():
             return [False, True]
         case kinds.Int():
@@ -175,6 +174,8 @@ class SearchSpace:
     def image_variants(self, base: Settings) -> list[Settings]:
         """The settings of every record set that the space may ask for: `base` with each combination of `images.*`.
 
+        What a branch leaves undrawn stays as it is in `base`, which is then one of the values.
+
         Raises:
             SearchSpaceError: If an `images.*` axis is continuous: its record sets could not be prepared beforehand.
         """
@@ -192,16 +193,25 @@ class SearchSpace:
             return _random_value(hyperparameter, dice)
 
         dice = random.Random(0)
-        for _ in range(_WALKS):
-            for name, value in self._walk(draw).items():
+        walks = [self._walk(draw) for _ in range(_WALKS)]
+        for walk in walks:
+            for name in walk:
                 if name.startswith("images."):
-                    axes.setdefault(name, {})[value] = None
+                    axes.setdefault(name, {})[walk[name]] = None
+        undrawn = base.flat()
+        for name, values in axes.items():
+            if not all(name in walk for walk in walks):
+                values.setdefault(undrawn[name])
         return [
             base.replace(dict(zip(axes, combination, strict=True))) for combination in itertools.product(*axes.values())
         ]
 
-    def _walk(self, draw: Callable[[Hyperparameter], Value]) -> dict[str, Value]:
-        drawing = Draws(draw)
+    def _walk(
+        self,
+        draw: Callable[[Hyperparameter], Value],
+        fix: Callable[[Hyperparameter], Value] = lambda fixed: fixed.value,
+    ) -> dict[str, Value]:
+        drawing = Draws(draw, fix)
         self._module.space(drawing)
         return drawing.drawn
 
@@ -285,17 +295,22 @@ def _space_settings(path: Path, module: ModuleType) -> dict[str, Value]:
 
 def _check(space: SearchSpace) -> None:
     """Walk the space at random until every line has been seen, checking each draw."""
-    choices: dict[str, list[Value]] = {}
+    forms: dict[str, str] = {}
 
     def draw(hyperparameter: Hyperparameter) -> Value:
-        _check_drawable(space, hyperparameter, choices)
+        _check_drawable(space, hyperparameter, forms)
         return _random_value(hyperparameter, dice)
+
+    def fix(hyperparameter: Hyperparameter) -> Value:
+        _check_searchable(space, hyperparameter.name)
+        _check_values(space, hyperparameter.name, [hyperparameter.value])
+        return hyperparameter.value  # type: ignore[no-any-return]
 
     dice = random.Random(0)
     n_drawn = 0
     for _ in range(_WALKS):
         with _Explained(space):
-            n_drawn = max(n_drawn, len(space._walk(draw)))
+            n_drawn = max(n_drawn, len(space._walk(draw, fix)))
     if n_drawn == 0:
         raise SearchSpaceError(
             f"{space.path}: space(hp) draws nothing; write for example "
@@ -303,7 +318,7 @@ def _check(space: SearchSpace) -> None:
         )
 
 
-def _check_drawable(space: SearchSpace, hyperparameter: Hyperparameter, choices: dict[str, list[Value]]) -> None:
+def _check_drawable(space: SearchSpace, hyperparameter: Hyperparameter, forms: dict[str, str]) -> None:
     name = hyperparameter.name
     _check_searchable(space, name)
     sampling = getattr(hyperparameter, "sampling", None)
@@ -317,14 +332,28 @@ def _check_drawable(space: SearchSpace, hyperparameter: Hyperparameter, choices:
             f"{space._line()} asks for steps on a log scale, which Optuna cannot draw. "
             f"Write {_choice_of(hyperparameter)}, or drop `step`."
         )
-    if isinstance(hyperparameter, kinds.Choice):
-        before = choices.setdefault(name, list(hyperparameter.values))
-        if before != list(hyperparameter.values):
-            raise SearchSpaceError(
-                f"{space._line()} gives {name!r} other choices than {before}, which it has in another branch, and "
-                f"Optuna keeps one set a name. Write one hp.Choice({name!r}, ...) with all of them before the branches."
-            )
-    _check_values(space, hyperparameter)
+    form = _form(hyperparameter)
+    if (before := forms.setdefault(name, form)) != form:
+        raise SearchSpaceError(
+            f"{space._line()} draws {name!r} from {form}, and another branch from {before}; Optuna keeps one of them "
+            f"a name. Write one hp.Choice({name!r}, ...) with all values before the branches."
+        )
+    if isinstance(hyperparameter, (kinds.Int, kinds.Float)):
+        _check_values(space, name, [hyperparameter.min_value, hyperparameter.max_value])  # ranges have no holes
+    else:
+        _check_values(space, name, _discrete_values(hyperparameter) or [])
+
+
+def _form(hyperparameter: Hyperparameter) -> str:
+    """What Optuna wants to be the same wherever a name is drawn: choices, or kind and scale (ends may differ)."""
+    match hyperparameter:
+        case kinds.Choice():
+            return f"the choices {list(hyperparameter.values)}"
+        case kinds.Boolean():
+            return "the choices [False, True]"
+        case kinds.Int():
+            return "whole numbers" + (" on a log scale" if _is_log(hyperparameter) else "")
+    return "numbers" + (" on a log scale" if _is_log(hyperparameter) else "")
 
 
 def _multiplies(hyperparameter: Hyperparameter) -> bool:
@@ -343,11 +372,10 @@ def _check_searchable(space: SearchSpace, name: str) -> None:
     raise SearchSpaceError(f"{space._line()} names no setting; did you mean {nearest(name, searchable_names())!r}?")
 
 
-def _check_values(space: SearchSpace, hyperparameter: Hyperparameter) -> None:
-    values = _discrete_values(hyperparameter) or [hyperparameter.min_value, hyperparameter.max_value]
+def _check_values(space: SearchSpace, name: str, values: list[Value]) -> None:
     for value in values:
         try:
-            Settings().replace({hyperparameter.name: value})
+            Settings().replace({name: value})
         except SettingsError as wrong:
             raise SearchSpaceError(f"{space._line()}: {wrong}") from wrong
 
@@ -373,10 +401,8 @@ class _Explained:
             return
         call = _call_at(self._space._module, frames[ours[-1]][1])
         said = " ".join(str(wrong).split()).rstrip(".")
-        raise SearchSpaceError(
-            f"{self._space.path}: {call} is refused: {said}. Choices are of one type (text, number or truth value), "
-            'never None: write a text such as "none".'
-        ) from wrong
+        rule = " Choices are of one type (text, number or truth value), never None." if ".Choice(" in call else ""
+        raise SearchSpaceError(f"{self._space.path}: {call} is refused: {said}.{rule}") from wrong
 
 
 def _call_as_written(module: ModuleType) -> str:
@@ -388,7 +414,7 @@ def _call_as_written(module: ModuleType) -> str:
 
 
 def _call_at(module: ModuleType, line: int) -> str:
-    """The statement at a line of a file, on one line, without what it is assigned to."""
+    """The `hp` call at a line of a file, on one line, without what it is assigned to."""
     source = "".join(linecache.getlines(str(module.__file__)))
     calls = [
         node

@@ -1,0 +1,192 @@
+"""What a study may draw, and what is said of what it cannot."""
+
+from pathlib import Path
+
+import keras_tuner
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drsearch.errors import SearchSpaceError
+from drsearch.search.space import Draws, load_space
+from drsearch.settings import Settings
+
+SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
+
+
+def write(folder: Path, *lines: str) -> Path:
+    file = folder / "mine.py"
+    file.write_text("def space(hp):\n" + "".join(f"    {line}\n" for line in lines))
+    return file
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_every_shipped_space_can_be_drawn_fifty_times(file: Path) -> None:
+    space = load_space(file)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    base = Settings().replace(space.settings)
+    for i in range(50):
+        trial = study.ask()
+        drawn = space.draw(trial)
+        assert base.replace(drawn)
+        study.tell(trial, float(i % 7))
+
+
+def test_the_reports_grid_has_its_eight_cells() -> None:
+    points = load_space(SHIPPED[0].with_name("report_grid.py")).grid()
+    assert [tuple(point.values()) for point in points] == [
+        (rate, batch) for rate in (1e-2, 1e-3, 1e-4, 1e-5) for batch in (2, 4)
+    ]
+
+
+def test_conditions_are_drawn_only_where_they_hold_and_fixed_values_are_set(tmp_path: Path) -> None:
+    space = load_space(
+        write(
+            tmp_path,
+            "hp.Fixed('training.epochs', 7)",
+            "if hp.Choice('training.optimizer', ['adam', 'adamw']) == 'adamw':",
+            "    hp.Float('training.weight_decay', 1e-4, 1e-1, sampling='log')",
+            "with hp.conditional_scope('training.optimizer', ['adam']):",
+            "    hp.Boolean('augmentation.flip')",
+            "hp.Int('model.stages', 1, 3, parent_name='training.optimizer', parent_values=['adamw'])",
+        )
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(20):
+        trial = study.ask()
+        drawn = space.draw(trial)
+        assert drawn["training.epochs"] == 7
+        assert "training.epochs" not in trial.params
+        assert ("training.weight_decay" in drawn) == (drawn["training.optimizer"] == "adamw")
+        assert ("model.stages" in drawn) == (drawn["training.optimizer"] == "adamw")
+        assert ("augmentation.flip" in drawn) == (drawn["training.optimizer"] == "adam")
+
+
+@settings(max_examples=25, deadline=None)
+@given(first=st.integers(1, 3), then=st.lists(st.integers(1, 3), min_size=3, max_size=3))
+def test_a_grid_over_a_conditional_space_has_every_distinct_point_once(
+    tmp_path_factory: pytest.TempPathFactory, first: int, then: list[int]
+) -> None:
+    widths = [8, 16, 24][:first]
+    space = load_space(
+        write(
+            tmp_path_factory.mktemp("space"),
+            f"width = hp.Choice('model.width', {widths})",
+            f"hp.Int('training.warmup_epochs', 0, {then[0]}) if width == 8 else None",
+            f"hp.Float('model.dropout', 0.0, 0.1 * {then[1]}, step=0.1) if width == 16 else None",
+        )
+    )
+    points = [tuple(sorted(point.items())) for point in space.grid()]
+    expected = {8: then[0] + 1, 16: then[1] + 1, 24: 1}
+    assert len(points) == len(set(points)) == sum(expected[width] for width in widths)
+
+
+def test_the_record_sets_of_all_images_are_known_beforehand(tmp_path: Path) -> None:
+    space = load_space(
+        write(
+            tmp_path,
+            "hp.Choice('images.image_px', [64, 128])",
+            "hp.Choice('images.normalisation', ['none', 'clahe'])",
+            "hp.Float('model.dropout', 0.0, 0.5)",
+        )
+    )
+    variants = {(each.images.image_px, each.images.normalisation) for each in space.image_variants(Settings())}
+    assert variants == {(64, "none"), (64, "clahe"), (128, "none"), (128, "clahe")}
+
+
+REFUSED = [
+    (
+        'hp.Int("model.width", 1, 8, step=2, sampling="log")',
+        'hp.Int("model.width", 1, 8, step=2, sampling="log") asks for steps on a log scale, which Optuna cannot draw. '
+        "Write hp.Choice('model.width', [1, 2, 4, 8]), or drop `step`.",
+    ),
+    (
+        'hp.Float("training.learning_rate", 1e-4, 1e-2, sampling="reverse_log")',
+        'hp.Float("training.learning_rate", 1e-4, 1e-2, sampling="reverse_log") asks for sampling="reverse_log", which '
+        "Optuna cannot draw. Write hp.Choice('training.learning_rate', [0.0001, 0.002575, 0.00505, 0.007525, 0.01]), "
+        'or sampling="log".',
+    ),
+    (
+        "hp.Choice('training.learning_rat', [0.1])",
+        "hp.Choice('training.learning_rat', [0.1]) names no setting; did you mean 'training.learning_rate'?",
+    ),
+    (
+        "hp.Choice('study.seed', [1, 2])",
+        "hp.Choice('study.seed', [1, 2]) draws 'study.seed', which is a setting of the whole study and is not "
+        "searched. Put it into SETTINGS, or give it with --set study.seed=...",
+    ),
+    (
+        "hp.Choice('training.optimizer', ['adam', 'adagrad'])",
+        "hp.Choice('training.optimizer', ['adam', 'adagrad']): training.optimizer = 'adagrad': expected one of 'adam', "
+        "'adamw', 'sgd', 'rmsprop', for example training.optimizer = 'adam'.",
+    ),
+    (
+        "if hp.Boolean('augmentation.flip'): hp.Choice('training.batch_size', [2, 4])\n"
+        "    else: hp.Choice('training.batch_size', [8])",
+        "hp.Choice('training.batch_size', [8]) draws 'training.batch_size' from the choices [8], and another branch "
+        "from the choices [2, 4]; Optuna keeps one of them a name. "
+        "Write one hp.Choice('training.batch_size', ...) with all values before the branches.",
+    ),
+    (
+        "hp.Choice('training.optimizer', [None, 'adam'])",
+        "Choices are of one type (text, number or truth value), never None.",
+    ),
+    ("pass", "space(hp) draws nothing; write for example hp.Choice('training.learning_rate', [0.001, 0.0001])."),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), REFUSED, ids=[line[:40] for line, _ in REFUSED])
+def test_what_cannot_be_drawn_is_refused_with_the_line_to_write(tmp_path: Path, line: str, said: str) -> None:
+    file = write(tmp_path, line)
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    assert str(refused.value).startswith(f"{file}: ")
+    assert said in str(refused.value)
+    if said.startswith("hp."):
+        assert str(refused.value) == f"{file}: {said}"
+
+
+def test_a_continuous_axis_in_a_grid_is_refused_with_a_choice_that_loads(tmp_path: Path) -> None:
+    file = write(tmp_path, "hp.Float('training.learning_rate', 1e-5, 1e-2, sampling='log')")
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file).grid()
+    line = "hp.Choice('training.learning_rate', [1e-05, 5.623e-05, 0.0003162, 0.001778, 0.01])"
+    assert f"which a grid cannot walk. Write {line}, or search" in str(refused.value)
+    assert len(load_space(write(tmp_path, line)).grid()) == 5
+
+
+def test_optuna_itself_still_refuses_steps_on_a_log_scale() -> None:
+    """The day it learns to, our refusal is out of date."""
+    with pytest.raises(ValueError, match="step"):
+        optuna.create_study().ask().suggest_int("width", 1, 8, step=2, log=True)
+
+
+def test_every_kind_of_hyperparameter_goes_through_the_method_that_we_override() -> None:
+    """`_register` is KerasTuner's own; a version that goes another way must fail here, not draw its defaults."""
+    seen: list[str] = []
+
+    def draw(hyperparameter: keras_tuner.HyperParameters) -> float:
+        seen.append(hyperparameter.name)
+        return float(hyperparameter.default)
+
+    hp = Draws(draw, lambda fixed: fixed.value)
+    hp.Int("a", 1, 3)
+    hp.Float("b", 0.0, 1.0)
+    hp.Choice("c", [1, 2])
+    hp.Boolean("d")
+    hp.Fixed("e", 5)
+    assert seen == ["a", "b", "c", "d"]
+
+
+def test_a_bug_in_the_space_keeps_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        load_space(write(tmp_path, "1 / 0"))
+
+
+def test_a_file_that_is_not_python_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def space(hp:\n")
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    assert str(refused.value).startswith(f"{file}: line 1 is not Python: ")
