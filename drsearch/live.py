@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -48,9 +49,9 @@ def _picture(progress: Progress) -> Group:
             f"{worker.seconds:.2f}",
             f"{worker.value:.4f}",
             f"{worker.best:.4f}",
-            _duration(_left_s(worker)),
+            _duration(_left_s(worker)) if _is_known(worker) else "",
         )
-    return Group(head, bar, table)
+    return Group(head, Padding(bar, (0, 0, 1, 0)), table)
 
 
 def _summary(progress: Progress) -> str:
@@ -75,18 +76,24 @@ def _best(progress: Progress) -> float | None:
     return min(values) if progress.objective == "val_loss" else max(values)
 
 
+def _is_known(worker: WorkerStatus) -> bool:
+    """Whether a trial's pace is known: its first epoch builds the graph, and takes several times as long."""
+    return worker.epoch > 1
+
+
 def _left_s(worker: WorkerStatus) -> float:
     return (worker.epochs - worker.epoch) * worker.seconds
 
 
 def _study_left_s(progress: Progress) -> float | None:
     """Time left, from what running and finished trials took; None before anything is known."""
-    if not progress.workers:
+    known = [worker for worker in progress.workers if _is_known(worker)]
+    if not known:
         return None
-    running = [_left_s(worker) for worker in progress.workers]
-    whole = [worker.epochs * worker.seconds for worker in progress.workers]
+    running = [_left_s(worker) for worker in known]
+    whole = [worker.epochs * worker.seconds for worker in known]
     waiting = sum(slot.state == "waiting" for slot in progress.slots)
-    return (sum(running) + waiting * sum(whole) / len(whole)) / len(progress.workers)
+    return (sum(running) + waiting * sum(whole) / len(whole)) / len(known)
 
 
 def _duration(seconds: float) -> str:

@@ -37,7 +37,7 @@ def drawn_eye(background: tuple[int, int, int], width: int = 1072, height: int =
     away = np.hypot(rows - height / 2, columns - 500.25)
     share = np.clip(400 - away + 0.5, 0, 1)[..., None]
     inside = np.stack([150 + 60 * columns / width, 60 + 50 * rows / height, 30 + 20 * columns / width], axis=-1)
-    return np.rint(share * inside + (1 - share) * np.array(background)).astype(np.uint8)
+    return np.asarray(np.rint(share * inside + (1 - share) * np.array(background)), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("background", [(0, 0, 0), (6, 4, 5), (70, 70, 70), (128, 128, 128), (250, 250, 250)])

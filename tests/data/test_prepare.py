@@ -276,6 +276,22 @@ def test_a_killed_preparation_leaves_nothing_that_looks_finished(eyes: Path, hom
     assert made(home) == [prepared.records.fingerprint]
 
 
+@pytest.mark.faults
+def test_a_killed_command_leaves_nothing_that_looks_finished(tmp_path: Path, home: Home) -> None:
+    synthesize(tmp_path / "eyes", 150, seed=1)
+    command = [sys.executable, "-m", "drsearch", "prepare", str(tmp_path / "eyes")]
+    environment = {**os.environ, "DRSEARCH_HOME": str(home.path)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while not list(home.records.glob(".partial*")):
+            assert process.poll() is None, "it was over before it could be killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert not list(home.records.glob("*/manifest.json"))
+    prepared = prepare(tmp_path / "eyes", Settings(), home)
+    assert not prepared.reused
+    assert made(home) == [prepared.records.fingerprint]
+
+
 def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, home: Home) -> None:
     mine = home.records / f".partial-{os.uname().nodename}-{os.getpid()}-00000000"
     mine.mkdir(parents=True)
@@ -283,8 +299,8 @@ def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, hom
     assert mine.is_dir()
 
 
-def test_eyes_of_real_photographs_are_264_66_and_83(idrid: Path, tmp_path: Path) -> None:
-    prepared = prepare(idrid, SMALL, Home(tmp_path))
+def test_idrid_is_split_as_promised_in_little_room(idrid: Path, tmp_path: Path) -> None:
+    prepared = prepare(idrid, Settings(), Home(tmp_path))
     assert {side: found["n"] for side, found in prepared.records.counts.items()} == {
         "train": 264, "validation": 66, "test": 83,
     }  # fmt: skip
@@ -293,9 +309,10 @@ def test_eyes_of_real_photographs_are_264_66_and_83(idrid: Path, tmp_path: Path)
         ("images/train/IDRiD_021.jpg", "images/train/IDRiD_391.jpg")
     ]
     assert prepared.audit.bad == ()
+    assert prepared.records.record_bytes / 413 < 40_000
     start = time.monotonic()
-    again = prepare(idrid, SMALL, Home(tmp_path))
+    again = prepare(idrid, Settings(), Home(tmp_path))
     # A second on an idle machine; this one is shared.
     assert again.reused and time.monotonic() - start < 5
-    assert read_eyes(open_records(again.records.folder), "train").images.shape == (264, 32, 32, 3)
+    assert read_eyes(open_records(again.records.folder), "train").images.shape == (264, 256, 256, 3)
     assert dataclasses.asdict(again.audit) == dataclasses.asdict(prepared.audit)

@@ -80,7 +80,7 @@ def test_every_look_at_the_test_split_is_counted_whatever_the_image_size(
 
 
 def shard_of(records: RecordSet, split: str) -> Path:
-    return records.folder / next(shard["file"] for shard in records.manifest["shards"] if shard["split"] == split)
+    return records.folder / str(next(shard["file"] for shard in records.manifest["shards"] if shard["split"] == split))
 
 
 def test_a_torn_shard_is_named(records: RecordSet) -> None:

@@ -18,6 +18,10 @@ def everything_train(n: int) -> list[PublishedSplit]:
     return ["train"] * n
 
 
+def everything_test(n: int) -> list[PublishedSplit]:
+    return ["test"] * n
+
+
 def shuffled_idrid() -> list[int]:
     return [int(grade) for grade in np.random.default_rng(0).permutation(IDRID)]
 
@@ -49,7 +53,7 @@ def test_a_random_split_repeats_with_its_seed_and_differs_with_another() -> None
 
 def test_a_published_test_split_is_kept_and_its_pictures_leave_training() -> None:
     grades = [0, 2] * 20
-    published: list[PublishedSplit] = ["train"] * 30 + ["test"] * 10
+    published = everything_train(30) + everything_test(10)
     groups = np.arange(40)
     groups[35] = groups[3]
     sides = split(grades, groups, published, DataSettings())
@@ -84,7 +88,8 @@ def data_sets(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[Publi
     groups = np.array(draw(st.lists(st.integers(0, n), min_size=n, max_size=n)), dtype=np.int64)
     singles = draw(st.sampled_from([0.0, 0.5, 0.9]))  # most photographs are the only one of their picture
     groups[: int(n * singles)] = np.arange(n + 1, n + 1 + int(n * singles))
-    published = draw(st.lists(st.sampled_from(["train", "train", "train", "test"]), min_size=n, max_size=n))
+    sides: list[PublishedSplit] = ["train", "train", "train", "test"]
+    published = draw(st.lists(st.sampled_from(sides), min_size=n, max_size=n))
     if draw(st.booleans()):
         published = everything_train(n)
     settings = DataSettings(split=draw(st.sampled_from(["blocks", "random"])), seed=draw(st.integers(0, 5)))
