@@ -1,0 +1,81 @@
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+
+from drsearch.data.prepare import prepare
+from drsearch.data.records import RecordSet, test_looks
+from drsearch.data.synthetic import synthesize
+from drsearch.errors import DataError
+from drsearch.home import Home
+from drsearch.measure.scores import scores
+from drsearch.release.evaluate import evaluate
+from drsearch.release.grader import Grader
+from drsearch.settings import Settings
+
+n_looks = test_looks  # under its own name pytest would take it for a test
+del test_looks
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """Another set of eyes."""
+    synthesize(tmp_path / "others", 20, seed=7, image_px=(268, 178))
+    return tmp_path / "others"
+
+
+def test_the_scores_are_those_of_the_models_probabilities(grader: Grader, records: RecordSet, home: Home) -> None:
+    judged = evaluate(grader, records, "test", home, "a test of drsearch")
+    assert len(judged.eyes.names) == records.counts["test"]["n"]
+    assert judged.scores == scores(judged.eyes.labels, grader.probabilities(judged.eyes.images), 0.5)
+
+
+def test_every_look_at_the_test_split_is_counted_and_no_other(grader: Grader, records: RecordSet, home: Home) -> None:
+    assert [evaluate(grader, records, "test", home, "a test of drsearch").looks for _ in range(2)] == [1, 2]
+    assert evaluate(grader, records, "validation", home, "a test of drsearch").looks == 0
+    assert n_looks(records, home) == 2
+
+
+def test_the_train_split_is_refused(grader: Grader, records: RecordSet, home: Home) -> None:
+    names = sorted(eye.name for eye in records.eyes("train"))
+    with pytest.raises(DataError) as refused:
+        evaluate(grader, records, "train", home, "a test of drsearch")
+    assert str(refused.value) == (
+        f"the model was trained on {len(names)} of the {len(names)} pictures of split 'train': "
+        f"{', '.join(names[:5])} and {len(names) - 5} more; evaluate it on eyes that it has not seen."
+    )
+
+
+def test_the_whole_set_it_was_trained_on_is_refused_before_its_test_split_is_looked_at(
+    grader: Grader, records: RecordSet, home: Home
+) -> None:
+    with pytest.raises(DataError, match="the model was trained on .* pictures of split 'all'"):
+        evaluate(grader, records, "all", home, "a test of drsearch")
+    assert n_looks(records, home) == 0
+
+
+def test_another_set_can_be_judged_whole(grader: Grader, others: Path, settings: Settings, home: Home) -> None:
+    judged = evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
+    assert judged.scores.n == len(set(judged.eyes.names)) == 20
+    assert judged.looks == 1
+
+
+@pytest.mark.parametrize("encoded_again", [False, True])
+def test_a_trained_on_picture_is_told_in_another_set_by_its_content(
+    grader: Grader, records: RecordSet, eyes: Path, others: Path, settings: Settings, home: Home, encoded_again: bool
+) -> None:
+    seen = eyes / f"images/train/{records.eyes('train')[0].name}.jpg"
+    hidden = others / "images/train/SYN_020.jpg"
+    if encoded_again:
+        picture = cv2.imread(str(seen))
+        assert picture is not None
+        cv2.imwrite(str(hidden), cv2.resize(picture, None, fx=1.5, fy=1.5), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    else:
+        shutil.copy(seen, hidden)
+    with pytest.raises(DataError) as refused:
+        evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
+    assert str(refused.value) == (
+        "the model was trained on 1 of the 20 pictures of split 'all': SYN_020; "
+        "evaluate it on eyes that it has not seen."
+    )

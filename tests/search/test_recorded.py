@@ -1,0 +1,230 @@
+"""A training that dies at any moment goes on to the same curve, and says everything once."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drsearch.data.records import Eyes
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.training import EpochResult
+from drsearch.search.recorded import (
+    GivenAway,
+    Outcome,
+    Plan,
+    Pruned,
+    fixed_eyes,
+    is_better,
+    read_outcome,
+    record_training,
+)
+from drsearch.settings import Settings
+from drsearch.tracking.entries import Image, Metrics, RunEnd, RunStart
+from drsearch.tracking.journal import Journal
+
+SETTINGS = Settings().replace(
+    {
+        "images.image_px": 32,
+        "model.width": 4,
+        "training.epochs": 5,
+        "training.batch_size": 4,
+        "training.checkpoint_every_epochs": 2,
+        "study.gradcam_eyes": 2,
+    }
+)
+
+
+def eyes(n: int, seed: int) -> Eyes:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
+    images[labels == 1, :12, :12, 0] = 255
+    return Eyes(tuple(f"eye{i:02d}" for i in range(n)), images, labels * 3, labels)
+
+
+TRAIN, VALIDATION = eyes(12, 0), eyes(8, 1)
+
+
+class Watch:
+    """Looks on, and does what a test asks for after an epoch."""
+
+    def __init__(self, after: dict[int, Callable[[], None]] | None = None, stop_at: int = 0) -> None:
+        self._after, self._stop_at = after or {}, stop_at
+        self._epoch = 0
+        self.values: list[float] = []
+
+    def epoch(self, result: EpochResult) -> None:
+        self._epoch = result.epoch
+        self._after.get(result.epoch, lambda: None)()
+
+    def judged(self, epoch: int, value: float) -> None:
+        self.values.append(value)
+
+    def stop_asked(self) -> bool:
+        return self._epoch == self._stop_at
+
+
+def plan(folder: Path, owner: str = "first", settings: Settings = SETTINGS) -> Plan:
+    start = RunStart(key=str(folder), experiment="e", name="trial")
+    return Plan(folder, start, settings, lambda: build_resnet(settings.model, 32), (), owner)
+
+
+def run(folder: Path, watch: Watch | None = None, owner: str = "first", settings: Settings = SETTINGS) -> Outcome:
+    return record_training(plan(folder, owner, settings), TRAIN, VALIDATION, watch or Watch())
+
+
+def epochs_told(folder: Path) -> list[int]:
+    entries, _ = Journal(folder).read()
+    return [entry.step for entry in entries if isinstance(entry, Metrics) and "val_loss" in entry.values]
+
+
+def ends(folder: Path) -> list[tuple[str, str, str]]:
+    entries, _ = Journal(folder).read()
+    return [
+        (entry.status, entry.tags["drsearch.outcome"], entry.tags["drsearch.reason"])
+        for entry in entries
+        if isinstance(entry, RunEnd)
+    ]
+
+
+def curve(outcome: Outcome) -> list[dict[str, object]]:
+    return [{key: value for key, value in asdict(epoch).items() if key != "seconds"} for epoch in outcome.history]
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone: nothing after it runs."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The same training left in peace."""
+    return run(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_finished_training_tells_every_epoch_once_and_its_kept_network(tmp_path: Path) -> None:
+    outcome = run(tmp_path)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert ends(tmp_path) == [("FINISHED", "complete", "")]
+    entries, _ = Journal(tmp_path).read()
+    pictures = {entry.key: entry.step for entry in entries if isinstance(entry, Image)}
+    assert sum(key.startswith("gradcam/") for key in pictures) == 2
+    assert set(pictures.values()) == {0}
+    assert outcome.epoch in (2, 4, 5), "only checkpointed epochs are judged"
+    assert outcome.model is not None and outcome.model.exists()
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_an_interrupted_training_goes_on_to_the_same_curve(tmp_path: Path, whole: Outcome) -> None:
+    first = run(tmp_path, Watch(stop_at=3))
+    assert (first.state, first.reason) == ("interrupted", "stopped at epoch 3 of 5")
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert (again.value, again.epoch) == (whole.value, whole.epoch)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert [status for status, _, _ in ends(tmp_path)] == ["KILLED", "FINISHED"]
+
+
+def test_what_a_dead_process_had_not_checkpointed_is_trained_again_and_told_once(
+    tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A killed process closes nothing: no end may be written for it.
+    monkeypatch.setattr("drsearch.search.recorded._Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch({3: kill}))
+    assert epochs_told(tmp_path) == [1, 2]
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
+    tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr("drsearch.search.recorded._Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch({1: lambda: sizes.append(Journal(tmp_path).size()), 3: kill}))
+    Journal(tmp_path).truncate(sizes[0])  # the checkpoint of epoch 2 was written, its lines were not
+    assert epochs_told(tmp_path) == []
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_an_outcome_is_given_back_without_training(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    size = Journal(tmp_path).size()
+    again = run(tmp_path, Watch({1: kill}), owner="second")
+    assert again == first == read_outcome(tmp_path)
+    assert Journal(tmp_path).size() == size
+
+
+def test_one_whose_training_was_given_away_writes_nothing_more(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def give_away() -> None:
+        (tmp_path / "owner").write_text("second")
+        told.append(Journal(tmp_path).size())
+
+    with pytest.raises(GivenAway):
+        run(tmp_path, Watch({1: give_away}))
+    assert Journal(tmp_path).size() == told[0]
+    assert not (tmp_path / "checkpoint" / "latest.npz").exists()
+
+
+def test_a_pruned_training_ends_with_the_reason_and_its_best_network(tmp_path: Path) -> None:
+    class Pruner(Watch):
+        def judged(self, epoch: int, value: float) -> None:
+            raise Pruned(f"not good enough after {epoch} epochs")
+
+    outcome = run(tmp_path, Pruner())
+    assert (outcome.state, outcome.reason) == ("pruned", "not good enough after 2 epochs")
+    assert ends(tmp_path) == [("KILLED", "pruned", "not good enough after 2 epochs")]
+    assert outcome.model is not None
+
+
+def test_a_loss_that_is_not_finite_fails_the_training_and_its_run_says_why(tmp_path: Path) -> None:
+    outcome = run(
+        tmp_path, settings=SETTINGS.replace({"training.learning_rate": 10.0, "training.optimizer": "sgd",
+                                             "training.weight_decay": 1.0, "training.epochs": 60})
+    )  # fmt: skip
+    assert outcome.state == "failed"
+    assert "smaller training.learning_rate" in outcome.reason
+    assert ends(tmp_path) == [("FAILED", "failed", outcome.reason)]
+
+
+def test_a_bug_keeps_its_traceback_and_its_run_ends(tmp_path: Path) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError("one over nothing")
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, Watch({1: bug}))
+    assert ends(tmp_path) == [("FAILED", "failed", "ZeroDivisionError: one over nothing")]
+
+
+def test_of_equal_epochs_the_first_is_kept_and_numbers_beat_nan() -> None:
+    assert not is_better(0.5, 0.5, "val_auc")
+    assert is_better(0.5, math.nan, "val_auc")
+    assert not is_better(math.nan, 0.5, "val_auc")
+    assert is_better(0.4, 0.5, "val_loss")
+
+
+def test_the_same_eyes_are_explained_whatever_the_order() -> None:
+    shuffled = np.random.default_rng(0).permutation(8)
+    other = Eyes(
+        tuple(VALIDATION.names[i] for i in shuffled),
+        VALIDATION.images[shuffled],
+        VALIDATION.grades[shuffled],
+        VALIDATION.labels[shuffled],
+    )
+    named = {VALIDATION.names[i] for i in fixed_eyes(VALIDATION, 3)}
+    assert named == {other.names[i] for i in fixed_eyes(other, 3)}
+    assert len(fixed_eyes(VALIDATION, 0)) == 0
+    assert len(fixed_eyes(VALIDATION, 99)) == 8
