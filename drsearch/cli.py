@@ -50,15 +50,21 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without photogr
 _N_NAMED = 8
 
 
+def _print_version(asked: bool) -> None:
+    """Answered while the line is parsed: without a command, click would ask for one first."""
+    if asked:
+        typer.echo(f"drsearch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log more to standard error.")] = False,
 ) -> None:
     """Set up logging; every command starts here."""
-    if version:
-        typer.echo(f"drsearch {__version__}")
-        raise typer.Exit
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -377,7 +383,11 @@ def _load_tensorflow() -> None:
 
 def _command() -> str:
     """How this program is called from here, for the commands that it names."""
-    return "drsearch" if shutil.which("drsearch") else os.path.relpath(sys.argv[0])
+    if shutil.which("drsearch"):
+        return "drsearch"
+    if Path(sys.argv[0]).name == "__main__.py":  # python -m drsearch
+        return f"{sys.executable} -m drsearch"
+    return os.path.relpath(sys.argv[0])
 
 
 def _print_json(as_json: bool, told: dict[str, Any]) -> None:
