@@ -2,8 +2,6 @@ import dataclasses
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -309,13 +307,3 @@ def test_warm_up_rises_evenly_to_the_learning_rate_even_when_there_is_nothing_af
     assert [learning_rate(epoch, training) for epoch in range(1, 6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
     single = TrainingSettings(epochs=1, learning_rate=0.4, schedule="cosine")
     assert learning_rate(1, single) == 0.4
-
-
-@pytest.mark.parametrize(("given", "used"), [(None, "1"), ("0", "0")])
-def test_tensorflow_is_asked_for_onednn_unless_the_environment_already_says(given: str | None, used: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    if given is not None:
-        environment["TF_ENABLE_ONEDNN_OPTS"] = given
-    program = "import os, drsearch; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
-    answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert (answer.stdout.strip(), answer.stderr) == (used, "")
