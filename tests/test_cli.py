@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from drsearch import __version__
+
 
 def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
@@ -89,3 +91,15 @@ def test_a_photograph_cut_short_stops_prepare_and_skip_bad_goes_on(tmp_path: Pat
     done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32", "--skip-bad", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)["unreadable"] == 1
+
+
+def test_the_version_is_told_without_a_command(tmp_path: Path) -> None:
+    done = drsearch(tmp_path, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"drsearch {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["run-study"], ["prepare", "--nope"]])
+def test_a_command_line_that_is_off_gets_its_usage_and_status_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = drsearch(tmp_path, *arguments, "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Usage:" in done.stderr and "Traceback" not in done.stderr

@@ -53,7 +53,7 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
     with pytest.raises(StudyError) as refused:
         Job(study, space, home, lambda _: None)
     assert str(refused.value) == (
-        "no trial of study 'sizes' was completed, so there is no model (trial 0: the loss is nan in epoch 1)."
+        "no trial of study 'sizes' is complete, so there is no model to register (trial 0: the loss is nan in epoch 1)."
     )
 
 
