@@ -260,7 +260,7 @@ class _Recorder:
         """Take the folder over, and open the run unless an earlier attempt did."""
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         self._owner.write_text(self.plan.owner)
-        self._fresh = self.journal.size() == 0
+        self._fresh = self.journal.whole_size() == 0
         if not self._fresh:
             return
         (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
@@ -278,10 +278,10 @@ class _Recorder:
         logging.info("%s goes on after epoch %d", self.plan.start.name, training.epoch)
 
     def _say_again(self, size: int, lines: list[str]) -> None:
-        """Append what a checkpoint says, unless its process got that far before it died."""
-        said = self.journal.path.read_bytes()[size:]
-        if not said.startswith("".join(line + "\n" for line in lines).encode()):
-            self.journal.append([from_line(line) for line in lines])
+        """Append what a checkpoint says, as far as its process did not before it died: a full disk may cut anywhere."""
+        said = self.journal.path.read_bytes()[size:].decode(errors="replace").split("\n")[:-1]
+        n_said = len(os.path.commonprefix([said, lines]))
+        self.journal.append([from_line(line) for line in lines[n_said:]])
 
     def outcome(self) -> Outcome | None:
         """The outcome, if an earlier attempt reached it; what it had to say is in the journal after this."""
@@ -296,7 +296,12 @@ class _Recorder:
         self._pending += entries
 
     def judge(self, training: Training, result: EpochResult) -> None:
-        """Keep this epoch's weights if they are the best of all checkpointed ones."""
+        """Keep this epoch's weights if they are the best of all checkpointed ones.
+
+        Raises:
+            GivenAway: If another attempt has taken the folder over.
+        """
+        self._check_owner()
         objective = self.plan.settings.study.objective
         value = objective_of(result, objective)
         if self.best_epoch == 0 or is_better(value, self.best_value, objective):

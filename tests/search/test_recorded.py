@@ -29,6 +29,7 @@ SETTINGS = Settings().replace(
     {
         "images.image_px": 32,
         "model.width": 4,
+        "model.stages": 1,
         "training.epochs": 5,
         "training.batch_size": 4,
         "training.checkpoint_every_epochs": 2,
@@ -158,6 +159,42 @@ def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
     assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("n_whole_lines", [0, 1])
+def test_a_commit_that_was_cut_within_its_lines_is_completed(
+    tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch, n_whole_lines: int
+) -> None:
+    monkeypatch.setattr("drsearch.search.recorded._Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch({2: kill}))
+    journal = Journal(tmp_path)
+    lines = journal.path.read_bytes().splitlines(keepends=True)  # the last two are epochs 1 and 2
+    journal.path.write_bytes(b"".join(lines[: -2 + n_whole_lines]) + lines[-2 + n_whole_lines][:30])
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
+    Journal(tmp_path).path.write_bytes(b'{"entry": "RunSta')
+    run(tmp_path, Watch(stop_at=1))
+    entries, _ = Journal(tmp_path).read()
+    assert isinstance(entries[0], RunStart)
+    assert epochs_told(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("n_whole_lines", [0, 1, 3])
+def test_a_death_while_the_end_was_told_tells_it_once(tmp_path: Path, n_whole_lines: int) -> None:
+    outcome = run(tmp_path)
+    journal = Journal(tmp_path)
+    complete, entries = journal.path.read_bytes(), journal.read()[0]
+    lines = complete.splitlines(keepends=True)
+    first = next(i for i, entry in enumerate(entries) if isinstance(entry, Metrics) and "kept_epoch" in entry.values)
+    cut = first + n_whole_lines
+    journal.path.write_bytes(b"".join(lines[:cut]) + lines[cut][:10])
+    assert run(tmp_path, Watch({1: kill}), owner="second") == outcome
+    assert journal.path.read_bytes() == complete
+
+
 def test_an_outcome_is_given_back_without_training(tmp_path: Path) -> None:
     first = run(tmp_path)
     size = Journal(tmp_path).size()
@@ -173,10 +210,11 @@ def test_one_whose_training_was_given_away_writes_nothing_more(tmp_path: Path) -
         (tmp_path / "owner").write_text("second")
         told.append(Journal(tmp_path).size())
 
-    with pytest.raises(GivenAway):
+    with pytest.raises(GivenAway) as heard:
         run(tmp_path, Watch({1: give_away}))
+    assert str(heard.value) == "trial was given to another worker; this one writes nothing more."
     assert Journal(tmp_path).size() == told[0]
-    assert not (tmp_path / "checkpoint" / "latest.npz").exists()
+    assert list((tmp_path / "checkpoint").iterdir()) == []
 
 
 def test_a_pruned_training_ends_with_the_reason_and_its_best_network(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Does a study keep its head when its database is away, locked, or wrong?"""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy.exc
+from absl import logging
+
+from drsearch.search import storage as storage_module
+from drsearch.search.storage import Heartbeat, open_storage, patiently
+
+
+@pytest.fixture
+def warnings_said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    return said
+
+
+def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "studies.db"
+    study = optuna.create_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
+    study.enqueue_trial({"x": 1})
+    again = optuna.load_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
+    assert [trial.state.name for trial in again.trials] == ["WAITING"]
+
+
+def test_another_process_that_writes_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    study = optuna.create_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(1.0, lambda: other.execute("COMMIT"))
+    release.start()
+    started = time.monotonic()
+    study.set_user_attr("a", 1)
+    assert time.monotonic() - started > 0.5
+    assert study.user_attrs == {"a": 1}
+    release.join()
+    other.close()
+
+
+def test_a_database_that_is_away_is_asked_again_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(storage_module.time, "sleep", pauses.append)
+    answers: list[Any] = [sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))] * 8 + ["there"]
+
+    def ask() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    assert patiently(ask) == "there"
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert warnings_said == [
+        "the study database does not answer; waiting ((builtins.Exception) server closed)",
+    ]
+
+
+def test_an_error_that_waiting_does_not_mend_is_raised_at_once() -> None:
+    def ask() -> None:
+        raise KeyError("no such study")
+
+    with pytest.raises(KeyError, match="no such study"):
+        patiently(ask)
+
+
+def test_a_heartbeat_goes_on_after_a_database_error_and_ends_with_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        """A database that does not answer the first beat."""
+
+        def __init__(self) -> None:
+            self.beats: list[int] = []
+            self.three = threading.Event()
+
+        def record_heartbeat(self, trial_id: int) -> None:
+            self.beats.append(trial_id)
+            if len(self.beats) == 1:
+                raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("away"))
+            if len(self.beats) == 3:
+                self.three.set()
+
+    monkeypatch.setattr(storage_module, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(logging, "log_every_n_seconds", lambda *_: None)
+    database = Away()
+    with Heartbeat(database, 7):
+        assert database.three.wait(10)
+    n_beats = len(database.beats)
+    time.sleep(0.05)
+    assert set(database.beats) == {7} and len(database.beats) == n_beats
+
+
+def test_a_heartbeat_is_seen_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "HEARTBEAT_S", 0.05)
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.enqueue_trial({})
+    trial = study.get_trials()[0]
+
+    def last_beat() -> str | None:
+        with sqlite3.connect(tmp_path / "studies.db") as database:
+            found = database.execute("SELECT heartbeat FROM trial_heartbeats").fetchall()
+        database.close()
+        return found[0][0] if found else None
+
+    with Heartbeat(storage, trial._trial_id):
+        end = time.monotonic() + 10
+        while last_beat() is None and time.monotonic() < end:
+            time.sleep(0.02)
+    assert last_beat() is not None
