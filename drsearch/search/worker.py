@@ -49,7 +49,7 @@ def run_name(slot: int, drawn: dict[str, Value]) -> str:
     """How a trial's run is called: its number, and its setting in a few words."""
     shown = [f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else
              f"{name.rpartition('.')[2]}={value}" for name, value in drawn.items()]  # fmt: skip
-    return f"trial {slot:02d} " + " ".join(shown)[:80].rstrip()
+    return (f"trial {slot:02d} " + " ".join(shown)[:80]).rstrip()
 
 
 class Worker:

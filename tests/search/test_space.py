@@ -1,5 +1,6 @@
 """What a study may draw, and what is said of what it cannot."""
 
+import time
 from pathlib import Path
 
 import keras_tuner
@@ -95,6 +96,25 @@ def test_the_record_sets_of_all_images_are_known_beforehand(tmp_path: Path) -> N
     assert variants == {(64, "none"), (64, "clahe"), (128, "none"), (128, "clahe")}
 
 
+def test_images_that_only_a_branch_draws_stay_as_they_were_in_the_others(tmp_path: Path) -> None:
+    space = load_space(
+        write(tmp_path, "if hp.Boolean('augmentation.flip'):", "    hp.Choice('images.image_px', [64, 128])")
+    )
+    base = Settings().replace({"images.image_px": 96})
+    assert {each.images.image_px for each in space.image_variants(base)} == {64, 96, 128}
+
+
+def test_a_value_that_is_written_twice_is_one_point_of_the_grid(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, "hp.Choice('model.width', [4, 4, 8])"))
+    assert space.grid() == [{"model.width": 4}, {"model.width": 8}]
+
+
+def test_a_wide_range_is_checked_at_once(tmp_path: Path) -> None:
+    started = time.monotonic()
+    load_space(write(tmp_path, "hp.Int('training.epochs', 1, 100_000)"))
+    assert time.monotonic() - started < 20  # 150 s when every value was tried, for 3,000 of them
+
+
 REFUSED = [
     (
         'hp.Int("model.width", 1, 8, step=2, sampling="log")',
@@ -127,6 +147,22 @@ REFUSED = [
         "hp.Choice('training.batch_size', [8]) draws 'training.batch_size' from the choices [8], and another branch "
         "from the choices [2, 4]; Optuna keeps one of them a name. "
         "Write one hp.Choice('training.batch_size', ...) with all values before the branches.",
+    ),
+    (
+        "hp.Fixed('training.epoch', 3)",
+        "hp.Fixed('training.epoch', 3) names no setting; did you mean 'training.epochs'?",
+    ),
+    (
+        "hp.Fixed('training.epochs', -3)",
+        "hp.Fixed('training.epochs', -3): training.epochs = -3: expected a whole number from 1 to 100000, "
+        "for example training.epochs = 300.",
+    ),
+    (
+        "if hp.Boolean('augmentation.flip'): hp.Int('model.width', 1, 8)\n"
+        "    else: hp.Int('model.width', 1, 8, sampling='log')",
+        "hp.Int('model.width', 1, 8, sampling='log') draws 'model.width' from whole numbers on a log scale, and "
+        "another branch from whole numbers; Optuna keeps one of them a name. "
+        "Write one hp.Choice('model.width', ...) with all values before the branches.",
     ),
     (
         "hp.Choice('training.optimizer', [None, 'adam'])",
