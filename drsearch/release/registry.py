@@ -165,11 +165,6 @@ class Registry:
         """Say that a run started from a model."""
         self._client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id)])
 
-    def experiment_id(self, name: str) -> str | None:
-        """The id of an experiment."""
-        found = self._client.get_experiment_by_name(name)
-        return str(found.experiment_id) if found is not None else None
-
     def download(self, uri: str, into: Path) -> Path:
         """Fetch a model's files.
 
