@@ -92,23 +92,24 @@ class Augmenter:
             )
         ]
 
-    def apply(self, image: NDArray[np.uint8], change: Change) -> NDArray[np.uint8]:
-        """The changed image, resampled once (bilinear); what comes in from outside repeats the border.
+    def apply(self, image: NDArray[np.uint8], change: Change, into: NDArray[np.uint8]) -> None:
+        """Write the changed image, resampled once (bilinear); what comes in from outside repeats the border.
 
         Args:
             image: RGB, shape `(h, w, 3)`.
-            change: One of `parameters`; without any change the image itself comes back.
-
-        Returns:
-            A uint8 image of the same shape.
+            change: One of `parameters`.
+            into: Written to; uint8, the image's shape, contiguous. Its place in a batch saves a fifth of the time,
+                which new memory for every image costs.
         """
         if change == UNCHANGED:
-            return image
+            into[...] = image
+            return
         height, width = image.shape[:2]
         matrix = change.matrix(height, width)
         # Repeated border, not black (looked at on IDRiD): the retina is cut flat at top and bottom, and goes on
         # smoothly; black would draw hard edges there, and wedges on the grey of a local mean subtracted.
-        moved = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        if change.brightness == 0.0:
-            return moved  # type: ignore[no-any-return]
-        return cv2.add(moved, (round(change.brightness * 255),) * 3 + (0,))  # type: ignore[no-any-return]
+        cv2.warpAffine(
+            image, matrix, (width, height), dst=into, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        if change.brightness != 0.0:
+            cv2.add(into, (round(change.brightness * 255),) * 3 + (0,), dst=into)

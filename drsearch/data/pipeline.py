@@ -109,8 +109,10 @@ def training_batches(
         order, changes = plan(epoch)
         here = slice(step * len(order) // steps, (step + 1) * len(order) // steps)
         seen = order[here]
-        changed = [augmenter.apply(images[index], change) for index, change in zip(seen, changes[here], strict=True)]
-        return np.stack(changed), labels[seen]
+        changed = np.empty((len(seen), *images.shape[1:]), np.uint8)
+        for into, index, change in zip(changed, seen, changes[here], strict=True):
+            augmenter.apply(images[index], change, into)
+        return changed, labels[seen]
 
     def tensors(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         some_images, some_labels = tf.numpy_function(batch, [k], (tf.uint8, tf.int64), stateful=False)

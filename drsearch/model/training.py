@@ -6,7 +6,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
+from drsearch.model.step import RDR, Fit, compiled_fit
 from drsearch.settings import Settings, TrainingSettings
-
-RDR = 1
-"""The column of a prediction that holds the probability of referable retinopathy."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,14 @@ class TrainingState:
         optimizer: Built for the network's trainable weights.
         training: Schedule and batch size.
         epoch: Epochs finished.
-        fit: `fit(batches, steps)` takes that many steps and returns what `_compiled_fit` says.
+        fit: Takes steps, see `Fit`.
     """
 
     model: keras.Model
     optimizer: keras.Optimizer
     training: TrainingSettings
     epoch: int
-    fit: Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+    fit: Fit
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Training:
         optimizer.build(model.trainable_variables)
         # XLA on a CPU makes this network slower (measured 2.4 times), and its first step wait for a compiler
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", jit_compile=False)
-        self._state = TrainingState(model, optimizer, settings.training, 0, _compiled_fit(model, optimizer))
+        self._state = TrainingState(model, optimizer, settings.training, 0, compiled_fit(model, optimizer))
         self._train = train
         self._validation = validation
         self._settings = settings
@@ -321,36 +319,6 @@ def set_threads(n: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(n)
     tf.config.threading.set_inter_op_parallelism_threads(n)
     cv2.setNumThreads(1)  # images are changed one by one, in threads of tf.data
-
-
-def _compiled_fit(
-    model: keras.Model, optimizer: keras.Optimizer
-) -> Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """A whole epoch in one graph: no step returns to Python.
-
-    Returns:
-        A function of batches and steps that fits the model and returns, an image each in the order
-        seen, cross-entropy, label, and the probability of RDR before its step.
-    """
-
-    def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def of_steps(dtype: tf.DType) -> tf.TensorArray:
-            return tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,))
-
-        losses, labels, probabilities = of_steps(tf.float32), of_steps(tf.int64), of_steps(tf.float32)
-        for step in tf.range(steps):
-            some_images, some_labels = next(batches)
-            with tf.GradientTape() as tape:
-                some_probabilities = model(tf.cast(some_images, tf.float32), training=True)
-                some_losses = keras.losses.sparse_categorical_crossentropy(some_labels, some_probabilities)
-                objective = tf.add_n([tf.reduce_mean(some_losses), *model.losses])
-            optimizer.apply(tape.gradient(objective, model.trainable_variables), model.trainable_variables)
-            losses = losses.write(step, some_losses)
-            labels = labels.write(step, some_labels)
-            probabilities = probabilities.write(step, some_probabilities[:, RDR])
-        return losses.concat(), labels.concat(), probabilities.concat()
-
-    return tf.function(fit)  # type: ignore[no-any-return]
 
 
 def _measures(
