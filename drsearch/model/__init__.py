@@ -1,5 +1,6 @@
 """The network and its training: labelled images in, a fitted Keras model and its curve out."""
 
+from drsearch.model.prediction import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import (
     EpochResult,
@@ -7,7 +8,6 @@ from drsearch.model.training import (
     Training,
     build_optimizer,
     learning_rate,
-    predict,
     set_seeds,
     set_threads,
 )
@@ -15,11 +15,11 @@ from drsearch.model.training import (
 __all__ = [
     "EpochResult",
     "Measures",
+    "Predictor",
     "Training",
     "build_optimizer",
     "build_resnet",
     "learning_rate",
-    "predict",
     "set_seeds",
     "set_threads",
 ]

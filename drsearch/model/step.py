@@ -11,8 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-RDR = 1
-"""The column of a prediction that holds the probability of referable retinopathy."""
+from drsearch.model.prediction import RDR
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 """`fit(batches, steps)` takes that many steps and returns, an image each in the order seen, cross-entropy, label, and

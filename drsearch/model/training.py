@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
-from drsearch.model.step import RDR, Fit, compiled_fit
+from drsearch.model.prediction import RDR, Predictor
+from drsearch.model.step import Fit, compiled_fit
 from drsearch.settings import Settings, TrainingSettings
 
 
@@ -69,6 +70,7 @@ class TrainingState:
         training: Schedule and batch size.
         epoch: Epochs finished.
         fit: Takes steps, see `Fit`.
+        predict: Asks the network.
     """
 
     model: keras.Model
@@ -76,6 +78,7 @@ class TrainingState:
     training: TrainingSettings
     epoch: int
     fit: Fit
+    predict: Predictor
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
             tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
         )
         train = _measures(labels, probabilities, losses, epoch, training)
-        seen = predict(state.model, data.validation.images)
+        seen = state.predict(data.validation.images)
     except tf.errors.ResourceExhaustedError as wrong:
         raise TrialFailed(
             f"memory does not suffice in epoch {epoch}; "
@@ -132,6 +135,9 @@ class Training:
         train: Eyes to fit; upsampled and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used.
+
+    Attributes:
+        predict: Asks the network, with the weights reached so far.
     """
 
     def __init__(
@@ -139,9 +145,9 @@ class Training:
     ) -> None:
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
-        # XLA on a CPU makes this network slower (measured 2.4 times), and its first step wait for a compiler
-        model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", jit_compile=False)
-        self._state = TrainingState(model, optimizer, settings.training, 0, compiled_fit(model, optimizer))
+        model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
+        fit, self.predict = compiled_fit(model, optimizer), Predictor(model)
+        self._state = TrainingState(model, optimizer, settings.training, 0, fit, self.predict)
         self._train = train
         self._validation = validation
         self._settings = settings
@@ -241,26 +247,6 @@ class Training:
             self._train.images, self._train.labels, training, self._settings.augmentation, first_epoch
         )
         return TrainingData(iter(dataset), steps_per_epoch(self._train.labels, training), self._validation)
-
-
-def predict(model: keras.Model, images: NDArray[np.uint8], batch: int = 32) -> NDArray[np.float32]:
-    """The probability of RDR of every image.
-
-    Args:
-        model: Ends in a softmax over NRDR and RDR.
-        images: RGB, shape `(n, h, w, 3)`.
-        batch: Images at once.
-
-    Returns:
-        Shape `(n,)`, in 0..1.
-    """
-    if model.predict_function is None:
-        model.jit_compile = False  # a model loaded without its optimizer would ask for XLA, see Training
-    probabilities = np.empty(len(images), np.float32)
-    for first in range(0, len(images), batch):
-        here = slice(first, first + batch)
-        probabilities[here] = model.predict_on_batch(images[here].astype(np.float32))[:, RDR]
-    return probabilities
 
 
 def build_optimizer(training: TrainingSettings) -> keras.Optimizer:

@@ -19,7 +19,7 @@ from drsearch.data.records import EyeEntry
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.gradcam import GradCam, overlay
-from drsearch.model.training import predict
+from drsearch.model.prediction import Predictor
 from drsearch.release.files import MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 
@@ -53,6 +53,7 @@ class Grader:
         self.serving = Serving.from_json((folder / SERVING_FILE).read_text())
         self.model: keras.Model = keras.saving.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
         self.trained_on = tuple(map(EyeEntry.from_json, json.loads((folder / TRAINED_ON_FILE).read_text())))
+        self._predict = Predictor(self.model)
         self._gradcam: GradCam | None = None
 
     def grade(self, photographs: Sequence[bytes]) -> list[Verdict]:
@@ -76,7 +77,7 @@ class Grader:
         Returns:
             Shape `(n,)`, in 0..1.
         """
-        raw = np.clip(predict(self.model, images).astype(np.float64), 1e-7, 1 - 1e-7)
+        raw = np.clip(self._predict(images).astype(np.float64), 1e-7, 1 - 1e-7)
         return np.asarray(1 / (1 + np.exp(-np.log(raw / (1 - raw)) / self.serving.temperature)))
 
     def verdict(self, probability: float) -> Verdict:

@@ -25,7 +25,7 @@ from drsearch.errors import DrsearchError, TrialFailed
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import Scores, scores
-from drsearch.model.training import EpochResult, Measures, Training, predict, set_seeds
+from drsearch.model.training import EpochResult, Measures, Training, set_seeds
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.entries import (
     Artifact,
@@ -223,7 +223,7 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
     training.restore(recorder.best_file)
-    kept = _Kept(training.model, validation, recorder.plan)
+    kept = _Kept(training, validation, recorder.plan)
     recorder.add(*kept.entries(len(history), history[recorder.best_epoch - 1]))
     recorder.add(_end(state, reason))
     outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, kept.model_file, kept.scores)
@@ -363,11 +363,11 @@ class _Recorder:
 class _Kept:
     """What is told about the kept network: its file, scores on the validation eyes, pictures."""
 
-    def __init__(self, model: keras.Model, validation: Eyes, plan: Plan) -> None:
-        self._model, self._validation, self._plan = model, validation, plan
+    def __init__(self, training: Training, validation: Eyes, plan: Plan) -> None:
+        self._model, self._validation, self._plan = training.model, validation, plan
         self.model_file = plan.folder / "model.keras"
-        model.save(self.model_file)
-        self._probabilities = predict(model, validation.images)
+        training.model.save(self.model_file)
+        self._probabilities = training.predict(validation.images)
         self.scores = scores(validation.labels, self._probabilities)
 
     def entries(self, step: int, epoch: EpochResult) -> list[Entry]:

@@ -83,13 +83,13 @@ class Worker:
 
     def run(self) -> None:
         """Run waiting trials until all are over, or until asked to stop."""
+        gc.freeze()  # a million objects of imported libraries, which the collection after a trial need not look at
         while not self.stop_asked():
             claimed = claim(self._study, self._storage, n_trials_of(self._study))
             if claimed is not None:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
                     self._run_trial(*claimed)
-                keras.utils.clear_session()  # graphs of a finished trial would stay until the worker ends
-                gc.collect()
+                keras.utils.clear_session()  # collects the graphs of a finished trial, which hold themselves
             elif all(slot.is_over for slot in read_slots(self._study) if slot.number < n_trials_of(self._study)):
                 return
             else:

@@ -126,10 +126,16 @@ def test_no_eyes_give_no_maps() -> None:
 
 def test_batches_of_every_length_share_one_trace() -> None:
     explainer = GradCam(small_resnet(), batch_size=4)
-    for n in (1, 3, 4, 7):
+    for n in (9, 11, 12):
         explainer.maps(noise(n))
-    explainer.maps(noise(2), label=1)
-    assert explainer._explain.experimental_get_tracing_count() == 1
+    explainer.maps(noise(10), label=1)
+    assert explainer._explain_many.experimental_get_tracing_count() == 1
+
+
+def test_few_eyes_are_explained_as_among_many() -> None:
+    explainer = GradCam(small_resnet(), batch_size=4)
+    for few, many in zip(explainer.maps(noise(9)[:3]), explainer.maps(noise(9)), strict=True):
+        np.testing.assert_allclose(few, many[:3], atol=1e-5)
 
 
 def test_a_frozen_model_and_a_reloaded_one_give_the_same_maps(tmp_path: Any) -> None:

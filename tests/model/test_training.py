@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
-from drsearch.model import EpochResult, Training, build_optimizer, build_resnet, learning_rate, predict, set_seeds
+from drsearch.model import EpochResult, Predictor, Training, build_optimizer, build_resnet, learning_rate, set_seeds
 from drsearch.settings import Settings, TrainingSettings
 
 SMALL = Settings().replace(
@@ -165,7 +165,7 @@ def test_train_measures_come_from_the_predictions_made_while_training(eight_eyes
     )
     training = _training(eight_eyes, eight_eyes, {**changes, "training.upsample": False}, model)
     result = training.run_epoch()
-    probabilities = predict(model, eight_eyes.images)
+    probabilities = Predictor(model)(eight_eyes.images)
     of_label = np.where(eight_eyes.labels == 1, probabilities, 1 - probabilities)
     for measures in (result.train, result.validation):
         assert measures.loss == pytest.approx(float(-np.log(of_label).mean()), rel=1e-5)
@@ -176,7 +176,7 @@ def test_train_measures_come_from_the_predictions_made_while_training(eight_eyes
 def test_validation_measures_are_those_of_predict_after_the_epoch(train_eyes: Eyes, validation_eyes: Eyes) -> None:
     training = _training(train_eyes, validation_eyes)
     result = training.run_epoch()
-    probabilities = predict(training.model, validation_eyes.images)
+    probabilities = Predictor(training.model)(validation_eyes.images)
     assert result.validation.auc == auc(validation_eyes.labels, probabilities)
     assert result.epoch == training.epoch == 1
     assert training.history == (result,)
@@ -186,8 +186,8 @@ def test_predictions_do_not_depend_on_how_many_images_are_taken_at_once(validati
     model = build_resnet(SMALL.model, 32)
     expected = np.asarray(model(validation_eyes.images.astype(np.float32), training=False))[:, 1]
     for batch in (1, 4, 32):
-        assert predict(model, validation_eyes.images, batch) == pytest.approx(expected, abs=1e-6)
-    assert predict(model, validation_eyes.images[:0]).shape == (0,)
+        assert Predictor(model, batch)(validation_eyes.images) == pytest.approx(expected, abs=1e-6)
+    assert Predictor(model)(validation_eyes.images[:0]).shape == (0,)
 
 
 def test_a_loss_that_is_not_finite_fails_the_trial_with_the_epoch_and_the_rate(
@@ -282,15 +282,15 @@ def test_the_saved_model_brings_its_optimizer(train_eyes: Eyes, validation_eyes:
     assert int(opened.optimizer.iterations) == 5
     mine, theirs = training.model.optimizer.variables, opened.optimizer.variables
     assert all(np.array_equal(one, other) for one, other in zip(mine, theirs, strict=True))
-    assert np.array_equal(predict(opened, validation_eyes.images), predict(training.model, validation_eyes.images))
+    assert np.array_equal(Predictor(opened)(validation_eyes.images), Predictor(training.model)(validation_eyes.images))
 
 
 def test_a_trained_model_is_trained_on_with_a_fresh_optimizer(train_eyes: Eyes, validation_eyes: Eyes) -> None:
     first = _run(_training(train_eyes, validation_eyes), 1)
-    before = predict(first.model, validation_eyes.images)
+    before = Predictor(first.model)(validation_eyes.images)
     second = _training(train_eyes, validation_eyes, {"training.learning_rate": 1e-5}, first.model)
     assert second.epoch == 0 and int(second.model.optimizer.iterations) == 0
-    assert np.array_equal(predict(second.model, validation_eyes.images), before)
+    assert np.array_equal(Predictor(second.model)(validation_eyes.images), before)
     assert second.run_epoch().learning_rate == 1e-5
 
 
