@@ -71,6 +71,7 @@ class TrainingState:
         epoch: Epochs finished.
         fit: Takes steps, see `Fit`.
         predict: Asks the network.
+        seen: What it said of the validation eyes at the end of the last epoch: probabilities of RDR, shape `(n,)`.
     """
 
     model: keras.Model
@@ -79,6 +80,7 @@ class TrainingState:
     epoch: int
     fit: Fit
     predict: Predictor
+    seen: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
     validation = _measures(
         data.validation.labels, seen, _cross_entropies(data.validation.labels, seen), epoch, training
     )
-    state.epoch = epoch
+    state.epoch, state.seen = epoch, seen
     return EpochResult(epoch, rate, time.perf_counter() - started, train, validation)
 
 
@@ -135,9 +137,6 @@ class Training:
         train: Eyes to fit; upsampled and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used.
-
-    Attributes:
-        predict: Asks the network, with the weights reached so far.
     """
 
     def __init__(
@@ -146,8 +145,8 @@ class Training:
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
-        fit, self.predict = compiled_fit(model, optimizer), Predictor(model)
-        self._state = TrainingState(model, optimizer, settings.training, 0, fit, self.predict)
+        fit, predict = compiled_fit(model, optimizer), Predictor(model)
+        self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, np.empty(0, np.float32))
         self._train = train
         self._validation = validation
         self._settings = settings
@@ -163,6 +162,11 @@ class Training:
     def epoch(self) -> int:
         """Epochs finished."""
         return self._state.epoch
+
+    @property
+    def seen(self) -> NDArray[np.float32]:
+        """The probabilities of RDR that measured the last epoch run here, shape `(validation eyes,)`."""
+        return self._state.seen
 
     @property
     def history(self) -> tuple[EpochResult, ...]:

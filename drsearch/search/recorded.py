@@ -222,8 +222,8 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.add(RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason}))
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
-    training.restore(recorder.best_file)
-    kept = _Kept(training, validation, recorder.plan)
+    judged_by = np.array(training.restore(recorder.best_file)["probabilities"], np.float32)
+    kept = _Kept(training.model, validation, judged_by, recorder.plan)
     recorder.add(*kept.entries(len(history), history[recorder.best_epoch - 1]))
     recorder.add(_end(state, reason))
     outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, kept.model_file, kept.scores)
@@ -306,7 +306,7 @@ class _Recorder:
         value = objective_of(result, objective)
         if self.best_epoch == 0 or is_better(value, self.best_value, objective):
             self.best_epoch, self.best_value = result.epoch, value
-            training.save(self.best_file, {})
+            training.save(self.best_file, {"probabilities": training.seen.tolist()})
 
     def commit(self, training: Training) -> None:
         """Checkpoint, then append what was noted since the last commit.
@@ -363,11 +363,10 @@ class _Recorder:
 class _Kept:
     """What is told about the kept network: its file, scores on the validation eyes, pictures."""
 
-    def __init__(self, training: Training, validation: Eyes, plan: Plan) -> None:
-        self._model, self._validation, self._plan = training.model, validation, plan
+    def __init__(self, model: keras.Model, validation: Eyes, probabilities: NDArray[np.float32], plan: Plan) -> None:
+        self._model, self._validation, self._probabilities, self._plan = model, validation, probabilities, plan
         self.model_file = plan.folder / "model.keras"
-        training.model.save(self.model_file)
-        self._probabilities = training.predict(validation.images)
+        model.save(self.model_file)
         self.scores = scores(validation.labels, self._probabilities)
 
     def entries(self, step: int, epoch: EpochResult) -> list[Entry]:
