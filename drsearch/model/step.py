@@ -66,7 +66,8 @@ def _with_fused_normalisation(model: keras.Model) -> keras.Model:
 def _can_be_fused(layer: keras.layers.Layer) -> bool:
     return (
         type(layer) is keras.layers.BatchNormalization
-        and len(layer.input.shape) == 4
+        and layer.built
+        and layer.input_spec.ndim == 4
         and layer.axis in (-1, 3)
         and layer.scale
         and layer.center

@@ -1,0 +1,184 @@
+"""The fused step learns what Keras's own `fit` learns, from the same weights, batches and augmentation."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from drsearch.data.pipeline import steps_per_epoch, training_batches
+from drsearch.model import Training, build_optimizer, build_resnet, set_seeds
+from drsearch.model.step import _apply, _apply_fused, compiled_fit
+from drsearch.settings import Settings
+
+Eyes = Any
+PX = 32
+SETTINGS = Settings().replace(
+    {"images.image_px": PX, "model.width": 8, "training.batch_size": 4, "training.learning_rate": 3e-4}
+)
+RELATIVE = 1e-3
+"""Of a loss within five epochs: kernels round in another order, and training makes the difference grow."""
+
+
+def _resnet() -> keras.Model:
+    set_seeds(5)
+    return build_resnet(SETTINGS.model, PX)
+
+
+def _losses_of_keras_fit(model: keras.Model, eyes: Eyes, settings: Settings, epochs: int) -> list[float]:
+    """Plain Keras: compile and fit, on the very batches that drsearch trains on."""
+    dataset = training_batches(eyes.images, eyes.labels, settings.training, settings.augmentation, 0)
+    model.compile(build_optimizer(settings.training), "sparse_categorical_crossentropy")
+    steps = steps_per_epoch(eyes.labels, settings.training)
+    return [
+        float(loss)
+        for loss in model.fit(dataset, epochs=epochs, steps_per_epoch=steps, verbose=0, shuffle=False).history["loss"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"training.optimizer": "adamw", "training.weight_decay": 0.05},
+        {"training.optimizer": "sgd", "training.learning_rate": 1e-2},
+    ],
+    ids=["adam", "adamw", "sgd"],
+)
+def test_the_loss_is_that_of_keras_fit_epoch_by_epoch_for_five_epochs(
+    train_eyes: Eyes, validation_eyes: Eyes, changes: dict[str, Any]
+) -> None:
+    settings = SETTINGS.replace(changes)
+    training = Training(_resnet(), train_eyes, validation_eyes, settings)
+    ours = [training.run_epoch().train.loss for _ in range(5)]
+    theirs = _losses_of_keras_fit(_resnet(), train_eyes, settings, 5)
+    assert ours == pytest.approx(theirs, rel=RELATIVE)
+    assert ours[-1] != ours[0]
+
+
+def _after(model: keras.Model, fused: bool, steps: int = 5) -> list[NDArray[np.float32]]:
+    """All variables of model and optimizer after some steps on one batch."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (4, PX, PX, 3), np.uint8), np.array([0, 1, 1, 0])
+    # not Adam: a weight whose gradient is 0 but for rounding moves by the sign of the rounding there
+    optimizer = build_optimizer(SETTINGS.replace({"training.optimizer": "sgd"}).training)
+    optimizer.build(model.trainable_variables)
+    batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+    compiled_fit(model, optimizer, fused)(batches, tf.constant(steps))
+    return [np.asarray(variable) for variable in (*model.variables, *optimizer.variables)]
+
+
+def _with_a_layer_called_for_inference() -> keras.Model:
+    set_seeds(1)
+    images = keras.Input((PX, PX, 3))
+    x = layers.Conv2D(4, 3)(images)
+    x = layers.BatchNormalization(name="still")(x, training=False)
+    x = layers.BatchNormalization()(x)
+    return keras.Model(images, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+
+
+def _with_a_frozen_layer() -> keras.Model:
+    model = _with_a_layer_called_for_inference()
+    model.layers[3].trainable = False
+    return model
+
+
+def _with_what_the_kernel_cannot() -> keras.Model:
+    set_seeds(2)
+    return keras.Sequential(
+        [
+            keras.Input((PX, PX, 3)),
+            layers.Conv2D(4, 3, kernel_constraint="unit_norm", kernel_regularizer="l2"),
+            layers.BatchNormalization(scale=False),
+            layers.BatchNormalization(axis=1),
+            layers.GlobalAveragePooling2D(),
+            layers.BatchNormalization(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+
+
+class _OfItsOwnClass(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = layers.Conv2D(4, 3), layers.BatchNormalization()
+        self.three, self.four = layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        return self.four(self.three(self.two(self.one(x), training=training)))
+
+
+def _of_its_own_class() -> keras.Model:
+    set_seeds(3)
+    model = _OfItsOwnClass()
+    model(np.zeros((1, PX, PX, 3), np.float32))
+    return model
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        _resnet,
+        _with_a_layer_called_for_inference,
+        _with_a_frozen_layer,
+        _with_what_the_kernel_cannot,
+        _of_its_own_class,
+    ],
+)
+def test_weights_and_averages_are_those_of_the_plain_step(build: Callable[[], keras.Model]) -> None:
+    for fused, plain in zip(_after(build(), True), _after(build(), False), strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"training.optimizer": "adamw", "training.weight_decay": 0.1}])
+def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    ends = []
+    for apply in (_apply, _apply_fused):
+        model = _resnet()
+        optimizer = build_optimizer(SETTINGS.replace(changes).training)
+        optimizer.build(model.trainable_variables)
+        rng = np.random.default_rng(0)
+        for _ in range(4):
+            gradients = [tf.constant(rng.normal(size=weight.shape), tf.float32) for weight in model.trainable_variables]
+            apply(optimizer, gradients, model.trainable_variables)
+        ends.append([np.asarray(variable) for variable in (*model.trainable_variables, *optimizer.variables)])
+    for plain, fused in zip(*ends, strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-7)
+
+
+def _config(model: keras.Model) -> str:
+    return json.dumps(model.get_config(), default=str)
+
+
+def test_the_model_that_is_saved_is_the_one_that_was_given(
+    train_eyes: Eyes, validation_eyes: Eyes, tmp_path: Path
+) -> None:
+    model = _resnet()
+    before = _config(model)
+    training = Training(model, train_eyes, validation_eyes, SETTINGS)
+    training.run_epoch()
+    assert training.model is model
+    assert _config(model) == before
+    model.save(tmp_path / "model.keras")
+    opened = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert _config(opened) == before
+    assert {type(layer).__module__.partition(".")[0] for layer in opened.layers} == {"keras"}
+
+
+def test_the_fused_step_takes_fewer_operations() -> None:
+    def operations(fused: bool) -> int:
+        model = _resnet()
+        optimizer = build_optimizer(SETTINGS.training)
+        optimizer.build(model.trainable_variables)
+        images = tf.data.Dataset.from_tensors((np.zeros((4, PX, PX, 3), np.uint8), np.zeros(4, np.int64))).repeat()
+        fit = compiled_fit(model, optimizer, fused).get_concrete_function(iter(images), tf.constant(1))
+        return max(len(function.node_def) for function in fit.graph.as_graph_def().library.function)
+
+    assert operations(fused=True) < operations(fused=False) / 2
