@@ -127,6 +127,51 @@ def in_process(module: str, *arguments: str, environment: Mapping[str, str] | No
     return found
 
 
+class Standing:
+    """A process that does its work once for every line it is given, and answers with the seconds it took.
+
+    Start-up, imports and tracing are over when it is made. Use it in a `with` block.
+    """
+
+    def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **(environment or {})},
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        self._called = " ".join((module, *arguments))
+        self._answer()
+
+    def __enter__(self) -> "Standing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def __call__(self) -> float:
+        """Seconds of once more."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("again\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.strip().startswith(('"', *"0123456789")):
+                return json.loads(line)
+        raise RuntimeError(f"python -m {self._called} ended with status {self._process.wait()} without an answer")
+
+
 def idrid(folder: str = "") -> Path:
     """The photographs that benchmarks measure on: `DRSEARCH_IDRID`, or `../shared/idrid`; a missing one ends it."""
     path = Path(os.environ.get("DRSEARCH_IDRID") or DEFAULT_IDRID)
