@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EYES := sample-eyes
 
-.PHONY: help study test lint ci clean
+.PHONY: help study test lint bench bench-check clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,18 @@ lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+BENCHMARKS := epoch study tracking memory prepare search_cost
+SHORT := epoch memory prepare
+
+bench: .venv/installed-bench  ## Measure everything that is claimed about speed; write docs/benchmarks.md. More than an hour.
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python -m benchmarks.report
+
+bench-check: .venv/installed-bench  ## Measure the short ones again; is any ratio worse than accepted?
+	rm -rf build/bench
+	for name in $(SHORT); do $(BIN)/python -m benchmarks.$$name --into build/bench || exit 1; done
+	$(BIN)/python -m benchmarks.report check build/bench
+
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("drsearch needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
@@ -30,6 +42,10 @@ lint: .venv/installed-test  ## Format, lint and type checks.
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,postgresql,test]'
+	touch $@
+
+.venv/installed-bench: .venv/installed-test
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,postgresql,test,bench]'
 	touch $@
 
 clean:  ## Remove the environment and what `make study` left here.

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.rounds import Ratio, Result, Standing, Table, idrid, in_turn, ratio_of, run
+from benchmarks.rounds import Ratio, Result, Standing, Table, idrid, in_process, in_turn, ratio_of, run
 from drsearch.data.prepare import prepare
 from drsearch.home import Home
 from drsearch.settings import Settings
@@ -58,6 +58,7 @@ def measure(rounds: int) -> Result:
         "How long does an epoch take, with everything that a trial does?",
         tables,
         tuple(_ratios(by_batch, large)),
+        in_process("benchmarks.operations"),
         notes=(
             "A trial with everything: augmentation, train and validation measures, checkpoints every five epochs, the "
             "journal, and the sender that writes to MLflow (SQLite) at its side. The usual way has validation and "

@@ -57,7 +57,7 @@ def measure(rounds: int) -> Result:
                 ((f"{memory[0]:.0f}", f"{memory[SETTLED - 1]:.0f}", f"{memory[-1]:.0f}", f"{slope:+.2f} MB a trial"),),
             ),
             Table(
-                "Seconds between two trials, from the end of the last epoch of one to the beginning of the next's first",
+                "Seconds between two trials: from the last epoch of one to the first of the next",
                 ("median", "range", "of it: pictures, scores and saving"),
                 (
                     (

@@ -57,8 +57,8 @@ def measure(rounds: int) -> Result:
             for name in list(seconds)[1:]
         ),
         notes=(
-            "Everything: curves, system metrics, checkpoints every five epochs, scores with intervals, confusion matrix, "
-            "ROC curve, six Grad-CAM pictures, the saved model; the sender (and the server) share the two cores.",
+            "Everything: curves, system metrics, checkpoints every five epochs, scores with intervals, confusion "
+            "matrix, ROC curve, six Grad-CAM pictures, the saved model. Sender and server share the two cores.",
         ),
     )
 

@@ -1,0 +1,26 @@
+"""The axes of the report's grid, searched by TPE with a pruner instead of tried one by one.
+
+what for   find as good a setting as the grid's best for fewer epochs
+command    drsearch run-study search_spaces/report_tpe.py --data ~/IDRiD --workers 2
+minutes    see docs/benchmarks.md, `search_cost`
+expect     the grid's best validation AUC; how many epochs sooner stands in docs/benchmarks.md
+"""
+
+from keras_tuner import HyperParameters
+
+SETTINGS = {
+    "study.sampler": "tpe",
+    "study.pruner": "median",
+    "study.pruner_startup_trials": 2,
+    "study.pruner_warmup_epochs": 5,
+    "study.trials": 20,
+    "training.optimizer": "adam",
+    "training.epochs": 40,
+    "training.checkpoint_every_epochs": 5,
+}
+
+
+def space(hp: HyperParameters) -> None:
+    """Learning rate, on a log scale from end to end of the grid, x batch size."""
+    hp.Float("training.learning_rate", 1e-5, 1e-2, sampling="log")
+    hp.Choice("training.batch_size", [2, 4])
