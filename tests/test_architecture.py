@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "drsearch"
 GROUND_TO_ROOF = [
-    {"errors", "grades", "settings", "home"},
+    {"errors", "grades", "settings", "home", "disk"},
     {"data", "measure", "tracking"},
     {"model"},
     {"search"},
@@ -16,7 +16,7 @@ GROUND_TO_ROOF = [
     {"live", "cli"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(GROUND_TO_ROOF) for room in rooms}
-GROUND_IN_ORDER = ["errors", "grades", "settings", "home"]
+GROUND_IN_ORDER = ["errors", "grades", "settings", "home", "disk"]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__"))
 
 ONLY_IN = {

@@ -16,7 +16,7 @@ from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.provenance import git_commit, library_versions
 from drsearch.search.slots import MAX_RETRIES
-from drsearch.search.storage import Storage, patiently
+from drsearch.search.storage import Storage, alone_with, patiently
 from drsearch.settings import ImageSettings, Settings, Value
 
 _DEFINITION = "drsearch.definition"
@@ -110,17 +110,20 @@ def open_study(
             f"--study {name!r} cannot name a folder and an experiment; use letters, digits, '.', '_' and '-'."
         )
     direction = "minimize" if wanted.settings["study.objective"] == "val_loss" else "maximize"
-    study = patiently(
-        lambda: optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
-    )
-    there = read_definition(study)
-    if there is None:
-        study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
-        study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
-    else:
-        _check_same(name, there, wanted)
-    study.set_user_attr(_TRIALS, n_trials)
-    return study, there or wanted
+
+    def begin() -> tuple[optuna.Study, StudyDefinition]:
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        with alone_with(storage, name):  # of two that begin it, one writes what it is
+            there = read_definition(study)
+            if there is None:
+                study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
+                study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
+            else:
+                _check_same(name, there, wanted)
+            study.set_user_attr(_TRIALS, n_trials)
+        return study, there or wanted
+
+    return patiently(begin)
 
 
 def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefinition]:
@@ -133,16 +136,17 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
         study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
     except KeyError:
         study = None
-    definition = read_definition(study) if study is not None else None
+    definition = patiently(lambda: read_definition(study)) if study is not None else None
     if study is None or definition is None:
-        names = ", ".join(sorted(found.study_name for found in optuna.get_all_study_summaries(storage))) or "none"
+        summaries = patiently(lambda: optuna.get_all_study_summaries(storage))
+        names = ", ".join(sorted(found.study_name for found in summaries)) or "none"
         raise StudyError(f"no study {name!r} in this database; there are: {names}.")
     return study, definition
 
 
 def read_definition(study: optuna.Study) -> StudyDefinition | None:
     """The definition kept with a study."""
-    kept = patiently(lambda: study.user_attrs).get(_DEFINITION)
+    kept = study.user_attrs.get(_DEFINITION)
     return StudyDefinition(**kept) if kept is not None else None
 
 

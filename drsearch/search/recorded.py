@@ -10,22 +10,26 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import cv2
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
 
 from drsearch.data.records import Eyes
+from drsearch.disk import DiskFull, when_space
 from drsearch.errors import DrsearchError, TrialFailed
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import Scores, scores
 from drsearch.model.training import EpochResult, Measures, Training, set_seeds
+from drsearch.search.ownership import NotTheOwner, Ownership
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.entries import (
     Artifact,
@@ -44,6 +48,8 @@ from drsearch.tracking.entries import (
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.system_metrics import SystemMetrics
 
+T = TypeVar("T")
+
 _PICTURE_STEP = 0
 """Of the kept network's pictures, in every run: MLflow's pages open there, whatever epoch a run came to."""
 
@@ -58,6 +64,10 @@ class GivenAway(DrsearchError):
     """This training was given to another process meanwhile; the one that hears it writes nothing more."""
 
 
+class Stopped(DrsearchError):
+    """Raised by a watch: it was asked to stop while it waited for something; the training goes on some other time."""
+
+
 class Watch(Protocol):
     """Who looks on while a training runs, and may end it."""
 
@@ -70,6 +80,7 @@ class Watch(Protocol):
         Raises:
             Pruned: To end the training here.
             GivenAway: If it is another's by now.
+            Stopped: To stop here, as if `stop_asked` had said so.
         """
 
     def stop_asked(self) -> bool:
@@ -163,21 +174,25 @@ def fixed_eyes(eyes: Eyes, n: int) -> NDArray[np.int64]:
 def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Outcome:
     """Run a training to its end, or on from its checkpoint, telling its journal.
 
+    Where the disk is full, it waits for space.
+
     Raises:
         GivenAway: If another attempt took over; nothing was written since.
     """
-    recorder = _Recorder(plan)
-    if told := recorder.outcome():
-        return told
+    recorder = _Recorder(plan, watch.stop_asked)
     try:
+        if told := recorder.outcome():
+            return told
         recorder.begin()
         set_seeds(plan.settings.training.seed)
-        training = Training(plan.build(), train, validation, plan.settings)
+        training = Training(_built(plan), train, validation, plan.settings)
         recorder.resume(training)
         state, reason = _train(recorder, training, watch)
         return _finish(recorder, training, validation, state, reason)
     except GivenAway:
         raise
+    except DiskFull as full:
+        return Outcome("interrupted", str(full), math.nan, 0, (), None, None)
     except TrialFailed as failure:
         recorder.close("FAILED", "failed", str(failure))
         return Outcome("failed", str(failure), math.nan, 0, (), None, None)
@@ -186,11 +201,38 @@ def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> 
         raise
 
 
+def _built(plan: Plan) -> keras.Model:
+    """The network of a plan.
+
+    Raises:
+        TrialFailed: If Keras cannot build it, or memory does not suffice.
+    """
+    try:
+        return plan.build()
+    except (tf.errors.ResourceExhaustedError, MemoryError) as wrong:
+        raise TrialFailed("memory does not suffice for the model; a smaller one may fit") from wrong
+    except (ValueError, tf.errors.InvalidArgumentError) as wrong:
+        # Keras says so of sizes that do not fit together; the same words from our own code, or a space's, are a bug.
+        if not _raised_within(wrong, "keras", "tensorflow"):
+            raise
+        said = (str(wrong).strip().splitlines() or [type(wrong).__name__])[0]
+        raise TrialFailed(f"the model cannot be built: {said}") from wrong
+
+
+def _raised_within(wrong: BaseException, *packages: str) -> bool:
+    """Whether an error comes from one of these packages' own code."""
+    trace = wrong.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return str(name).partition(".")[0] in packages
+
+
 def _train(recorder: "_Recorder", training: Training, watch: Watch) -> tuple[State, str]:
     settings = recorder.plan.settings.training
     system = SystemMetrics()
     while training.epoch < settings.epochs:
-        result = training.run_epoch()
+        result = _epoch(training)
         recorder.add(Metrics(result.epoch, _curve_points(result) | system.sample()))
         checkpoint_due = result.epoch % settings.checkpoint_every_epochs == 0 or result.epoch == settings.epochs
         if checkpoint_due:
@@ -202,9 +244,18 @@ def _train(recorder: "_Recorder", training: Training, watch: Watch) -> tuple[Sta
                 watch.judged(result.epoch, recorder.best_value)
             except Pruned as pruned:
                 return "pruned", str(pruned)
+            except Stopped as stopped:
+                return "interrupted", str(stopped)
         if watch.stop_asked() and training.epoch < settings.epochs:
             return "interrupted", f"stopped at epoch {training.epoch} of {settings.epochs}"
     return "complete", ""
+
+
+def _epoch(training: Training) -> EpochResult:
+    try:
+        return training.run_epoch()
+    except MemoryError as wrong:
+        raise TrialFailed(f"memory does not suffice in epoch {training.epoch + 1}") from wrong
 
 
 def _curve_points(result: EpochResult) -> dict[str, float]:
@@ -223,10 +274,13 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
     judged_by = np.array(training.restore(recorder.best_file)["probabilities"], np.float32)
-    kept = _Kept(training.model, validation, judged_by, recorder.plan)
+    kept = recorder.when_space(
+        lambda: _Kept(training.model, validation, judged_by, recorder.plan, recorder.fresh_staging())
+    )
     recorder.add(*kept.entries(len(history), history[recorder.best_epoch - 1]))
     recorder.add(_end(state, reason))
-    outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, kept.model_file, kept.scores)
+    model = recorder.plan.folder / kept.model_file
+    outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, model, kept.scores)
     recorder.conclude(outcome)
     return outcome
 
@@ -237,34 +291,46 @@ def _end(state: State, reason: str) -> RunEnd:
 
 
 class _Recorder:
-    """The journal and the checkpoints of one training, kept in step."""
+    """The journal and the checkpoints of one training, kept in step.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: The training.
+        stop_asked: Whether to give up waiting for space on a full disk.
+    """
+
+    def __init__(self, plan: Plan, stop_asked: Callable[[], bool]) -> None:
         self.plan = plan
         self.journal = Journal(plan.folder)
         self.best_epoch = 0
         self.best_value = math.nan
+        self._stop_asked = stop_asked
         self._pending: list[Entry] = []
         self._fresh = True
         self._checkpoints = plan.folder / "checkpoint"
         self._latest = self._checkpoints / "latest.npz"
         self._outcome_file = plan.folder / "outcome.json"
-        self._owner = plan.folder / "owner"
 
     @property
     def best_file(self) -> Path:
         """The checkpoint of the best epoch; the epoch is in its name, so that a newer one never replaces it early."""
         return self._checkpoints / f"best-{self.best_epoch:06d}.npz"
 
+    def when_space(self, write: Callable[[], T]) -> T:
+        """What `write` returns, once the disk has space for it."""
+        return when_space(write, self.plan.folder, self._stop_asked)
+
     def begin(self) -> None:
         """Take the folder over, and open the run unless an earlier attempt did."""
+        self.when_space(self._begin)
+
+    def _begin(self) -> None:
         self._checkpoints.mkdir(parents=True, exist_ok=True)
-        self._owner.write_text(self.plan.owner)
-        self._fresh = self.journal.whole_size() == 0
-        if not self._fresh:
-            return
-        (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
-        self.journal.append([self.plan.start, Artifact("settings.gin")])
+        with Ownership(self.plan.folder).taken(self.plan.owner):
+            shutil.rmtree(self._staging.parent, ignore_errors=True)
+            self._fresh = self.journal.whole_size() == 0
+            if self._fresh:
+                (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
+                self.journal.append([self.plan.start, Artifact("settings.gin")])
 
     def resume(self, training: Training) -> None:
         """Go on from the latest checkpoint, if there is one."""
@@ -273,23 +339,27 @@ class _Recorder:
         if self._latest.exists():
             extra = training.restore(self._latest)
             self.best_epoch, self.best_value = extra["best_epoch"], extra["best_value"]
-            self._say_again(extra["journal_size"], extra["lines"])
-        self.journal.append([Resumed(), Tags({"drsearch.outcome": "", "drsearch.reason": ""})])
+            self._write(lambda: self._say_again(extra["journal_size"], extra["lines"]))
+        resumed: list[Entry] = [Resumed(), Tags({"drsearch.outcome": "", "drsearch.reason": ""})]
+        self._write(lambda: self.journal.append(resumed))
         logging.info("%s goes on after epoch %d", self.plan.start.name, training.epoch)
 
     def _say_again(self, size: int, lines: list[str]) -> None:
-        """Append what a checkpoint says, as far as its process did not before it died: a full disk may cut anywhere."""
-        said = self.journal.path.read_bytes()[size:].decode(errors="replace").split("\n")[:-1]
-        n_said = len(os.path.commonprefix([said, lines]))
-        self.journal.append([from_line(line) for line in lines[n_said:]])
+        """Append what a checkpoint says, as far as its process did not before it died."""
+        said = set(self.journal.path.read_bytes()[size:].decode(errors="replace").split("\n")[:-1])
+        self.journal.append([from_line(line) for line in lines if line not in said])
 
     def outcome(self) -> Outcome | None:
         """The outcome, if an earlier attempt reached it; what it had to say is in the journal after this."""
         outcome = read_outcome(self.plan.folder)
         if outcome is not None:
             told = json.loads(self._outcome_file.read_text())
-            self._say_again(told["journal_size"], told["lines"])
+            self.when_space(lambda: self._conclude_again(told["journal_size"], told["lines"]))
         return outcome
+
+    def _conclude_again(self, size: int, lines: list[str]) -> None:
+        with Ownership(self.plan.folder).taken(self.plan.owner):
+            self._say_again(size, lines)
 
     def add(self, *entries: Entry) -> None:
         """Note entries for the next commit."""
@@ -301,12 +371,12 @@ class _Recorder:
         Raises:
             GivenAway: If another attempt has taken the folder over.
         """
-        self._check_owner()
         objective = self.plan.settings.study.objective
         value = objective_of(result, objective)
         if self.best_epoch == 0 or is_better(value, self.best_value, objective):
             self.best_epoch, self.best_value = result.epoch, value
-            training.save(self.best_file, {"probabilities": training.seen.tolist()})
+            extra = {"probabilities": training.seen.tolist()}
+            self._write(lambda: training.save(self.best_file, extra))
 
     def commit(self, training: Training) -> None:
         """Checkpoint, then append what was noted since the last commit.
@@ -314,12 +384,28 @@ class _Recorder:
         Raises:
             GivenAway: If another attempt has taken the folder over.
         """
-        self._check_owner()
-        training.save(self._latest, self._noted() | {"best_epoch": self.best_epoch, "best_value": self.best_value})
-        for old in self._checkpoints.glob("best-*.npz"):
-            if old != self.best_file:
-                old.unlink()
-        self._append()
+
+        def write() -> None:
+            noted = self._noted()
+            training.save(self._latest, noted | {"best_epoch": self.best_epoch, "best_value": self.best_value})
+            for old in self._checkpoints.glob("best-*.npz"):
+                if old != self.best_file:
+                    old.unlink()
+            self.journal.append(self._pending)
+
+        self._write(write)
+        self._pending.clear()
+
+    @property
+    def _staging(self) -> Path:
+        """Where this attempt makes what is told at the end: an attempt that was given away must not write over it."""
+        return self.plan.folder / "staging" / self.plan.owner.replace("/", "-")
+
+    def fresh_staging(self) -> Path:
+        """The empty folder for what is told at the end."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
+        return self._staging
 
     def conclude(self, outcome: Outcome) -> None:
         """Write the outcome down, then append what was noted: the training is over.
@@ -327,7 +413,6 @@ class _Recorder:
         Raises:
             GivenAway: If another attempt has taken the folder over.
         """
-        self._check_owner()
         assert outcome.scores is not None
         told = {
             "state": outcome.state,
@@ -337,50 +422,78 @@ class _Recorder:
             "history": [asdict(epoch) for epoch in outcome.history],
             "scores": outcome.scores.to_json(),
         }
-        unfinished = self._outcome_file.with_suffix(".part")
-        unfinished.write_text(json.dumps(self._noted() | {"outcome": told}))
-        os.replace(unfinished, self._outcome_file)
-        self._append()
-        shutil.rmtree(self._checkpoints, ignore_errors=True)  # the kept network is in model.keras
+
+        def write() -> None:
+            for made in self._staging.iterdir():
+                os.replace(made, self.plan.folder / made.name)
+            unfinished = self._outcome_file.with_suffix(".part")
+            unfinished.write_text(json.dumps(self._noted() | {"outcome": told}))
+            os.replace(unfinished, self._outcome_file)
+            self.journal.append(self._pending)
+
+        self._write(write)
+        self._pending.clear()
+        for done_with in (self._checkpoints, self._staging.parent):  # the kept network is in model.keras
+            shutil.rmtree(done_with, ignore_errors=True)
 
     def _noted(self) -> dict[str, Any]:
-        return {"journal_size": self.journal.size(), "lines": [to_line(entry) for entry in self._pending]}
-
-    def _append(self) -> None:
-        self.journal.append(self._pending)
-        self._pending.clear()
+        return {"journal_size": self.journal.whole_size(), "lines": [to_line(entry) for entry in self._pending]}
 
     def close(self, status: Status, outcome: str, reason: str) -> None:
         """End the run here, leaving out what no checkpoint holds."""
-        self._check_owner()
-        self.journal.append([RunEnd(status, tags={"drsearch.outcome": outcome, "drsearch.reason": reason})])
+        end = RunEnd(status, tags={"drsearch.outcome": outcome, "drsearch.reason": reason})
+        with suppress(DiskFull):  # whoever reconciles the study closes it
+            self._write(lambda: self.journal.append([end]))
 
-    def _check_owner(self) -> None:
-        if self._owner.read_text() != self.plan.owner:
-            raise GivenAway(f"{self.plan.start.name} was given to another worker; this one writes nothing more.")
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write while the folder is this attempt's and cannot be taken, once the disk has space."""
+
+        def mine() -> None:
+            with Ownership(self.plan.folder).kept(self.plan.owner):
+                write()
+
+        try:
+            self.when_space(mine)
+        except NotTheOwner:
+            raise GivenAway(
+                f"{self.plan.start.name} was given to another worker; this one writes nothing more."
+            ) from None
 
 
 class _Kept:
-    """What is told about the kept network: its file, scores on the validation eyes, pictures."""
+    """What is told about the kept network: its file, scores on the validation eyes, pictures.
 
-    def __init__(self, model: keras.Model, validation: Eyes, probabilities: NDArray[np.float32], plan: Plan) -> None:
-        self._model, self._validation, self._probabilities, self._plan = model, validation, probabilities, plan
-        self.model_file = plan.folder / "model.keras"
-        model.save(self.model_file)
+    Args:
+        model: The network.
+        validation: The eyes that judge it.
+        probabilities: Of RDR, of these eyes.
+        plan: Its training.
+        folder: Where the files are made.
+    """
+
+    model_file = "model.keras"
+
+    def __init__(
+        self, model: keras.Model, validation: Eyes, probabilities: NDArray[np.float32], plan: Plan, folder: Path
+    ) -> None:
+        self._model, self._validation, self._probabilities = model, validation, probabilities
+        self._plan, self._folder = plan, folder
+        model.save(folder / self.model_file)
         self.scores = scores(validation.labels, self._probabilities)
+        self._write_json("validation_scores.json", self.scores.to_json())
+        self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
+        self._write_png("roc.png", roc_figure(self._validation.labels, self._probabilities))
+        self._maps = self._explain()
 
     def entries(self, step: int, epoch: EpochResult) -> list[Entry]:
         """Everything that is told at the end: numbers of the kept `epoch` at `step`, the last one, and pictures."""
         at = now_ms()
         kept = {"kept_epoch": float(epoch.epoch), "kept_val_loss": epoch.validation.loss}
         entries: list[Entry] = [Metrics(step, self._numbers() | kept, at)]
-        self._write_json("validation_scores.json", self.scores.to_json())
-        self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
-        self._write_png("roc.png", roc_figure(self._validation.labels, self._probabilities))
-        entries += [Artifact("validation_scores.json", "validation"), Artifact("model.keras", "model")]
+        entries += [Artifact("validation_scores.json", "validation"), Artifact(self.model_file, "model")]
         entries += [Artifact(name, "validation") for name in ("confusion.png", "roc.png")]
         entries += [Image(f"validation/{name}", _PICTURE_STEP, f"{name}.png", at) for name in ("confusion", "roc")]
-        return entries + self._explanations(at)
+        return entries + [Image(key, _PICTURE_STEP, file, at) for key, file in self._maps.items()]
 
     def _numbers(self) -> dict[str, float]:
         (tn, fp), (fn, tp) = np.asarray(self.scores.confusion).tolist()
@@ -394,22 +507,24 @@ class _Kept:
             }
         return {name: float(value) for name, value in numbers.items()}
 
-    def _explanations(self, at: int) -> list[Entry]:
+    def _explain(self) -> dict[str, str]:
+        """Where the network looks on some eyes: the pictures' files by key."""
         chosen = fixed_eyes(self._validation, self._plan.settings.study.gradcam_eyes)
         if not len(chosen):
-            return []
+            return {}
         images = self._validation.images[chosen]
         maps, _ = GradCam(self._model).maps(images)
-        entries: list[Entry] = []
+        drawn = {}
         for i, image, cam in zip(chosen, images, maps, strict=True):
             name = self._validation.names[i]
             file = f"gradcam-{name}.png"
             self._write_png(file, overlay(image, cam))
-            entries.append(Image(f"gradcam/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file, at))
-        return entries
+            drawn[f"gradcam/grade {self._validation.grades[i]} {name}"] = file
+        return drawn
 
     def _write_png(self, name: str, image: NDArray[np.uint8]) -> None:
-        cv2.imwrite(str(self._plan.folder / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))  # imwrite hides a full disk
+        (self._folder / name).write_bytes(data.tobytes())
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        (self._plan.folder / name).write_text(json.dumps(value, indent=2) + "\n")
+        (self._folder / name).write_text(json.dumps(value, indent=2) + "\n")

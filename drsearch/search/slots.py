@@ -6,20 +6,20 @@ slot's settings and seed are those of its first attempt.
 """
 
 import contextlib
+import functools
 import os
 import socket
-import warnings
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 import optuna
 import psutil
-from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from drsearch.search.storage import GRACE_S, Storage, patiently
+from drsearch.search.storage import HEARTBEAT_S, Storage, alone_with, heartbeats, patiently
 from drsearch.settings import Value
 
 SLOT = "drsearch.slot"
@@ -28,6 +28,10 @@ REASON = "drsearch.reason"
 FINAL = "drsearch.final"
 RUN_ID = "drsearch.run_id"
 MAX_RETRIES = "drsearch.max_retries"
+DIED = "drsearch.died"
+"""On an attempt whose process is gone."""
+DRAWN = "drsearch.drawn"
+"""On an attempt that has all its settings; one that died before draws them all anew, as if nothing had been."""
 
 SlotState = Literal["waiting", "running", "complete", "pruned", "failed"]
 
@@ -68,8 +72,9 @@ class Slot:
 
     @property
     def deaths(self) -> int:
-        """Attempts whose process died: they failed and nobody could say why."""
-        return sum(trial.state is TrialState.FAIL and not trial.user_attrs.get(REASON) for trial in self.attempts)
+        """Attempts whose process died, or that somebody else failed without a word."""
+        failed = [trial.user_attrs for trial in self.attempts if trial.state is TrialState.FAIL]
+        return sum(bool(told.get(DIED)) or (WORKER in told and REASON not in told) for told in failed)
 
     @property
     def is_over(self) -> bool:
@@ -79,48 +84,84 @@ class Slot:
     @property
     def reason(self) -> str:
         """Why the last attempt failed or was pruned; empty if it did not."""
-        if self.state == "failed" and REASON not in self.last.user_attrs:
-            return f"its process died {self.deaths} times"
         return str(self.last.user_attrs.get(REASON, ""))
+
+
+Silent = Callable[[dict[int, str]], set[int]]
+"""Of running trials and their last heartbeats, those that give no sign of life: `Vigil.silent`, or one look."""
 
 
 def read_slots(study: optuna.Study) -> list[Slot]:
     """All slots of a study, by number."""
+    return patiently(lambda: _slots(study))
+
+
+def _slots(study: optuna.Study) -> list[Slot]:
     attempts: dict[int, list[FrozenTrial]] = {}
-    for trial in patiently(lambda: study.get_trials(deepcopy=False)):
+    for trial in study.get_trials(deepcopy=False):
         if SLOT in trial.user_attrs:
             attempts.setdefault(trial.user_attrs[SLOT], []).append(trial)
-    max_retries = patiently(lambda: study.user_attrs).get(MAX_RETRIES, 0)
+    max_retries = study.user_attrs.get(MAX_RETRIES, 0)
     return [Slot(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
 
 
-def fill_slots(study: optuna.Study, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:
+def fill_slots(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:
     """Make the study's slots up to `n`, each with a waiting trial; what is there already stays.
 
     Args:
         study: Where to.
+        storage: Its database.
         n: Slots in total.
         points: What the sampler must not choose: the point of every slot (a grid), or None.
     """
-    there = {slot.number for slot in read_slots(study)}
-    for number in range(n):
-        if number not in there:
-            params = dict(points[number]) if points is not None else {}
-            patiently(lambda p=params, s=number: study.enqueue_trial(p, user_attrs={SLOT: s}))  # type: ignore[misc]
+
+    def fill() -> None:
+        with alone_with(storage, study.study_name):
+            there = {slot.number for slot in _slots(study)}
+            for number in range(n):
+                if number not in there:
+                    params = dict(points[number]) if points is not None else {}
+                    study.enqueue_trial(params, user_attrs={SLOT: number})
+
+    patiently(fill)  # whole, and not its parts: an answer that was lost would make a slot twice
+
+
+@functools.cache
+def this_machine() -> str:
+    """Names this machine, since when it runs, and which of its sets of process numbers this process sees."""
+    name = socket.gethostname().replace(":", "-")
+    with contextlib.suppress(OSError):  # elsewhere than on Linux, the name must do
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return f"{name}/{boot}-{os.readlink('/proc/self/ns/pid').strip('pid:[]')}"
+    return name
+
+
+def _started(process: psutil.Process) -> str:
+    """When a process began, in a way that setting the machine's clock does not change."""
+    with contextlib.suppress(OSError, IndexError):
+        # After the name, which may hold blanks and brackets: clock ticks since the machine began.
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{process.create_time():.0f}"
 
 
 def this_process() -> str:
-    """Names this process for as long as it lives: host, id, and start time, since ids are used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+    """Names this process for as long as it lives: machine, id, and its start, since ids are used again."""
+    return f"{this_machine()}:{os.getpid()}:{_started(psutil.Process())}"
 
 
-def is_dead(worker: str) -> bool:
-    """Whether a process named by `this_process` is known to be gone; one on another host never is."""
-    host, pid, started = worker.rsplit(":", 2)
-    if host != socket.gethostname():
-        return False
+def is_dead(worker: str, *, ran_here: bool = False) -> bool:
+    """Whether a process named by `this_process` is known to be gone; one on another machine never is.
+
+    Args:
+        worker: The process.
+        ran_here: It wrote into a folder of this machine, and is gone if the machine was started again since.
+    """
+    machine, pid, started = worker.rsplit(":", 2)
+    if machine != this_machine():
+        return ran_here and machine.partition("/")[0] == this_machine().partition("/")[0]
     try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1.0
+        process = psutil.Process(int(pid))
+        return _started(process) != started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
@@ -136,19 +177,27 @@ def claim(study: optuna.Study, storage: Storage, n: int) -> tuple[int, FrozenTri
             continue
         trial_id = slot.last._trial_id
         if patiently(lambda i=trial_id: _take(storage, i)):  # type: ignore[misc]
-            return slot.number, storage.get_trial(trial_id)
+            return slot.number, patiently(lambda i=trial_id: storage.get_trial(i))  # type: ignore[misc]
     return None
 
 
 def _take(storage: Storage, trial_id: int) -> bool:
+    """Whether the trial is this process's now. One whose answer was lost is nobody's: it waits again, being silent."""
     try:
         if not storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
             return False
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
-    storage.set_trial_user_attr(trial_id, WORKER, this_process())
-    storage.record_heartbeat(trial_id)
-    return True
+
+    def sign() -> bool:
+        try:
+            storage.set_trial_user_attr(trial_id, WORKER, this_process())
+            storage.record_heartbeat(trial_id)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+        return True
+
+    return patiently(sign)
 
 
 def give_up(storage: Storage, trial_id: int, reason: str, *, final: bool) -> bool:
@@ -171,44 +220,80 @@ def give_up(storage: Storage, trial_id: int, reason: str, *, final: bool) -> boo
         return False
 
 
-def reconcile(study: optuna.Study, storage: Storage) -> list[Slot]:
+def reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Slot]:
     """Put right what dead processes left: their running trials fail, and every slot that is not over waits again.
 
-    Repeating this, or dying in the middle of it, does no harm: what to do is read from the trials' states.
+    Repeating this, or dying in the middle of it, does no harm: what to do is read from the trials' states. Of
+    several processes one at a time is at it.
+
+    Args:
+        study: Whose trials.
+        storage: Its database.
+        silent: Tells trials that give no sign of life; those of this machine's dead processes need none.
 
     Returns:
         All slots, as they are now.
     """
-    for slot in read_slots(study):
-        if slot.state == "running" and _is_abandoned(slot.last):
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-                storage.set_trial_state_values(slot.last._trial_id, state=TrialState.FAIL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        fail_stale_trials(study)
-    for slot in read_slots(study):
-        if slot.last.state is TrialState.FAIL and not slot.is_over:
-            _requeue(study, slot)
-    return read_slots(study)
+    return patiently(lambda: _reconcile(study, storage, silent))
 
 
-def _is_abandoned(trial: FrozenTrial) -> bool:
-    """Whether its process is known to be dead, or died before it could name itself: no heartbeat tells of that one."""
-    worker = trial.user_attrs.get(WORKER)
-    if worker is not None:
-        return is_dead(worker)
-    return trial.datetime_start is not None and (datetime.now() - trial.datetime_start).total_seconds() > GRACE_S
+def _reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Slot]:
+    with alone_with(storage, study.study_name):
+        slots = _slots(study)
+        running = {
+            attempt._trial_id: (slot, attempt)
+            for slot in slots
+            for attempt in slot.attempts
+            if attempt.state is TrialState.RUNNING
+        }
+        gone = silent(heartbeats(storage, running)) | {
+            trial_id for trial_id, (_, attempt) in running.items() if is_dead(attempt.user_attrs.get(WORKER, "?:0:0"))
+        }
+        for trial_id in gone:
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came to its end meanwhile
+                _bury(storage, *running[trial_id])
+        for slot in _slots(study) if gone else slots:
+            if slot.last.state is TrialState.FAIL and not slot.is_over:
+                _requeue(study, slot)
+        return _slots(study)
+
+
+def one_look(study: optuna.Study, storage: Storage) -> Silent:
+    """Which trials are silent, for who does not stay to watch: by the database's clock, and by a second look.
+
+    It takes some seconds where a trial seems silent, and none otherwise.
+    """
+    stale: list[int] = patiently(lambda: storage._get_stale_trial_ids(study._study_id))
+    if not stale:
+        return lambda _: set()
+    before = patiently(lambda: heartbeats(storage, stale))
+    time.sleep(1.5 * HEARTBEAT_S)
+    return lambda now: {trial_id for trial_id in stale if now.get(trial_id) == before[trial_id]}
+
+
+def _bury(storage: Storage, slot: Slot, attempt: FrozenTrial) -> None:
+    """End an attempt whose process is gone; its slot too, if that happened too often."""
+    trial_id = attempt._trial_id
+    if WORKER in attempt.user_attrs:  # else nobody had begun with it
+        deaths = slot.deaths + 1
+        if deaths > slot.max_retries:
+            storage.set_trial_user_attr(trial_id, FINAL, True)
+        reason = f"its process died {deaths} times" if deaths > slot.max_retries else "its process died"
+        storage.set_trial_user_attr(trial_id, REASON, reason)
+        storage.set_trial_user_attr(trial_id, DIED, True)
+    storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
 
 
 def _requeue(study: optuna.Study, slot: Slot) -> None:
     """Let a slot wait again, with what its last attempt had drawn and reported."""
     last = slot.last
+    drawn = DRAWN in last.user_attrs
     again = optuna.create_trial(
         state=TrialState.WAITING,
-        params=last.params,
-        distributions=last.distributions,
-        user_attrs={key: value for key, value in last.user_attrs.items() if key in (SLOT, RUN_ID)},
+        params=last.params if drawn else {},
+        distributions=last.distributions if drawn else {},
+        user_attrs={key: value for key, value in last.user_attrs.items() if key in (SLOT, RUN_ID, DRAWN)},
         system_attrs={key: value for key, value in last.system_attrs.items() if key == "fixed_params"},
-        intermediate_values=last.intermediate_values,
+        intermediate_values=last.intermediate_values if drawn else {},
     )
     study.add_trial(again)

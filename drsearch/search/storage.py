@@ -1,9 +1,13 @@
 """How does a study reach its database, and keep its head when the database is away?"""
 
+import fcntl
+import hashlib
+import random
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +18,7 @@ import sqlalchemy.exc
 from absl import logging
 from optuna.storages import RDBStorage
 
+from drsearch.disk import is_full
 from drsearch.errors import StudyError
 
 HEARTBEAT_S = 10
@@ -22,47 +27,103 @@ HEARTBEAT_S = 10
 GRACE_S = 120
 """Seconds without one after which a trial is another's to take."""
 
-AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, optuna.exceptions.StorageInternalError)
-"""What Optuna raises when its database does not answer."""
-
 Storage = Any
 """Optuna's cached `RDBStorage`, with heartbeats."""
 
 T = TypeVar("T")
 
+_LOCK_S = 30
+"""Seconds to wait for another process that is alone with a study."""
 
-def open_storage(url: str) -> Storage:
+_OPENINGS = 20
+"""How often an empty database is opened anew where others make its tables at the same moment."""
+
+
+class StorageAway(StudyError):
+    """The study database does not answer, and whoever waited for it was asked to stop."""
+
+
+class _Busy(Exception):
+    """Another process is alone with the study for longer than that should take."""
+
+
+def is_away(wrong: BaseException) -> bool:
+    """Whether an error says that the database does not answer now; anything else is a bug, and waiting mends none."""
+    if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
+        wrong = wrong.__cause__
+    if isinstance(wrong, sqlalchemy.exc.DBAPIError) and wrong.connection_invalidated:
+        return True
+    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, _Busy)
+    return isinstance(wrong, away) or is_full(wrong)
+
+
+def open_storage(url: str, *, patient: bool = False) -> Storage:
     """Open the study database, making its tables if it has none.
 
     Args:
         url: As SQLAlchemy writes it, e.g. `sqlite:////home/me/studies.db` or `postgresql://host/optuna`.
+        patient: Wait where it does not answer: it did before, to whoever gave us the URL.
 
     Raises:
         StudyError: If there is no such database, or its driver is not installed.
     """
+    if patient:
+        return patiently(lambda: _open(url))
+    try:
+        return _open(url)
+    except Exception as wrong:
+        if not is_away(wrong):
+            raise
+        raise _no_database(url, wrong) from wrong
+
+
+def _open(url: str) -> Storage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {}
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
-            if url.startswith("sqlite:///"):
-                _begin_before_reading(storage.engine)
-            return optuna.storages.get_storage(storage)  # adds the cache, without which every trial is read each time
-    except ModuleNotFoundError as wrong:
-        raise StudyError(
-            f"--storage {_shown(url)}: the driver {wrong.name} is not installed; "
-            "for PostgreSQL: pip install 'drsearch[postgresql]'."
-        ) from wrong
-    except (*AWAY, sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, ValueError, ImportError) as wrong:
-        said = str(wrong).strip().splitlines()[0]
-        raise StudyError(
-            f"--storage {_shown(url)}: no study database there ({said}); "
-            "write for example sqlite:////home/me/studies.db or postgresql://user@host/optuna."
-        ) from wrong
+    for opening in range(1, _OPENINGS + 1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+            break
+        except ModuleNotFoundError as wrong:
+            raise StudyError(
+                f"--storage {_shown(url)}: the driver {wrong.name} is not installed; "
+                "for PostgreSQL: pip install 'drsearch[postgresql]'."
+            ) from wrong
+        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as wrong:
+            # Optuna looks for its tables before it makes them: of several that find none, one makes them.
+            if not _made_by_another(wrong) or opening == _OPENINGS:
+                if is_away(wrong):
+                    raise
+                raise _no_database(url, wrong) from wrong
+            time.sleep(random.uniform(0.05, 0.5))
+        except (ValueError, ImportError) as wrong:
+            raise _no_database(url, wrong) from wrong
+    if url.startswith("sqlite:///"):
+        _begin_before_reading(storage.engine)
+    return optuna.storages.get_storage(storage)  # adds the cache, without which every trial is read each time
+
+
+def _made_by_another(wrong: BaseException) -> bool:
+    said = f"{wrong} {wrong.__cause__}"
+    return isinstance(wrong, sqlalchemy.exc.IntegrityError) or "already exists" in said or "duplicate key" in said
+
+
+def _no_database(url: str, wrong: BaseException) -> StudyError:
+    return StudyError(
+        f"--storage {_shown(url)}: no study database there ({_first_line(wrong)}); "
+        "write for example sqlite:////home/me/studies.db or postgresql://user@host/optuna."
+    )
+
+
+def _first_line(wrong: BaseException) -> str:
+    if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
+        wrong = wrong.__cause__  # its own text speaks of invalid data, whatever happened
+    return (str(wrong).strip().splitlines() or [type(wrong).__name__])[0]
 
 
 def _begin_before_reading(engine: sqlalchemy.Engine) -> None:
@@ -92,21 +153,130 @@ def _shown(url: str) -> str:
         return url
 
 
+@contextmanager
+def alone_with(storage: Storage, study_name: str) -> Iterator[None]:
+    """Let only one process at a time, on whatever machine, look at a study's trials and add some.
+
+    What holds the others off goes with its process, however that ends.
+
+    Raises:
+        Exception: One of which `is_away` is true, where another process does not come to its end.
+    """
+    engine = storage._backend.engine
+    if engine.dialect.name == "postgresql":
+        key = int.from_bytes(hashlib.sha256(f"drsearch {study_name}".encode()).digest()[:8], "big", signed=True)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_S}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+            yield
+    elif engine.dialect.name == "sqlite" and engine.url.database:
+        with open(f"{engine.url.database}.lock", "a") as file:
+            _lock(file.fileno())
+            yield
+    else:
+        yield
+
+
+def _lock(file: int) -> None:
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise _Busy("another process holds it; is one of them stopped?") from None
+            time.sleep(0.02)
+
+
+class _Patience:
+    """What the threads of a process know of their database: one warning an outage, whoever meets it first."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self._away = False
+        self._lock = threading.Lock()
+
+    def away(self, wrong: BaseException) -> None:
+        with self._lock:
+            if not self._away:
+                logging.warning("the study database does not answer; waiting (%s)", _first_line(wrong))
+            self._away = True
+
+    def back(self) -> None:
+        with self._lock:
+            if self._away:
+                logging.info("the study database answers again")
+            self._away = False
+
+
+_patience = _Patience()
+
+
+def end_patience() -> None:
+    """Let this process wait for its database no more: it was asked to stop."""
+    _patience.over.set()
+
+
 def patiently(call: Callable[[], T]) -> T:
-    """The result of `call`, asked again with growing pauses while the database is away: one warning, then patience."""
+    """The result of `call`, asked again with growing pauses while the database is away: one warning, then patience.
+
+    Args:
+        call: May have had its effect although it failed: an answer can be lost.
+
+    Raises:
+        StorageAway: If the database is away and `end_patience` was called.
+    """
     pause_s = 0.5
     while True:
         try:
             result = call()
-        except AWAY as wrong:
-            if pause_s == 0.5:
-                logging.warning("the study database does not answer; waiting (%s)", str(wrong).splitlines()[0])
-            time.sleep(pause_s)
+        except Exception as wrong:
+            if not is_away(wrong):
+                raise
+            _patience.away(wrong)
+            if _patience.over.wait(pause_s):
+                raise StorageAway(f"the study database does not answer ({_first_line(wrong)}).") from wrong
             pause_s = min(30.0, 2 * pause_s)
         else:
-            if pause_s > 0.5:
-                logging.info("the study database answers again")
+            _patience.back()
             return result
+
+
+def heartbeats(storage: Storage, trial_ids: Iterable[int]) -> dict[int, str]:
+    """The last heartbeat of every trial, as the database wrote it down; empty for one that never beat."""
+    wanted = list(trial_ids)
+    if not wanted:
+        return {}
+    there = sqlalchemy.table("trial_heartbeats", sqlalchemy.column("trial_id"), sqlalchemy.column("heartbeat"))
+    ask = sqlalchemy.select(there.c.trial_id, there.c.heartbeat).where(there.c.trial_id.in_(wanted))
+    with storage._backend.engine.connect() as connection:
+        found = {int(trial_id): str(beat) for trial_id, beat in connection.execute(ask)}
+    return {trial_id: found.get(trial_id, "") for trial_id in wanted}
+
+
+class Vigil:
+    """Which running trials give no sign of life, by this process's own count of seconds?
+
+    The clocks of the database and of other machines may jump, this machine may sleep, the database may be away: none of
+    it makes a trial look dead. It is silent when its heartbeat stayed the same through `GRACE_S` seconds of looking.
+    """
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+        self._still: dict[int, tuple[str, float]] = {}
+
+    def silent(self, beats: dict[int, str]) -> set[int]:
+        """Of trials and their last heartbeats, those that are silent; ask again and again."""
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, HEARTBEAT_S), now
+        self._still = {
+            trial_id: (beat, self._still[trial_id][1] + passed)
+            if self._still.get(trial_id, ("-", 0.0))[0] == beat
+            else (beat, 0.0)
+            for trial_id, beat in beats.items()
+        }
+        return {trial_id for trial_id, (_, seconds) in self._still.items() if seconds > GRACE_S}
 
 
 class Heartbeat:
@@ -133,4 +303,9 @@ class Heartbeat:
             try:
                 self._storage.record_heartbeat(self._trial_id)
             except Exception as wrong:  # whatever it is, the next beat may reach the database again
-                logging.log_every_n_seconds(logging.WARNING, "a heartbeat was lost: %s", 60, wrong)
+                if is_away(wrong):
+                    _patience.away(wrong)
+                else:
+                    logging.log_every_n_seconds(logging.WARNING, "a heartbeat was lost: %s", 60, wrong)
+            else:
+                _patience.back()

@@ -1,5 +1,7 @@
 """How is a study run to its end? Workers are started and watched, the sender too, until all trials are over."""
 
+import contextlib
+import functools
 import json
 import os
 import signal
@@ -10,11 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from absl import logging
 
+from drsearch.disk import when_space
 from drsearch.errors import StudyError
 from drsearch.home import Home
+from drsearch.search.closing import Closer, launching
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
@@ -25,12 +30,14 @@ from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
 from drsearch.search.space import SearchSpace
-from drsearch.search.storage import Storage, open_storage, patiently
+from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
 from drsearch.search.worker import STORAGE_VARIABLE
 from drsearch.settings import Settings
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.sender import run_id_of, start_sender
+from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender
+
+T = TypeVar("T")
 
 _POLL_S = 0.5
 _RECONCILE_S = 5.0
@@ -145,7 +152,11 @@ class Launcher:
         self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
         self._settings = settings
         self._folder = study_folder(home, name, self._definition.uid)
+        self._closer = Closer(self._folder, name, self._definition)
+        self._vigil = Vigil()
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._sender: SenderHandle | None = None
+        self._known: list[Slot] = []
         self._stopped = ""
         self._began = time.monotonic()
 
@@ -160,58 +171,83 @@ class Launcher:
         Raises:
             StudyError: If a worker ended with an error that is no trial's own.
         """
-        journal = self._begin_run()
+        with launching(self._folder):
+            return self._run(n_workers, timeout_s, show)
+
+    def _run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
+        journal = self._with_space(self._begin_run)
         points = self._space.grid() if self._settings.study.sampler == "grid" else None
-        fill_slots(self._study, self._n_trials, points)
-        sender = start_sender(self._home, self._home.tracking_uri)
         status: Status = "FAILED"
         reason = "the launcher ended unexpectedly"
         try:
             with Interrupts(self._interrupt):
+                fill_slots(self._study, self._storage, self._n_trials, points)
                 self._watch(n_workers, timeout_s, show)
             status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", "")
+        except StorageAway as away:
+            status, reason = "KILLED", f"{self._stopped}; {away}"
         except BaseException as wrong:
             reason = f"{type(wrong).__name__}: {wrong}"
+            end_patience()
             raise
         finally:
             self._stop_workers()
-            self._end_run(journal, status, reason)
-            if not sender.stop(_STOP_S):
+            slots = self._last_slots()
+            self._with_space(lambda: self._end_run(journal, slots, status, reason))
+            if self._sender is not None and not self._sender.stop(_STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
-        return StudyResult(self._name, self._definition, self._folder, tuple(self._slots()), self._stopped)
+        return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
 
     def _watch(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
         while True:
+            self._send()
             ended = self._ended_workers()
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
-                patiently(lambda: reconcile(self._study, self._storage))
+                self._with_space(self._reconcile)
                 reconciled = time.monotonic()
             slots = self._slots()
             show(self._progress(slots))
             unfinished = [slot for slot in slots if not slot.is_over]
             if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
+                end_patience()
             if not unfinished or self._stopped:
                 return
             self._start_workers(min(n_workers, len(unfinished)), n_workers)
             time.sleep(_POLL_S)
 
+    def _send(self) -> None:
+        """See that a sender runs: it may die as every process may."""
+        if self._sender is None or not self._sender.running:
+            if self._sender is not None:
+                logging.warning("the process that sends to MLflow was killed; another goes on")
+            self._sender = start_sender(self._home, self._home.tracking_uri)
+
+    def _reconcile(self) -> None:
+        self._closer.close(reconcile(self._study, self._storage, self._vigil.silent))
+
+    def _with_space(self, write: Callable[[], T]) -> T:
+        return when_space(write, self._home.path, lambda: bool(self._stopped))
+
     def _interrupt(self) -> None:
         self._stopped = "interrupted"
+        end_patience()
 
     def _slots(self) -> list[Slot]:
-        return [slot for slot in read_slots(self._study) if slot.number < self._n_trials]
+        self._known = [slot for slot in read_slots(self._study) if slot.number < self._n_trials]
+        return self._known
 
     def _start_workers(self, wanted: int, n_workers: int) -> None:
         for index in range(wanted):
             if index not in self._workers:
-                self._workers[index] = self._start_worker(index, n_workers)
+                self._workers[index] = self._with_space(functools.partial(self._start_worker, index, n_workers))
 
     def _start_worker(self, index: int, n_workers: int) -> subprocess.Popen[bytes]:
         threads = self._settings.training.threads or max(1, (os.cpu_count() or 1) // n_workers)
         command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._name]
         command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(threads)]
+        command += ["--launcher", str(os.getpid())]
         log = self._worker_log(index)
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, STORAGE_VARIABLE: self._url, "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -249,7 +285,8 @@ class Launcher:
                 process.kill()
                 process.wait()
         self._workers.clear()
-        patiently(lambda: reconcile(self._study, self._storage))
+        with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
+            self._reconcile()
 
     def _progress(self, slots: list[Slot]) -> Progress:
         objective = self._settings.study.objective
@@ -260,8 +297,13 @@ class Launcher:
         running = {slot.number for slot in slots if slot.state == "running"}
         statuses = []
         for file in sorted((self._folder / "workers").glob("*.json")):
-            said = json.loads(file.read_text())
-            if said["slot"] in running and not is_dead(said["worker"]):
+            try:
+                said = json.loads(file.read_text())
+            except FileNotFoundError:  # its worker has ended
+                continue
+            if is_dead(said["worker"]):
+                file.unlink(missing_ok=True)
+            elif said["slot"] in running:
                 keys = ("slot", "epoch", "epochs", "seconds", "value", "best")
                 statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
         return statuses
@@ -297,8 +339,12 @@ class Launcher:
             experiment_tags=experiment_tags(self._definition, objective),
         )
 
-    def _end_run(self, journal: Journal, status: Status, reason: str) -> None:
-        slots = self._slots()
+    def _last_slots(self) -> list[Slot]:
+        with contextlib.suppress(StorageAway):
+            self._known = self._slots()
+        return self._known
+
+    def _end_run(self, journal: Journal, slots: list[Slot], status: Status, reason: str) -> None:
         pages = write_pages(self._study, slots, self._settings, journal.folder)
         result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}

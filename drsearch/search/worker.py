@@ -17,6 +17,7 @@ from absl import logging
 from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.data.records import Eyes, open_records, read_eyes
+from drsearch.disk import is_full
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
@@ -30,10 +31,10 @@ from drsearch.search.definition import (
     study_folder,
 )
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.recorded import GivenAway, Plan, Pruned, is_better, record_training
-from drsearch.search.slots import REASON, RUN_ID, claim, give_up, read_slots, this_process
+from drsearch.search.recorded import GivenAway, Outcome, Plan, Pruned, Stopped, is_better, record_training
+from drsearch.search.slots import DRAWN, REASON, RUN_ID, claim, give_up, read_slots, this_process
 from drsearch.search.space import SearchSpace, load_space
-from drsearch.search.storage import Heartbeat, Storage, open_storage, patiently
+from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
 from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import DatasetInput, RunStart
 from drsearch.tracking.sender import run_id_of
@@ -61,21 +62,23 @@ class Worker:
         home: Where records and journals lie.
         index: Its number among the workers of its launcher.
         threads: Cores that it computes on.
+        launcher: The process that it ends with.
     """
 
-    def __init__(self, storage: Storage, name: str, home: Home, index: int, threads: int) -> None:
+    def __init__(self, storage: Storage, name: str, home: Home, index: int, threads: int, launcher: int) -> None:
         self._storage, self._home, self._name, self._threads = storage, home, name, threads
         self._study, self._definition = load_study(storage, name)
         self._folder = study_folder(home, name, self._definition.uid)
-        self._status_file = self._folder / "workers" / f"{index}.json"
+        self._status_file = self._folder / "workers" / f"{index}-{os.getpid()}.json"
         self._space = self._load_space()
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
         self._stop = False
-        self._launcher = os.getppid()
+        self._launcher = launcher
 
     def stop(self) -> None:
-        """Stop at the end of the running epoch."""
+        """Stop at the end of the running epoch, and wait for nothing."""
         self._stop = True
+        end_patience()
 
     def stop_asked(self) -> bool:
         """Whether to stop: it was asked, or its launcher is gone."""
@@ -84,6 +87,14 @@ class Worker:
     def run(self) -> None:
         """Run waiting trials until all are over, or until asked to stop."""
         gc.freeze()  # a million objects of imported libraries, which the collection after a trial need not look at
+        try:
+            self._run()
+        except StorageAway as away:
+            logging.warning("%s This worker was asked to stop.", away)
+        finally:
+            self._status_file.unlink(missing_ok=True)
+
+    def _run(self) -> None:
         while not self.stop_asked():
             claimed = claim(self._study, self._storage, n_trials_of(self._study))
             if claimed is not None:
@@ -96,27 +107,44 @@ class Worker:
                 time.sleep(IDLE_S)
 
     def _run_trial(self, slot: int, frozen: FrozenTrial) -> None:
-        trial_id = frozen._trial_id
+        try:
+            trial, outcome = self._train(slot, frozen)
+            self._tell(trial, outcome)
+        except (GivenAway, optuna.exceptions.UpdateFinishedTrialError):
+            logging.warning("trial %d was given to another worker; this one lets it go", slot)
+        except StorageAway:
+            raise
+        except BaseException as bug:
+            # A bug is not the trial's fault, and no more is a database that goes away while it draws: it waits.
+            reason = f"{type(bug).__name__}: {bug}"
+            patiently(lambda: give_up(self._storage, frozen._trial_id, reason, final=False))
+            if not is_away(bug):
+                raise
+            logging.warning("trial %d begins anew", slot)
+
+    def _train(self, slot: int, frozen: FrozenTrial) -> tuple[optuna.Trial, Outcome]:
+        trial = patiently(lambda: self._opened(slot, frozen._trial_id))
+        # Not patiently: what is drawn again after a fault would be another draw.
+        drawn = self._space.draw(trial)
+        patiently(lambda: trial.set_user_attr(DRAWN, True))
+        settings = self._definition.trial_settings(slot, drawn, self._threads)
+        train, validation = self._read(settings)
+        plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings)
+        watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
+        outcome = record_training(plan, train, validation, watch)
+        watch.note_run_id()
+        return trial, outcome
+
+    def _opened(self, slot: int, trial_id: int) -> optuna.Trial:
+        """The trial, with a sampler and a pruner that nobody used yet."""
         base = self._definition.base()
         study = optuna.load_study(
             study_name=self._name, storage=self._storage, sampler=sampler_for(base, slot), pruner=pruner_for(base)
         )
-        trial = optuna.Trial(study, trial_id)
-        try:
-            drawn = patiently(lambda: self._space.draw(trial))
-            settings = self._definition.trial_settings(slot, drawn, self._threads)
-            train, validation = self._read(settings)
-            plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings)
-            watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
-            outcome = record_training(plan, train, validation, watch)
-        except (GivenAway, optuna.exceptions.UpdateFinishedTrialError):
-            logging.warning("trial %d was given to another worker; this one lets it go", slot)
-            return
-        except BaseException as bug:
-            reason = f"{type(bug).__name__}: {bug}"
-            patiently(lambda: give_up(self._storage, trial_id, reason, final=True))
-            raise
-        watch.note_run_id()
+        return optuna.Trial(study, trial_id)
+
+    def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        study, trial_id = trial.study, trial._trial_id
         match outcome.state:
             case "complete":
                 patiently(lambda: study.tell(trial, outcome.value, skip_if_finished=True))
@@ -146,11 +174,15 @@ class Worker:
         return load_space(path)
 
     def show(self, **status: float | int | str | None) -> None:
-        """Tell the launcher what this worker does."""
-        self._status_file.parent.mkdir(parents=True, exist_ok=True)
-        part = self._status_file.with_suffix(".part")
-        part.write_text(json.dumps({"worker": this_process(), "at": time.time(), **status}))
-        os.replace(part, self._status_file)
+        """Tell the launcher what this worker does, if the disk has space for it."""
+        try:
+            self._status_file.parent.mkdir(parents=True, exist_ok=True)
+            part = self._status_file.with_suffix(".part")
+            part.write_text(json.dumps({"worker": this_process(), "at": time.time(), **status}))
+            os.replace(part, self._status_file)
+        except OSError as wrong:
+            if not is_full(wrong):
+                raise
 
 
 def trial_plan(
@@ -221,6 +253,12 @@ class _TrialWatch:
         )
 
     def judged(self, epoch: int, value: float) -> None:
+        try:
+            self._report(epoch, value)
+        except StorageAway as away:
+            raise Stopped(f"stopped at epoch {epoch}: {away}") from away
+
+    def _report(self, epoch: int, value: float) -> None:
         self.note_run_id()
         if epoch not in self._reported:  # an earlier attempt may have come as far
             patiently(lambda: self._trial.report(value, epoch))
@@ -248,6 +286,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--home", required=True, type=Path)
     parser.add_argument("--index", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--launcher", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
@@ -255,11 +294,12 @@ def main(arguments: Sequence[str]) -> int:
     set_threads(options.threads)
     try:
         worker = Worker(
-            open_storage(os.environ[STORAGE_VARIABLE]),
+            open_storage(os.environ[STORAGE_VARIABLE], patient=True),
             options.study,
             Home(options.home),
             options.index,
             options.threads,
+            options.launcher,
         )
 
         def stop(_signal: int, _frame: FrameType | None) -> None:

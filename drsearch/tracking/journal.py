@@ -4,6 +4,8 @@ A journal is written by one process at a time (the worker that runs the trial, o
 after that worker died) and read by the sender.
 """
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +23,7 @@ class Journal:
         self.path = folder / JOURNAL_FILE
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Add entries, in one write that has reached the disk when this returns.
+        """Add entries: all have reached the disk when this returns, and none is there when it raises.
 
         What a killed writer left of its last line is cut off first: its sender has not read it either.
         """
@@ -29,13 +31,20 @@ class Journal:
         if not text:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab") as file:
+        with open(self.path, "ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # two launchers of one study have one journal for it
             whole = self.whole_size()
-            if whole < file.tell():
+            if whole < self.size():
                 file.truncate(whole)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                left = memoryview(text)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(whole)
+                raise
 
     def size(self) -> int:
         """Bytes written so far: what a checkpoint notes, and `truncate` takes."""

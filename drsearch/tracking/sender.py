@@ -21,6 +21,7 @@ from pathlib import Path
 
 from absl import logging
 
+from drsearch.disk import is_full, sentence
 from drsearch.home import Home
 from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
 from drsearch.tracking.entries import Entry, Metrics, RunStart
@@ -76,7 +77,7 @@ class Courier:
             try:
                 n_sent += self._deliver(folder)
                 self._failed.discard(folder)
-            except TrackerAway:
+            except (TrackerAway, OSError):
                 self._failed.add(folder)
                 raise
             except (TrackerRefused, ValueError) as wrong:
@@ -251,8 +252,12 @@ class _Loop:
             if self._courier is None:
                 self._courier = Courier(self._home, _tracker(self._home, self._tracking_uri))
             n_sent = self._courier.drain()
-        except TrackerAway as wrong:
-            if not self._backoff_s:
+        except (TrackerAway, OSError) as wrong:
+            if not isinstance(wrong, TrackerAway) and not is_full(wrong):
+                raise
+            if not self._backoff_s and is_full(wrong):
+                logging.warning("%s; runs go on, and are sent when there is space.", sentence(self._home.path))
+            elif not self._backoff_s:
                 logging.warning("%s; runs go on, and are sent when it is back.", wrong)
             self._backoff_s = min(_LONGEST_BACKOFF_S, max(_FIRST_BACKOFF_S, 2 * self._backoff_s))
             return
@@ -292,13 +297,19 @@ def _state(folder: Path) -> tuple[int, int]:
 
 def _read_sent(folder: Path) -> _Sent | None:
     path = folder / SENT_FILE
-    return _Sent(**json.loads(path.read_text())) if path.exists() else None
+    try:
+        return _Sent(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError):  # a machine that lost power may leave it empty: all is sent again
+        return None
 
 
 def _write_sent(folder: Path, sent: _Sent) -> None:
     temporary = folder / f"{SENT_FILE}.tmp"
-    temporary.write_text(json.dumps(asdict(sent)))
-    os.replace(temporary, folder / SENT_FILE)
+    try:
+        temporary.write_text(json.dumps(asdict(sent)))
+        os.replace(temporary, folder / SENT_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _anchor(journal: Journal, offset: int) -> str:

@@ -9,7 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from drsearch.search.slots import (
+    DRAWN,
     MAX_RETRIES,
+    REASON,
     SLOT,
     WORKER,
     claim,
@@ -22,7 +24,8 @@ from drsearch.search.slots import (
 )
 from drsearch.search.storage import open_storage
 
-DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0.00"
+NOBODY_IS_SILENT = lambda beats: set()  # noqa: E731
+DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
 
 
 @pytest.fixture
@@ -42,22 +45,22 @@ def die(storage: Any, trial_id: int) -> None:
     storage.set_trial_user_attr(trial_id, WORKER, DEAD)
 
 
-def test_filling_twice_makes_no_slot_twice(study: optuna.Study) -> None:
-    fill_slots(study, 3, None)
-    fill_slots(study, 5, None)
+def test_filling_twice_makes_no_slot_twice(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, storage, 3, None)
+    fill_slots(study, storage, 5, None)
     assert [slot.number for slot in read_slots(study)] == [0, 1, 2, 3, 4]
     assert len(study.trials) == 5
 
 
 def test_a_grids_points_are_the_slots_params(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 2, [{"x": 1}, {"x": 2}])
+    fill_slots(study, storage, 2, [{"x": 1}, {"x": 2}])
     claimed = [claim(study, storage, 2), claim(study, storage, 2)]
     drawn = [optuna.Trial(study, trial._trial_id).suggest_int("x", 0, 9) for _, trial in filter(None, claimed)]
     assert drawn == [1, 2]
 
 
-def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optuna.Study) -> None:
-    fill_slots(study, 12, None)
+def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, storage, 12, None)
 
     def take_all(_: int) -> list[int]:
         storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
@@ -73,7 +76,7 @@ def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optu
 
 
 def test_slots_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 3, None)
+    fill_slots(study, storage, 3, None)
     assert claim(study, storage, 1) is not None
     assert claim(study, storage, 1) is None
 
@@ -81,14 +84,15 @@ def test_slots_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any
 def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
     study: optuna.Study, storage: Any
 ) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     trial = optuna.Trial(study, claimed[1]._trial_id)
     drawn = trial.suggest_float("x", 0, 1)
+    trial.set_user_attr(DRAWN, True)
     trial.report(0.5, 5)
     die(storage, claimed[1]._trial_id)
-    (slot,) = reconcile(study, storage)
+    (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert slot.state == "waiting"
     again = claim(study, storage, 1)
     assert again is not None and again[0] == 0
@@ -97,61 +101,82 @@ def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
     assert again[1].intermediate_values == {5: 0.5}
 
 
+def test_a_trial_that_dies_while_it_draws_draws_anew(study: optuna.Study, storage: Any) -> None:
+    """What came after the first draw would else come from another place of the sampler's sequence."""
+    fill_slots(study, storage, 1, None)
+    claimed = claim(study, storage, 1)
+    assert claimed is not None
+    optuna.Trial(study, claimed[1]._trial_id).suggest_float("x", 0, 1)
+    die(storage, claimed[1]._trial_id)
+    reconcile(study, storage, NOBODY_IS_SILENT)
+    again = claim(study, storage, 1)
+    assert again is not None and again[1].params == {}
+
+
+def test_a_trial_that_nobody_signed_for_waits_again_and_counts_as_no_death(study: optuna.Study, storage: Any) -> None:
+    fill_slots(study, storage, 1, None)
+    for _ in range(5):
+        storage.set_trial_state_values(study.trials[-1]._trial_id, state=TrialState.RUNNING)
+        (slot,) = reconcile(study, storage, lambda beats: set(beats))
+        assert (slot.state, slot.deaths) == ("waiting", 0)
+
+
 def test_reconciling_twice_queues_nothing_twice(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
-    reconcile(study, storage)
-    reconcile(study, storage)
+    reconcile(study, storage, NOBODY_IS_SILENT)
+    reconcile(study, storage, NOBODY_IS_SILENT)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert study.trials[0].user_attrs[REASON] == "its process died"
 
 
 def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     for _ in range(3):
         claimed = claim(study, storage, 1)
         assert claimed is not None
         die(storage, claimed[1]._trial_id)
-        (slot,) = reconcile(study, storage)
+        (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert slot.state == "failed"
     assert slot.reason == "its process died 3 times"
     assert claim(study, storage, 1) is None
 
 
 def test_an_interruption_is_no_death(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     for _ in range(5):
         claimed = claim(study, storage, 1)
         assert claimed is not None
         give_up(storage, claimed[1]._trial_id, "stopped at epoch 3 of 9", final=False)
-        (slot,) = reconcile(study, storage)
+        (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
         assert slot.state == "waiting"
 
 
 def test_a_failed_trial_is_over_and_says_why(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     assert give_up(storage, claimed[1]._trial_id, "the loss is nan in epoch 3", final=True)
-    (slot,) = reconcile(study, storage)
+    (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert (slot.state, slot.reason, slot.is_over) == ("failed", "the loss is nan in epoch 3", True)
 
 
 def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
-    reconcile(study, storage)
+    reconcile(study, storage, NOBODY_IS_SILENT)
     assert not give_up(storage, claimed[1]._trial_id, "too late", final=True)
     assert read_slots(study)[0].state == "waiting"
 
 
 def test_a_running_trial_of_a_living_process_is_left_alone(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, 1, None)
+    fill_slots(study, storage, 1, None)
     claim(study, storage, 1)
-    (slot,) = reconcile(study, storage)
+    (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert slot.state == "running"
     assert slot.last.user_attrs[SLOT] == 0
 
@@ -160,5 +185,5 @@ def test_processes_are_known_by_host_number_and_start() -> None:
     mine = this_process()
     assert not is_dead(mine)
     assert is_dead(DEAD)
-    assert is_dead(mine.rsplit(":", 1)[0] + ":1.00"), "a number that is used again is another process"
-    assert not is_dead("elsewhere:1:1.00"), "nothing is known of another host's processes"
+    assert is_dead(mine.rsplit(":", 1)[0] + ":1"), "a number that is used again is another process"
+    assert not is_dead("elsewhere/0-0:1:1"), "nothing is known of another host's processes"

@@ -1,6 +1,5 @@
 """Does a worker run what waits, as the study keeps it, and end when it should? Whole studies: tests/end_to_end."""
 
-import json
 import os
 import subprocess
 import sys
@@ -102,8 +101,9 @@ def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     records = prepare(tmp_path / "eyes", SETTINGS, home).records
     made = definition(str(tmp_path / "eyes"), records.fingerprint, records.data_fingerprint)
-    study, _ = open_study(open_storage(home.storage_url), "s", made, 2)
-    fill_slots(study, 3, [*POINTS, POINTS[0]])  # a third, beyond the total, from an earlier and longer command
+    storage = open_storage(home.storage_url)
+    study, _ = open_study(storage, "s", made, 2)
+    fill_slots(study, storage, 3, [*POINTS, POINTS[0]])  # a third, beyond the total, from an earlier and longer command
 
     done = start(home, "s")
     assert done.returncode == 0, done.stderr
@@ -121,8 +121,7 @@ def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
         entries, _ = Journal(folder / f"trial-{slot.number:04d}").read()
         assert isinstance(entries[0], RunStart) and isinstance(entries[-1], RunEnd)
         assert entries[0].params["training.learning_rate"] == POINTS[slot.number]["training.learning_rate"]
-    status = json.loads((folder / "workers" / "0.json").read_text())
-    assert (status["slot"], status["epoch"], status["epochs"]) == (1, 2, 2)
+    assert not list((folder / "workers").glob("*.json")), "nobody is at it any more"
 
 
 def test_a_worker_of_no_study_says_so_and_ends_with_two(tmp_path: Path) -> None:
