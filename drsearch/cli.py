@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsearch import __version__
+from drsearch.disk import is_full, sentence
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
 
@@ -345,6 +346,10 @@ def main() -> None:
         sys.exit(2)
     except Exception as wrong:
         _explain_usage(wrong)
+        if is_full(wrong):
+            where = getattr(wrong, "filename", None) or Home.from_environment().path
+            print(f"drsearch: {sentence(where)}; make space, and give the same command again.", file=sys.stderr)
+            sys.exit(2)
         raise
 
 

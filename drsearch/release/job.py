@@ -1,9 +1,11 @@
 """The main job: from a folder of photographs to a registered, fine-tuned, tested model."""
 
 import dataclasses
+import fcntl
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from drsearch.search.study import Interrupts, StudyResult
 from drsearch.search.worker import dataset_input
 from drsearch.settings import Settings
 from drsearch.tracking.entries import RunStart
+from drsearch.tracking.mlflow_tracker import is_away
 from drsearch.tracking.sender import run_id_of, start_sender
 
 Say = Callable[[str], None]
@@ -160,6 +163,19 @@ class Job:
                 f"the best trial of study {self._study.name!r} has not reached MLflow yet; "
                 "when it answers, `drsearch sync` and then the same command register it."
             )
+        with _one_at_a_time(self._study.folder):
+            self._state = self._read_state()  # another launcher of this study may have done some of it
+            try:
+                return self._steps(run_id, outcome)
+            except Exception as wrong:  # after the retries of MLflow's own client
+                if not is_away(wrong):
+                    raise
+                raise StudyError(
+                    f"study {self._study.name!r} is complete, but MLflow went away before its model was registered and "
+                    "judged; when it answers, the same command goes on there."
+                ) from wrong
+
+    def _steps(self, run_id: str, outcome: Outcome) -> JobResult:
         searched = self._register_search(run_id, outcome)
         version = self._finetune(searched, outcome)
         self._test(version)
@@ -318,6 +334,13 @@ class Job:
         part = self._state_file.with_suffix(".part")
         part.write_text(json.dumps(dataclasses.asdict(self._state), indent=2))
         os.replace(part, self._state_file)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    with open(folder / "job.lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class SayingWatch:

@@ -278,7 +278,11 @@ def _bury(storage: Storage, slot: Slot, attempt: FrozenTrial) -> None:
         deaths = slot.deaths + 1
         if deaths > slot.max_retries:
             storage.set_trial_user_attr(trial_id, FINAL, True)
-        reason = f"its process died {deaths} times" if deaths > slot.max_retries else "its process died"
+        reason = (
+            f"its process died {deaths} times, as a lack of memory makes it"
+            if deaths > slot.max_retries
+            else "its process died"
+        )
         storage.set_trial_user_attr(trial_id, REASON, reason)
         storage.set_trial_user_attr(trial_id, DIED, True)
     storage.set_trial_state_values(trial_id, state=TrialState.FAIL)

@@ -35,7 +35,7 @@ from drsearch.search.worker import STORAGE_VARIABLE
 from drsearch.settings import Settings
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender
+from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender, unsent
 
 T = TypeVar("T")
 
@@ -43,6 +43,8 @@ _POLL_S = 0.5
 _RECONCILE_S = 5.0
 _STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
+MLFLOW_AWAY_S = 60.0
+"""How long the end of a study waits for an MLflow that is away."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ class Launcher:
             self._stop_workers()
             slots = self._last_slots()
             self._with_space(lambda: self._end_run(journal, slots, status, reason))
+            if status == "FINISHED":
+                self._await_mlflow()
             if self._sender is not None and not self._sender.stop(_STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
         return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
@@ -223,6 +227,13 @@ class Launcher:
             if self._sender is not None:
                 logging.warning("the process that sends to MLflow was killed; another goes on")
             self._sender = start_sender(self._home, self._home.tracking_uri)
+
+    def _await_mlflow(self) -> None:
+        """What follows a study needs its runs: where MLflow is away just now, it is given some time."""
+        deadline = time.monotonic() + MLFLOW_AWAY_S
+        while unsent(self._home) and time.monotonic() < deadline:
+            self._send()
+            time.sleep(_POLL_S)
 
     def _reconcile(self) -> None:
         self._closer.close(reconcile(self._study, self._storage, self._vigil.silent))

@@ -161,7 +161,9 @@ class MlflowTracker:
         if not entries:
             return
         there = {
-            posixpath.basename(file.path) for file in self._client.list_artifacts(run_id, "images") if not file.is_dir
+            posixpath.basename(file.path): int(file.file_size or 0)
+            for file in self._client.list_artifacts(run_id, "images")
+            if not file.is_dir
         }
         with tempfile.TemporaryDirectory(prefix="drsearch-images-") as written:
             for entry in entries:
@@ -193,6 +195,12 @@ def _translated() -> Iterator[None]:
         raise TrackerAway(f"MLflow does not take it: {_first_line(wrong)}") from wrong
     except (OSError, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as wrong:
         raise TrackerAway(f"MLflow does not take it: {_first_line(wrong)}") from wrong
+
+
+def is_away(wrong: BaseException) -> bool:
+    """Whether an error of MLflow's client says that its server does not answer."""
+    unanswered = isinstance(wrong, MlflowException) and "API request to" in str(wrong)
+    return unanswered or isinstance(wrong, requests.ConnectionError | requests.Timeout)
 
 
 def _first_line(wrong: Exception) -> str:
@@ -234,7 +242,7 @@ def _is_there(path: Path) -> bool:
     return False
 
 
-def _stem(entry: Image, there: set[str]) -> str:
+def _stem(entry: Image, there: Mapping[str, int]) -> str:
     """The name of a picture as `MlflowClient.log_image(key=, step=)` makes it, or the one it has already.
 
     MLflow's page reads key, step and time out of it; one file beside it that is named otherwise hides all.
@@ -247,21 +255,23 @@ def _stem(entry: Image, there: set[str]) -> str:
     return f"{begin}{entry.at_ms}+{uuid.uuid4()}"
 
 
-def _write_image(file: Path, folder: Path, stem: str, there: set[str]) -> None:
-    """Write the picture and its small copy, as far as they are not in the run yet."""
-    whole, small = f"{stem}.png", f"{stem}+compressed.webp"
-    if whole in there and small in there:
-        return
+def _write_image(file: Path, folder: Path, stem: str, there: dict[str, int]) -> None:
+    """Write the picture and its small copy, as far as the run has them not whole: sizes tell one cut short."""
+    whole, small = folder / f"{stem}.png", folder / f"{stem}+compressed.webp"
     try:
         with PilImage.open(file) as image:
             image.load()
             if image.format == "PNG":
-                shutil.copyfile(file, folder / whole)
+                shutil.copyfile(file, whole)
             else:
-                image.save(folder / whole)
-            compress_image_size(image).save(folder / small)
+                image.save(whole)
+            compress_image_size(image).save(small)
     except (UnidentifiedImageError, SyntaxError, ValueError) as wrong:
         logging.warning("%s is no picture that can be read and is left out of its run (%s).", file, wrong)
-        (folder / whole).unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
         return
-    there.update((whole, small))
+    for made in (whole, small):
+        size = made.stat().st_size
+        if there.get(made.name) == size:
+            made.unlink()
+        there[made.name] = size

@@ -140,7 +140,7 @@ def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna
         die(storage, claimed[1]._trial_id)
         (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert slot.state == "failed"
-    assert slot.reason == "its process died 3 times"
+    assert slot.reason == "its process died 3 times, as a lack of memory makes it"
     assert claim(study, storage, 1) is None
 
 

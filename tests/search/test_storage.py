@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from absl import logging
 
 from drsearch.search import storage as storage_module
-from drsearch.search.storage import Heartbeat, open_storage, patiently
+from drsearch.search.storage import Heartbeat, Vigil, alone_with, is_away, open_storage, patiently
 
 
 @pytest.fixture
@@ -116,3 +116,47 @@ def test_a_heartbeat_is_seen_by_others(tmp_path: Path, monkeypatch: pytest.Monke
         while last_beat() is None and time.monotonic() < end:
             time.sleep(0.02)
     assert last_beat() is not None
+
+
+def test_a_bug_that_optuna_wraps_as_its_own_is_no_outage() -> None:
+    away, bug = (optuna.exceptions.StorageInternalError("An exception is raised during the commit.") for _ in range(2))
+    away.__cause__ = sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))
+    bug.__cause__ = sqlalchemy.exc.DataError("INSERT", {}, Exception("value too long"))
+    assert is_away(away)
+    assert not is_away(bug)
+
+
+def test_a_trial_is_silent_by_seconds_of_looking_whatever_clocks_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(storage_module.time, "monotonic", lambda: now[0])
+    vigil = Vigil()
+
+    def look(seconds: float, beat: str) -> bool:
+        now[0] += seconds
+        return 1 in vigil.silent({1: beat})
+
+    assert not look(5, "12:00:00")
+    assert not look(5, "13:00:00"), "the database's clock was set forward"
+    assert not look(5, "11:00:00"), "and back"
+    assert not look(100_000, "11:00:00"), "this machine slept, or the database was away"
+    assert [look(5, "11:00:00") for _ in range(23)] == [False] * 22 + [True]
+    assert not look(5, "11:00:10"), "a sign of life"
+
+
+def test_one_process_at_a_time_is_alone_with_a_study(tmp_path: Path) -> None:
+    storages = [open_storage(f"sqlite:///{tmp_path / 'studies.db'}") for _ in range(2)]
+    inside: list[int] = []
+
+    def enter(number: int) -> None:
+        for _ in range(20):
+            with alone_with(storages[number], "s"):
+                inside.append(number)
+                time.sleep(0.002)
+                assert inside.pop() == number and not inside
+
+    threads = [threading.Thread(target=enter, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not inside

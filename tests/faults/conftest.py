@@ -1,0 +1,71 @@
+"""Eyes and records once for all faults; every test has a home of its own, or shares one where studies do not meet."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import RATES, Bench, space_of
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A home with records and an empty MLflow store, to be copied."""
+    bench = Bench(tmp_path_factory.mktemp("prepared"))
+    done = bench.command("synthesize", str(bench.eyes), "--images", "24", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    bench.home.path.mkdir()
+    bench.client().search_experiments()
+    return bench
+
+
+@pytest.fixture(scope="session")
+def peace(prepared: Bench) -> Any:
+    """A study that nobody disturbs: what others are compared with."""
+    study = prepared.study("grid", space_of(RATES))
+    told = study.run(workers=1)
+    assert {trial["state"] for trial in told["trials"].values()} == {"complete"}
+    study.nothing_runs()
+    return {"told": told, "curves": study.curves()}
+
+
+@pytest.fixture
+def bench(prepared: Bench, peace: Any, tmp_path: Path) -> Iterator[Bench]:
+    """A home of this test's own, with the records made."""
+    made = bench_at(prepared, tmp_path)
+    yield made
+    end_all(made.started)
+
+
+@pytest.fixture
+def make_bench(prepared: Bench, peace: Any) -> Iterator[Callable[[Path], Bench]]:
+    """Makes homes at places of the test's choice."""
+    made: list[Bench] = []
+
+    def make(folder: Path) -> Bench:
+        made.append(bench_at(prepared, folder))
+        return made[-1]
+
+    yield make
+    for each in made:
+        end_all(each.started)
+
+
+def bench_at(prepared: Bench, folder: Path) -> Bench:
+    made = Bench(folder)
+    made.home.path.mkdir()
+    shutil.copytree(prepared.home.records, made.home.records)
+    shutil.copy(prepared.home.path / "mlflow.db", made.home.path / "mlflow.db")
+    made.eyes.symlink_to(prepared.eyes)
+    return made
+
+
+def end_all(processes: "list[subprocess.Popen[str]]") -> None:
+    """Kill what a test that failed has left; workers and senders end with their launcher."""
+    for process in processes:
+        if process.poll() is None:
+            os.kill(process.pid, 9)
+        process.communicate()

@@ -1,0 +1,229 @@
+"""A study in real processes, to be disturbed: launcher, workers and sender, and what Optuna and MLflow know of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # before a server is started beside us: it takes seconds
+import optuna
+import psutil
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from drsearch.home import Home
+from drsearch.search.slots import read_slots
+from drsearch.search.storage import open_storage
+
+RATES = [3e-3, 1e-3, 3e-4]
+"""The trials of a study to be disturbed."""
+
+SETTINGS = {
+    "study.sampler": "grid",
+    "study.gradcam_eyes": 1,
+    "images.image_px": 32,
+    "model.width": 4,
+    "model.stages": 1,
+    "training.epochs": 24,
+    "training.batch_size": 8,
+    "training.threads": 1,
+    "training.checkpoint_every_epochs": 2,
+    "finetune.when": "never",
+}
+SPACE = """
+SETTINGS = {settings}
+
+
+def space(hp):
+    hp.Choice("training.learning_rate", {rates})
+"""
+
+
+def space_of(rates: list[float], settings: dict[str, Any] | None = None) -> str:
+    """A grid of learning rates, small and quick."""
+    return SPACE.format(settings={**SETTINGS, **(settings or {})}, rates=rates)
+
+
+def when(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+    """What `condition` returns, once that is true."""
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited in vain for: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Bench:
+    """A home with eyes and records, in which studies run.
+
+    Attributes:
+        folder: Of it all.
+        tracking_uri: MLflow; empty for the home's own.
+        storage_url: The study database; empty for the home's own.
+    """
+
+    folder: Path
+    tracking_uri: str = ""
+    storage_url: str = ""
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    @property
+    def home(self) -> Home:
+        return Home(self.folder / "home")
+
+    @property
+    def eyes(self) -> Path:
+        return self.folder / "eyes"
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
+        more = {"DRSEARCH_HOME": str(self.home.path), "TF_CPP_MIN_LOG_LEVEL": "2", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+        return kept | more | ({"MLFLOW_TRACKING_URI": self.tracking_uri} if self.tracking_uri else {})
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run `drsearch` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "drsearch", *arguments],
+            env=self.environment(),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    def study(self, name: str, text: str) -> "RunningStudy":
+        """A study of this name; its space is `text`."""
+        file = self.folder / f"{name}.py"
+        file.write_text(text)
+        return RunningStudy(self, name, file)
+
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.tracking_uri or self.home.local_tracking_uri)
+
+
+class RunningStudy:
+    """One study, its launchers, and what is known of it afterwards."""
+
+    def __init__(self, bench: Bench, name: str, space: Path) -> None:
+        self.bench, self.name, self.space = bench, name, space
+        self.said = bench.folder / f"{name}.err"
+
+    def start(self, workers: int = 2) -> "subprocess.Popen[str]":
+        """Start a launcher; its standard error goes to the file `said`."""
+        command = [sys.executable, str(Path(__file__).with_name("launch.py")), str(self.space), str(self.bench.eyes)]
+        command += [self.name, str(workers), self.bench.storage_url]
+        with open(self.said, "a") as said:
+            process = subprocess.Popen(
+                command,
+                env=self.bench.environment(),
+                cwd=self.bench.folder,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+            )
+        self.bench.started.append(process)
+        return process
+
+    def end(self, process: "subprocess.Popen[str]", timeout_s: float = 240) -> Any:
+        """What a launcher told when it had come to its end well."""
+        told, _ = process.communicate(timeout=timeout_s)
+        assert process.returncode == 0, self.said.read_text()[-3000:]
+        return json.loads(told)
+
+    def run(self, workers: int = 2) -> Any:
+        return self.end(self.start(workers))
+
+    @property
+    def folder(self) -> Path:
+        """Where its journals lie."""
+        return next(self.bench.home.runs.glob(f"{self.name}-*"))
+
+    def trial_folder(self, number: int) -> Path:
+        return self.folder / f"trial-{number:04d}"
+
+    def epochs(self, number: int) -> int:
+        """Epochs of a trial that its journal holds."""
+        journals = list(self.bench.home.runs.glob(f"{self.name}-*/trial-{number:04d}/journal.jsonl"))
+        return journals[0].read_text().count('"entry": "Metrics"') if journals else 0
+
+    def workers(self, launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
+        """Its worker processes."""
+        return _children(launcher, "drsearch.search.worker")
+
+    def sender(self, launcher: "subprocess.Popen[str]") -> psutil.Process:
+        (process,) = when(lambda: _children(launcher, "drsearch.tracking.sender"), "a sender")
+        return process
+
+    def worker_of(self, number: int) -> psutil.Process:
+        """The process that runs a trial."""
+        return psutil.Process(int((self.trial_folder(number) / "owner").read_text().rsplit(":", 2)[1]))
+
+    def logs(self) -> str:
+        """What its workers said."""
+        return "".join(file.read_text(errors="replace") for file in sorted((self.folder / "workers").glob("*.log")))
+
+    def optuna(self) -> optuna.Study:
+        return optuna.load_study(
+            study_name=self.name, storage=open_storage(self.bench.storage_url or self.bench.home.storage_url)
+        )
+
+    def runs(self) -> dict[str, Any]:
+        """Its MLflow runs: of trials by number, of the study as `study`."""
+        client = self.bench.client()
+        experiment = client.get_experiment_by_name(self.name)
+        assert experiment is not None
+        found: dict[str, Any] = {}
+        for run in client.search_runs([experiment.experiment_id]):
+            key = run.data.tags.get("drsearch.trial", run.data.tags["drsearch.kind"])
+            assert key not in found, f"two runs of trial {key}"
+            found[key] = run
+        return found
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Train and validation loss of every trial by epoch, as MLflow has them."""
+        client = self.bench.client()
+        return {
+            f"{key} {name}": [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, name)]
+            for key, run in self.runs().items()
+            if key != "study"
+            for name in ("train_loss", "val_loss")
+        }
+
+    def nothing_runs(self) -> None:
+        """Neither Optuna nor MLflow takes anything for running."""
+        study = self.optuna()
+        assert TrialState.RUNNING not in {trial.state for trial in study.trials}
+        assert "RUNNING" not in {run.info.status for run in self.runs().values()}
+
+    def accounted_for(self) -> None:
+        """Every trial came to one end, by one of its attempts."""
+        for slot in read_slots(self.optuna()):
+            ends = [trial for trial in slot.attempts if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+            assert len(ends) == 1 or (slot.state == "failed" and not ends), slot
+            assert TrialState.WAITING not in {trial.state for trial in slot.attempts}, slot
+
+
+def _children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(launcher.pid).children():
+        try:
+            if words in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def kill(process: psutil.Process) -> None:
+    """`kill -9`, of a process that may be gone."""
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass

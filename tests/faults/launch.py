@@ -1,0 +1,47 @@
+"""Run a search as `drsearch run-study` does, without what comes after it.
+
+`launch.py SPACE DATA STUDY WORKERS [STORAGE]`; what it came to is printed as one JSON object.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import logging
+
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+from drsearch.release.job import define, prepare_all
+from drsearch.search import study as study_module
+from drsearch.search.space import load_space
+from drsearch.search.study import Launcher
+from drsearch.settings import Settings
+
+
+def main(space_file: str, data: str, study: str, workers: str, storage: str = "") -> int:
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    study_module.MLFLOW_AWAY_S = 5.0
+    home = Home.from_environment()
+    space = load_space(Path(space_file))
+    settings = Settings().replace(space.settings)
+    try:
+        prepared = prepare_all(Path(data), space, settings, home, skip_bad=False)
+        wanted = define(space, settings, Path(data), prepared)
+        audit = prepared[0].records.audit_path
+        launcher = Launcher(study, space, wanted, home, storage or home.storage_url, audit)
+        result = launcher.run(int(workers), None, lambda _: None)
+    except DrsearchError as wrong:
+        print(f"drsearch: {wrong}", file=sys.stderr)
+        return 2
+    trials = {
+        slot.number: {"state": slot.state, "value": slot.last.value, "reason": slot.reason, "params": slot.last.params}
+        for slot in result.slots
+    }
+    best = result.best.number if result.best else None
+    print(json.dumps({"trials": trials, "best": best, "stopped": result.stopped}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

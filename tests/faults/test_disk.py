@@ -1,0 +1,56 @@
+"""What becomes of a study while the disk is full? A real file system, of some megabytes, that is filled."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import RATES, Bench, space_of, when
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(place)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_is_waited_for_and_corrupts_nothing(
+    small_disk: Path, make_bench: Callable[[Path], Bench], peace: Any
+) -> None:
+    bench = make_bench(small_disk)
+    study = bench.study("full", space_of(RATES))
+    launcher = study.start(workers=2)
+    when(lambda: study.epochs(0) >= 4, "some epochs")
+    fill(small_disk / "filling")
+    when(lambda: "is full; waiting for space" in study.logs(), "a worker to notice")
+    said = [line for line in study.logs().splitlines() if "waiting for space" in line]
+    assert said[0].endswith(f"the disk that holds {study.trial_folder(0)} is full; waiting for space") or said[
+        0
+    ].endswith(f"the disk that holds {study.trial_folder(1)} is full; waiting for space")
+    assert launcher.poll() is None
+    (small_disk / "filling").unlink()
+    assert study.end(launcher) == peace["told"]
+    assert study.curves() == peace["curves"]
+    assert "Traceback" not in study.logs() + study.said.read_text()
+    study.accounted_for()
+    study.nothing_runs()
+
+
+def fill(file: Path) -> None:
+    """Leave not a byte free."""
+    with open(file, "wb", buffering=0) as filling:
+        for size in (2**20, 4096, 1):
+            try:
+                while True:
+                    filling.write(os.urandom(size) if size > 1 else b"x")
+            except OSError:
+                continue

@@ -1,0 +1,187 @@
+"""What becomes of a study when its workers, its launcher or its sender die, or stand still? Real signals."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from harness import RATES, Bench, RunningStudy, kill, space_of, when
+
+from drsearch.search import storage as storage_module
+from drsearch.search.closing import reconcile_study
+from drsearch.search.slots import read_slots, reconcile
+from drsearch.search.storage import Vigil
+
+pytestmark = pytest.mark.faults
+
+TROUBLES = """
+import os
+import resource
+import sys
+
+import psutil
+
+SETTINGS = {settings}
+
+
+def space(hp):
+    rate = hp.Choice("training.learning_rate", [3e-3, 2e-3, 10.0, 1e-4])
+    if rate == 10.0:  # grows past every number in an epoch or two
+        hp.Fixed("training.optimizer", "sgd")
+        hp.Fixed("training.weight_decay", 1.0)
+    if rate == 1e-4:
+        hp.Fixed("model.width", 1024)
+        hp.Fixed("model.stages", 6)
+    if sys.argv[0].endswith("worker.py"):
+        if rate == 2e-3:
+            os.kill(os.getpid(), 9)
+        room = psutil.Process().memory_info().vms + 400 * 2**20 if rate == 1e-4 else resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+"""
+
+A_BUG = """
+import sys
+
+SETTINGS = {settings}
+
+
+def space(hp):
+    rate = hp.Choice("training.learning_rate", [3e-3, 1e-3, 3e-4])
+    if rate == 1e-3 and sys.argv[0].endswith("worker.py"):
+        rate["no such thing"]
+"""
+
+
+def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(bench: Bench, peace: Any) -> None:
+    study = bench.study("killed", space_of(RATES))
+    launcher = study.start(workers=2)
+    when(lambda: study.epochs(0) >= 4 and "0" in study.runs(), "some epochs of the first trial, in MLflow")
+    run_id = study.runs()["0"].info.run_id
+    kill(study.sender(launcher))
+    kill(study.worker_of(0))
+    told = study.end(launcher)
+    assert told == peace["told"]
+    assert study.curves() == peace["curves"]
+    assert study.runs()["0"].info.run_id == run_id
+    study.accounted_for()
+    study.nothing_runs()
+    assert "the process that sends to MLflow was killed; another goes on" in study.said.read_text()
+    slot = read_slots(study.optuna())[0]
+    assert [trial.user_attrs.get("drsearch.reason") for trial in slot.attempts] == ["its process died", None]
+    assert "goes on after epoch" in study.logs()
+
+
+def test_a_worker_that_was_slow_and_comes_back_stops_and_writes_nothing(
+    bench: Bench, peace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = bench.study("slow", space_of(RATES))
+    launcher = study.start(workers=2)
+    when(lambda: study.epochs(0) >= 4, "some epochs of the first trial")
+    slow = study.worker_of(0)
+    os.kill(slow.pid, signal.SIGSTOP)
+    give_away(study, 0, monkeypatch)
+    when(lambda: '"RunEnd"' in (study.trial_folder(0) / "journal.jsonl").read_text().splitlines()[-1]
+         and study.epochs(0) > 20, "another worker to end the trial")  # fmt: skip
+    before = contents(study.trial_folder(0))
+    os.kill(slow.pid, signal.SIGCONT)
+    when(lambda: is_gone(slow) or "trial 0 was given to another worker; this one lets it go" in study.logs(),
+         "the slow one to let go")  # fmt: skip
+    assert contents(study.trial_folder(0)) == before
+    assert study.end(launcher) == peace["told"]
+    assert study.curves() == peace["curves"]
+    study.accounted_for()
+    study.nothing_runs()
+
+
+def give_away(study: RunningStudy, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the two minutes pass in which a trial gives no sign of life, for this trial alone."""
+    monkeypatch.setattr(storage_module, "GRACE_S", 1.0)
+    known, vigil = study.optuna(), Vigil()
+    trial_id = read_slots(known)[number].last._trial_id
+
+    def silent(beats: dict[int, str]) -> set[int]:
+        return vigil.silent({each: beat for each, beat in beats.items() if each == trial_id})
+
+    when(lambda: len(reconcile(known, known._storage, silent)[number].attempts) == 2, "the trial to be given away")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and path.name != "sent.json"}  # fmt: skip
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_trials_that_cannot_be_run_fail_with_their_reason_and_the_study_goes_on(bench: Bench) -> None:
+    study = bench.study("troubles", TROUBLES.format(settings=settings()))
+    told = study.run(workers=2)
+    states = {number: (trial["state"], trial["reason"]) for number, trial in told["trials"].items()}
+    assert {number: state for number, (state, _) in states.items()} == {
+        "0": "complete",
+        "1": "failed",
+        "2": "failed",
+        "3": "failed",
+    }
+    assert states["1"][1] == "its process died 3 times, as a lack of memory makes it"
+    assert states["2"][1].startswith("the loss is ") and states["2"][1].endswith(
+        "; a smaller training.learning_rate than 10.0 may help"
+    )
+    assert states["3"][1] == "memory does not suffice for the model; a smaller one may fit"
+    slots = read_slots(study.optuna())
+    assert len(slots[1].attempts) == 3
+    runs = study.runs()
+    for number, (state, reason) in states.items():
+        tags = runs[number].data.tags
+        assert (tags["drsearch.outcome"], tags["drsearch.reason"]) == (state, reason)
+        assert runs[number].info.status == ("FINISHED" if state == "complete" else "FAILED")
+        assert slots[int(number)].last.user_attrs.get("drsearch.reason", "") == reason
+    study.accounted_for()
+    study.nothing_runs()
+
+
+def settings() -> dict[str, Any]:
+    scope: dict[str, Any] = {}
+    exec(space_of(RATES), scope)
+    return dict(scope["SETTINGS"])
+
+
+def test_a_bug_in_the_spaces_code_stops_the_study_with_its_traceback(bench: Bench) -> None:
+    study = bench.study("bug", A_BUG.format(settings=settings()))
+    launcher = study.start(workers=1)
+    launcher.communicate(timeout=200)
+    assert launcher.returncode == 2
+    said = study.said.read_text()
+    assert "drsearch: a worker of study 'bug' ended with an error, so the study stops; from " in said
+    assert 'rate["no such thing"]' in said and said.rstrip().endswith("TypeError: 'float' object is not subscriptable")
+    assert [slot.state for slot in read_slots(study.optuna())] == ["complete", "waiting", "waiting"]
+    study.nothing_runs()
+
+
+def test_a_killed_launcher_leaves_nothing_running_once_asked_and_a_study_that_goes_on(bench: Bench, peace: Any) -> None:
+    study = bench.study("orphaned", space_of(RATES))
+    launcher = study.start(workers=2)
+    when(lambda: study.epochs(0) >= 4 and "0" in study.runs(), "some epochs of the first trial, in MLflow")
+    workers, sender = study.workers(launcher), study.sender(launcher)
+    for process in (sender, *workers, psutil.Process(launcher.pid)):  # a machine that goes down
+        kill(process)
+    launcher.communicate()
+    psutil.wait_procs([*workers, sender], timeout=60)
+    assert "RUNNING" in {run.info.status for run in study.runs().values()}
+
+    known = reconcile_study(bench.home, study.optuna()._storage, "orphaned")
+    assert {slot.state for slot in known.slots} == {"waiting"}
+    study.nothing_runs()
+    runs = study.runs()
+    assert (runs["study"].info.status, runs["study"].data.tags["drsearch.reason"]) == ("KILLED", "its launcher died")
+    assert (runs["0"].info.status, runs["0"].data.tags["drsearch.outcome"]) == ("KILLED", "interrupted")
+    assert optuna.trial.TrialState.RUNNING not in {trial.state for trial in known.study.trials}
+
+    assert study.run(workers=2) == peace["told"]
+    assert study.curves() == peace["curves"]
+    assert {run.info.status for run in study.runs().values()} == {"FINISHED"}
+    study.accounted_for()

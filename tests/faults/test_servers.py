@@ -1,0 +1,92 @@
+"""What becomes of a study while its database or MLflow is away? Real servers that stop, and start again."""
+
+import sqlite3
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from harness import RATES, Bench, space_of, when
+
+pytestmark = pytest.mark.faults
+
+AWAY = "the study database does not answer; waiting"
+
+
+def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
+    bench: Bench, postgresql: Any, peace: Any
+) -> None:
+    bench.storage_url = postgresql.database()
+    study = bench.study("database", space_of(RATES))
+    launcher = study.start(workers=2)
+    when(lambda: study.epochs(0) >= 4 and study.epochs(1) >= 2, "some epochs")
+    postgresql.stop("immediate")
+    when(lambda: AWAY in study.said.read_text() and AWAY in study.logs(), "launcher and workers to notice")
+    time.sleep(4)
+    assert launcher.poll() is None
+    postgresql.start()
+    assert study.end(launcher) == peace["told"]
+    assert study.curves() == peace["curves"]
+    study.accounted_for()
+    study.nothing_runs()
+    assert study.said.read_text().count(AWAY) == 1
+    assert study.logs().count(AWAY) <= 2  # one a worker
+    assert not any(slot.deaths for slot in slots_of(study))
+
+
+def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, postgresql: Any, peace: Any) -> None:
+    bench.storage_url = postgresql.database()
+    study = bench.study("unheard", space_of(RATES))
+    launcher = study.start(workers=1)
+    when(lambda: study.epochs(0) >= 2, "some epochs")
+    postgresql.stop()
+    when(lambda: AWAY in study.said.read_text(), "the launcher to notice")
+    launcher.send_signal(2)
+    told, _ = launcher.communicate(timeout=60)
+    assert '"stopped": "interrupted"' in told
+    postgresql.start()
+    assert study.run(workers=2) == peace["told"]
+    assert study.curves() == peace["curves"]
+    study.nothing_runs()
+
+
+def slots_of(study: Any) -> Any:
+    from drsearch.search.slots import read_slots
+
+    return read_slots(study.optuna())
+
+
+def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflow_server: Any, peace: Any) -> None:
+    bench.tracking_uri = mlflow_server.url
+    study = bench.study("mlflow", space_of(RATES))
+    launcher = study.start(workers=2)
+    when(lambda: study.epochs(0) >= 2 and "0" in study.runs(), "some epochs in MLflow")
+    mlflow_server.stop()
+    when(lambda: "runs go on, and are sent when it is back" in study.said.read_text(), "the sender to notice")
+    before = study.epochs(0)
+    when(lambda: study.epochs(0) > before, "the training to go on")
+    mlflow_server.start(wait=False)
+    time.sleep(1)
+    mlflow_server.stop()  # while it starts, or while it is sent to
+    told = study.end(launcher)
+    assert told == peace["told"]
+    said = study.said.read_text()
+    assert said.count("runs go on, and are sent when it is back") == 1
+    assert said.splitlines()[-1].endswith("not everything has reached MLflow yet; `drsearch sync` sends the rest")
+    assert "Traceback" not in said
+
+    away = bench.command("sync")
+    assert away.returncode == 2 and "Traceback" not in away.stderr
+    assert away.stderr.splitlines()[-1].startswith("drsearch: MLflow does not take it: ")
+    mlflow_server.start()
+    done = bench.command("sync")
+    assert done.returncode == 0, done.stderr
+    assert bench.command("sync").stdout == f"0 entries sent to {mlflow_server.url}\n"
+    assert study.curves() == peace["curves"]
+    assert {run.info.status for run in study.runs().values()} == {"FINISHED"}
+    points = sqlite3.connect(mlflow_server.database)
+    found = points.execute("SELECT run_uuid, key, step FROM metrics WHERE run_uuid IN "
+                           "(SELECT run_uuid FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id "
+                           "WHERE e.name = 'mlflow')").fetchall()  # fmt: skip
+    points.close()
+    assert set(Counter(found).values()) == {1}

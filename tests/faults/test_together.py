@@ -1,0 +1,80 @@
+"""Do processes that do the same thing at once lose or double a trial? Two launchers, many openers, clocks that jump."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from harness import RATES, Bench, space_of, when
+
+from drsearch.search.slots import read_slots
+from drsearch.search.storage import open_storage
+
+pytestmark = pytest.mark.faults
+
+OPEN_AND_FILL = """
+import sys
+import optuna
+from drsearch.search.slots import claim, fill_slots
+from drsearch.search.storage import open_storage
+
+sys.stdin.readline()  # all at once
+storage = open_storage(sys.argv[1])
+study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
+fill_slots(study, storage, 12, None)
+while (claimed := claim(study, storage, 12)) is not None:
+    print(claimed[0], flush=True)
+    study.tell(claimed[1].number, 0.5)
+"""
+
+
+def test_two_launchers_and_a_clock_that_jumps_lose_and_double_no_trial(
+    bench: Bench, postgresql: Any, peace: Any
+) -> None:
+    bench.storage_url = postgresql.database()
+    study = bench.study("two", space_of(RATES))
+    launchers = [study.start(workers=1), study.start(workers=1)]
+    when(lambda: study.epochs(0) >= 2 and study.epochs(1) >= 2, "some epochs")
+    engine = sqlalchemy.create_engine(bench.storage_url)
+    for way in ("-", "+"):  # as if the database's clock had been set by an hour
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = heartbeat {way} interval '1 hour'")
+    engine.dispose()
+    assert [study.end(launcher) for launcher in launchers] == [peace["told"], peace["told"]]
+    assert study.curves() == peace["curves"]
+    assert [len(slot.attempts) for slot in read_slots(study.optuna())] == [1, 1, 1]
+    study.accounted_for()
+    study.nothing_runs()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_empty_database_that_many_open_at_once_gets_every_trial_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgresql").database()
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN_AND_FILL, url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("now\n")
+        opener.stdin.flush()
+    ended = [(opener.communicate(timeout=120), opener.returncode) for opener in openers]
+    assert [code for _, code in ended] == [0] * 6, [said for (_, said), _ in ended]
+    claimed = [int(number) for (told, _), _ in ended for number in told.split()]
+    assert sorted(claimed) == list(range(12))
+    storage = open_storage(url)
+    import optuna
+
+    assert len(optuna.load_study(study_name="s", storage=storage).trials) == 12
