@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.home import Home
 from drsearch.search.definition import StudyDefinition, load_study, study_folder
@@ -46,23 +46,21 @@ class Closer:
 
     def __init__(self, folder: Path, study_name: str, definition: StudyDefinition) -> None:
         self._folder, self._name, self._definition = folder, study_name, definition
-        self._settled: set[tuple[int, int]] = set()
+        self._settled: set[tuple[int, int]] = set()  # trials, and how many of their attempts had failed
 
     def close(self, slots: Sequence[Slot]) -> None:
         """End every run that is open and should not be; call it after `reconcile`, with its slots."""
         for slot in slots:
-            if (slot.number, len(slot.attempts)) not in self._settled:
-                self._close_trial(slot)
+            failed = [trial for trial in slot.attempts if trial.state is TrialState.FAIL]
+            if failed and slot.state in ("waiting", "failed") and (slot.number, len(failed)) not in self._settled:
+                self._close_trial(slot, failed)
         for journal in self._folder.glob(f"*/{JOURNAL_FILE}"):
             kind = journal.parent.name.partition("-")[0]
             if kind not in ("trial", "study", "closed"):
                 self._close_if_dead(journal.parent)
         self._close_study()
 
-    def _close_trial(self, slot: Slot) -> None:
-        failed = [trial for trial in slot.attempts if trial.state is TrialState.FAIL]
-        if slot.state not in ("waiting", "failed") or not failed:
-            return
+    def _close_trial(self, slot: Slot, failed: Sequence[FrozenTrial]) -> None:
         over = slot.state == "failed"
         reason = slot.reason if over else str(failed[-1].user_attrs.get(REASON, "its process died"))
         end = RunEnd(
@@ -79,7 +77,7 @@ class Closer:
                 if not taken:
                     return  # a successor is at it, or somebody writes: look again
                 _append_end(folder, end)
-        self._settled.add((slot.number, len(slot.attempts)))
+        self._settled.add((slot.number, len(failed)))
 
     def _close_from_here(self, slot: Slot, end: RunEnd, attempt: int) -> None:
         """End a run whose journal lies on another machine, or that never began: by a journal of its own."""

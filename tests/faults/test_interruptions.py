@@ -1,7 +1,6 @@
-"""What becomes of a study when its processes are interrupted or killed? Real signals to real processes."""
+"""What becomes of the whole command, registering and testing included, when it is interrupted?"""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -64,12 +62,6 @@ def checkpointed(desk: Any) -> bool:
     return bool(list(desk.home.glob("runs/two_rates-*/trial-*/checkpoint/latest.npz")))
 
 
-def workers_of(launcher: int) -> list[psutil.Process]:
-    return [
-        child for child in psutil.Process(launcher).children() if "drsearch.search.worker" in " ".join(child.cmdline())
-    ]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> Any:
     """The same study left in peace: its curves, and what it told."""
@@ -101,37 +93,4 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
     assert json.loads(again.stdout)["trials"] == undisturbed["told"]["trials"]
     assert curves(desk) == undisturbed["curves"]
     assert json.loads(again.stdout)["test"] == undisturbed["told"]["test"]
-    assert statuses(desk) == {"FINISHED"}
-
-
-def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(
-    tmp_path: Path, fresh_desk: Callable[[Path], Any], undisturbed: Any
-) -> None:
-    desk = fresh_desk(tmp_path)
-    process = start(desk)
-    when(lambda: checkpointed(desk), "a checkpoint")
-    for worker in workers_of(process.pid):
-        os.kill(worker.pid, signal.SIGKILL)
-    said, complained = process.communicate(timeout=200)
-    assert process.returncode == 0, complained
-    assert json.loads(said)["trials"] == undisturbed["told"]["trials"]
-    assert curves(desk) == undisturbed["curves"]
-    assert statuses(desk) == {"FINISHED"}
-
-
-def test_a_killed_launcher_leaves_a_study_that_goes_on(
-    tmp_path: Path, fresh_desk: Callable[[Path], Any], undisturbed: Any
-) -> None:
-    desk = fresh_desk(tmp_path)
-    process = start(desk)
-    when(lambda: checkpointed(desk), "a checkpoint")
-    workers = workers_of(process.pid)
-    process.kill()
-    process.communicate()
-    psutil.wait_procs(workers, timeout=60)
-    assert not any(worker.is_running() for worker in workers)
-    again = desk.run(*long_study(desk))
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["trials"] == undisturbed["told"]["trials"]
-    assert curves(desk) == undisturbed["curves"]
     assert statuses(desk) == {"FINISHED"}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from drsearch.search.recorded import (
     Outcome,
     Plan,
     Pruned,
+    Stopped,
     fixed_eyes,
     is_better,
     read_outcome,
@@ -266,3 +267,35 @@ def test_the_same_eyes_are_explained_whatever_the_order() -> None:
     assert named == {other.names[i] for i in fixed_eyes(other, 3)}
     assert len(fixed_eyes(VALIDATION, 0)) == 0
     assert len(fixed_eyes(VALIDATION, 99)) == 8
+
+
+def test_a_model_that_keras_cannot_build_fails_its_trial_and_a_bug_in_a_space_does_not(tmp_path: Path) -> None:
+    import keras
+
+    def too_small() -> keras.Model:
+        seen = keras.Input((32, 32, 3))
+        return keras.Model(seen, keras.layers.Conv2D(4, 33)(seen))
+
+    def buggy() -> keras.Model:
+        raise ValueError("a slip in the space file")
+
+    failed = record_training(replace(plan(tmp_path / "a"), build=too_small), TRAIN, VALIDATION, Watch())
+    assert failed.state == "failed"
+    assert failed.reason.startswith("the model cannot be built: ")
+    assert ends(tmp_path / "a") == [("FAILED", "failed", failed.reason)]
+    with pytest.raises(ValueError, match="a slip in the space file"):
+        record_training(replace(plan(tmp_path / "b"), build=buggy), TRAIN, VALIDATION, Watch())
+    assert ends(tmp_path / "b") == [("FAILED", "failed", "ValueError: a slip in the space file")]
+
+
+def test_a_watch_that_was_stopped_while_it_waited_interrupts_the_training(tmp_path: Path, whole: Outcome) -> None:
+    class Waiting(Watch):
+        def judged(self, epoch: int, value: float) -> None:
+            raise Stopped(f"stopped at epoch {epoch}: the study database does not answer")
+
+    stopped = run(tmp_path, Waiting())
+    assert (stopped.state, stopped.reason) == (
+        "interrupted",
+        "stopped at epoch 2: the study database does not answer",
+    )
+    assert curve(run(tmp_path, owner="second")) == curve(whole)
