@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EYES := sample-eyes
 
-.PHONY: help study test lint bench bench-check clean
+.PHONY: help study test faults lint bench bench-check clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +14,9 @@ study: .venv/installed  ## Set up, draw sample eyes, search with two workers, re
 
 test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
 	$(BIN)/python -m pytest
+
+faults: .venv/installed-test  ## A hundred faults at random moments of one study (docs/reliability.md). A quarter of an hour.
+	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py
 
 lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff format --check .

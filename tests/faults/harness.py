@@ -137,8 +137,8 @@ class RunningStudy:
         assert process.returncode == 0, self.said.read_text()[-3000:]
         return json.loads(told)
 
-    def run(self, workers: int = 2) -> Any:
-        return self.end(self.start(workers))
+    def run(self, workers: int = 2, timeout_s: float = 240) -> Any:
+        return self.end(self.start(workers), timeout_s)
 
     @property
     def folder(self) -> Path:

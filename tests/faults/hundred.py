@@ -263,7 +263,7 @@ def storm(bench: Bench, database: PostgresServer | None, mlflow: MlflowServer, d
     text = space_of(rates, SETTINGS)
     began = time.monotonic()
     peaceful = bench.study("peace", text)
-    in_peace = peaceful.run(options.workers)
+    in_peace = peaceful.run(options.workers, timeout_s=3600)
     print(f"in peace: {time.monotonic() - began:.0f} s, best trial {in_peace['best']}", flush=True)
 
     draw = random.Random(options.seed)
@@ -288,7 +288,7 @@ def storm(bench: Bench, database: PostgresServer | None, mlflow: MlflowServer, d
     while struck.launcher.poll() is None:
         struck.look_after_stopped(everything=True)
         time.sleep(0.2)
-    told = study.end(struck.launcher)
+    told = study.end(struck.launcher, timeout_s=3600)
     took = time.monotonic() - began
     mlflow.wait()
     synced = bench.command("sync")
