@@ -45,6 +45,7 @@ from drsearch.tracking.entries import (
     now_ms,
     to_line,
 )
+from drsearch.tracking.handover import pack
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.system_metrics import SystemMetrics
 
@@ -98,6 +99,7 @@ class Plan:
         build: Makes the network, after the seeds are set.
         head: Lines of comment for the settings file of the run.
         owner: Names this attempt; a later attempt on the same folder takes over.
+        shared_as: Number of this attempt where other machines may go on with it; None where none can.
     """
 
     folder: Path
@@ -106,6 +108,7 @@ class Plan:
     build: Callable[[], keras.Model]
     head: tuple[str, ...]
     owner: str
+    shared_as: int | None = None
 
 
 @dataclass(frozen=True)
@@ -331,6 +334,7 @@ class _Recorder:
             if self._fresh:
                 (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
                 self.journal.append([self.plan.start, Artifact("settings.gin")])
+            self._hand_over()
 
     def resume(self, training: Training) -> None:
         """Go on from the latest checkpoint, if there is one."""
@@ -391,6 +395,7 @@ class _Recorder:
             for old in self._checkpoints.glob("best-*.npz"):
                 if old != self.best_file:
                     old.unlink()
+            self._hand_over()
             self.journal.append(self._pending)
 
         self._write(write)
@@ -429,12 +434,18 @@ class _Recorder:
             unfinished = self._outcome_file.with_suffix(".part")
             unfinished.write_text(json.dumps(self._noted() | {"outcome": told}))
             os.replace(unfinished, self._outcome_file)
+            self._hand_over()
             self.journal.append(self._pending)
 
         self._write(write)
         self._pending.clear()
         for done_with in (self._checkpoints, self._staging.parent):  # the kept network is in model.keras
             shutil.rmtree(done_with, ignore_errors=True)
+
+    def _hand_over(self) -> None:
+        """Let other machines go on from here, before the journal says so."""
+        if self.plan.shared_as is not None:
+            pack(self.plan.folder, self.plan.shared_as, [to_line(entry) for entry in self._pending])
 
     def _noted(self) -> dict[str, Any]:
         return {"journal_size": self.journal.whole_size(), "lines": [to_line(entry) for entry in self._pending]}

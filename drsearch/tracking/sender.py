@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import logging
 
@@ -25,7 +26,11 @@ from drsearch.disk import is_full, sentence
 from drsearch.home import Home
 from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
 from drsearch.tracking.entries import Entry, Metrics, RunStart
+from drsearch.tracking.handover import GIVEN_AWAY_FILE
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
+
+if TYPE_CHECKING:
+    from drsearch.tracking.depot import Depot
 
 SENT_FILE = "sent.json"
 _LOOK_EVERY_S = 0.5
@@ -54,9 +59,10 @@ class _Sent:
 class Courier:
     """Brings what is new in the journals of a home to a tracker; one at a time a home (`sender_lock`)."""
 
-    def __init__(self, home: Home, tracker: Tracker) -> None:
+    def __init__(self, home: Home, tracker: Tracker, depot: "Depot | None" = None) -> None:
         self._home = home
         self._tracker = tracker
+        self._depot = depot
         self._done: dict[Path, tuple[int, int]] = {}
         self._failed: set[Path] = set()
 
@@ -98,6 +104,8 @@ class Courier:
             # Noted before anything is sent: who asks for the run's id need not wait for its pictures.
             sent = _Sent(self._tracker.open(entries[0]))
             _write_sent(folder, sent)
+        if self._depot is not None:  # before what these entries say: see handover.py
+            self._depot.keep(folder, sent.run_id)
         new = _without_known_points(entries, sent.known)
         self._tracker.send(sent.run_id, new, folder)
         steps = _last_steps(sent.steps, new)
@@ -105,7 +113,7 @@ class Courier:
         return len(new)
 
 
-def drain(home: Home, tracker: Tracker) -> int:
+def drain(home: Home, tracker: Tracker, depot: "Depot | None" = None) -> int:
     """Send all that is new in the journals of `home`; the number of entries sent.
 
     Nothing is sent while another process is at it: it sends them.
@@ -114,7 +122,7 @@ def drain(home: Home, tracker: Tracker) -> int:
         TrackerAway: If the tracker does not answer.
     """
     with sender_lock(home) as mine:
-        return Courier(home, tracker).drain() if mine else 0
+        return Courier(home, tracker, depot).drain() if mine else 0
 
 
 def sync(home: Home) -> int:
@@ -123,13 +131,23 @@ def sync(home: Home) -> int:
     Raises:
         TrackerAway: If MLflow does not answer.
     """
-    return drain(home, _tracker(home, home.tracking_uri))
+    return drain(home, _tracker(home, home.tracking_uri), _depot(home.tracking_uri))
 
 
 def run_id_of(folder: Path) -> str | None:
     """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
     sent = _read_sent(folder)
     return sent.run_id if sent else None
+
+
+def adopt(folder: Path, run_id: str) -> None:
+    """Note that a journal that was fetched is that of a run, and that nothing of it was sent from here."""
+    _write_sent(folder, _Sent(run_id))
+
+
+def is_sent(folder: Path) -> bool:
+    """Whether everything that the journal in a folder says has reached the tracker."""
+    return _all_sent(folder)
 
 
 def unsent(home: Home) -> list[Path]:
@@ -250,7 +268,9 @@ class _Loop:
     def _send(self) -> None:
         try:
             if self._courier is None:
-                self._courier = Courier(self._home, _tracker(self._home, self._tracking_uri))
+                self._courier = Courier(
+                    self._home, _tracker(self._home, self._tracking_uri), _depot(self._tracking_uri)
+                )
             n_sent = self._courier.drain()
         except (TrackerAway, OSError) as wrong:
             if not isinstance(wrong, TrackerAway) and not is_full(wrong):
@@ -281,12 +301,23 @@ def _tracker(home: Home, tracking_uri: str) -> Tracker:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from drsearch.tracking.mlflow_tracker import MlflowTracker
 
-    served = tracking_uri.startswith(("http://", "https://"))
-    return MlflowTracker(tracking_uri, None if served else home.artifacts)
+    return MlflowTracker(tracking_uri, None if is_served(tracking_uri) else home.artifacts)
+
+
+def _depot(tracking_uri: str) -> "Depot | None":
+    from drsearch.tracking.depot import Depot
+
+    return Depot(tracking_uri) if is_served(tracking_uri) else None
+
+
+def is_served(tracking_uri: str) -> bool:
+    """Whether a tracking URI names a server, which other machines reach too."""
+    return tracking_uri.startswith(("http://", "https://"))
 
 
 def _folders(home: Home) -> list[Path]:
-    return [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
+    folders = [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
+    return [folder for folder in folders if not (folder / GIVEN_AWAY_FILE).exists()]
 
 
 def _state(folder: Path) -> tuple[int, int]:
