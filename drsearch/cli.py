@@ -147,6 +147,36 @@ def run_study(
 
 
 @app.command()
+def worker(
+    study: Annotated[str, typer.Option("--study", help="The study to join.")],
+    storage: Annotated[
+        str,
+        typer.Option("--storage", envvar="DRSEARCH_STORAGE", help="Its database, e.g. postgresql://user@host/optuna."),
+    ],
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Worker processes here. Default: one a GPU; one without any.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Join a study from another machine: run its trials until all are over. Ctrl-C leaves at a checkpoint.
+
+    Everything else comes through the study's database and MLFLOW_TRACKING_URI: space, settings, records (photographs of
+    patients, kept in DRSEARCH_HOME). Join and leave at any time; another machine goes on with what was left.
+    """
+    from drsearch.live import study_view
+    from drsearch.search.join import Joined
+
+    out = _out(as_json)
+    joined = Joined(study, storage, Home.from_environment())
+    with study_view(out) as show:
+        stopped = joined.run(workers, show)
+    if stopped:
+        raise Interrupted(f"left study {study!r}; the same command joins it again.")
+    _line(out)(f"all trials of study {study} are over")
+    _print_json(as_json, {"study": study, "over": True})
+
+
+@app.command()
 def train(
     data: Data,
     config: Configs = [],  # noqa: B006

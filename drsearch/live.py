@@ -13,7 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from drsearch.search.study import Progress, WorkerStatus
+from drsearch.search.crew import WorkerStatus
+from drsearch.search.study import Progress
 
 _LINE_EVERY_S = 15.0
 
@@ -92,7 +93,7 @@ def _study_left_s(progress: Progress) -> float | None:
         return None
     running = [_left_s(worker) for worker in known]
     whole = [worker.epochs * worker.seconds for worker in known]
-    waiting = sum(slot.state == "waiting" for slot in progress.slots)
+    waiting = progress.n_trials - sum(slot.is_over or slot.state == "running" for slot in progress.slots)
     return (sum(running) + waiting * sum(whole) / len(whole)) / len(known)
 
 

@@ -7,8 +7,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from drsearch.live import study_view
+from drsearch.search.crew import WorkerStatus
 from drsearch.search.slots import SLOT, Slot
-from drsearch.search.study import Progress, WorkerStatus
+from drsearch.search.study import Progress
 
 
 def slot(number: int, state: TrialState, value: float | None = None, **attributes: object) -> Slot:

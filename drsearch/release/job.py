@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,10 @@ from drsearch.search.space import SearchSpace
 from drsearch.search.study import Interrupts, StudyResult
 from drsearch.search.worker import dataset_input
 from drsearch.settings import Settings
+from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.entries import RunStart
 from drsearch.tracking.mlflow_tracker import is_away
-from drsearch.tracking.sender import run_id_of, start_sender
+from drsearch.tracking.sender import is_served, run_id_of, start_sender
 
 Say = Callable[[str], None]
 """Told in a sentence what is done now."""
@@ -156,6 +157,8 @@ class Job:
         Raises:
             StudyError: If the best trial's run has not reached MLflow.
         """
+        if is_served(self._home.tracking_uri):
+            self._bring_home()
         run_id = run_id_of(self._folder)
         outcome = read_outcome(self._folder)
         if run_id is None or outcome is None or outcome.model is None:
@@ -188,6 +191,15 @@ class Job:
             self._state.finetune,
             self._state.test,
         )
+
+    def _bring_home(self) -> None:
+        """Have the best trial's outcome and network here, wherever it was trained."""
+        from drsearch.tracking.depot import Depot
+
+        study = self._study
+        with suppress(TrackerAway):  # what is missing then is said by `run`
+            key = study.definition.trial_key(self._best.number)
+            Depot(self._home.tracking_uri).fetch(study.name, key, self._folder)
 
     def _records(self) -> RecordSet:
         return open_records(self._home.records / self._study.definition.records_for(self._settings.images))

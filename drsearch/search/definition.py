@@ -12,15 +12,18 @@ import numpy as np
 import optuna
 from absl import logging
 
+import drsearch
 from drsearch.errors import StudyError
 from drsearch.home import Home
-from drsearch.search.provenance import git_commit, library_versions
+from drsearch.search.provenance import git_commit, library_versions, source_digest
 from drsearch.search.slots import MAX_RETRIES
 from drsearch.search.storage import Storage, alone_with, patiently
 from drsearch.settings import ImageSettings, Settings, Value
 
 _DEFINITION = "drsearch.definition"
 _TRIALS = "drsearch.trials"
+CODE = "drsearch.code"
+"""Of a study: the code of the launcher that runs it now, which machines that join compare with theirs."""
 
 TRIALS_WITHOUT_GRID = 20
 """Trials of a study whose space is no grid and that says nothing about it."""
@@ -56,6 +59,10 @@ class StudyDefinition:
         """The settings that trials start from."""
         return Settings().replace(self.settings)
 
+    def trial_key(self, slot: int) -> str:
+        """Names the run of a trial among all runs."""
+        return f"{self.uid}/trial-{slot:04d}"
+
     def records_for(self, images: ImageSettings) -> str:
         """The fingerprint of the record set for these images."""
         return self.records[images_key(images)]
@@ -88,7 +95,12 @@ def study_folder(home: Home, name: str, uid: str) -> Path:
 
 def code_now() -> dict[str, str]:
     """The code that runs now, as a definition keeps it."""
-    return {**library_versions(), "commit": git_commit()}
+    return {
+        **library_versions(),
+        "drsearch": drsearch.__version__,
+        "commit": git_commit(),
+        "source": source_digest(),
+    }
 
 
 def open_study(
@@ -121,6 +133,7 @@ def open_study(
             else:
                 _check_same(name, there, wanted)
             study.set_user_attr(_TRIALS, n_trials)
+            study.set_user_attr(CODE, wanted.code)
         return study, there or wanted
 
     return patiently(begin)

@@ -1,5 +1,6 @@
 """From which code and libraries does a result come?"""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -29,6 +30,16 @@ def git_commit() -> str:
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
+
+
+@lru_cache
+def source_digest() -> str:
+    """SHA-256 of drsearch's own Python files, its first 12 digits: the same wherever and however it is installed."""
+    root = Path(drsearch.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 @lru_cache

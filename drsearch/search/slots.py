@@ -2,7 +2,8 @@
 
 A study of N trials has N slots, numbered from 0. Optuna trials are attempts at a slot: the
 first one, and one more each time a process died or was interrupted. Totals count slots; a
-slot's settings and seed are those of its first attempt.
+slot's settings and seed are those of its first attempt. The first attempt is made when a worker
+takes the slot: thousands that wait in the database would be read again at every look at it.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import functools
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ REASON = "drsearch.reason"
 FINAL = "drsearch.final"
 RUN_ID = "drsearch.run_id"
 MAX_RETRIES = "drsearch.max_retries"
+_TOKEN = "drsearch.token"
 DIED = "drsearch.died"
 """On an attempt whose process is gone."""
 DRAWN = "drsearch.drawn"
@@ -105,6 +108,11 @@ def _slots(study: optuna.Study) -> list[Slot]:
     return [Slot(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
 
 
+def all_over(slots: Sequence[Slot], n: int) -> bool:
+    """Whether nothing is left to do in the first `n` slots, those that no worker has taken yet included."""
+    return sum(slot.is_over for slot in slots if slot.number < n) == n
+
+
 def fill_slots(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:
     """Make the study's slots up to `n`, each with a waiting trial; what is there already stays.
 
@@ -166,38 +174,77 @@ def is_dead(worker: str, *, ran_here: bool = False) -> bool:
         return True
 
 
-def claim(study: optuna.Study, storage: Storage, n: int) -> tuple[int, FrozenTrial] | None:
-    """Take the first waiting trial among the first `n` slots, for this process alone.
+def claim(
+    study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None = None
+) -> tuple[int, FrozenTrial] | None:
+    """Take the first waiting trial among the first `n` slots, for this process alone; a slot nobody took yet, last.
+
+    Args:
+        study: Of which.
+        storage: Its database.
+        n: Slots in total.
+        points: What the sampler must not choose: all points of a grid; the first that no slot has is taken.
 
     Returns:
         The slot and the trial, now running with its first heartbeat; None if none waits.
     """
-    for slot in read_slots(study):
-        if slot.number >= n or slot.is_over or slot.last.state is not TrialState.WAITING:
-            continue
-        trial_id = slot.last._trial_id
-        if patiently(lambda i=trial_id: _take(storage, i)):  # type: ignore[misc]
-            return slot.number, patiently(lambda i=trial_id: storage.get_trial(i))  # type: ignore[misc]
-    return None
+    token = uuid.uuid4().hex
+    claimed = patiently(lambda: _claim(study, storage, n, points, token))
+    if claimed is not None:
+        patiently(lambda: storage.record_heartbeat(claimed[1]._trial_id))
+    return claimed
 
 
-def _take(storage: Storage, trial_id: int) -> bool:
-    """Whether the trial is this process's now. One whose answer was lost is nobody's: it waits again, being silent."""
+def _claim(
+    study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None, token: str
+) -> tuple[int, FrozenTrial] | None:
+    """One process at a time looks and takes. One whose answer was lost knows what it took by its token."""
+    with alone_with(storage, study.study_name):
+        slots = _slots(study)
+        for slot in slots:
+            if slot.last.user_attrs.get(_TOKEN) == token:
+                return slot.number, slot.last
+        for slot in slots:
+            if slot.number < n and slot.last.state is TrialState.WAITING and _take(storage, slot.last._trial_id, token):
+                return slot.number, storage.get_trial(slot.last._trial_id)
+        params = {} if points is None else _next_point(slots, points)
+        if (number := _next_number(slots)) >= n or params is None:
+            return None
+        # Born running and with its worker's name, so that no death leaves it unknown.
+        born = optuna.create_trial(
+            state=TrialState.RUNNING,
+            user_attrs={SLOT: number, WORKER: this_process(), _TOKEN: token},
+            system_attrs={"fixed_params": dict(params)} if params else {},
+        )
+        trial_id = storage.create_new_trial(study._study_id, born)
+        return number, storage.get_trial(trial_id)
+
+
+def _next_number(slots: Sequence[Slot]) -> int:
+    there = {slot.number for slot in slots}
+    return next(number for number in range(len(slots) + 1) if number not in there)
+
+
+def _next_point(slots: Sequence[Slot], points: Sequence[Mapping[str, Value]]) -> Mapping[str, Value] | None:
+    """The first point of a grid that no slot has."""
+    there = {_point_key(slot.last.system_attrs.get("fixed_params") or slot.last.params) for slot in slots}
+    return next((point for point in points if _point_key(point) not in there), None)
+
+
+def _point_key(point: Mapping[str, Value]) -> frozenset[tuple[str, str, Value]]:
+    return frozenset((name, type(value).__name__, value) for name, value in point.items())  # True is not 1 here
+
+
+def _take(storage: Storage, trial_id: int, token: str) -> bool:
+    """Whether the trial is this process's now. One that it dies over before it signs is nobody's, and waits again."""
     try:
         if not storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
             return False
+        storage.set_trial_user_attr(trial_id, WORKER, this_process())
+        storage.set_trial_user_attr(trial_id, _TOKEN, token)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
-
-    def sign() -> bool:
-        try:
-            storage.set_trial_user_attr(trial_id, WORKER, this_process())
-            storage.record_heartbeat(trial_id)
-        except optuna.exceptions.UpdateFinishedTrialError:
-            return False
-        return True
-
-    return patiently(sign)
+    return True
 
 
 def give_up(storage: Storage, trial_id: int, reason: str, *, final: bool) -> bool:

@@ -1,12 +1,7 @@
 """How is a study run to its end? Workers are started and watched, the sender too, until all trials are over."""
 
 import contextlib
-import functools
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,21 +12,21 @@ from typing import TypeVar
 from absl import logging
 
 from drsearch.disk import when_space
-from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.closing import Closer, launching
+from drsearch.search.crew import STOP_S, Crew, WorkerStatus
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
     open_study,
     study_folder,
 )
+from drsearch.search.machines import is_shared, put_records
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
+from drsearch.search.slots import Slot, read_slots, reconcile
 from drsearch.search.space import SearchSpace
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
-from drsearch.search.worker import STORAGE_VARIABLE
 from drsearch.settings import Settings
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
@@ -41,31 +36,8 @@ T = TypeVar("T")
 
 _POLL_S = 0.5
 _RECONCILE_S = 5.0
-_STOP_S = 120.0
-"""How long a worker may take to end its epoch before it is killed."""
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What a worker said last.
-
-    Attributes:
-        slot: The trial it runs.
-        epoch: Epochs finished.
-        epochs: Epochs in all.
-        seconds: Of the last epoch.
-        value: The objective of the last epoch.
-        best: The best so far in this trial.
-    """
-
-    slot: int
-    epoch: int
-    epochs: int
-    seconds: float
-    value: float
-    best: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +60,8 @@ class StudyResult:
         name: Of the study and of its MLflow experiment.
         definition: What it is.
         folder: Where its journals lie.
-        slots: Its trials.
+        slots: Its trials that a worker has taken.
+        n_trials: Trials in total.
         stopped: Empty if all trials are over; else why it stopped before.
     """
 
@@ -96,6 +69,7 @@ class StudyResult:
     definition: StudyDefinition
     folder: Path
     slots: tuple[Slot, ...]
+    n_trials: int
     stopped: str
 
     @property
@@ -112,6 +86,7 @@ class StudyResult:
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
         for slot in self.slots:
             counts[slot.state] += 1
+        counts["waiting"] += self.n_trials - len(self.slots)  # those that no worker has taken yet
         return counts
 
     def trial_folder(self, slot: int) -> Path:
@@ -156,7 +131,6 @@ class Launcher:
         self._folder = study_folder(home, name, self._definition.uid)
         self._closer = Closer(self._folder, name, self._definition)
         self._vigil = Vigil()
-        self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._sender: SenderHandle | None = None
         self._known: list[Slot] = []
         self._stopped = ""
@@ -178,13 +152,12 @@ class Launcher:
 
     def _run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
         journal = self._with_space(self._begin_run)
-        points = self._space.grid() if self._settings.study.sampler == "grid" else None
+        crew = Crew(self._name, self._folder, self._home, self._url, n_workers, self._settings.training.threads)
         status: Status = "FAILED"
         reason = "the launcher ended unexpectedly"
         try:
             with Interrupts(self._interrupt):
-                fill_slots(self._study, self._storage, self._n_trials, points)
-                self._watch(n_workers, timeout_s, show)
+                self._watch(crew, timeout_s, show)
             status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", "")
         except StorageAway as away:
             status, reason = "KILLED", f"{self._stopped}; {away}"
@@ -193,32 +166,36 @@ class Launcher:
             end_patience()
             raise
         finally:
-            self._stop_workers()
+            crew.stop()
+            with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
+                self._reconcile()
             slots = self._last_slots()
             self._with_space(lambda: self._end_run(journal, slots, status, reason))
             if status == "FINISHED":
                 self._await_mlflow()
-            if self._sender is not None and not self._sender.stop(_STOP_S):
+            if self._sender is not None and not self._sender.stop(STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
-        return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
+        return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped)
 
-    def _watch(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
+    def _watch(self, crew: Crew, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
+        records_there = not is_shared(self._url, self._home.tracking_uri)
         while True:
             self._send()
-            ended = self._ended_workers()
+            ended = crew.ended()
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
+                records_there = records_there or put_records(self._definition, self._home)
                 reconciled = time.monotonic()
             slots = self._slots()
-            show(self._progress(slots))
-            unfinished = [slot for slot in slots if not slot.is_over]
+            show(self._progress(slots, crew))
+            n_left = self._n_trials - sum(slot.is_over for slot in slots)
             if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
                 end_patience()
-            if not unfinished or self._stopped:
+            if not n_left or self._stopped:
                 return
-            self._start_workers(min(n_workers, len(unfinished)), n_workers)
+            self._with_space(lambda n=n_left: crew.fill(n))  # type: ignore[misc]
             time.sleep(_POLL_S)
 
     def _send(self) -> None:
@@ -249,75 +226,10 @@ class Launcher:
         self._known = [slot for slot in read_slots(self._study) if slot.number < self._n_trials]
         return self._known
 
-    def _start_workers(self, wanted: int, n_workers: int) -> None:
-        for index in range(wanted):
-            if index not in self._workers:
-                self._workers[index] = self._with_space(functools.partial(self._start_worker, index, n_workers))
-
-    def _start_worker(self, index: int, n_workers: int) -> subprocess.Popen[bytes]:
-        threads = self._settings.training.threads or max(1, (os.cpu_count() or 1) // n_workers)
-        command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._name]
-        command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(threads)]
-        command += ["--launcher", str(os.getpid())]
-        log = self._worker_log(index)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, STORAGE_VARIABLE: self._url, "TF_CPP_MIN_LOG_LEVEL": "2"}
-        with open(log, "ab") as output:
-            # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to stop.
-            return subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
-            )
-
-    def _worker_log(self, index: int) -> Path:
-        return self._folder / "workers" / f"{index}.log"
-
-    def _ended_workers(self) -> bool:
-        """Forget workers that ended; one that met a bug ends the study with its traceback."""
-        ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
-        for index, process in ended.items():
-            del self._workers[index]
-            if process.returncode > 0:
-                raise StudyError(
-                    f"a worker of study {self._name!r} ended with an error, so the study stops; from "
-                    f"{self._worker_log(index)}:\n{_tail(self._worker_log(index))}"
-                )
-            if process.returncode < 0:
-                logging.warning("a worker was killed (%s); another goes on", signal.Signals(-process.returncode).name)
-        return bool(ended)
-
-    def _stop_workers(self) -> None:
-        for process in self._workers.values():
-            process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_S
-        for process in self._workers.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._workers.clear()
-        with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
-            self._reconcile()
-
-    def _progress(self, slots: list[Slot]) -> Progress:
+    def _progress(self, slots: list[Slot], crew: Crew) -> Progress:
         objective = self._settings.study.objective
         elapsed_s = time.monotonic() - self._began
-        return Progress(self._name, objective, tuple(slots), self._n_trials, tuple(self._statuses(slots)), elapsed_s)
-
-    def _statuses(self, slots: list[Slot]) -> list[WorkerStatus]:
-        running = {slot.number for slot in slots if slot.state == "running"}
-        statuses = []
-        for file in sorted((self._folder / "workers").glob("*.json")):
-            try:
-                said = json.loads(file.read_text())
-            except FileNotFoundError:  # its worker has ended
-                continue
-            if is_dead(said["worker"]):
-                file.unlink(missing_ok=True)
-            elif said["slot"] in running:
-                keys = ("slot", "epoch", "epochs", "seconds", "value", "best")
-                statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
-        return statuses
+        return Progress(self._name, objective, tuple(slots), self._n_trials, tuple(crew.statuses(slots)), elapsed_s)
 
     def _begin_run(self) -> Journal:
         folder = self._folder / "study"
@@ -357,7 +269,7 @@ class Launcher:
 
     def _end_run(self, journal: Journal, slots: list[Slot], status: Status, reason: str) -> None:
         pages = write_pages(self._study, slots, self._settings, journal.folder)
-        result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
+        result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped)
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = {"drsearch.outcome": "complete" if not reason else "stopped", "drsearch.reason": reason}
         if result.best is not None:
@@ -382,10 +294,6 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
         "mlflow.experiment.primaryMetric.name": f"kept_{objective}",
         "mlflow.experiment.primaryMetric.greaterIsBetter": str(objective != "val_loss"),
     }
-
-
-def _tail(log: Path, n_lines: int = 40) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])
 
 
 class Interrupts:

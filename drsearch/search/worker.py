@@ -3,6 +3,7 @@
 import argparse
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult, set_threads
+from drsearch.search.crew import STORAGE_VARIABLE
 from drsearch.search.definition import (
     StudyDefinition,
     load_study,
@@ -30,17 +32,15 @@ from drsearch.search.definition import (
     sampler_for,
     study_folder,
 )
+from drsearch.search.machines import fetch_attempt, is_shared, wait_until_sent
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import GivenAway, Outcome, Plan, Pruned, Stopped, is_better, record_training
-from drsearch.search.slots import DRAWN, REASON, RUN_ID, claim, give_up, read_slots, this_process
+from drsearch.search.slots import DRAWN, REASON, RUN_ID, all_over, claim, give_up, read_slots, this_process
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
 from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import DatasetInput, RunStart
 from drsearch.tracking.sender import run_id_of
-
-STORAGE_VARIABLE = "DRSEARCH_STORAGE"
-"""How the launcher hands the database's address on: it may hold a password, which a command line would show."""
 
 IDLE_S = 1.0
 """Pause before looking again for a waiting trial, while others still run."""
@@ -71,6 +71,8 @@ class Worker:
         self._folder = study_folder(home, name, self._definition.uid)
         self._status_file = self._folder / "workers" / f"{index}-{os.getpid()}.json"
         self._space = self._load_space()
+        self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
+        self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
         self._stop = False
         self._launcher = launcher
@@ -96,12 +98,12 @@ class Worker:
 
     def _run(self) -> None:
         while not self.stop_asked():
-            claimed = claim(self._study, self._storage, n_trials_of(self._study))
+            claimed = claim(self._study, self._storage, n_trials_of(self._study), self._points)
             if claimed is not None:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
                     self._run_trial(*claimed)
                 keras.utils.clear_session()  # collects the graphs of a finished trial, which hold themselves
-            elif all(slot.is_over for slot in read_slots(self._study) if slot.number < n_trials_of(self._study)):
+            elif all_over(read_slots(self._study), n_trials_of(self._study)):
                 return
             else:
                 time.sleep(IDLE_S)
@@ -129,9 +131,13 @@ class Worker:
         patiently(lambda: trial.set_user_attr(DRAWN, True))
         settings = self._definition.trial_settings(slot, drawn, self._threads)
         train, validation = self._read(settings)
-        plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings)
+        plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings, self._shared)
+        if self._shared and not fetch_attempt(self._study, slot, frozen, plan, self._home, self.stop_asked):
+            return trial, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
         watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
         outcome = record_training(plan, train, validation, watch)
+        if self._shared:
+            wait_until_sent(plan.folder)
         watch.note_run_id()
         return trial, outcome
 
@@ -193,10 +199,11 @@ def trial_plan(
     attempt: int,
     drawn: dict[str, Value],
     settings: Settings,
+    shared: bool = False,
 ) -> Plan:
     """The training of one trial, with the run that tells of it."""
     start = RunStart(
-        key=f"{definition.uid}/trial-{slot:04d}",
+        key=definition.trial_key(slot),
         experiment=study_name,
         name=run_name(slot, drawn),
         tags={
@@ -214,7 +221,15 @@ def trial_plan(
     )
     image_px = settings.images.image_px
     build = lambda: build_resnet(settings.model, image_px)  # noqa: E731  # called once, after the seeds are set
-    return Plan(folder / f"trial-{slot:04d}", start, settings, build, head, owner=f"{attempt}@{this_process()}")
+    return Plan(
+        folder / f"trial-{slot:04d}",
+        start,
+        settings,
+        build,
+        head,
+        owner=f"{attempt}@{this_process()}",
+        shared_as=attempt if shared else None,
+    )
 
 
 def dataset_input(definition: StudyDefinition, settings: Settings) -> DatasetInput:

@@ -49,7 +49,7 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
         user_attrs={SLOT: 0, FINAL: True, REASON: "the loss is nan in epoch 1"},
     )
     slots = (Slot(0, (failed,), max_retries=2),)
-    study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", slots, "")
+    study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", slots, len(slots), "")
     with pytest.raises(StudyError) as refused:
         Job(study, space, home, lambda _: None)
     assert str(refused.value) == (

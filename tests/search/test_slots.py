@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from drsearch.search.slots import (
     DRAWN,
@@ -14,6 +15,7 @@ from drsearch.search.slots import (
     REASON,
     SLOT,
     WORKER,
+    all_over,
     claim,
     fill_slots,
     give_up,
@@ -73,6 +75,55 @@ def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optu
     with ThreadPoolExecutor(4) as pool:
         taken = [slot for slots in pool.map(take_all, range(4)) for slot in slots]
     assert sorted(taken) == list(range(12))
+
+
+def test_slots_are_made_when_they_are_taken_each_once_however_many_ask(tmp_path: Path, study: optuna.Study) -> None:
+    def take_all(_: int) -> list[int]:
+        storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+        mine = optuna.load_study(study_name="s", storage=storage)
+        taken = []
+        while (claimed := claim(mine, storage, 12)) is not None:
+            taken.append(claimed[0])
+        return taken
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [slot for slots in pool.map(take_all, range(4)) for slot in slots]
+    assert sorted(taken) == list(range(12))
+    assert {trial.state for trial in study.trials} == {TrialState.RUNNING}, "none waits in the database"
+    assert not all_over(read_slots(study), 12)
+
+
+def test_a_grid_is_taken_point_by_point_and_one_that_grew_goes_on_with_its_new_points(
+    study: optuna.Study, storage: Any
+) -> None:
+    def point_of(claimed: tuple[int, Any] | None) -> tuple[int, Any]:
+        assert claimed is not None
+        return claimed[0], claimed[1].system_attrs["fixed_params"]
+
+    assert point_of(claim(study, storage, 2, [{"x": 1}, {"x": True}])) == (0, {"x": 1})
+    grown = [{"x": 0}, {"x": 1}, {"x": True}]
+    assert point_of(claim(study, storage, 3, grown)) == (1, {"x": 0})
+    assert point_of(claim(study, storage, 3, grown)) == (2, {"x": True})
+    assert claim(study, storage, 9, grown) is None
+
+
+def test_a_worker_whose_answer_was_lost_finds_the_trial_that_it_made(
+    study: optuna.Study, storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = storage.create_new_trial
+    answers = [OperationalError("INSERT", {}, Exception("connection lost"))]
+
+    def lose_the_answer(*arguments: Any) -> int:
+        trial_id = made(*arguments)
+        if answers:
+            raise answers.pop()
+        return int(trial_id)
+
+    monkeypatch.setattr(storage, "create_new_trial", lose_the_answer)
+    monkeypatch.setattr("drsearch.search.storage.time.sleep", lambda _: None)
+    claimed = claim(study, storage, 5)
+    assert claimed is not None and claimed[0] == 0
+    assert len(study.trials) == 1
 
 
 def test_slots_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:

@@ -13,12 +13,13 @@ import pytest
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
+from drsearch.search.crew import STORAGE_VARIABLE
 from drsearch.search.definition import StudyDefinition, code_now, images_key, open_study, study_folder
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import read_outcome
 from drsearch.search.slots import fill_slots, read_slots, this_process
 from drsearch.search.storage import open_storage
-from drsearch.search.worker import STORAGE_VARIABLE, run_name, trial_plan
+from drsearch.search.worker import run_name, trial_plan
 from drsearch.settings import Settings
 from drsearch.tracking import Journal, RunEnd, RunStart
 

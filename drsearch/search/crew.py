@@ -1,0 +1,199 @@
+"""Who runs trials on this machine? Its crew: worker processes that are started, watched, and asked to stop."""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from absl import logging
+
+from drsearch.errors import StudyError
+from drsearch.home import Home
+from drsearch.search.slots import Slot, is_dead
+
+STORAGE_VARIABLE = "DRSEARCH_STORAGE"
+"""How the database's address is handed on: it may hold a password, which a command line would show."""
+
+STOP_S = 120.0
+"""How long a worker may take to end its epoch before it is killed."""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker said last.
+
+    Attributes:
+        slot: The trial it runs.
+        epoch: Epochs finished.
+        epochs: Epochs in all.
+        seconds: Of the last epoch.
+        value: The objective of the last epoch.
+        best: The best so far in this trial.
+    """
+
+    slot: int
+    epoch: int
+    epochs: int
+    seconds: float
+    value: float
+    best: float
+
+
+class Crew:
+    """The workers of one study on this machine.
+
+    Args:
+        study: Its name.
+        folder: Where its journals lie here.
+        home: Where everything lies here.
+        storage_url: Its database.
+        n: Workers at once.
+        threads: Cores that each computes on; None for the machine's, divided among them.
+    """
+
+    def __init__(
+        self, study: str, folder: Path, home: Home, storage_url: str, n: int, threads: int | None = None
+    ) -> None:
+        self._study, self._folder, self._home, self._url, self._n = study, folder / "workers", home, storage_url, n
+        self._threads = threads or max(1, cores() // n)
+        self._gpus = gpus(os.environ)
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._places: dict[int, TextIO] = {}
+
+    def fill(self, wanted: int) -> None:
+        """Start the workers that are missing, up to `wanted`."""
+        for index in self._numbers()[:wanted]:
+            if index not in self._workers:
+                self._workers[index] = self._start(index)
+
+    def _numbers(self) -> list[int]:
+        """The numbers of this crew's workers; while this process lives, no other crew of this home has the same."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while len(self._places) < self._n:
+            file = open(self._folder / f"{number}.lock", "w")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._places[number] = file
+            except BlockingIOError:
+                file.close()
+            number += 1
+        return list(self._places)
+
+    def ended(self) -> bool:
+        """Forget workers that ended; whether there were any.
+
+        Raises:
+            StudyError: If one met a bug; with its traceback.
+        """
+        ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
+        for index, process in ended.items():
+            del self._workers[index]
+            if process.returncode > 0:
+                raise StudyError(
+                    f"a worker of study {self._study!r} ended with an error, so the study stops; from "
+                    f"{self._log(index)}:\n{_tail(self._log(index))}"
+                )
+            if process.returncode < 0:
+                logging.warning("a worker was killed (%s); another goes on", signal.Signals(-process.returncode).name)
+        return bool(ended)
+
+    def stop(self) -> None:
+        """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed."""
+        for process in self._workers.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        for process in self._workers.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._workers.clear()
+        for file in self._places.values():
+            file.close()
+        self._places.clear()
+
+    def statuses(self, slots: Sequence[Slot]) -> list[WorkerStatus]:
+        """What the living workers of this machine said last of trials that run."""
+        running = {slot.number for slot in slots if slot.state == "running"}
+        statuses = []
+        for file in sorted(self._folder.glob("*.json")):
+            try:
+                said = json.loads(file.read_text())
+            except FileNotFoundError:  # its worker has ended
+                continue
+            if is_dead(said["worker"]):
+                file.unlink(missing_ok=True)
+            elif said["slot"] in running:
+                keys = ("slot", "epoch", "epochs", "seconds", "value", "best")
+                statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
+        return statuses
+
+    def _start(self, index: int) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._study]
+        command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(self._threads)]
+        command += ["--launcher", str(os.getpid())]
+        environment = worker_environment(os.environ, self._gpus, index) | {STORAGE_VARIABLE: self._url}
+        with open(self._log(index), "ab") as output:
+            # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to stop.
+            return subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+            )
+
+    def _log(self, index: int) -> Path:
+        return self._folder / f"{index}.log"
+
+
+def worker_environment(environment: Mapping[str, str], gpus: Sequence[str], index: int) -> dict[str, str]:
+    """The environment of a worker: one GPU where there are any, whose memory it takes as it needs it.
+
+    Example:
+        >>> worker_environment({}, ["0", "1"], 3)["CUDA_VISIBLE_DEVICES"]
+        '1'
+    """
+    own = {**environment, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if gpus:
+        # Without growth the first worker on a GPU would take all of its memory, whatever its model needs.
+        own |= {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)], "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    return own
+
+
+def gpus(environment: Mapping[str, str]) -> list[str]:
+    """The GPUs that processes of this environment may use, as CUDA names them.
+
+    Example:
+        >>> gpus({"CUDA_VISIBLE_DEVICES": "2,3"}), gpus({"CUDA_VISIBLE_DEVICES": ""})
+        (['2', '3'], [])
+    """
+    if (visible := environment.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name not in ("", "-1", "NoDevFiles")]
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return [str(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    except Exception:  # no driver, no library: no GPU that TensorFlow could use either
+        return []
+
+
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: of the machine, its affinity (Slurm) and its container's share."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        n = min(n, math.ceil(int(quota) / int(period)))
+    return max(1, n)
+
+
+def _tail(log: Path, n_lines: int = 40) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])

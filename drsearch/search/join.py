@@ -1,0 +1,104 @@
+"""How does a machine join a study that another one began? With the two addresses, and what it fetches through them."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+
+from absl import logging
+
+from drsearch.home import Home
+from drsearch.search.crew import STOP_S, Crew, gpus
+from drsearch.search.definition import load_study, n_trials_of, study_folder
+from drsearch.search.machines import check_addresses, check_code, fetch_records
+from drsearch.search.slots import all_over, read_slots, reconcile
+from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
+from drsearch.search.study import Interrupts, Progress
+from drsearch.tracking.sender import SenderHandle, start_sender
+
+_POLL_S = 1.0
+_RECONCILE_S = 5.0
+
+
+class Joined:
+    """This machine's part in a study.
+
+    Args:
+        name: The study.
+        storage_url: Its database.
+        home: Where records, journals and checkpoints lie on this machine.
+
+    Raises:
+        StudyError: If there is no such study, an address means one machine alone, or the code here gives other results.
+    """
+
+    def __init__(self, name: str, storage_url: str, home: Home) -> None:
+        check_addresses(storage_url, home.tracking_uri)
+        self._name, self._url, self._home = name, storage_url, home
+        self._storage: Storage = open_storage(storage_url)
+        self._study, self._definition = load_study(self._storage, name)
+        check_code(self._study)
+        self._folder = study_folder(home, name, self._definition.uid)
+        self._vigil = Vigil()
+        self._sender: SenderHandle | None = None
+        self._stopped = False
+        self._began = time.monotonic()
+
+    def run(self, n_workers: int | None, show: Callable[[Progress], None]) -> bool:
+        """Run trials until all of the study are over, or until this machine is asked to leave.
+
+        Args:
+            n_workers: Worker processes at once; None for one a GPU, and one where there is none.
+            show: Called now and then with the progress.
+
+        Returns:
+            Whether it was asked to leave before.
+
+        Raises:
+            RecordsError: If the records that arrive are not the study's.
+            StudyError: If a worker ended with an error that is no trial's own.
+        """
+        n = n_workers or len(gpus(os.environ)) or 1
+        with Interrupts(self._stop):
+            if not fetch_records(self._definition, self._home, lambda: self._stopped):
+                return True
+            settings = self._definition.base()
+            crew = Crew(self._name, self._folder, self._home, self._url, n, settings.training.threads)
+            try:
+                self._watch(crew, show)
+            except StorageAway:
+                logging.warning("left while the study database was away; another machine goes on with what was begun")
+            finally:
+                end_patience()
+                crew.stop()
+                with contextlib.suppress(StorageAway):  # whoever is at the study does it
+                    reconcile(self._study, self._storage, self._vigil.silent)
+                if self._sender is not None and not self._sender.stop(STOP_S):
+                    logging.warning("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
+        return self._stopped
+
+    def _watch(self, crew: Crew, show: Callable[[Progress], None]) -> None:
+        reconciled = -_RECONCILE_S
+        while not self._stopped:
+            self._send()
+            if crew.ended() or time.monotonic() - reconciled > _RECONCILE_S:
+                reconcile(self._study, self._storage, self._vigil.silent)
+                reconciled = time.monotonic()
+            n = n_trials_of(self._study)
+            slots = [slot for slot in read_slots(self._study) if slot.number < n]
+            objective = str(self._definition.settings["study.objective"])
+            elapsed_s = time.monotonic() - self._began
+            show(Progress(self._name, objective, tuple(slots), n, tuple(crew.statuses(slots)), elapsed_s))
+            if all_over(slots, n):
+                return
+            crew.fill(n - sum(slot.is_over for slot in slots))
+            time.sleep(_POLL_S)
+
+    def _send(self) -> None:
+        """See that a sender runs: it may die as every process may."""
+        if self._sender is None or not self._sender.running:
+            self._sender = start_sender(self._home, self._home.tracking_uri)
+
+    def _stop(self) -> None:
+        self._stopped = True
+        end_patience()

@@ -1,0 +1,48 @@
+"""What does a machine give its workers?"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drsearch.home import Home
+from drsearch.search.crew import Crew, cores, gpus, worker_environment
+
+
+def test_workers_take_turns_on_the_gpus_and_their_memory_grows() -> None:
+    given = [worker_environment({"A": "b", "CUDA_VISIBLE_DEVICES": "4,5"}, ["4", "5"], i) for i in range(3)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in given] == ["4", "5", "4"]
+    assert {one["TF_FORCE_GPU_ALLOW_GROWTH"] for one in given} == {"true"}
+    assert {one["A"] for one in given} == {"b"}
+
+
+def test_without_a_gpu_the_environment_is_left_alone() -> None:
+    assert worker_environment({"A": "b"}, [], 0) == {"A": "b", "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [("0,1", ["0", "1"]), ("", []), ("-1", []), ("NoDevFiles", []), ("GPU-8f2a,MIG-1", ["GPU-8f2a", "MIG-1"])],
+)
+def test_only_visible_gpus_count(visible: str, found: list[str]) -> None:
+    assert gpus({"CUDA_VISIBLE_DEVICES": visible}) == found
+
+
+@pytest.mark.parametrize(("limit", "n"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64)])
+def test_a_containers_share_of_the_cores_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, n: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    (tmp_path / "cpu.max").write_text(limit)
+    assert cores(tmp_path) == n
+    assert cores(tmp_path / "nowhere") == 64
+
+
+def test_threads_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("drsearch.search.crew.cores", lambda: 8)
+
+    def threads(n: int, asked: int | None = None) -> Any:
+        return Crew("s", tmp_path, Home(tmp_path), "", n, asked)._threads
+
+    assert (threads(3), threads(20), threads(3, 5)) == (2, 1, 5)
