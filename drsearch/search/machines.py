@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -34,6 +35,8 @@ _RECORDS_NOTE = (
 
 _SENT_S = 60.0
 """How long the end of a trial may take to reach MLflow before the study is told of it all the same."""
+
+_RETRY_S = 5.0
 
 _CHANGES_RESULTS = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "opencv-python-headless", "scikit-learn",
                     "scipy")  # fmt: skip
@@ -99,6 +102,16 @@ def _code_name(code: dict[str, str]) -> str:
     return f"{code.get('drsearch', '')} ({where}source {code.get('source', '')})"
 
 
+def start_upload(definition: StudyDefinition, home: Home) -> None:
+    """Bring the study's record sets to MLflow while it runs: a thread of its own waits where MLflow is away."""
+
+    def upload() -> None:
+        while not put_records(definition, home):
+            time.sleep(_RETRY_S)
+
+    threading.Thread(target=upload, name="records", daemon=True).start()
+
+
 def put_records(definition: StudyDefinition, home: Home) -> bool:
     """Bring the study's record sets to MLflow, each once, for machines that join; False if MLflow does not answer."""
     from drsearch.tracking.depot import Depot
@@ -115,7 +128,8 @@ def put_records(definition: StudyDefinition, home: Home) -> bool:
                     RECORDS_EXPERIMENT,
                 )
     except TrackerAway as wrong:
-        logging.warning("%s; the records are uploaded when it is back, and machines that join wait for them", wrong)
+        said = "%s; the records are uploaded when it is back, and machines that join wait for them"
+        logging.log_every_n_seconds(logging.WARNING, said, 600, wrong)
         return False
     return True
 

@@ -21,7 +21,7 @@ from drsearch.search.definition import (
     open_study,
     study_folder,
 )
-from drsearch.search.machines import is_shared, put_records
+from drsearch.search.machines import is_shared, start_upload
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, read_slots, reconcile
@@ -152,6 +152,8 @@ class Launcher:
 
     def _run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
         journal = self._with_space(self._begin_run)
+        if is_shared(self._url, self._home.tracking_uri):
+            start_upload(self._definition, self._home)
         crew = Crew(self._name, self._folder, self._home, self._url, n_workers, self._settings.training.threads)
         status: Status = "FAILED"
         reason = "the launcher ended unexpectedly"
@@ -179,13 +181,11 @@ class Launcher:
 
     def _watch(self, crew: Crew, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
-        records_there = not is_shared(self._url, self._home.tracking_uri)
         while True:
             self._send()
             ended = crew.ended()
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
-                records_there = records_there or put_records(self._definition, self._home)
                 reconciled = time.monotonic()
             slots = self._slots()
             show(self._progress(slots, crew))

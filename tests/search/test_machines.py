@@ -17,7 +17,7 @@ from drsearch.data.synthetic import synthesize
 from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.search.definition import CODE, StudyDefinition, code_now
-from drsearch.search.machines import check_addresses, check_code, fetch_records, is_shared, put_records
+from drsearch.search.machines import check_addresses, check_code, fetch_records, is_shared, put_records, start_upload
 from drsearch.settings import Settings
 from drsearch.tracking.depot import Depot
 
@@ -181,10 +181,11 @@ class TestRecords:
     ) -> None:
         definition, home, records = shared
         second = Home(tmp_path / "second")
-        upload = threading.Timer(0.5, lambda: put_records(definition, home))
+        upload = threading.Timer(0.5, lambda: start_upload(definition, home))
         upload.start()
         assert fetch_records(definition, second, lambda: False)
         upload.join()
+        assert (second.records / records.fingerprint / "manifest.json").exists()
         assert warnings_said[0] == f"record set {records.fingerprint} is not at {home.tracking_uri} yet; waiting"
 
     def test_of_several_workers_one_fetches(self, tmp_path: Path, shared: Any) -> None:
