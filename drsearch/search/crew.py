@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -18,7 +18,7 @@ from absl import logging
 
 from drsearch.errors import StudyError
 from drsearch.home import Home
-from drsearch.search.slots import Slot, is_dead
+from drsearch.search.slots import WORKER, Slot, is_dead, this_machine
 
 STORAGE_VARIABLE = "DRSEARCH_STORAGE"
 """How the database's address is handed on: it may hold a password, which a command line would show."""
@@ -68,6 +68,7 @@ class Crew:
         self._gpus = gpus(os.environ)
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._places: dict[int, TextIO] = {}
+        self._stillborn = 0
 
     def fill(self, wanted: int) -> None:
         """Start the workers that are missing, up to `wanted`."""
@@ -89,11 +90,14 @@ class Crew:
             number += 1
         return list(self._places)
 
-    def ended(self) -> bool:
+    def ended(self, slots: Callable[[], Sequence[Slot]]) -> bool:
         """Forget workers that ended; whether there were any.
 
+        Args:
+            slots: Gives the study's trials.
+
         Raises:
-            StudyError: If one met a bug; with its traceback.
+            StudyError: If one met a bug, with its traceback; or if they all die before they take a trial.
         """
         ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
         for index, process in ended.items():
@@ -104,8 +108,20 @@ class Crew:
                     f"{self._log(index)}:\n{_tail(self._log(index))}"
                 )
             if process.returncode < 0:
-                logging.warning("a worker was killed (%s); another goes on", signal.Signals(-process.returncode).name)
+                self._note_killed(process.pid, index, signal.Signals(-process.returncode).name, slots())
         return bool(ended)
+
+    def _note_killed(self, pid: int, index: int, by: str, slots: Sequence[Slot]) -> None:
+        """Let another worker go on, unless they all die before they take a trial: that would never end."""
+        names = [str(attempt.user_attrs.get(WORKER, "")) for slot in slots for attempt in slot.attempts]
+        took_one = any(name.startswith(f"{this_machine()}:{pid}:") for name in names)
+        self._stillborn = 0 if took_one else self._stillborn + 1
+        if self._stillborn > 2 * self._n:
+            raise StudyError(
+                f"{self._stillborn} workers of study {self._study!r} in a row were killed ({by}) before they took a "
+                f"trial, so the study stops; a lack of memory does that, and {self._log(index)} may tell."
+            )
+        logging.warning("a worker was killed (%s); another goes on", by)
 
     def stop(self) -> None:
         """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed."""

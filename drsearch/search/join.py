@@ -81,7 +81,7 @@ class Joined:
         reconciled = -_RECONCILE_S
         while not self._stopped:
             self._send()
-            if crew.ended() or time.monotonic() - reconciled > _RECONCILE_S:
+            if crew.ended(lambda: read_slots(self._study)) or time.monotonic() - reconciled > _RECONCILE_S:
                 reconcile(self._study, self._storage, self._vigil.silent)
                 reconciled = time.monotonic()
             n = n_trials_of(self._study)

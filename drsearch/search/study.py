@@ -183,7 +183,7 @@ class Launcher:
         reconciled = -_RECONCILE_S
         while True:
             self._send()
-            ended = crew.ended()
+            ended = crew.ended(self._slots)
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()

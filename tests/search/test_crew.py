@@ -1,11 +1,13 @@
 """What does a machine give its workers?"""
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.crew import Crew, cores, gpus, worker_environment
 
@@ -46,3 +48,34 @@ def test_threads_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, 
         return Crew("s", tmp_path, Home(tmp_path), "", n, asked)._threads
 
     assert (threads(3), threads(20), threads(3, 5)) == (2, 1, 5)
+
+
+def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = Crew("s", tmp_path, Home(tmp_path), "", 1, 1)
+    monkeypatch.setattr(crew, "_start", lambda _: subprocess.Popen(["sh", "-c", "kill -9 $$"]))
+
+    def die() -> bool:
+        crew.fill(1)
+        crew._workers[0].wait()
+        return crew.ended(lambda: [])
+
+    assert die() and die()
+    with pytest.raises(StudyError) as stopped:
+        die()
+    assert str(stopped.value) == (
+        "3 workers of study 's' in a row were killed (SIGKILL) before they took a trial, so the study stops; "
+        f"a lack of memory does that, and {tmp_path / 'workers' / '0.log'} may tell."
+    )
+    crew.stop()
+
+
+def test_two_crews_of_one_home_give_their_workers_other_numbers(tmp_path: Path) -> None:
+    first, second = (Crew("s", tmp_path, Home(tmp_path), "", 2, 1) for _ in range(2))
+    assert (first._numbers(), second._numbers()) == ([0, 1], [2, 3])
+    first.stop()
+    third = Crew("s", tmp_path, Home(tmp_path), "", 1, 1)
+    assert third._numbers() == [0]
+    for crew in (second, third):
+        crew.stop()
