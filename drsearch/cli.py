@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import Scores
     from drsearch.release.job import JobResult
     from drsearch.release.registry import ModelVersion
+    from drsearch.search.overview import Overview
     from drsearch.search.study import StudyResult
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ Configs = Annotated[
 Assignments = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="One setting; wins over every file.")
 ]
+StorageUrl = Annotated[str, typer.Option("--storage", help="Study database; default: SQLite in DRSEARCH_HOME.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without photographs and labels that cannot be used.")]
 
 _N_NAMED = 8
@@ -103,7 +105,7 @@ def run_study(
     set_: Assignments = [],  # noqa: B006
     trials: Annotated[int | None, typer.Option("--trials", help="Trials in total, over all calls.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")] = 1,
-    storage: Annotated[str, typer.Option("--storage", help="Study database; default: SQLite in DRSEARCH_HOME.")] = "",
+    storage: StorageUrl = "",
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Seconds; then trials stop at a checkpoint.")
     ] = None,
@@ -115,6 +117,7 @@ def run_study(
     from drsearch import config as gin_files
     from drsearch.live import study_view
     from drsearch.release.job import Job, define, prepare_all
+    from drsearch.search.closing import launching
     from drsearch.search.space import load_space
     from drsearch.search.study import Launcher
     from drsearch.settings import Settings
@@ -137,13 +140,142 @@ def run_study(
         storage or home.storage_url,
         prepared[0].records.audit_path,
     )
-    with study_view(out) as show:
-        result = launcher.run(workers, timeout, show)
-    if result.stopped == "interrupted":
-        raise Interrupted(f"study {name!r} is interrupted; the same command goes on where it stopped.")
-    job = Job(result, read, home, _line(out)).run()
+    with launching(launcher.folder):
+        with study_view(out) as show:
+            result = launcher.run(workers, timeout, show)
+        if result.stopped in ("interrupted", "cancelled"):
+            raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
+        job = Job(result, read, home, _line(out), launcher.cancelled).run()
     _print_job(out, result, job)
     _print_json(as_json, _job_json(result, job))
+
+
+@app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="Study to look at closely; default: all, one line each.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on looking until it is complete, or Ctrl-C.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """What the studies have come to, who is at them, and how long they will take.
+
+    With STUDY it also puts right what dead processes left: their trials wait again, and their runs are closed.
+    """
+    from drsearch.listing import studies_view
+    from drsearch.live import repeat, study_view
+    from drsearch.search.overview import look_at_all
+
+    out, home = _out(as_json), Home.from_environment()
+    opened = _open_studies(storage, home)
+
+    def tell() -> bool:
+        if not study:
+            _print_studies(out, look_at_all(opened, home), as_json)
+            return False
+        look = _reconciled(opened, study, home, out)
+        _print_study(out, look, as_json)
+        return look.state == "complete"
+
+    if not watch:
+        tell()
+    elif as_json:
+        repeat(tell)
+    elif study:
+        with study_view(out) as show:
+
+            def show_it() -> bool:
+                look = _reconciled(opened, study, home, out)
+                show(look.progress)
+                return look.state == "complete"
+
+            repeat(show_it)
+    else:
+        with studies_view(out) as show_all:
+            repeat(lambda: show_all(look_at_all(opened, home)))
+
+
+@app.command()
+def trials(
+    study: Annotated[str, typer.Argument(help="Whose trials.")],
+    sort: Annotated[
+        str, typer.Option("--sort", help="number, state, value (best first), epochs, attempts, seconds or a parameter.")
+    ] = "number",
+    best: Annotated[int | None, typer.Option("--best", min=1, help="Only so many, the best first.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output: every column, not rounded.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """The trials of a study: objective with its 95 % interval, kept epoch, parameters, run, and why one ended early."""
+    from drsearch.listing import trials_table, write_csv
+    from drsearch.search.overview import read_trials, sort_trials
+
+    home = Home.from_environment()
+    rows, objective, less_is_better = read_trials(_open_studies(storage, home), study, home)
+    rows = sort_trials(rows, "value" if best else sort, less_is_better)
+    if best:
+        rows = [row for row in rows if row.value is not None][:best]
+    if as_csv:
+        write_csv(rows, sys.stdout)
+    elif not as_json:
+        _out(False).print(trials_table(rows, objective))
+    _print_json(as_json, {"study": study, "objective": objective, "trials": [row.to_json() for row in rows]})
+
+
+@app.command()
+def cancel(
+    study: Annotated[str, typer.Argument(help="Study to stop, wherever it runs.")],
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """End a running study cleanly, on every machine: its trials stop at a checkpoint, and wait.
+
+    The same `run-study` command goes on; until then no worker takes a trial of it.
+    """
+    from drsearch.search.control import cancel as stop
+    from drsearch.search.overview import reason_of
+
+    out, home = _out(as_json), Home.from_environment()
+    opened = _open_studies(storage, home)
+    look = _reconciled(opened, study, home, out)
+    told: list[dict[str, Any]] = []
+    if look.state in ("running", "stopped"):
+        say = _line(out)
+        say(f"study {study} is asked to stop at the next checkpoint; Ctrl-C ends only the waiting here")
+        for slot in stop(opened, study, home, look.folder):
+            told.append({"trial": slot.number, "state": slot.state, "reason": reason_of(slot) or None})
+            say(f"trial {slot.number} is {slot.state}" + (f": {reason_of(slot)}" if reason_of(slot) else ""))
+        look = _reconciled(opened, study, home, out)
+    goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
+    out.print(f"study {study} is {look.state}, {len(told)} trials were stopped{goes_on}", soft_wrap=True)
+    _print_json(as_json, {"study": study, "state": look.state, "stopped": told})
+
+
+@app.command()
+def delete(
+    study: Annotated[str, typer.Argument(help="Study to delete; a running one is refused.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Delete a study with its checkpoints, after showing what goes and what stays.
+
+    Registered versions stay, and the MLflow runs that they come from; so do records, and the count of looks at the
+    test split. The study's name is free afterwards.
+    """
+    from drsearch.listing import removal_lines
+    from drsearch.release.removal import Remover
+
+    out, home = _out(as_json), Home.from_environment()
+    remover = Remover(_open_studies(storage, home), home)
+    removal = remover.plan(study)
+    for line in removal_lines(removal):
+        _line(out)(line)
+    if not yes and not _confirmed(out, f"Delete study {study}?"):
+        raise DrsearchError("nothing was deleted; --yes deletes without asking.")
+    experiment = remover.carry_out(removal)
+    _line(out)(f"study {study} is deleted" + (f"; its experiment is {experiment!r} now" if experiment else ""))
+    told = {"runs_deleted": len(removal.runs), "runs_kept": len(removal.kept_runs), "versions": removal.versions}
+    _print_json(as_json, {"study": study, "bytes": removal.n_bytes, "experiment": experiment or None, **told})
 
 
 @app.command()
@@ -299,6 +431,10 @@ def ui(
     study: Annotated[str, typer.Argument(help="Study to open; default: the one begun last.")] = "",
     port: Annotated[int, typer.Option("--port", help="Port on this machine; 0 takes a free one.")] = 5000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the link in a browser.")] = True,
+    with_optuna: Annotated[
+        bool, typer.Option("--dashboard", help="Serve optuna-dashboard on the study database instead.")
+    ] = False,
+    storage: StorageUrl = "",
 ) -> None:
     """Serve MLflow on what is kept here, and print the link that compares a study's best trials. Ctrl-C ends it.
 
@@ -309,6 +445,15 @@ def ui(
     from drsearch.tracking.ui import comparison_link, serve_ui
 
     out, home = _out(False), Home.from_environment()
+    if with_optuna:
+        from drsearch.search.dashboard import dashboard
+
+        with dashboard(_open_studies(storage, home), study, port) as (link, wait):
+            out.print(f"optuna-dashboard: {link}", soft_wrap=True)
+            if browser:
+                webbrowser.open(link)
+            wait()
+        return
     if home.tracking_uri.startswith(("http://", "https://")):
         _line(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
         return
@@ -372,6 +517,35 @@ def _out(as_json: bool) -> Console:
 def _line(out: Console) -> Callable[[str], None]:
     """Prints one line a call, however long: what follows a line break would look like another."""
     return lambda text: out.print(text, soft_wrap=True, markup=False)
+
+
+def _open_studies(storage: str, home: Home) -> Any:
+    """The study database, asked for what is there: none is made where there is none."""
+    from drsearch.search.storage import open_storage
+
+    if not storage and not (home.path / "studies.db").exists():
+        raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
+    return open_storage(storage or home.storage_url)
+
+
+def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Overview":
+    """A study, after what dead processes left of it was put right and told to MLflow."""
+    from drsearch.search.closing import reconcile_study
+    from drsearch.search.definition import load_study
+    from drsearch.search.overview import look
+    from drsearch.tracking.base import TrackerAway
+
+    found, definition = load_study(storage, study)
+    before = look(found, definition, storage, home)
+    try:
+        reconcile_study(home, storage, study)
+    except TrackerAway as wrong:
+        _line(out)(f"{wrong}; `drsearch sync` sends later what has not reached it.")
+    now = look(found, definition, storage, home)
+    for slot in now.progress.slots:
+        if slot.number in before.abandoned:
+            _line(out)(f"trial {slot.number} was left running by a process that is gone; it is {slot.state} now")
+    return now
 
 
 def _load_tensorflow() -> None:
@@ -444,6 +618,32 @@ def _confirmed(out: Console, question: str) -> bool:
     if not sys.stdin.isatty():
         return False
     return out.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _print_studies(out: Console, looks: "Sequence[Overview]", as_json: bool) -> None:
+    from drsearch.listing import studies_table
+
+    _print_json(as_json, {"studies": [look.to_json() for look in looks]})
+    if not as_json:
+        out.print(studies_table(looks))
+        for look in looks:
+            if look.abandoned:
+                _line(out)(
+                    f"{len(look.abandoned)} trials of {look.name} were left by dead processes; "
+                    f"`drsearch status {look.name}` puts them right"
+                )
+
+
+def _print_study(out: Console, look: "Overview", as_json: bool) -> None:
+    from drsearch.listing import study_lines
+    from drsearch.live import worker_table
+
+    _print_json(as_json, look.to_json())
+    if not as_json:
+        for line in study_lines(look):
+            _line(out)(line)
+        if look.progress.workers:
+            out.print(worker_table(look.progress))
 
 
 def _print_audit(out: Console, audit: "Audit", skipped: bool) -> None:

@@ -131,9 +131,17 @@ class Job:
         space: Its space.
         home: Where everything lies.
         say: Told what is done now.
+        cancelled: Asked after every epoch of fine-tuning whether to stop.
     """
 
-    def __init__(self, study: StudyResult, space: SearchSpace, home: Home, say: Say) -> None:
+    def __init__(
+        self,
+        study: StudyResult,
+        space: SearchSpace,
+        home: Home,
+        say: Say,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         best = study.best
         if best is None:
             reasons = "; ".join(f"trial {slot.number}: {slot.reason}" for slot in study.slots if slot.reason)
@@ -141,7 +149,7 @@ class Job:
                 f"no trial of study {study.name!r} is complete, so there is no model to register "
                 f"({reasons or 'none has come to its end; the same command goes on'})."
             )
-        self._study, self._home, self._say, self._best = study, home, say, best
+        self._study, self._home, self._say, self._best, self._cancelled = study, home, say, best, cancelled
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
         self._folder = study.trial_folder(best.number)
@@ -292,7 +300,7 @@ class Job:
             dataset=dataset_input(self._study.definition, settings),
         )
         plan = Plan(folder, start, settings, build, (f"Fine-tuning of {parent.uri}.",), this_process())
-        watch = SayingWatch("fine-tuning", self._say, settings)
+        watch = SayingWatch("fine-tuning", self._say, settings, self._cancelled)
         outcome = train_and_send(plan, records, self._home, watch)
         run_id = run_id_of(folder)
         if run_id is None:
@@ -346,8 +354,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 class SayingWatch:
     """Says now and then how a training in this process goes, and may be asked to stop it."""
 
-    def __init__(self, what: str, say: Say, settings: Settings) -> None:
-        self._what, self._say, self._epochs = what, say, settings.training.epochs
+    def __init__(self, what: str, say: Say, settings: Settings, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._what, self._say, self._epochs, self._cancelled = what, say, settings.training.epochs, cancelled
         self._every = max(1, settings.training.epochs // 5)
         self._stop = False
 
@@ -364,8 +372,8 @@ class SayingWatch:
         logging.debug("%s epoch %d: best %f", self._what, epoch, value)
 
     def stop_asked(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stop
+        """Whether `stop` was called, or the study cancelled."""
+        return self._stop or self._cancelled()
 
     def stop(self) -> None:
         """Stop at the end of the running epoch."""

@@ -144,6 +144,11 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
     return study, definition
 
 
+def delete_study(storage: Storage, name: str) -> None:
+    """Delete a study and its trials from their database."""
+    patiently(lambda: optuna.delete_study(study_name=name, storage=storage))
+
+
 def read_definition(study: optuna.Study) -> StudyDefinition | None:
     """The definition kept with a study."""
     kept = study.user_attrs.get(_DEFINITION)

@@ -20,12 +20,14 @@ from drsearch.disk import when_space
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.closing import Closer, launching
+from drsearch.search.control import is_cancelled, let_go_on
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
     open_study,
     study_folder,
 )
+from drsearch.search.overview import Progress, WorkerStatus
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
@@ -45,39 +47,6 @@ _STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What a worker said last.
-
-    Attributes:
-        slot: The trial it runs.
-        epoch: Epochs finished.
-        epochs: Epochs in all.
-        seconds: Of the last epoch.
-        value: The objective of the last epoch.
-        best: The best so far in this trial.
-    """
-
-    slot: int
-    epoch: int
-    epochs: int
-    seconds: float
-    value: float
-    best: float
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One look at a running study, for the view."""
-
-    name: str
-    objective: str
-    slots: tuple[Slot, ...]
-    n_trials: int
-    workers: tuple[WorkerStatus, ...]
-    elapsed_s: float
 
 
 @dataclass(frozen=True)
@@ -162,6 +131,15 @@ class Launcher:
         self._stopped = ""
         self._began = time.monotonic()
 
+    @property
+    def folder(self) -> Path:
+        """Where the study's journals and checkpoints lie on this machine."""
+        return self._folder
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked the study to stop since it runs."""
+        return is_cancelled(self._study)
+
     def run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
         """Run the study until all trials are over, it is interrupted, or its time is up.
 
@@ -173,6 +151,7 @@ class Launcher:
         Raises:
             StudyError: If a worker ended with an error that is no trial's own.
         """
+        let_go_on(self._study)
         with launching(self._folder):
             return self._run(n_workers, timeout_s, show)
 
@@ -216,6 +195,8 @@ class Launcher:
             if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
                 end_patience()
+            if self.cancelled():
+                self._stopped = "cancelled"
             if not unfinished or self._stopped:
                 return
             self._start_workers(min(n_workers, len(unfinished)), n_workers)
@@ -315,7 +296,7 @@ class Launcher:
             if is_dead(said["worker"]):
                 file.unlink(missing_ok=True)
             elif said["slot"] in running:
-                keys = ("slot", "epoch", "epochs", "seconds", "value", "best")
+                keys = ("slot", "epoch", "epochs", "seconds", "value", "best", "worker")
                 statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
         return statuses
 

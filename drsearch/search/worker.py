@@ -22,6 +22,7 @@ from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult, set_threads
+from drsearch.search.control import is_cancelled
 from drsearch.search.definition import (
     StudyDefinition,
     load_study,
@@ -32,7 +33,7 @@ from drsearch.search.definition import (
 )
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import GivenAway, Outcome, Plan, Pruned, Stopped, is_better, record_training
-from drsearch.search.slots import DRAWN, REASON, RUN_ID, claim, give_up, read_slots, this_process
+from drsearch.search.slots import DRAWN, KEPT, REASON, RUN_ID, claim, give_up, read_slots, this_process
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
 from drsearch.settings import Settings, Value
@@ -84,6 +85,11 @@ class Worker:
         """Whether to stop: it was asked, or its launcher is gone."""
         return self._stop or os.getppid() != self._launcher
 
+    def look_for_cancel(self) -> bool:
+        """Whether the study is cancelled; this worker stops at the end of the epoch then."""
+        self._stop = self._stop or is_cancelled(self._study)
+        return self._stop
+
     def run(self) -> None:
         """Run waiting trials until all are over, or until asked to stop."""
         gc.freeze()  # a million objects of imported libraries, which the collection after a trial need not look at
@@ -95,7 +101,7 @@ class Worker:
             self._status_file.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        while not self.stop_asked():
+        while not self.stop_asked() and not self.look_for_cancel():
             claimed = claim(self._study, self._storage, n_trials_of(self._study))
             if claimed is not None:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
@@ -133,6 +139,7 @@ class Worker:
         watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
         outcome = record_training(plan, train, validation, watch)
         watch.note_run_id()
+        watch.note_kept(outcome)
         return trial, outcome
 
     def _opened(self, slot: int, trial_id: int) -> optuna.Trial:
@@ -260,6 +267,7 @@ class _TrialWatch:
 
     def _report(self, epoch: int, value: float) -> None:
         self.note_run_id()
+        self._worker.look_for_cancel()
         if epoch not in self._reported:  # an earlier attempt may have come as far
             patiently(lambda: self._trial.report(value, epoch))
         if patiently(self._trial.should_prune):
@@ -277,6 +285,16 @@ class _TrialWatch:
             return
         if (run_id := run_id_of(self._folder)) is not None:
             patiently(lambda: self._trial.set_user_attr(RUN_ID, run_id))
+
+    def note_kept(self, outcome: Outcome) -> None:
+        """Let the study know the kept epoch and its interval, for `drsearch trials` on any machine."""
+        if outcome.scores is None:
+            return
+        interval = getattr(outcome.scores, self._settings.study.objective.removeprefix("val_"), None)
+        kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
+        if interval is not None:  # a loss has none
+            kept |= {"low": interval.low, "high": interval.high}
+        patiently(lambda: self._trial.set_user_attr(KEPT, kept))
 
 
 def main(arguments: Sequence[str]) -> int:
