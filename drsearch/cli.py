@@ -3,6 +3,7 @@
 Nothing heavy is imported above the commands: `drsearch --help` needs neither TensorFlow nor MLflow.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -47,7 +48,14 @@ Configs = Annotated[
 Assignments = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="One setting; wins over every file.")
 ]
-StorageUrl = Annotated[str, typer.Option("--storage", help="Study database; default: SQLite in DRSEARCH_HOME.")]
+StorageUrl = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        envvar="DRSEARCH_STORAGE",  # a command line, and a password in it, can be read by everyone on the machine
+        help="Study database; default: SQLite in DRSEARCH_HOME.",
+    ),
+]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without photographs and labels that cannot be used.")]
 
 _N_NAMED = 8
@@ -452,7 +460,8 @@ def ui(
             out.print(f"optuna-dashboard: {link}", soft_wrap=True)
             if browser:
                 webbrowser.open(link)
-            wait()
+            with contextlib.suppress(KeyboardInterrupt):
+                wait()
         return
     if home.tracking_uri.startswith(("http://", "https://")):
         _line(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
@@ -463,7 +472,8 @@ def ui(
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
         if browser:
             webbrowser.open(link)
-        server.wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
 
 
 @app.command()
@@ -480,11 +490,12 @@ def sync(as_json: Json = False) -> None:
 def main() -> None:
     """Run the command line: 0 on success, 2 for what was foreseen (one sentence), 130 when interrupted."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as wanted:
-        sys.exit(wanted.exit_code)
+        code = app(standalone_mode=False)
+        if code == 130:  # typer takes Ctrl-C itself, and returns this
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stopped:
-        print(f"drsearch: {stopped or 'interrupted'}", file=sys.stderr)
+        print(f"drsearch: {str(stopped) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)

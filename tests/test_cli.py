@@ -134,3 +134,13 @@ def test_where_there_is_no_study_yet_none_is_made(tmp_path: Path, arguments: lis
         f"drsearch: {tmp_path} holds no study; `drsearch run-study` begins one, --storage names a database."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_a_command_with_130_and_a_word(tmp_path: Path) -> None:
+    program = (
+        "import os, signal; from drsearch import cli\n"
+        "@cli.app.command()\ndef wait() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "import sys; sys.argv = ['drsearch', 'wait']\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "drsearch: interrupted\n")

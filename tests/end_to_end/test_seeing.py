@@ -25,7 +25,7 @@ def when(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any
 
 def start(desk: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        desk.command(*desk.study("--workers", "2", *LONG)),
+        desk.command(*desk.study(*LONG)),
         env=desk.environment(),
         cwd=desk.folder,
         stdout=subprocess.PIPE,
@@ -45,19 +45,18 @@ def cancelled(desk: Any, process: "subprocess.Popen[str]") -> Any:
     return told
 
 
-def epochs(desk: Any) -> dict[int, int]:
-    """Epochs that every trial has done, of those that run."""
-    told = desk.json("trials", "two_rates")["trials"]
-    return {trial["trial"]: trial["epochs"] for trial in told if trial["state"] == "running" and trial["epochs"]}
+def epochs(desk: Any) -> int:
+    """Epochs that the first trial has done."""
+    return int(desk.json("trials", "two_rates")["trials"][0]["epochs"])
 
 
 def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk: Callable[[Path], Any]) -> None:
     desk = fresh_desk(tmp_path)
     process = start(desk)
     try:
-        when(lambda: len(list(desk.home.glob("runs/*/trial-*/checkpoint/latest.npz"))) == 2, "two checkpoints")
+        when(lambda: list(desk.home.glob("runs/*/trial-*/checkpoint/latest.npz")), "a checkpoint")
         seen = desk.json("status", "two_rates")
-        assert (seen["state"], seen["n_trials"], seen["trials"]["running"]) == ("running", 2, 2)
+        assert (seen["state"], seen["n_trials"], seen["trials"]["running"]) == ("running", 2, 1)
         assert {worker["epochs"] for worker in seen["workers"]} == {9000}
         refused = desk.run("delete", "two_rates", "--yes")
         assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
@@ -65,17 +64,16 @@ def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk
             "drsearch: study 'two_rates' is running; end it first: drsearch cancel two_rates",
         )
         told = cancelled(desk, process)
-        assert (told["state"], {trial["trial"] for trial in told["stopped"]}) == ("cancelled", {0, 1})
-        assert {trial["reason"].partition(" at ")[0] for trial in told["stopped"]} == {"stopped"}
+        assert (told["state"], {trial["trial"] for trial in told["stopped"]}) == ("cancelled", {0})
+        assert told["stopped"][0]["reason"].startswith("stopped at epoch ")
         client = MlflowClient(desk.tracking_uri)
         experiment_id = client.get_experiment_by_name("two_rates").experiment_id
         assert {run.info.status for run in client.search_runs([experiment_id])} == {"KILLED"}
         rows = list(csv.DictReader(io.StringIO(desk.run("trials", "two_rates", "--csv").stdout)))
-        assert [(row["state"], row["attempts"]) for row in rows] == [("waiting", "1")] * 2
+        assert [(row["state"], row["attempts"]) for row in rows] == [("waiting", "1"), ("waiting", "0")]
 
         process = start(desk)
-        before = {int(row["trial"]): int(row["epochs"]) for row in rows}
-        when(lambda: any(n > before[trial] for trial, n in epochs(desk).items()), "a trial that goes on", 200)
+        when(lambda: epochs(desk) > int(rows[0]["epochs"]), "the trial to go on where it stopped")
         cancelled(desk, process)
     finally:
         process.kill()
@@ -87,7 +85,7 @@ def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk
         "drsearch: nothing was deleted; --yes deletes without asking.",
     )
     gone = desk.json("delete", "two_rates", "--yes")
-    assert (gone["versions"], gone["runs_kept"], gone["runs_deleted"]) == ([], 0, 3)
+    assert (gone["versions"], gone["runs_kept"], gone["runs_deleted"]) == ([], 0, 2)
     assert desk.json("status") == {"studies": []}
     assert not list(desk.home.glob("runs/two_rates-*"))
     assert client.get_experiment(experiment_id).lifecycle_stage == "deleted"
