@@ -254,7 +254,8 @@ def cancel(
             say(f"trial {slot.number} is {slot.state}" + (f": {reason_of(slot)}" if reason_of(slot) else ""))
         look = _reconciled(opened, study, home, out)
     goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
-    out.print(f"study {study} is {look.state}, {len(told)} trials were stopped{goes_on}", soft_wrap=True)
+    n_stopped = f"{len(told)} trial{'s' if len(told) != 1 else ''} stopped"
+    out.print(f"study {study} is {look.state}, {n_stopped}{goes_on}", soft_wrap=True)
     _print_json(as_json, {"study": study, "state": look.state, "stopped": told})
 
 
