@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from drsearch.data.records import open_records, test_looks
@@ -71,8 +73,12 @@ class Remover:
             StudyError: If there is no such study, somebody is at it, or MLflow does not answer.
         """
         overview = self._look(name)
-        self._send_rest(name)
-        experiment = self._client.get_experiment_by_name(name)
+        with _answering(name):
+            return self._plan(overview)
+
+    def _plan(self, overview: Overview) -> Removal:
+        sync(self._home)
+        experiment = self._client.get_experiment_by_name(overview.name)
         runs = list(self._runs(experiment)) if experiment is not None else []
         mine = {run.info.run_id: run for run in runs if self._is_of(run, overview)}
         versions = [each for each in self._versions() if mine.keys() & _needs(each)]
@@ -109,7 +115,8 @@ class Remover:
         study, _ = load_study(self._storage, name)
         ask_to_stop(study)  # a worker that joins now stays out
         self._look(name)
-        called = self._clear_experiment(removal)
+        with _answering(name):
+            called = self._clear_experiment(removal)
         if removal.overview.folder.exists():
             shutil.rmtree(removal.overview.folder)
         delete_study(self._storage, name)
@@ -121,14 +128,6 @@ class Remover:
         if overview.state == "running":
             raise StudyError(f"study {name!r} is running; end it first: drsearch cancel {name}")
         return overview
-
-    def _send_rest(self, name: str) -> None:
-        try:
-            sync(self._home)
-        except TrackerAway as wrong:
-            raise StudyError(
-                f"{wrong}; it alone knows which runs registered versions need, so {name!r} stays until it answers."
-            ) from wrong
 
     def _clear_experiment(self, removal: Removal) -> str:
         experiment = removal.experiment
@@ -172,6 +171,19 @@ class Remover:
                 continue
             looks[records.test_fingerprint] = test_looks(records, self._home)
         return tuple(folder for folder in folders if folder.exists()), sum(looks.values())
+
+
+@contextmanager
+def _answering(name: str) -> Iterator[None]:
+    """Without MLflow nothing is deleted: it alone knows what must stay."""
+    try:
+        yield
+    except (TrackerAway, MlflowException) as wrong:
+        said = (str(wrong).splitlines() or [""])[0]
+        raise StudyError(
+            f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need, and does not "
+            f"answer: {said}"
+        ) from wrong
 
 
 def _needs(version: ModelVersion) -> set[str]:

@@ -157,7 +157,7 @@ def read_definition(study: optuna.Study) -> StudyDefinition | None:
 
 def n_trials_of(study: optuna.Study) -> int:
     """Trials that the study is to have in total, as last asked for."""
-    return int(patiently(lambda: study.user_attrs)[_TRIALS])
+    return int(patiently(lambda: study.user_attrs).get(_TRIALS, 0))  # none, if its launcher died while it began
 
 
 def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:

@@ -215,10 +215,11 @@ def look_at_all(storage: Storage, home: Home) -> list[Overview]:
     """All studies of a database, the one begun last first; what drsearch did not begin is left out."""
     looks = []
     for name in study_names(storage):
-        study = patiently(lambda n=name: optuna.load_study(study_name=n, storage=storage))  # type: ignore[misc]
-        definition = read_definition(study)
-        if definition is not None:
-            looks.append(look(study, definition, storage, home))
+        with contextlib.suppress(KeyError):  # deleted meanwhile
+            study = patiently(lambda n=name: optuna.load_study(study_name=n, storage=storage))  # type: ignore[misc]
+            definition = read_definition(study)
+            if definition is not None:
+                looks.append(look(study, definition, storage, home))
     return looks
 
 
@@ -335,7 +336,7 @@ def _is_dead(trial: FrozenTrial) -> bool:
 def _state(study: optuna.Study, slots: Sequence[Slot], n_trials: int, busy: bool) -> StudyState:
     if busy:
         return "running"
-    if len(slots) >= n_trials and all(slot.is_over for slot in slots):
+    if 0 < n_trials <= len(slots) and all(slot.is_over for slot in slots):
         return "complete"
     return "cancelled" if is_cancelled(study) else "stopped"
 
@@ -405,8 +406,7 @@ def reason_of(slot: Slot) -> str:
     """Why it stands as it does; of a trial that waits again, why its last attempt ended."""
     if slot.reason or slot.state != "waiting" or len(slot.attempts) < 2:
         return slot.reason
-    before = Slot(slot.number, slot.attempts[:-1], slot.max_retries)
-    return before.reason or f"its process died; {before.deaths} of {slot.max_retries + 1} times"
+    return Slot(slot.number, slot.attempts[:-1], slot.max_retries).reason
 
 
 def _value(trial: FrozenTrial) -> float | None:

@@ -80,22 +80,6 @@ class Journal:
         # Not splitlines(): texts may hold U+2028, which it takes for the end of a line.
         return [from_line(line.decode()) for line in data.split(b"\n")[:-1]], offset + len(data)
 
-    def last(self) -> Entry | None:
-        """The last whole entry; None where there is none.
-
-        Raises:
-            ValueError: If the last whole line is no entry.
-        """
-        end = self.whole_size()
-        n_bytes = 4096
-        while end:
-            text = self._bytes(max(0, end - n_bytes), min(n_bytes, end))[:-1]
-            begin = text.rfind(b"\n") + 1
-            if begin or n_bytes >= end:
-                return from_line(text[begin:].decode())
-            n_bytes *= 4
-        return None
-
     def _bytes(self, offset: int, n_bytes: int = -1) -> bytes:
         with open(self.path, "rb") as file:
             file.seek(offset)
