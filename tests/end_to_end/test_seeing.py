@@ -97,11 +97,20 @@ def test_watching_without_a_terminal_ends_with_the_study_or_with_ctrl_c(desk: An
     assert seen.stdout.splitlines()[0].startswith("trial 0 complete val_auc ")
     assert json.loads(desk.run("status", "two_rates", "--watch", "--json").stdout)["state"] == "complete"
     watching = subprocess.Popen(
-        desk.command("status", "--watch"), env=desk.environment(), cwd=desk.folder, stdout=subprocess.PIPE, text=True
+        desk.command("status", "--watch"),
+        env=desk.environment(),
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
-    assert watching.stdout is not None
-    line = watching.stdout.readline()
-    assert line.startswith("study two_rates is complete: 2 complete of 2 trials; best val_auc ")
-    watching.send_signal(signal.SIGINT)
-    assert watching.communicate(timeout=20)[0] == ""
-    assert watching.returncode == 0
+    try:
+        assert watching.stdout is not None
+        line = watching.stdout.readline()
+        assert line.startswith("study two_rates is complete: 2 complete of 2 trials; best val_auc ")
+        watching.send_signal(signal.SIGINT)
+        assert watching.communicate(timeout=60)[0] == ""
+        assert watching.returncode == 0
+    finally:
+        watching.kill()
+        watching.communicate()
