@@ -113,4 +113,4 @@ def test_watching_without_a_terminal_ends_with_the_study_or_with_ctrl_c(desk: An
         assert watching.returncode == 0
     finally:
         watching.kill()
-        watching.communicate()
+        watching.wait()
