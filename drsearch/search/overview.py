@@ -323,7 +323,7 @@ def _worker_statuses(folder: Path) -> list[WorkerStatus]:
     for file in sorted((folder / "workers").glob("*.json")):
         with contextlib.suppress(FileNotFoundError):  # its worker has ended
             said = json.loads(file.read_text())
-            if not is_dead(said["worker"]):
+            if not is_dead(said["worker"], ran_here=True):
                 keys = ("slot", "epoch", "epochs", "seconds", "value", "best", "worker")
                 statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
     return statuses

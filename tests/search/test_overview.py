@@ -94,8 +94,10 @@ def test_a_living_worker_between_two_trials_is_idle(begin: Begin) -> None:
     mine.complete(0, 0.7, 0.6, 0.8)
     say(mine, this_process(), slot=0, epoch=8)
     assert seen(mine).idle == (this_process(),)
-    say(mine, DEAD, slot=0, epoch=8)
-    assert seen(mine).idle == ()
+    before_a_restart = this_process().partition("/")[0] + "/another-boot:4711:1"
+    for gone in (DEAD, before_a_restart):
+        say(mine, gone, slot=0, epoch=8)
+        assert seen(mine).idle == ()
 
 
 def test_the_time_left_is_what_trials_took_divided_among_the_workers(begin: Begin) -> None:
