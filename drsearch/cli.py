@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import Scores
     from drsearch.release.job import JobResult
     from drsearch.release.registry import ModelVersion
-    from drsearch.search.overview import Overview
+    from drsearch.search.standing import Standing
     from drsearch.search.study import StudyResult
 
 app = typer.Typer(
@@ -171,7 +171,7 @@ def status(
     """
     from drsearch.listing import studies_view
     from drsearch.live import repeat, study_view
-    from drsearch.search.overview import look_at_all
+    from drsearch.search.standing import look_at_all
 
     out, home = _out(as_json), Home.from_environment()
     opened = _open_studies(storage, home)
@@ -215,7 +215,7 @@ def trials(
 ) -> None:
     """The trials of a study: objective with its 95 % interval, kept epoch, parameters, run, and why one ended early."""
     from drsearch.listing import trials_table, write_csv
-    from drsearch.search.overview import read_trials, sort_trials
+    from drsearch.search.standing import read_trials, sort_trials
 
     home = Home.from_environment()
     rows, objective, less_is_better = read_trials(_open_studies(storage, home), study, home)
@@ -240,7 +240,7 @@ def cancel(
     The same `run-study` command goes on; until then no worker takes a trial of it.
     """
     from drsearch.search.control import cancel as stop
-    from drsearch.search.overview import reason_of
+    from drsearch.search.standing import reason_of
 
     out, home = _out(as_json), Home.from_environment()
     opened = _open_studies(storage, home)
@@ -540,11 +540,11 @@ def _open_studies(storage: str, home: Home) -> Any:
     return open_storage(storage or home.storage_url)
 
 
-def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Overview":
+def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Standing":
     """A study, after what dead processes left of it was put right and told to MLflow."""
     from drsearch.search.closing import reconcile_study
     from drsearch.search.definition import load_study
-    from drsearch.search.overview import look
+    from drsearch.search.standing import look
     from drsearch.tracking.base import TrackerAway
 
     found, definition = load_study(storage, study)
@@ -632,7 +632,7 @@ def _confirmed(out: Console, question: str) -> bool:
     return out.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _print_studies(out: Console, looks: "Sequence[Overview]", as_json: bool) -> None:
+def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> None:
     from drsearch.listing import studies_table
 
     _print_json(as_json, {"studies": [look.to_json() for look in looks]})
@@ -646,7 +646,7 @@ def _print_studies(out: Console, looks: "Sequence[Overview]", as_json: bool) -> 
                 )
 
 
-def _print_study(out: Console, look: "Overview", as_json: bool) -> None:
+def _print_study(out: Console, look: "Standing", as_json: bool) -> None:
     from drsearch.listing import study_lines
     from drsearch.live import worker_table
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from drsearch.live import duration
-from drsearch.search.overview import Overview, TrialRow, place
+from drsearch.search.standing import Standing, TrialRow, place
 
 if TYPE_CHECKING:
     from drsearch.release.removal import Removal
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _N_VERSIONS = 8
 
 
-def studies_table(looks: Sequence[Overview]) -> Table:
+def studies_table(looks: Sequence[Standing]) -> Table:
     """One line a study."""
     table = Table(box=None, pad_edge=False)
     for column in ("study", "state", "trials", "best", "workers", "left", "last change"):
@@ -31,14 +31,14 @@ def studies_table(looks: Sequence[Overview]) -> Table:
 
 
 @contextmanager
-def studies_view(console: Console) -> Iterator[Callable[[Sequence[Overview]], bool]]:
+def studies_view(console: Console) -> Iterator[Callable[[Sequence[Standing]], bool]]:
     """A live table of all studies on a terminal; elsewhere a line whenever one of them has changed."""
     if not console.is_terminal:
         yield _Lines(console)
         return
     with Live(console=console, refresh_per_second=4) as live:
 
-        def show(looks: Sequence[Overview]) -> bool:
+        def show(looks: Sequence[Standing]) -> bool:
             live.update(studies_table(looks))
             return False
 
@@ -50,7 +50,7 @@ class _Lines:
         self._console = console
         self._said: dict[str, str] = {}
 
-    def __call__(self, looks: Sequence[Overview]) -> bool:
+    def __call__(self, looks: Sequence[Standing]) -> bool:
         for look in looks:
             text = f"study {look.name} is {look.state}: {counted(look)} trials" + (
                 f"; best {best(look)}" if look.best else ""
@@ -61,7 +61,7 @@ class _Lines:
         return False
 
 
-def study_lines(look: Overview) -> list[str]:
+def study_lines(look: Standing) -> list[str]:
     """What a study came to, in a few lines."""
     lines = [
         f"study {look.name} is {look.state}: {counted(look)} trials" + (f"; {_left(look)} left" if _left(look) else ""),
@@ -75,13 +75,13 @@ def study_lines(look: Overview) -> list[str]:
     return lines
 
 
-def counted(look: Overview) -> str:
+def counted(look: Standing) -> str:
     """How many trials a study has, and in what states."""
     states = ", ".join(f"{n} {state}" for state, n in look.counts().items() if n)
     return f"{states or 'none begun'} of {look.progress.n_trials}"
 
 
-def best(look: Overview) -> str:
+def best(look: Standing) -> str:
     """The best trial's objective, with its interval."""
     return f"{look.progress.objective} {with_interval(look.best)}" if look.best else ""
 
@@ -134,7 +134,7 @@ def write_csv(rows: Sequence[TrialRow], out: TextIO) -> None:
 
 def removal_lines(removal: "Removal") -> list[str]:
     """What goes and what stays when a study is deleted."""
-    look = removal.overview
+    look = removal.standing
     runs, kept = len(removal.runs), len(removal.kept_runs)
     goes = [
         f"study {look.name} in its database: {counted(look)} trials",
@@ -168,12 +168,12 @@ def _value(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _now(look: Overview) -> tuple[str, str]:
+def _now(look: Standing) -> tuple[str, str]:
     """Workers alive, and the time left."""
     return str(len(look.progress.workers) + len(look.idle) or ""), _left(look)
 
 
-def _left(look: Overview) -> str:
+def _left(look: Standing) -> str:
     return f"about {duration(look.left_s)}" if look.left_s is not None else ""
 
 

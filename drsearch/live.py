@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from drsearch.search.overview import Progress, place, study_left_s
+from drsearch.search.standing import Progress, place, study_left_s
 
 _LINE_EVERY_S = 15.0
 

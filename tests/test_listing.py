@@ -6,7 +6,7 @@ import io
 from rich.console import Console
 
 from drsearch.listing import trials_table, write_csv
-from drsearch.search.overview import TrialRow
+from drsearch.search.standing import TrialRow
 
 ROWS = [
     TrialRow(0, "complete", 0.91234, 0.8, 0.95, 20, 30, 2, 75.0, {"training.learning_rate": 0.003, "model.width": 8},

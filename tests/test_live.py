@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from drsearch.live import study_view
-from drsearch.search.overview import Progress, WorkerStatus
 from drsearch.search.slots import SLOT, Slot
+from drsearch.search.standing import Progress, WorkerStatus
 
 
 def slot(number: int, state: TrialState, value: float | None = None, **attributes: object) -> Slot:

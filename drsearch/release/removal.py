@@ -17,7 +17,7 @@ from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.search.control import ask_to_stop
 from drsearch.search.definition import delete_study, load_study
-from drsearch.search.overview import Overview, look
+from drsearch.search.standing import Standing, look
 from drsearch.search.storage import Storage
 from drsearch.tracking.base import KEY_TAG, TrackerAway
 from drsearch.tracking.sender import sync, unsent
@@ -28,7 +28,7 @@ class Removal:
     """What deleting a study would do.
 
     Attributes:
-        overview: The study.
+        standing: The study.
         n_files: In its folder: journals, checkpoints, weights, pictures, logs.
         n_bytes: Of these.
         unsent: Runs with something that has never reached MLflow, and would go with them.
@@ -41,7 +41,7 @@ class Removal:
         looks: How often their test splits were looked at.
     """
 
-    overview: Overview
+    standing: Standing
     n_files: int
     n_bytes: int
     unsent: int
@@ -72,27 +72,27 @@ class Remover:
         Raises:
             StudyError: If there is no such study, somebody is at it, or MLflow does not answer.
         """
-        overview = self._look(name)
+        standing = self._look(name)
         with _answering(name):
-            return self._plan(overview)
+            return self._plan(standing)
 
-    def _plan(self, overview: Overview) -> Removal:
+    def _plan(self, standing: Standing) -> Removal:
         sync(self._home)
-        experiment = self._client.get_experiment_by_name(overview.name)
+        experiment = self._client.get_experiment_by_name(standing.name)
         runs = list(self._runs(experiment)) if experiment is not None else []
-        mine = {run.info.run_id: run for run in runs if self._is_of(run, overview)}
+        mine = {run.info.run_id: run for run in runs if self._is_of(run, standing)}
         versions = [each for each in self._versions() if mine.keys() & _needs(each)]
         needed = {run_id for version in versions for run_id in _needs(version)}
         needed |= {mine[run_id].data.tags.get("drsearch.parent_run", "") for run_id in needed & mine.keys()}
         if versions:  # the study's own run holds the space, the audit and the pages
             needed |= {run_id for run_id, run in mine.items() if run.data.tags.get("drsearch.kind") == "study"}
-        files = [file for file in overview.folder.rglob("*") if file.is_file()]
-        records, looks = self._records(overview)
+        files = [file for file in standing.folder.rglob("*") if file.is_file()]
+        records, looks = self._records(standing)
         return Removal(
-            overview=overview,
+            standing=standing,
             n_files=len(files),
             n_bytes=sum(file.stat().st_size for file in files),
-            unsent=sum(overview.folder in folder.parents for folder in unsent(self._home)),
+            unsent=sum(standing.folder in folder.parents for folder in unsent(self._home)),
             runs=tuple(run for run_id, run in mine.items() if run_id not in needed),
             kept_runs=tuple(run for run_id, run in mine.items() if run_id in needed),
             versions=tuple(f"{each.name} version {each.version}" for each in reversed(versions)),
@@ -111,23 +111,23 @@ class Remover:
         Raises:
             StudyError: If somebody is at the study by now.
         """
-        name = removal.overview.name
+        name = removal.standing.name
         study, _ = load_study(self._storage, name)
         ask_to_stop(study)  # a worker that joins now stays out
         self._look(name)
         with _answering(name):
             called = self._clear_experiment(removal)
-        if removal.overview.folder.exists():
-            shutil.rmtree(removal.overview.folder)
+        if removal.standing.folder.exists():
+            shutil.rmtree(removal.standing.folder)
         delete_study(self._storage, name)
         return str(called)
 
-    def _look(self, name: str) -> Overview:
+    def _look(self, name: str) -> Standing:
         study, definition = load_study(self._storage, name)
-        overview = look(study, definition, self._storage, self._home)
-        if overview.state == "running":
+        standing = look(study, definition, self._storage, self._home)
+        if standing.state == "running":
             raise StudyError(f"study {name!r} is running; end it first: drsearch cancel {name}")
-        return overview
+        return standing
 
     def _clear_experiment(self, removal: Removal) -> str:
         experiment = removal.experiment
@@ -158,11 +158,11 @@ class Remover:
             if not (token := page.token):
                 return
 
-    def _is_of(self, run: Run, overview: Overview) -> bool:
-        return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{overview.definition.uid}/")
+    def _is_of(self, run: Run, standing: Standing) -> bool:
+        return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{standing.definition.uid}/")
 
-    def _records(self, overview: Overview) -> tuple[tuple[Path, ...], int]:
-        folders = [self._home.records / fingerprint for fingerprint in overview.definition.records.values()]
+    def _records(self, standing: Standing) -> tuple[tuple[Path, ...], int]:
+        folders = [self._home.records / fingerprint for fingerprint in standing.definition.records.values()]
         looks: dict[str, int] = {}
         for folder in folders:
             try:

@@ -27,11 +27,11 @@ from drsearch.search.definition import (
     open_study,
     study_folder,
 )
-from drsearch.search.overview import Progress, WorkerStatus
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
 from drsearch.search.space import SearchSpace
+from drsearch.search.standing import Progress, WorkerStatus
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
 from drsearch.search.worker import STORAGE_VARIABLE
 from drsearch.settings import Settings

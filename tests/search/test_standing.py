@@ -11,15 +11,15 @@ from optuna.trial import TrialState
 from drsearch.errors import StudyError
 from drsearch.search.closing import launching
 from drsearch.search.control import ask_to_stop
-from drsearch.search.overview import Overview, look, look_at_all, read_trials, sort_trials, study_left_s
 from drsearch.search.slots import this_process
+from drsearch.search.standing import Standing, look, look_at_all, read_trials, sort_trials, study_left_s
 
 from .conftest import DEAD, ELSEWHERE, RATE
 
 Begin = Callable[..., Any]
 
 
-def seen(begun: Any) -> Overview:
+def seen(begun: Any) -> Standing:
     return look(begun.study, begun.definition, begun.storage, begun.home)
 
 

@@ -82,7 +82,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Overview:
+class Standing:
     """One look at a study from outside.
 
     Attributes:
@@ -211,7 +211,7 @@ def study_names(storage: Storage) -> list[str]:
     return [each.study_name for each in sorted(found, key=lambda each: -each._study_id)]
 
 
-def look_at_all(storage: Storage, home: Home) -> list[Overview]:
+def look_at_all(storage: Storage, home: Home) -> list[Standing]:
     """All studies of a database, the one begun last first; what drsearch did not begin is left out."""
     looks = []
     for name in study_names(storage):
@@ -223,7 +223,7 @@ def look_at_all(storage: Storage, home: Home) -> list[Overview]:
     return looks
 
 
-def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, home: Home) -> Overview:
+def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, home: Home) -> Standing:
     """One study as it stands; nothing is changed."""
     folder = study_folder(home, study.study_name, definition.uid)
     n_trials = n_trials_of(study)
@@ -241,7 +241,7 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     ended = [trial.datetime_complete for slot in slots for trial in slot.attempts if trial.datetime_complete]
     objective = str(definition.settings["study.objective"])
     elapsed_s = (datetime.now() - min(begun)).total_seconds() if begun else 0.0
-    return Overview(
+    return Standing(
         progress=Progress(study.study_name, objective, tuple(slots), n_trials, tuple(workers), elapsed_s),
         state=_state(study, slots, n_trials, bool(running) or is_launched(folder)),
         idle=tuple(each.worker for each in _worker_statuses(folder) if each.worker not in busy),
