@@ -248,7 +248,7 @@ def picture_groups(hashes: Sequence[str], looks: NDArray[np.uint8]) -> NDArray[n
     Returns:
         int64, shape (n,), numbered from 0.
     """
-    _, first, kind = np.unique(np.asarray(hashes), return_index=True, return_inverse=True)
+    _, first, kind = np.unique(np.asarray(hashes, dtype=np.bytes_), return_index=True, return_inverse=True)
     if not len(first):
         return np.zeros(0, np.int64)
     pictures = _pictures(_Looks(looks[first]))  # identical files are one before looks are compared

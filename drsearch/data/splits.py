@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from drsearch.errors import DataError
 from drsearch.grades import CLASS_NAMES, GRADES, label_of
 from drsearch.settings import DataSettings
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 LEFT_OUT = ""
 """The split of a photograph published for training whose picture was published for testing too."""
