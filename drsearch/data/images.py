@@ -28,7 +28,7 @@ _JPEG_START = b"\xff\xd8\xff"
 _SCALES = (8, 4, 2)
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 12.0  # levels between retina and background; the dimmest eye of IDRiD has 40
-_STRIP_ROWS = 64  # a strip and its sums stay in the processor's cache: half the time of the whole picture at once
+_STRIP_ROWS = 32  # a strip and its sums stay in the processor's cache, and in memory that need not be given anew
 _EDGE_ROWS = 0.9  # quantile over rows: text or a reflection beside the retina covers fewer than a tenth of them
 
 
