@@ -115,7 +115,10 @@ def run_study(
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")] = 1,
     storage: StorageUrl = "",
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds; then trials stop at a checkpoint.")
+        float | None,
+        typer.Option(
+            "--timeout", help="Seconds of this call; then trials stop at a checkpoint. Over all calls: study.hours."
+        ),
     ] = None,
     skip_bad: SkipBad = False,
     as_json: Json = False,
@@ -125,6 +128,7 @@ def run_study(
     from drsearch import config as gin_files
     from drsearch.live import study_view
     from drsearch.release.job import Job, define, prepare_all
+    from drsearch.search.checks import check_study
     from drsearch.search.closing import launching
     from drsearch.search.space import load_space
     from drsearch.search.study import Launcher
@@ -135,6 +139,7 @@ def run_study(
     settings = gin_files.load(config, set_, Settings().replace(read.settings))
     if trials is not None:
         settings = settings.replace({"study.trials": trials})
+    check_study(settings)
     with _counting(out, "photographs") as count:
         prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
     _print_audit(out, prepared[0].audit, skip_bad)
@@ -747,6 +752,11 @@ def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
     out.print(
         f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f} ({drawn})"
     )
+    if study.spent:
+        out.print(f"no more trials: {study.spent}; a larger budget goes on")
+    if study.definition.settings["study.cost"] != "none":
+        costs = "; ".join(f"trial {slot.number} {slot.values[0]:.4f} at {slot.values[1]:g}" for slot in study.front)
+        out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
     out.print(f"model {job.model.name} version {job.model.version}")
     test = {key: value for key, value in job.test.items() if key != "looks"}
     looks = job.test["looks"]
@@ -760,8 +770,11 @@ def _job_json(study: "StudyResult", job: "JobResult") -> dict[str, Any]:
         "study": study.name,
         "trials": study.counts(),
         "stopped": study.stopped,
+        "spent": study.spent,
+        "front": [{"trial": slot.number, "values": list(slot.values)} for slot in study.front],
         "best": {"trial": job.best_trial, "value": job.value, "params": job.params, "run_id": job.run_id},
         "model": {"name": job.model.name, "version": job.model.version},
+        "refit": job.refit,
         "finetune": job.finetune,
         "test": job.test,
     }

@@ -81,9 +81,7 @@ def _summary(progress: Progress) -> str:
 
 
 def _best(progress: Progress) -> float | None:
-    values: list[float] = [
-        slot.last.value for slot in progress.slots if slot.state == "complete" and slot.last.value is not None
-    ]
+    values = [slot.value for slot in progress.slots if slot.state == "complete" and slot.value is not None]
     if not values:
         return None
     return min(values) if progress.objective == "val_loss" else max(values)
@@ -119,7 +117,7 @@ class _Lines:
         for slot in progress.slots:
             if slot.is_over and slot.number not in self._told:
                 self._told.add(slot.number)
-                value = f" {progress.objective} {slot.last.value:.4f}" if slot.last.value is not None else ""
+                value = f" {progress.objective} {slot.value:.4f}" if slot.value is not None else ""
                 self._print(f"trial {slot.number} {slot.state}{value}{': ' + slot.reason if slot.reason else ''}")
         if time.monotonic() - self._last > _LINE_EVERY_S:
             self._last = time.monotonic()

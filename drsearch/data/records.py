@@ -52,6 +52,21 @@ class Eyes:
     grades: NDArray[np.int64]
     labels: NDArray[np.int64]
 
+    def some(self, which: NDArray[Any]) -> "Eyes":
+        """The eyes at some indices, or where a mask is true."""
+        names = tuple(np.asarray(self.names, dtype=object)[which])
+        return Eyes(names, self.images[which], self.grades[which], self.labels[which])
+
+
+def joined(*parts: Eyes) -> Eyes:
+    """The eyes of several splits as one, in their order."""
+    return Eyes(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.grades for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
 
 @dataclass(frozen=True)
 class EyeEntry:

@@ -19,14 +19,17 @@ from absl import logging
 from drsearch.disk import when_space
 from drsearch.errors import StudyError
 from drsearch.home import Home
+from drsearch.search.budget import Hours, set_budgets, set_spent, what_is_spent
 from drsearch.search.closing import Closer, launching
 from drsearch.search.control import is_cancelled, let_go_on
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
     open_study,
+    set_n_trials,
     study_folder,
 )
+from drsearch.search.objectives import best_slot, front
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
@@ -58,7 +61,8 @@ class StudyResult:
         definition: What it is.
         folder: Where its journals lie.
         slots: Its trials.
-        stopped: Empty if all trials are over; else why it stopped before.
+        stopped: Empty if it came to its end; else why it stopped before.
+        spent: The budget that was its end; empty if all trials are over.
     """
 
     name: str
@@ -66,15 +70,17 @@ class StudyResult:
     folder: Path
     slots: tuple[Slot, ...]
     stopped: str
+    spent: str = ""
 
     @property
     def best(self) -> Slot | None:
-        """The complete trial with the best value; of equals, the first."""
-        complete = [slot for slot in self.slots if slot.state == "complete"]
-        if not complete:
-            return None
-        sign = -1 if self.definition.settings["study.objective"] == "val_loss" else 1
-        return max(complete, key=lambda slot: (sign * (slot.last.value or 0.0), -slot.number))
+        """The complete trial that is registered, see `best_slot`."""
+        return best_slot(self.slots, self.definition.base())
+
+    @property
+    def front(self) -> list[Slot]:
+        """The Pareto front, best objective first; the best trial alone where there is one objective."""
+        return front(self.slots, self.definition.base())
 
     def counts(self) -> dict[str, int]:
         """Trials by state."""
@@ -92,13 +98,18 @@ class StudyResult:
         return run_id_of(self.trial_folder(slot))
 
 
-def total_trials(space: SearchSpace, settings: Settings) -> int:
-    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says."""
+def total_trials(space: SearchSpace, settings: Settings) -> int | None:
+    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says.
+
+    None where another budget is its end.
+    """
     asked = settings.study.trials
     if settings.study.sampler == "grid":
         size = len(space.grid())
         return size if asked is None else min(asked, size)
-    return asked or TRIALS_WITHOUT_GRID
+    study = settings.study
+    ends_otherwise = any(budget is not None for budget in (study.hours, study.epochs, study.patience_trials))
+    return asked or (None if ends_otherwise else TRIALS_WITHOUT_GRID)
 
 
 class Launcher:
@@ -118,9 +129,13 @@ class Launcher:
     ) -> None:
         self._name, self._space, self._home, self._url, self._audit = name, space, home, storage_url, audit
         settings = wanted.base()
-        self._n_trials = total_trials(space, settings)
+        total = total_trials(space, settings)
+        self._grows = total is None
+        self._n_trials = total or 0
         self._storage: Storage = open_storage(storage_url)
         self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
+        self._hours = Hours(self._study)
+        self._spent, self._first_look = "", True
         self._settings = settings
         self._folder = study_folder(home, name, self._definition.uid)
         self._closer = Closer(self._folder, name, self._definition)
@@ -164,7 +179,7 @@ class Launcher:
             with Interrupts(self._interrupt):
                 fill_slots(self._study, self._storage, self._n_trials, points)
                 self._watch(n_workers, timeout_s, show)
-            status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", "")
+            status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", self._spent)
         except StorageAway as away:
             status, reason = "KILLED", f"{self._stopped}; {away}"
         except BaseException as wrong:
@@ -173,13 +188,15 @@ class Launcher:
             raise
         finally:
             self._stop_workers()
+            with contextlib.suppress(StorageAway):
+                self._hours.note()
             slots = self._last_slots()
             self._with_space(lambda: self._end_run(journal, slots, status, reason))
             if status == "FINISHED":
                 self._await_mlflow()
             if self._sender is not None and not self._sender.stop(_STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
-        return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
+        return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped, self._spent)
 
     def _watch(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
@@ -189,7 +206,7 @@ class Launcher:
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()
-            slots = self._slots()
+            slots = self._keep_budgets(n_workers)
             show(self._progress(slots))
             unfinished = [slot for slot in slots if not slot.is_over]
             if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
@@ -197,9 +214,10 @@ class Launcher:
                 end_patience()
             if self.cancelled():
                 self._stopped = "cancelled"
-            if not unfinished or self._stopped:
+            if not unfinished or self._stopped or self._is_over(slots):
                 return
-            self._start_workers(min(n_workers, len(unfinished)), n_workers)
+            if not self._spent:
+                self._start_workers(min(n_workers, len(unfinished)), n_workers)
             time.sleep(_POLL_S)
 
     def _send(self) -> None:
@@ -221,6 +239,36 @@ class Launcher:
 
     def _with_space(self, write: Callable[[], T]) -> T:
         return when_space(write, self._home.path, lambda: bool(self._stopped))
+
+    def _keep_budgets(self, n_workers: int) -> list[Slot]:
+        """Look whether a budget is spent, and let a study without a number of trials have some waiting until then.
+
+        Returns:
+            The study's trials as they are now.
+        """
+        slots = read_slots(self._study) if self._grows else self._slots()
+        spent = what_is_spent(slots, self._hours.so_far(), self._settings)
+        if self._first_look:
+            set_budgets(self._study, self._settings)
+            self._first_look = False
+        if spent != self._spent:
+            set_spent(self._study, spent)
+            self._spent = spent
+        if self._grows:
+            begun = 1 + max((slot.number for slot in slots if slot.was_begun), default=-1)
+            wanted = begun if spent else begun + 2 * n_workers
+            if wanted != self._n_trials:
+                fill_slots(self._study, self._storage, wanted, None)
+                set_n_trials(self._study, wanted)
+                self._n_trials = wanted
+                return self._slots()
+        return [slot for slot in slots if slot.number < self._n_trials]
+
+    def _is_over(self, slots: list[Slot]) -> bool:
+        """Whether a budget is spent and nothing runs on: trials that run come to their end, unless time is up."""
+        if not self._spent:
+            return False
+        return self._spent.startswith("study.hours") or not any(slot.state == "running" for slot in slots)
 
     def _interrupt(self) -> None:
         self._stopped = "interrupted"
@@ -338,11 +386,11 @@ class Launcher:
 
     def _end_run(self, journal: Journal, slots: list[Slot], status: Status, reason: str) -> None:
         pages = write_pages(self._study, slots, self._settings, journal.folder)
-        result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped)
+        result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped, self._spent)
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
-        tags = {"drsearch.outcome": "complete" if not reason else "stopped", "drsearch.reason": reason}
+        tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
         if result.best is not None:
-            numbers[f"best_{self._settings.study.objective}"] = float(result.best.last.value or 0.0)
+            numbers[f"best_{self._settings.study.objective}"] = float(result.best.value or 0.0)
             tags["drsearch.best_trial"] = str(result.best.number)
         n_over = sum(slot.is_over for slot in slots)
         journal.append([Artifact(page, "study") for page in pages])
