@@ -44,11 +44,11 @@ bench-check: .venv/installed-bench  ## Measure the short ones again; is any rati
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,postgresql,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,postgresql,test]'
 	touch $@
 
 .venv/installed-bench: .venv/installed-test
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,postgresql,test,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,postgresql,test,bench]'
 	touch $@
 
 clean:  ## Remove the environment and what `make study` left here.

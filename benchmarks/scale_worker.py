@@ -16,9 +16,12 @@ import optuna
 import sqlalchemy
 import sqlalchemy.event
 
-from drsearch.search.definition import n_trials_of, pruner_for, sampler_for
+from drsearch.search.definition import n_trials_of, trial_seed
+from drsearch.search.pruners import pruner_for
+from drsearch.search.samplers import sampler_for
 from drsearch.search.slots import DRAWN, RUN_ID, claim
 from drsearch.search.storage import Heartbeat, open_storage, patiently
+from drsearch.search.view import OneTrialASlot
 from drsearch.settings import Settings
 from drsearch.tracking.entries import Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
@@ -42,6 +45,7 @@ class Drsearch:
     def __init__(self, url: str, study: str, folder: Path) -> None:
         self._storage, self._name, self._folder = open_storage(url), study, folder
         self._study = optuna.load_study(study_name=study, storage=self._storage)
+        self._view = OneTrialASlot(self._storage)
 
     def trial(self, sleep_s: float) -> None:
         """One trial from claim to tell."""
@@ -49,8 +53,8 @@ class Drsearch:
         assert claimed is not None
         slot, frozen = claimed
         with Heartbeat(self._storage, frozen._trial_id):
-            sampler, pruner = sampler_for(SETTINGS, slot), pruner_for(SETTINGS)
-            study = optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler, pruner=pruner)
+            sampler, pruner = sampler_for(SETTINGS, slot, trial_seed(0, slot), None), pruner_for(SETTINGS)
+            study = optuna.load_study(study_name=self._name, storage=self._view, sampler=sampler, pruner=pruner)
             trial = optuna.Trial(study, frozen._trial_id)
             value = draw(trial)
             patiently(lambda: trial.set_user_attr(DRAWN, True))

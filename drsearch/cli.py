@@ -3,11 +3,12 @@
 Nothing heavy is imported above the commands: `drsearch --help` needs neither TensorFlow nor MLflow.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import Scores
     from drsearch.release.job import JobResult
     from drsearch.release.registry import ModelVersion
+    from drsearch.search.standing import Standing
     from drsearch.search.study import StudyResult
 
 app = typer.Typer(
@@ -45,6 +47,14 @@ Configs = Annotated[
 ]
 Assignments = Annotated[
     list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="One setting; wins over every file.")
+]
+StorageUrl = Annotated[
+    str,
+    typer.Option(
+        "--storage",
+        envvar="DRSEARCH_STORAGE",  # a command line, and a password in it, can be read by everyone on the machine
+        help="Study database; default: SQLite in DRSEARCH_HOME.",
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without photographs and labels that cannot be used.")]
 
@@ -103,9 +113,12 @@ def run_study(
     set_: Assignments = [],  # noqa: B006
     trials: Annotated[int | None, typer.Option("--trials", help="Trials in total, over all calls.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")] = 1,
-    storage: Annotated[str, typer.Option("--storage", help="Study database; default: SQLite in DRSEARCH_HOME.")] = "",
+    storage: StorageUrl = "",
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds; then trials stop at a checkpoint.")
+        float | None,
+        typer.Option(
+            "--timeout", help="Seconds of this call; then trials stop at a checkpoint. Over all calls: study.hours."
+        ),
     ] = None,
     skip_bad: SkipBad = False,
     as_json: Json = False,
@@ -115,6 +128,8 @@ def run_study(
     from drsearch import config as gin_files
     from drsearch.live import study_view
     from drsearch.release.job import Job, define, prepare_all
+    from drsearch.search.checks import check_study
+    from drsearch.search.closing import launching
     from drsearch.search.space import load_space
     from drsearch.search.study import Launcher
     from drsearch.settings import Settings
@@ -124,6 +139,7 @@ def run_study(
     settings = gin_files.load(config, set_, Settings().replace(read.settings))
     if trials is not None:
         settings = settings.replace({"study.trials": trials})
+    check_study(settings)
     with _counting(out, "photographs") as count:
         prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
     _print_audit(out, prepared[0].audit, skip_bad)
@@ -137,25 +153,152 @@ def run_study(
         storage or home.storage_url,
         prepared[0].records.audit_path,
     )
-    with study_view(out) as show:
-        result = launcher.run(workers, timeout, show)
-    if result.stopped == "interrupted":
-        raise Interrupted(f"study {name!r} is interrupted; the same command goes on where it stopped.")
-    job = Job(result, read, home, _line(out)).run()
+    with launching(launcher.folder):
+        with study_view(out) as show:
+            result = launcher.run(workers, timeout, show)
+        if result.stopped in ("interrupted", "cancelled"):
+            raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
+        job = Job(result, read, home, _line(out), launcher.cancelled).run()
     _print_job(out, result, job)
     _print_json(as_json, _job_json(result, job))
 
 
 @app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="Study to look at closely; default: all, one line each.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on looking until it is complete, or Ctrl-C.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """What the studies have come to, who is at them, and how long they will take.
+
+    With STUDY it also puts right what dead processes left: their trials wait again, and their runs are closed.
+    """
+    from drsearch.listing import studies_view
+    from drsearch.live import repeat, study_view
+    from drsearch.search.standing import look_at_all
+
+    out, home = _out(as_json), Home.from_environment()
+    opened = _open_studies(storage, home)
+
+    def tell() -> bool:
+        if not study:
+            _print_studies(out, look_at_all(opened, home), as_json)
+            return False
+        look = _reconciled(opened, study, home, out)
+        _print_study(out, look, as_json)
+        return look.state == "complete"
+
+    if not watch:
+        tell()
+    elif as_json:
+        repeat(tell)
+    elif study:
+        with study_view(out) as show:
+
+            def show_it() -> bool:
+                look = _reconciled(opened, study, home, out)
+                show(look.progress)
+                return look.state == "complete"
+
+            repeat(show_it)
+    else:
+        with studies_view(out) as show_all:
+            repeat(lambda: show_all(look_at_all(opened, home)))
+
+
+@app.command()
+def trials(
+    study: Annotated[str, typer.Argument(help="Whose trials.")],
+    sort: Annotated[
+        str, typer.Option("--sort", help="number, state, value (best first), epochs, attempts, seconds or a parameter.")
+    ] = "number",
+    best: Annotated[int | None, typer.Option("--best", min=1, help="Only so many, the best first.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output: every column, not rounded.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """The trials of a study: objective with its 95 % interval, kept epoch, parameters, run, and why one ended early."""
+    from drsearch.listing import trials_table, write_csv
+    from drsearch.search.standing import read_trials, sort_trials
+
+    home = Home.from_environment()
+    rows, objective, less_is_better = read_trials(_open_studies(storage, home), study, home)
+    rows = sort_trials(rows, "value" if best else sort, less_is_better)
+    if best:
+        rows = [row for row in rows if row.value is not None][:best]
+    if as_csv:
+        write_csv(rows, sys.stdout)
+    elif not as_json:
+        _out(False).print(trials_table(rows, objective))
+    _print_json(as_json, {"study": study, "objective": objective, "trials": [row.to_json() for row in rows]})
+
+
+@app.command()
+def cancel(
+    study: Annotated[str, typer.Argument(help="Study to stop, wherever it runs.")],
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """End a running study cleanly, on every machine: its trials stop at a checkpoint, and wait.
+
+    The same `run-study` command goes on; until then no worker takes a trial of it.
+    """
+    from drsearch.search.control import cancel as stop
+    from drsearch.search.standing import reason_of
+
+    out, home = _out(as_json), Home.from_environment()
+    opened = _open_studies(storage, home)
+    look = _reconciled(opened, study, home, out)
+    told: list[dict[str, Any]] = []
+    if look.state in ("running", "stopped"):
+        say = _line(out)
+        say(f"study {study} is asked to stop at the next checkpoint; Ctrl-C ends only the waiting here")
+        for slot in stop(opened, study, home, look.folder):
+            told.append({"trial": slot.number, "state": slot.state, "reason": reason_of(slot) or None})
+            say(f"trial {slot.number} is {slot.state}" + (f": {reason_of(slot)}" if reason_of(slot) else ""))
+        look = _reconciled(opened, study, home, out)
+    goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
+    n_stopped = f"{len(told)} trial{'s' if len(told) != 1 else ''} stopped"
+    out.print(f"study {study} is {look.state}, {n_stopped}{goes_on}", soft_wrap=True)
+    _print_json(as_json, {"study": study, "state": look.state, "stopped": told})
+
+
+@app.command()
+def delete(
+    study: Annotated[str, typer.Argument(help="Study to delete; a running one is refused.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Delete a study with its checkpoints, after showing what goes and what stays.
+
+    Registered versions stay, and the MLflow runs that they come from; so do records, and the count of looks at the
+    test split. The study's name is free afterwards.
+    """
+    from drsearch.listing import removal_lines
+    from drsearch.release.removal import Remover
+
+    out, home = _out(as_json), Home.from_environment()
+    remover = Remover(_open_studies(storage, home), home)
+    removal = remover.plan(study)
+    for line in removal_lines(removal):
+        _line(out)(line)
+    if not yes and not _confirmed(out, f"Delete study {study}?"):
+        raise DrsearchError("nothing was deleted; --yes deletes without asking.")
+    experiment = remover.carry_out(removal)
+    _line(out)(f"study {study} is deleted" + (f"; its experiment is {experiment!r} now" if experiment else ""))
+    told = {"runs_deleted": len(removal.runs), "runs_kept": len(removal.kept_runs), "versions": removal.versions}
+    _print_json(as_json, {"study": study, "bytes": removal.n_bytes, "experiment": experiment or None, **told})
+
+
+@app.command()
 def worker(
     study: Annotated[str, typer.Option("--study", help="The study to join.")],
-    storage: Annotated[
-        str,
-        typer.Option("--storage", envvar="DRSEARCH_STORAGE", help="Its database, e.g. postgresql://user@host/optuna."),
-    ],
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Worker processes here. Default: one a GPU; one without any.")
     ] = None,
+    storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
     """Join a study from another machine: run its trials until all are over. Ctrl-C leaves at a checkpoint.
@@ -167,13 +310,14 @@ def worker(
     from drsearch.search.join import Joined
 
     out = _out(as_json)
-    joined = Joined(study, storage, Home.from_environment())
+    home = Home.from_environment()
+    joined = Joined(study, storage or home.storage_url, home)
     with study_view(out) as show:
-        stopped = joined.run(workers, show)
-    if stopped:
+        why = joined.run(workers, show)
+    if not why:
         raise Interrupted(f"left study {study!r}; the same command joins it again.")
-    _line(out)(f"all trials of study {study} are over")
-    _print_json(as_json, {"study": study, "over": True})
+    _line(out)(f"left study {study}: {why}")
+    _print_json(as_json, {"study": study, "left": why})
 
 
 @app.command()
@@ -329,6 +473,10 @@ def ui(
     study: Annotated[str, typer.Argument(help="Study to open; default: the one begun last.")] = "",
     port: Annotated[int, typer.Option("--port", help="Port on this machine; 0 takes a free one.")] = 5000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the link in a browser.")] = True,
+    with_optuna: Annotated[
+        bool, typer.Option("--dashboard", help="Serve optuna-dashboard on the study database instead.")
+    ] = False,
+    storage: StorageUrl = "",
 ) -> None:
     """Serve MLflow on what is kept here, and print the link that compares a study's best trials. Ctrl-C ends it.
 
@@ -339,6 +487,16 @@ def ui(
     from drsearch.tracking.ui import comparison_link, serve_ui
 
     out, home = _out(False), Home.from_environment()
+    if with_optuna:
+        from drsearch.search.dashboard import dashboard
+
+        with dashboard(_open_studies(storage, home), study, port) as (link, wait):
+            out.print(f"optuna-dashboard: {link}", soft_wrap=True)
+            if browser:
+                webbrowser.open(link)
+            with contextlib.suppress(KeyboardInterrupt):
+                wait()
+        return
     if home.tracking_uri.startswith(("http://", "https://")):
         _line(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
         return
@@ -348,7 +506,8 @@ def ui(
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
         if browser:
             webbrowser.open(link)
-        server.wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
 
 
 @app.command()
@@ -365,11 +524,12 @@ def sync(as_json: Json = False) -> None:
 def main() -> None:
     """Run the command line: 0 on success, 2 for what was foreseen (one sentence), 130 when interrupted."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as wanted:
-        sys.exit(wanted.exit_code)
+        code = app(standalone_mode=False)
+        if code == 130:  # typer takes Ctrl-C itself, and returns this
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as stopped:
-        print(f"drsearch: {stopped or 'interrupted'}", file=sys.stderr)
+        print(f"drsearch: {str(stopped) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)
@@ -402,6 +562,35 @@ def _out(as_json: bool) -> Console:
 def _line(out: Console) -> Callable[[str], None]:
     """Prints one line a call, however long: what follows a line break would look like another."""
     return lambda text: out.print(text, soft_wrap=True, markup=False)
+
+
+def _open_studies(storage: str, home: Home) -> Any:
+    """The study database, asked for what is there: none is made where there is none."""
+    from drsearch.search.storage import open_storage
+
+    if not storage and not (home.path / "studies.db").exists():
+        raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
+    return open_storage(storage or home.storage_url)
+
+
+def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Standing":
+    """A study, after what dead processes left of it was put right and told to MLflow."""
+    from drsearch.search.closing import reconcile_study
+    from drsearch.search.definition import load_study
+    from drsearch.search.standing import look
+    from drsearch.tracking.base import TrackerAway
+
+    found, definition = load_study(storage, study)
+    before = look(found, definition, storage, home)
+    try:
+        reconcile_study(home, storage, study)
+    except TrackerAway as wrong:
+        _line(out)(f"{wrong}; `drsearch sync` sends later what has not reached it.")
+    now = look(found, definition, storage, home)
+    for slot in now.progress.slots:
+        if slot.number in before.abandoned:
+            _line(out)(f"trial {slot.number} was left running by a process that is gone; it is {slot.state} now")
+    return now
 
 
 def _load_tensorflow() -> None:
@@ -474,6 +663,32 @@ def _confirmed(out: Console, question: str) -> bool:
     if not sys.stdin.isatty():
         return False
     return out.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> None:
+    from drsearch.listing import studies_table
+
+    _print_json(as_json, {"studies": [look.to_json() for look in looks]})
+    if not as_json:
+        out.print(studies_table(looks))
+        for look in looks:
+            if look.abandoned:
+                _line(out)(
+                    f"{len(look.abandoned)} trials of {look.name} were left by dead processes; "
+                    f"`drsearch status {look.name}` puts them right"
+                )
+
+
+def _print_study(out: Console, look: "Standing", as_json: bool) -> None:
+    from drsearch.listing import study_lines
+    from drsearch.live import worker_table
+
+    _print_json(as_json, look.to_json())
+    if not as_json:
+        for line in study_lines(look):
+            _line(out)(line)
+        if look.progress.workers:
+            out.print(worker_table(look.progress))
 
 
 def _print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
@@ -565,6 +780,11 @@ def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
     out.print(
         f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f} ({drawn})"
     )
+    if study.spent:
+        out.print(f"no more trials: {study.spent}; a larger budget goes on")
+    if study.definition.settings["study.cost"] != "none":
+        costs = "; ".join(f"trial {slot.number} {slot.values[0]:.4f} at {slot.values[1]:g}" for slot in study.front)
+        out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
     out.print(f"model {job.model.name} version {job.model.version}")
     test = {key: value for key, value in job.test.items() if key != "looks"}
     looks = job.test["looks"]
@@ -578,8 +798,11 @@ def _job_json(study: "StudyResult", job: "JobResult") -> dict[str, Any]:
         "study": study.name,
         "trials": study.counts(),
         "stopped": study.stopped,
+        "spent": study.spent,
+        "front": [{"trial": slot.number, "values": list(slot.values)} for slot in study.front],
         "best": {"trial": job.best_trial, "value": job.value, "params": job.params, "run_id": job.run_id},
         "model": {"name": job.model.name, "version": job.model.version},
+        "refit": job.refit,
         "finetune": job.finetune,
         "test": job.test,
     }

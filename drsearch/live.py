@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -13,8 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from drsearch.search.crew import WorkerStatus
-from drsearch.search.study import Progress
+from drsearch.search.standing import Progress, place, study_left_s
 
 _LINE_EVERY_S = 15.0
 
@@ -36,23 +35,36 @@ def study_view(console: Console) -> Iterator[View]:
         yield lambda progress: live.update(_picture(progress))
 
 
+def repeat(look: Callable[[], bool], every_s: float = 2.0) -> None:
+    """Look again and again, until nothing is left to see or Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        while not look():
+            time.sleep(every_s)
+
+
 def _picture(progress: Progress) -> Group:
     done = sum(slot.is_over for slot in progress.slots)
     head = Text(_summary(progress), style="bold")
     bar = ProgressBar(total=max(1, progress.n_trials), completed=done, width=60)
+    return Group(head, Padding(bar, (0, 0, 1, 0)), worker_table(progress))
+
+
+def worker_table(progress: Progress) -> Table:
+    """What each worker does."""
     table = Table(box=None, pad_edge=False)
-    for column in ("trial", "epoch", "s/epoch", progress.objective, "best", "this trial has left"):
-        table.add_column(column, justify="right")
+    for column in ("worker", "trial", "epoch", "s/epoch", progress.objective, "best", "this trial has left"):
+        table.add_column(column, justify="left" if column == "worker" else "right")
     for worker in progress.workers:
         table.add_row(
+            place(worker.worker),
             str(worker.slot),
             f"{worker.epoch}/{worker.epochs}",
-            f"{worker.seconds:.2f}",
-            f"{worker.value:.4f}",
-            f"{worker.best:.4f}",
-            _duration(_left_s(worker)) if _is_known(worker) else "",
+            _shown(worker.seconds, 2),
+            _shown(worker.value, 4),
+            _shown(worker.best, 4),
+            duration(worker.left_s) if worker.has_pace else "",
         )
-    return Group(head, Padding(bar, (0, 0, 1, 0)), table)
+    return table
 
 
 def _summary(progress: Progress) -> str:
@@ -60,44 +72,32 @@ def _summary(progress: Progress) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed", "running")
                        if state in states)  # fmt: skip
     best = _best(progress)
-    left = _study_left_s(progress)
+    left = study_left_s(progress.slots, progress.n_trials, progress.workers)
     return (
         f"study {progress.name}: {counts or 'starting'} of {progress.n_trials}"
         + (f"; best {progress.objective} {best:.4f}" if best is not None else "")
-        + (f"; about {_duration(left)} left" if left is not None else "")
+        + (f"; about {duration(left)} left" if left is not None else "")
     )
 
 
 def _best(progress: Progress) -> float | None:
-    values: list[float] = [
-        slot.last.value for slot in progress.slots if slot.state == "complete" and slot.last.value is not None
-    ]
+    values = [slot.value for slot in progress.slots if slot.state == "complete" and slot.value is not None]
     if not values:
         return None
     return min(values) if progress.objective == "val_loss" else max(values)
 
 
-def _is_known(worker: WorkerStatus) -> bool:
-    """Whether a trial's pace is known: its first epoch builds the graph, and takes several times as long."""
-    return worker.epoch > 1
+def _shown(value: float, n_digits: int) -> str:
+    return f"{value:.{n_digits}f}" if math.isfinite(value) else ""
 
 
-def _left_s(worker: WorkerStatus) -> float:
-    return (worker.epochs - worker.epoch) * worker.seconds
+def duration(seconds: float) -> str:
+    """Hours, minutes, seconds, as far as they matter.
 
-
-def _study_left_s(progress: Progress) -> float | None:
-    """Time left, from what running and finished trials took; None before anything is known."""
-    known = [worker for worker in progress.workers if _is_known(worker)]
-    if not known:
-        return None
-    running = [_left_s(worker) for worker in known]
-    whole = [worker.epochs * worker.seconds for worker in known]
-    waiting = progress.n_trials - sum(slot.is_over or slot.state == "running" for slot in progress.slots)
-    return (sum(running) + waiting * sum(whole) / len(whole)) / len(known)
-
-
-def _duration(seconds: float) -> str:
+    Example:
+        >>> duration(59), duration(150), duration(7260), duration(float("nan"))
+        ('59 s', '2 min 30 s', '2 h 01 min', '?')
+    """
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -117,7 +117,7 @@ class _Lines:
         for slot in progress.slots:
             if slot.is_over and slot.number not in self._told:
                 self._told.add(slot.number)
-                value = f" {progress.objective} {slot.last.value:.4f}" if slot.last.value is not None else ""
+                value = f" {progress.objective} {slot.value:.4f}" if slot.value is not None else ""
                 self._print(f"trial {slot.number} {slot.state}{value}{': ' + slot.reason if slot.reason else ''}")
         if time.monotonic() - self._last > _LINE_EVERY_S:
             self._last = time.monotonic()

@@ -164,15 +164,67 @@ class TrainingSettings(_Section):
 class StudySettings(_Section):
     """The search; never searched itself."""
 
-    sampler: str = _setting("tpe", "grid, random or tpe", choices=("grid", "random", "tpe"))
-    pruner: str = _setting("none", "none or median", choices=("none", "median"))
-    pruner_startup_trials: int = _setting(5, "finished trials before any is pruned", low=0)
-    pruner_warmup_epochs: int = _setting(10, "epochs before a trial may be pruned", low=0)
-    trials: int | None = _setting(None, "trials in total; None: the whole grid, else 20", low=1)
+    sampler: str = _setting(
+        "tpe",
+        "grid, random, tpe, qmc (scrambled Sobol), nsga2 or cmaes (needs drsearch[cmaes])",
+        choices=("grid", "random", "tpe", "qmc", "nsga2", "cmaes"),
+    )
+    sampler_startup_trials: int = _setting(10, "finished trials before tpe looks at them; cmaes takes one", low=0)
+    sampler_population: int = _setting(20, "trials a generation of nsga2", low=2)
+    pruner: str = _setting(
+        "auto",
+        "auto (wilcoxon where search.folds or search.repeats are set, else none), none, median, percentile, "
+        "successive_halving, hyperband, patient (median, once a trial stands still) or wilcoxon",
+        choices=("auto", "none", "median", "percentile", "successive_halving", "hyperband", "patient", "wilcoxon"),
+    )
+    pruner_startup_trials: int = _setting(5, "complete trials before median, percentile or patient prunes any", low=0)
+    pruner_warmup_epochs: int = _setting(
+        10, "epochs before a trial may be pruned; of successive_halving and hyperband the first rung", low=0
+    )
+    pruner_percentile: float = _setting(25.0, "percent of trials that percentile lets go on", low=0.0, high=100.0)
+    pruner_reduction_factor: int = _setting(
+        3, "successive_halving and hyperband let one trial in so many past a rung", low=2
+    )
+    pruner_patience_epochs: int = _setting(20, "epochs without improvement before patient asks median", low=1)
+    pruner_p_threshold: float = _setting(
+        0.15, "wilcoxon prunes below this p; with fewer than 3 folds no p is", above=0.0, high=1.0
+    )
+    trials: int | None = _setting(
+        None, "trials in total; None: the whole grid, else 20, or no end where another budget is set", low=1
+    )
+    hours: float | None = _setting(None, "hours in total, over all calls; then trials stop at a checkpoint", above=0.0)
+    epochs: int | None = _setting(None, "epochs of all trials in total; then no trial begins", low=1)
+    patience_trials: int | None = _setting(
+        None, "finished trials in a row without a better one, after which no trial begins", low=1
+    )
     objective: str = _setting("val_auc", "what makes a trial better", choices=("val_auc", "val_accuracy", "val_loss"))
+    cost: str = _setting(
+        "none",
+        "a second objective, to be small: none, parameters (weights) or latency (ms an eye, on the worker)",
+        choices=("none", "parameters", "latency"),
+    )
+    pick: str = _setting(
+        "one_standard_error",
+        "which member of the Pareto front is registered: the cheapest within one_standard_error of the best objective, "
+        "or the one with the best objective",
+        choices=("one_standard_error", "best"),
+    )
     seed: int = _setting(0, "seed of the sampler and, with its number, of every trial", low=0)
     max_retries: int = _setting(2, "times that a trial whose process died is taken up again", low=0)
     gradcam_eyes: int = _setting(6, "validation eyes explained in every trial, the same for all", low=0, high=64)
+
+
+@dataclass(frozen=True)
+class SearchSettings(_Section):
+    """How many trainings judge one setting; never searched itself."""
+
+    folds: int = _setting(
+        1,
+        "stratified folds of the train and validation eyes that judge a setting; 1: the validation split",
+        low=1,
+        high=50,
+    )
+    repeats: int = _setting(1, "times that each is trained, with another seed and other folds", low=1, high=50)
 
 
 @dataclass(frozen=True)
@@ -210,6 +262,7 @@ _NAMES: dict[type, str] = {
     ModelSettings: "model",
     TrainingSettings: "training",
     StudySettings: "study",
+    SearchSettings: "search",
     FinetuneSettings: "finetune",
     RegistrySettings: "registry",
 }
@@ -234,6 +287,7 @@ class Settings:
     model: ModelSettings = field(default_factory=ModelSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     study: StudySettings = field(default_factory=StudySettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
 

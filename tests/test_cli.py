@@ -103,3 +103,44 @@ def test_a_command_line_that_is_off_gets_its_usage_and_status_2(tmp_path: Path, 
     done = drsearch(tmp_path, *arguments, "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Usage:" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_looking_at_studies_loads_no_network_library(tmp_path: Path) -> None:
+    program = (
+        "import sys; from drsearch.cli import main\n"
+        "for command in (['status'], ['status', 'no'], ['trials', 'no'], ['cancel', 'no'], ['delete', 'no'],\n"
+        "                ['ui', 'no', '--dashboard']):\n"
+        f"    sys.argv = ['drsearch', *command, '--storage', 'sqlite:///{tmp_path / 'studies.db'}']\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "print([name for name in ('tensorflow', 'keras', 'keras_tuner') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DRSEARCH_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr.count("no study 'no' in this database; there are: none.") == 5
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["trials", "mine"], ["cancel", "mine"], ["delete", "mine"]])
+def test_where_there_is_no_study_yet_none_is_made(tmp_path: Path, arguments: list[str]) -> None:
+    done = drsearch(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"drsearch: {tmp_path} holds no study; `drsearch run-study` begins one, --storage names a database."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_a_command_with_130_and_a_word(tmp_path: Path) -> None:
+    program = (
+        "import os, signal; from drsearch import cli\n"
+        "@cli.app.command()\ndef wait() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "import sys; sys.argv = ['drsearch', 'wait']\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "drsearch: interrupted\n")

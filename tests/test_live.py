@@ -1,19 +1,22 @@
 """What the person at the terminal sees of a running study."""
 
 import io
+from dataclasses import replace
+from datetime import timedelta
 
 import optuna
 from optuna.trial import TrialState
 from rich.console import Console
 
 from drsearch.live import study_view
-from drsearch.search.crew import WorkerStatus
 from drsearch.search.slots import SLOT, Slot
-from drsearch.search.study import Progress
+from drsearch.search.standing import Progress, WorkerStatus
 
 
 def slot(number: int, state: TrialState, value: float | None = None, **attributes: object) -> Slot:
     trial = optuna.create_trial(state=state, value=value, user_attrs={SLOT: number, **attributes})
+    if state is TrialState.COMPLETE and trial.datetime_start is not None:
+        trial.datetime_start -= timedelta(seconds=80)
     return Slot(number, (trial,), 2)
 
 
@@ -47,8 +50,8 @@ def test_without_a_terminal_every_trial_that_ends_is_a_line_once() -> None:
 
 
 def test_a_first_epoch_tells_nothing_about_the_time_left() -> None:
-    text = shown(False, progress(WorkerStatus(slot=2, epoch=1, epochs=40, seconds=9.0, value=0.6, best=0.7)))
-    assert "left" not in text
+    look = progress(WorkerStatus(slot=2, epoch=1, epochs=40, seconds=9.0, value=0.6, best=0.7))
+    assert "left" not in shown(False, replace(look, slots=look.slots[1:]))
 
 
 def test_on_a_terminal_there_is_a_live_table() -> None:

@@ -8,10 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from drsearch.data.images import LOOK_PX
 from drsearch.grades import label_of
 
 SAME_LOOK = 0.075
@@ -24,6 +23,8 @@ PNG, cropped close to the retina) is at most 0.038 from the first, and of two di
 """
 
 _BLOCK = 8  # a look's means over blocks of 8 x 8: 16 numbers to search among
+_HORIZON = 2.1  # reaches; two of them and what the spread of two looks of the same picture differs by
+_AT_ONCE = 256
 
 
 class Finding(NamedTuple):
@@ -153,44 +154,88 @@ def _picture_json(picture: SamePicture) -> dict[str, Any]:
     }
 
 
-def same_pictures(looks: NDArray[np.uint8], others: NDArray[np.uint8] | None = None) -> list[tuple[int, int]]:
-    """Which photographs show the same picture, re-encoded or resized as it may be.
+class _Looks:
+    """Looks that can be searched for those near one of them.
 
-    Candidates come from a search tree over the means of blocks. These lie no further apart than the looks themselves,
-    so none is missed, and no time is spent on all pairs.
+    Candidates come from a search tree over the means of blocks and the contrast within blocks. These lie no further
+    apart than the looks themselves, so none is missed, and no time is spent on all pairs.
+    """
+
+    def __init__(self, looks: NDArray[np.uint8]) -> None:
+        self.flat = looks.reshape(len(looks), -1)
+        blocks = looks.reshape(-1, LOOK_PX // _BLOCK, _BLOCK, LOOK_PX // _BLOCK, _BLOCK)
+        means = blocks.mean(axis=(2, 4), dtype=np.float64).reshape(len(looks), -1)
+        squares = np.einsum("ij,ij->i", self.flat, self.flat, dtype=np.int64) / self.flat.shape[1]
+        variance = np.maximum(squares - means.mean(axis=1) ** 2, 0)
+        within = np.sqrt(np.maximum(variance - means.var(axis=1), 0))
+        # So that distances are root mean squares, as of looks.
+        self.points = np.column_stack([means / np.sqrt(means.shape[1]), within])
+        # Levels beyond which nothing shows the same picture.
+        self.reach = SAME_LOOK * np.maximum(np.sqrt(variance), 1.0)
+
+    def tree(self) -> cKDTree:
+        """Over `points`; not balanced, because looks that are equal would be told apart at great cost."""
+        return cKDTree(self.points, balanced_tree=False)
+
+    def differences(self, look: NDArray[np.uint8], among: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Root mean square difference, in levels, between a look and some of these; few at a time, to save memory."""
+        found = np.empty(len(among))
+        for start in range(0, len(among), _AT_ONCE):
+            apart = self.flat[among[start : start + _AT_ONCE]] - look.astype(np.float64)
+            found[start : start + _AT_ONCE] = np.sqrt(np.mean(apart**2, axis=1))
+        return found
+
+
+def same_pictures(looks: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Which photographs show a picture of another set, re-encoded or resized as it may be.
 
     Args:
         looks: `EyeImage.look` of every photograph, uint8, shape (n, LOOK_PX, LOOK_PX).
-        others: Those to compare with, shape (m, LOOK_PX, LOOK_PX); None: with each other.
+        others: Those to compare with, shape (m, LOOK_PX, LOOK_PX).
 
     Returns:
-        Pairs (index in `looks`, index in `others`), rising; among themselves the first is the smaller.
+        Pairs (index in `looks`, index in `others`), rising.
     """
-    among_themselves = others is None
-    others = looks if others is None else others
     if not len(looks) or not len(others):
         return []
-    means, spread = _means(looks), np.maximum(looks.reshape(len(looks), -1).std(axis=1), 1.0)
-    # The root mean square of 16 numbers is a quarter of their distance.
-    radius = SAME_LOOK * spread * np.sqrt(means.shape[1])
-    near = cKDTree(_means(others)).query_ball_point(means, radius, return_sorted=True)
-    return [
-        (i, int(j))
-        for i, found in enumerate(near)
-        for j in found
-        if (not among_themselves or i < j) and _difference(looks[i], others[j]) <= SAME_LOOK
-    ]
+    these, those = _Looks(looks), _Looks(others)
+    tree = those.tree()
+    pairs = []
+    for i in range(len(looks)):
+        near = np.sort(np.asarray(tree.query_ball_point(these.points[i], these.reach[i]), dtype=np.intp))
+        same = those.differences(these.flat[i], near) <= np.minimum(these.reach[i], those.reach[near])
+        pairs += [(i, int(j)) for j in near[same]]
+    return pairs
 
 
-def _means(looks: NDArray[np.uint8]) -> NDArray[np.float64]:
-    n, height, width = looks.shape
-    blocks = looks.reshape(n, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).mean(axis=(2, 4), dtype=np.float64)
-    return np.asarray(blocks.reshape(n, -1), dtype=np.float64)
+def _pictures(looks: _Looks) -> NDArray[np.int64]:
+    """The picture of every look: the number of the first look that shows it, directly or through others.
 
-
-def _difference(look: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    distance = np.sqrt(np.mean((look.astype(np.float64) - other) ** 2))
-    return float(distance / max(min(look.std(), other.std()), 1.0))
+    Looks of one picture are not compared again. Where many look alike, one answers for its neighbours: those around
+    which (by the triangle inequality) no other picture lies within reach. A thousand looks alike take a few thousand
+    comparisons.
+    """
+    picture = np.arange(len(looks.points))
+    n_near = looks.tree().query_ball_point(looks.points, looks.reach, return_length=True)
+    crowd = np.flatnonzero(n_near > 1)  # the others are near themselves only
+    if not len(crowd):
+        return picture
+    tree = cKDTree(looks.points[crowd], balanced_tree=False)
+    answered_for = np.zeros(len(picture), np.bool_)
+    for i in crowd:
+        if answered_for[i]:
+            continue
+        horizon = _HORIZON * looks.reach[i]
+        near = crowd[tree.query_ball_point(looks.points[i], horizon)]
+        near = near[picture[near] != picture[i]]
+        apart = looks.differences(looks.flat[i], near)
+        same = apart <= np.minimum(looks.reach[i], looks.reach[near])
+        joined = np.append(picture[near[same]], picture[i])
+        picture[crowd[np.isin(picture[crowd], joined)]] = joined.min()
+        ours = picture[near] == picture[i]
+        gap = apart[~ours].min(initial=horizon)
+        answered_for[near[ours & (apart + looks.reach[near] < gap)]] = True
+    return picture
 
 
 def picture_groups(hashes: Sequence[str], looks: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -203,13 +248,11 @@ def picture_groups(hashes: Sequence[str], looks: NDArray[np.uint8]) -> NDArray[n
     Returns:
         int64, shape (n,), numbered from 0.
     """
-    _, first, kind = np.unique(np.asarray(hashes), return_index=True, return_inverse=True)
+    _, first, kind = np.unique(np.asarray(hashes, dtype=np.bytes_), return_index=True, return_inverse=True)
     if not len(first):
         return np.zeros(0, np.int64)
-    # Identical files are one before looks are compared: a thousand copies would be half a million pairs.
-    pairs = np.asarray(same_pictures(looks[first]), dtype=np.int64).reshape(-1, 2)
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
-    return np.asarray(connected_components(links, directed=False)[1][kind], dtype=np.int64)
+    pictures = _pictures(_Looks(looks[first]))  # identical files are one before looks are compared
+    return np.asarray(np.unique(pictures, return_inverse=True)[1][kind], dtype=np.int64)
 
 
 def same_picture_findings(

@@ -33,7 +33,7 @@ _FLAT: dict[PublishedSplit, tuple[str, str]] = {
 _NAME_COLUMN, _GRADE_COLUMN = "image name", "retinopathy grade"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photograph:
     """One photograph of a data set.
 

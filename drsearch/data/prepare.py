@@ -8,11 +8,11 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import psutil
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit, Finding, SamePicture, picture_groups, same_picture_findings
 from drsearch.data.folder import Folder, Photograph, read_folder
-from drsearch.data.images import eye_image
+from drsearch.data.images import LOOK_PX, eye_image
 from drsearch.data.records import (
     AUDIT,
     MANIFEST,
@@ -31,9 +31,10 @@ from drsearch.data.records import (
     RecordSet,
     Split,
     open_records,
+    write_eyes,
     write_shard,
 )
-from drsearch.data.splits import LEFT_OUT, SPLITS, split
+from drsearch.data.splits import SPLITS, split
 from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.grades import CLASS_NAMES, GRADES, label_of
 from drsearch.home import Home
@@ -41,6 +42,7 @@ from drsearch.settings import ImageSettings, Settings
 
 _PARTIAL = ".partial-"
 _NAMED = 3  # bad photographs that the one sentence names
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,12 @@ class Prepared:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """One photograph after reading: where its stored image lies in the spool, or why there is none."""
 
     sha256: str
     n_bytes: int
-    look: NDArray[np.uint8] | None
     reason: str
     at: int = 0
     stored_bytes: int = 0
@@ -91,7 +92,7 @@ def prepare(
     """Audit the photographs of a folder, crop, split and record them; or find the records made before.
 
     Records appear whole or not at all: they are written to a folder beside their place and renamed. Each photograph
-    is read once and decoded in a thread; of the set only names, checksums and looks are held in memory.
+    is read once and decoded in a thread; of the set only names, checksums and looks are held in memory, 2 kB each.
 
     Args:
         data: A folder that `read_folder` knows.
@@ -167,8 +168,7 @@ def _shaping(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _hashes(folder: Folder) -> list[str]:
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(threads.map(lambda photograph: _read_bytes(photograph)[1], folder.photographs))
+    return list(_in_threads(lambda photograph: _read_bytes(photograph)[1], folder.photographs))
 
 
 def _read_bytes(photograph: Photograph) -> tuple[bytes | None, str]:
@@ -208,17 +208,26 @@ def _make(
     partial.mkdir()
     try:
         with (partial / "spool").open("w+b") as spool:
-            seen = _read_all(folder, settings.images, spool, on_photograph)
+            seen, looks = _read_all(folder, settings.images, spool, on_photograph)
             prints = _fingerprints(folder, settings, [one.sha256 for one in seen])
             _check_asked(prints.data_fingerprint, folder, settings)
-            audit, usable, groups = _audit(folder, seen)
+            audit, usable, groups = _audit(folder, seen, looks)
             _check_bad(audit, folder, skip_bad)
             if not usable:
                 raise DataError(f"{folder.path} has no photograph that can be used.")
-            entries = _entries(folder, seen, usable, groups, settings)
-            shards = _write_shards(partial, spool, seen, entries)
+            members = _members(folder, usable, groups, settings)
+
+            def entry(i: int, side: Split) -> EyeEntry:
+                photograph = folder.photographs[i]
+                return EyeEntry(photograph.name, side, _grade(photograph), seen[i].sha256, looks[i])
+
+            def image_and_entry(i: int, side: Split) -> tuple[bytes, EyeEntry]:
+                return _from_spool(spool, seen[i]), entry(i, side)
+
+            shards = _write_shards(partial, members, image_and_entry)
         (partial / "spool").unlink()
-        manifest = _manifest(folder, settings, prints, seen, entries, shards)
+        eyes = write_eyes(partial, (entry(i, side) for side in SPLITS for i in members[side]))
+        manifest = _manifest(folder, settings, prints, seen, members, shards, eyes)
         _write_json(partial / AUDIT, audit.to_json())
         _write_json(partial / MANIFEST, manifest)
         _sync(partial)
@@ -230,26 +239,31 @@ def _make(
 
 def _read_all(
     folder: Folder, settings: ImageSettings, spool: BinaryIO, on_photograph: Callable[[int, int], None] | None
-) -> list[_Seen]:
-    """Read every photograph; the stored images go to the spool, because splits are known only at the end."""
+) -> tuple[list[_Seen], NDArray[np.uint8]]:
+    """Read every photograph, and give its look: uint8, shape (n, LOOK_PX, LOOK_PX), black where there is none.
+
+    The stored images go to the spool, because splits are known only at the end.
+    """
     seen: list[_Seen] = []
-    for one, stored in _in_threads(folder.photographs, settings):
-        at = spool.tell()
+    looks = np.zeros((len(folder.photographs), LOOK_PX, LOOK_PX), np.uint8)
+    for one, stored, look in _in_threads(lambda photograph: _read_one(photograph, settings), folder.photographs):
+        if look is not None:
+            looks[len(seen)] = look
+        seen.append(replace(one, at=spool.tell(), stored_bytes=len(stored)))
         spool.write(stored)
-        seen.append(_Seen(one.sha256, one.n_bytes, one.look, one.reason, at, len(stored)))
         if on_photograph is not None:
             on_photograph(len(seen), len(folder.photographs))
-    return seen
+    return seen, looks
 
 
-def _in_threads(photographs: Sequence[Photograph], settings: ImageSettings) -> Iterator[tuple[_Seen, bytes]]:
-    """Each photograph read, in order, a few ahead of the one that is asked for: decoders give the GIL away."""
+def _in_threads(work: Callable[[Photograph], _Done], photographs: Sequence[Photograph]) -> Iterator[_Done]:
+    """The work on each photograph, in order, a few ahead of the one that is asked for: decoders give the GIL away."""
     n_threads = os.cpu_count() or 1
-    ahead: deque[Future[tuple[_Seen, bytes]]] = deque()
+    ahead: deque[Future[_Done]] = deque()
     with ThreadPoolExecutor(n_threads) as threads:
         try:
             for photograph in photographs:
-                ahead.append(threads.submit(_read_one, photograph, settings))
+                ahead.append(threads.submit(work, photograph))
                 if len(ahead) > 4 * n_threads:
                     yield ahead.popleft().result()
             while ahead:
@@ -259,35 +273,34 @@ def _in_threads(photographs: Sequence[Photograph], settings: ImageSettings) -> I
                 future.cancel()
 
 
-def _read_one(photograph: Photograph, settings: ImageSettings) -> tuple[_Seen, bytes]:
+def _read_one(photograph: Photograph, settings: ImageSettings) -> tuple[_Seen, bytes, NDArray[np.uint8] | None]:
     data, sha256 = _read_bytes(photograph)
     if data is None:
-        return _Seen(sha256, 0, None, sha256), b""
+        return _Seen(sha256, 0, sha256), b"", None
     try:
         eye = eye_image(data, settings)
     except PhotographError as wrong:
-        return _Seen(sha256, len(data), None, str(wrong)), b""
-    return _Seen(sha256, len(data), eye.look, ""), eye.stored
+        return _Seen(sha256, len(data), str(wrong)), b"", None
+    return _Seen(sha256, len(data), ""), eye.stored, eye.look
 
 
-def _audit(folder: Folder, seen: Sequence[_Seen]) -> tuple[Audit, list[int], NDArray[np.int64]]:
+def _audit(
+    folder: Folder, seen: Sequence[_Seen], looks: NDArray[np.uint8]
+) -> tuple[Audit, list[int], NDArray[np.int64]]:
     """The audit, which photographs can be used, and the picture that each of all shows (-1: none)."""
     photographs = folder.photographs
     files = [folder.file(photograph) for photograph in photographs]
     grades = [photograph.grade for photograph in photographs]
-    shown = [i for i, one in enumerate(seen) if one.look is not None]
-    looks = np.array([seen[i].look for i in shown], dtype=np.uint8)
+    shown = [i for i, one in enumerate(seen) if not one.reason]
     groups = np.full(len(seen), -1, np.int64)
-    groups[shown] = picture_groups([seen[i].sha256 for i in shown], looks)
+    groups[shown] = picture_groups([seen[i].sha256 for i in shown], looks if len(shown) == len(seen) else looks[shown])
     usable = [i for i in shown if grades[i] is not None]
+    sides = {file: photograph.published_split for file, photograph in zip(files, photographs, strict=True)}
 
     def same(among: Sequence[int]) -> tuple[SamePicture, ...]:
         return same_picture_findings(
             [files[i] for i in among], [grades[i] for i in among], [seen[i].sha256 for i in among], groups[among]
         )
-
-    def on_both_sides(picture: SamePicture) -> bool:
-        return len({photographs[files.index(file)].published_split for file in picture.files}) == 2
 
     reasons = [Finding(file, one.reason) for file, one in zip(files, seen, strict=True) if one.reason]
     audit = Audit(
@@ -299,7 +312,7 @@ def _audit(folder: Folder, seen: Sequence[_Seen]) -> tuple[Audit, list[int], NDA
         label_without_photograph=folder.labels_without_photograph,
         unlabelled=tuple(folder.file(photograph) for photograph in folder.unlabelled),
         duplicates=same(shown),
-        train_and_test=tuple(picture for picture in same(usable) if on_both_sides(picture)),
+        train_and_test=tuple(picture for picture in same(usable) if len({sides[file] for file in picture.files}) == 2),
     )
     return audit, usable, groups
 
@@ -324,34 +337,37 @@ def _check_asked(data_fingerprint: str, folder: Folder, settings: Settings) -> N
         )
 
 
-def _entries(
-    folder: Folder, seen: Sequence[_Seen], usable: Sequence[int], groups: NDArray[np.int64], settings: Settings
-) -> dict[int, EyeEntry]:
-    """The entry of every eye that is recorded, by its number among the photographs."""
-    photographs = folder.photographs
-    grades = {i: grade for i in usable if (grade := photographs[i].grade) is not None}
+def _members(
+    folder: Folder, usable: Sequence[int], groups: NDArray[np.int64], settings: Settings
+) -> dict[Split, list[int]]:
+    """The photographs of every split, by their numbers."""
+    photographs = [folder.photographs[i] for i in usable]
     sides = split(
-        list(grades.values()), groups[usable], [photographs[i].published_split for i in usable], settings.data
+        [_grade(photograph) for photograph in photographs],
+        groups[usable],
+        [photograph.published_split for photograph in photographs],
+        settings.data,
     )
-    entries = {}
-    for i, side in zip(usable, sides, strict=True):
-        look = seen[i].look
-        if side != LEFT_OUT and look is not None:
-            where: Split = "train" if side == "train" else "validation" if side == "validation" else "test"
-            entries[i] = EyeEntry(photographs[i].name, where, grades[i], seen[i].sha256, look)
-    return entries
+    return {side: [i for i, found in zip(usable, sides, strict=True) if found == side] for side in SPLITS}
+
+
+def _grade(photograph: Photograph) -> int:
+    """The grade of one that can be used, and so has one."""
+    assert photograph.grade is not None
+    return photograph.grade
 
 
 def _write_shards(
-    partial: Path, spool: BinaryIO, seen: Sequence[_Seen], entries: dict[int, EyeEntry]
+    partial: Path,
+    members: Mapping[Split, Sequence[int]],
+    image_and_entry: Callable[[int, Split], tuple[bytes, EyeEntry]],
 ) -> list[dict[str, Any]]:
     shards = []
-    for side in SPLITS:
-        members = [i for i, eye in entries.items() if eye.split == side]
-        starts = range(0, len(members), SHARD_EYES)
+    for side, numbers in members.items():
+        starts = range(0, len(numbers), SHARD_EYES)
         for number, start in enumerate(starts):
             name = f"{side}-{number:05}-of-{len(starts):05}.tfrecord"
-            eyes = ((_from_spool(spool, seen[i]), entries[i]) for i in members[start : start + SHARD_EYES])
+            eyes = (image_and_entry(i, side) for i in numbers[start : start + SHARD_EYES])  # noqa: B023  # used up here
             shards.append(write_shard(partial / name, eyes))
     return shards
 
@@ -366,22 +382,22 @@ def _manifest(
     settings: Settings,
     prints: _Prints,
     seen: Sequence[_Seen],
-    entries: dict[int, EyeEntry],
+    members: Mapping[Split, Sequence[int]],
     shards: Sequence[dict[str, Any]],
+    eyes: dict[str, Any],
 ) -> dict[str, Any]:
-    in_order = [eye for side in SPLITS for eye in entries.values() if eye.split == side]
     return {
         "schema_version": SCHEMA_VERSION,
         "fingerprint": prints.fingerprint,
         "data_fingerprint": prints.data_fingerprint,
-        "test_fingerprint": _digest(sorted(eye.sha256 for eye in in_order if eye.split == "test")),
+        "test_fingerprint": _digest(sorted(seen[i].sha256 for i in members["test"])),
         "listing": _listing(folder, settings),
         "settings": _shaping(settings),
-        "counts": {side: _counts([eye.grade for eye in in_order if eye.split == side]) for side in SPLITS},
-        "source_bytes": sum(seen[i].n_bytes for i in entries),
+        "counts": {side: _counts([_grade(folder.photographs[i]) for i in members[side]]) for side in SPLITS},
+        "source_bytes": sum(seen[i].n_bytes for side in SPLITS for i in members[side]),
         "record_bytes": sum(shard["bytes"] for shard in shards),
         "shards": list(shards),
-        "eyes": [eye.to_json() for eye in in_order],
+        "eyes": eyes,
     }
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +20,16 @@ from drsearch.grades import label_of
 from drsearch.home import Home
 from drsearch.settings import DataSettings, ImageSettings
 
-SCHEMA_VERSION = 1
-"""Of the manifest and of the records; a change in how a photograph becomes an image changes it too."""
+SCHEMA_VERSION = 2
+"""Of the manifest and of the records; a change in how a photograph becomes an image changes it too.
+
+1 had the eyes in the manifest, which every worker read: 2 kB an eye. It still reads.
+"""
 
 SHARD_EYES = 64
 """Photographs a shard: 2.4 MB at 256 pixels."""
 
-MANIFEST, AUDIT = "manifest.json", "audit.json"
+MANIFEST, AUDIT, EYES = "manifest.json", "audit.json", "eyes.jsonl"
 
 Split = Literal["train", "validation", "test"]
 
@@ -49,10 +52,25 @@ class Eyes:
     grades: NDArray[np.int64]
     labels: NDArray[np.int64]
 
+    def some(self, which: NDArray[Any]) -> "Eyes":
+        """The eyes at some indices, or where a mask is true."""
+        names = tuple(np.asarray(self.names, dtype=object)[which])
+        return Eyes(names, self.images[which], self.grades[which], self.labels[which])
+
+
+def joined(*parts: Eyes) -> Eyes:
+    """The eyes of several splits as one, in their order."""
+    return Eyes(
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.grades for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
 
 @dataclass(frozen=True)
 class EyeEntry:
-    """What the manifest says of one eye, so that it can be told by content without its image.
+    """What `eyes.jsonl` says of one eye, so that it can be told by content without its image.
 
     Attributes:
         name: Of the photograph, without extension.
@@ -85,7 +103,7 @@ class RecordSet:
     """A record set on disk.
 
     Attributes:
-        folder: Holds the shards, `manifest.json` and `audit.json`.
+        folder: Holds the shards, `manifest.json`, `eyes.jsonl` and `audit.json`.
         manifest: The manifest's JSON values.
     """
 
@@ -138,17 +156,30 @@ class RecordSet:
         return self.folder / AUDIT
 
     def eyes(self, *splits: Split) -> tuple[EyeEntry, ...]:
-        """What the manifest says of the eyes of some splits, in the order of the records."""
-        return tuple(EyeEntry.from_json(eye) for eye in self.manifest["eyes"] if eye["split"] in splits)
-
-    def check(self) -> None:
-        """Compare every shard with the manifest's checksum.
+        """What is known of the eyes of some splits, in the order of the records.
 
         Raises:
-            RecordsError: Naming the first shard that is missing, torn or altered.
+            RecordsError: If `eyes.jsonl` is missing, torn or altered.
         """
-        for shard in self.manifest["shards"]:
-            _check_shard(self.folder, shard)
+        return tuple(EyeEntry.from_json(eye) for eye in self._eyes() if eye["split"] in splits)
+
+    def _eyes(self) -> Iterator[Mapping[str, Any]]:
+        listed = self.manifest["eyes"]
+        if isinstance(listed, list):  # schema version 1
+            yield from listed
+            return
+        _check_file(self.folder, listed)
+        with (self.folder / listed["file"]).open() as lines:
+            yield from map(json.loads, lines)
+
+    def check(self) -> None:
+        """Compare every file with the manifest's checksum.
+
+        Raises:
+            RecordsError: Naming the first file that is missing, torn or altered.
+        """
+        for listed in _files(self.manifest):
+            _check_file(self.folder, listed)
 
 
 def open_records(folder: Path) -> RecordSet:
@@ -167,25 +198,32 @@ def open_records(folder: Path) -> RecordSet:
         raise RecordsError(f"{folder} holds no records: it has no {MANIFEST}; {_AGAIN}.") from wrong
     except (ValueError, KeyError, TypeError) as wrong:
         raise RecordsError(f"{path} is torn or altered; {_AGAIN}.") from wrong
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise RecordsError(f"{path} has schema version {version}, this drsearch reads {SCHEMA_VERSION}; {_AGAIN}.")
-    for shard in manifest["shards"]:
-        _check_size(folder, shard)
+    for listed in _files(manifest):
+        _check_size(folder, listed)
     return RecordSet(folder, manifest)
 
 
-def _check_size(folder: Path, shard: Mapping[str, Any]) -> None:
-    path = folder / shard["file"]
+def _files(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What the manifest says of every file beside it: `file`, `bytes`, `sha256`."""
+    yield from manifest["shards"]
+    if isinstance(manifest["eyes"], dict):
+        yield manifest["eyes"]
+
+
+def _check_size(folder: Path, listed: Mapping[str, Any]) -> None:
+    path = folder / listed["file"]
     if not path.is_file():
         raise RecordsError(f"{path} is missing; {_AGAIN}.")
-    if path.stat().st_size != shard["bytes"]:
-        raise RecordsError(f"{path} is torn: it has {path.stat().st_size} of {shard['bytes']} bytes; {_AGAIN}.")
+    if path.stat().st_size != listed["bytes"]:
+        raise RecordsError(f"{path} is torn: it has {path.stat().st_size} of {listed['bytes']} bytes; {_AGAIN}.")
 
 
-def _check_shard(folder: Path, shard: Mapping[str, Any]) -> None:
-    _check_size(folder, shard)
-    path = folder / shard["file"]
-    if file_sha256(path) != shard["sha256"]:
+def _check_file(folder: Path, listed: Mapping[str, Any]) -> None:
+    _check_size(folder, listed)
+    path = folder / listed["file"]
+    if file_sha256(path) != listed["sha256"]:
         raise RecordsError(f"{path} is altered: its checksum is not that of its manifest; {_AGAIN}.")
 
 
@@ -250,7 +288,7 @@ def _read(records: RecordSet, split: Split) -> Eyes:
 
     shards = [shard for shard in records.manifest["shards"] if shard["split"] == split]
     for shard in shards:
-        _check_shard(records.folder, shard)
+        _check_file(records.folder, shard)
     n, side = sum(shard["n"] for shard in shards), records.images.image_px
     eyes = Eyes((), np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64))
     names: list[str] = []
@@ -294,6 +332,16 @@ def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> dict[str,
         "bytes": path.stat().st_size,
         "sha256": file_sha256(path),
     }
+
+
+def write_eyes(folder: Path, eyes: Iterable[EyeEntry]) -> dict[str, Any]:
+    """Write `eyes.jsonl`, an eye a line in the order of the records, and say of it what the manifest says."""
+    path, n = folder / EYES, 0
+    with path.open("w") as file:
+        for eye in eyes:
+            file.write(json.dumps(eye.to_json()) + "\n")
+            n += 1
+    return {"file": EYES, "n": n, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _example(stored: bytes, eye: EyeEntry) -> bytes:

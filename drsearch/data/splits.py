@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from drsearch.errors import DataError
 from drsearch.grades import CLASS_NAMES, GRADES, label_of
 from drsearch.settings import DataSettings
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 LEFT_OUT = ""
 """The split of a photograph published for training whose picture was published for testing too."""
@@ -49,6 +50,38 @@ def split(
     _carve(sides, "validation", settings.validation_fraction, grade_of, groups, settings)
     _check_classes(sides, grade_of)
     return sides
+
+
+def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, settings: DataSettings) -> NDArray[np.int64]:
+    """The fold of every photograph: stratified by grade, the same picture always in one.
+
+    Args:
+        grades: Grade of every photograph, in the order of their names.
+        groups: Number of the picture that each shows, see `picture_groups`.
+        n: How many folds, at least 2.
+        settings: Way (`blocks` or `random`) and seed.
+
+    Returns:
+        0 to n - 1 for each photograph, int64.
+
+    Raises:
+        DataError: If a fold would lack one of the two classes.
+    """
+    grade_of = np.asarray(grades, dtype=np.int64)
+    sides = np.full(len(grade_of), "train", dtype="<U10")
+    for fold in range(n - 1):
+        _carve(sides, str(fold), 1 / (n - fold), grade_of, groups, settings)
+    sides[sides == "train"] = str(n - 1)
+    found = sides.astype(np.int64)
+    labels = np.array([label_of(int(grade)) for grade in grade_of], dtype=np.int64)
+    for fold in range(n):
+        for label, name in enumerate(CLASS_NAMES):
+            if not (labels[found == fold] == label).any():
+                raise DataError(
+                    f"of {n} folds one has no {name} photograph ({int((labels == label).sum())} of {len(labels)} are): "
+                    "add photographs of the rarer class, or ask for fewer with search.folds."
+                )
+    return found
 
 
 def _carve(

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from drsearch.data.audit import same_pictures
-from drsearch.data.records import EyeEntry, Eyes, RecordSet, read_eyes, read_test_eyes, test_looks
+from drsearch.data.records import EyeEntry, Eyes, RecordSet, joined, read_eyes, read_test_eyes, test_looks
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.scores import Scores, scores
@@ -59,19 +59,8 @@ def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
     if split == "test":
         return read_test_eyes(records, home, why)
     if split == "all":
-        return _joined(
-            [read_eyes(records, "train"), read_eyes(records, "validation"), _read(records, "test", home, why)]
-        )
+        return joined(read_eyes(records, "train"), read_eyes(records, "validation"), _read(records, "test", home, why))
     return read_eyes(records, split)
-
-
-def _joined(parts: Sequence[Eyes]) -> Eyes:
-    return Eyes(
-        tuple(name for part in parts for name in part.names),
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.grades for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )
 
 
 def _refuse_known(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry], split: Split) -> None:

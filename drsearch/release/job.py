@@ -15,11 +15,12 @@ import keras
 from absl import logging
 
 from drsearch.data.prepare import Prepared, prepare
-from drsearch.data.records import RecordSet, open_records, read_eyes
+from drsearch.data.records import RecordSet, joined, open_records, read_eyes
 from drsearch.errors import Interrupted, StudyError
 from drsearch.home import Home
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.scores import Scores
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.files import MODEL_FILE, Serving, model_files
@@ -27,6 +28,8 @@ from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.grader import Grader
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
 from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid
+from drsearch.search.objectives import pick_rule
+from drsearch.search.parts import deal_folds, n_parts, parts_word
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import Outcome, Plan, is_better, read_outcome, record_training
 from drsearch.search.slots import this_process
@@ -77,9 +80,15 @@ def prepare_all(
     skip_bad: bool,
     on_photograph: Callable[[int, int], None] | None = None,
 ) -> list[Prepared]:
-    """The record sets that a study may ask for, made or reused, the base settings' first."""
+    """The record sets that a study may ask for, made or reused, the base settings' first.
+
+    Raises:
+        DataError: As `prepare`, and if there are too few eyes for `search.folds`.
+    """
     variants = space.image_variants(settings)
-    return [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
+    made = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
+    deal_folds(made[0].records.eyes("train", "validation"), settings.data, settings.search)
+    return made
 
 
 @dataclass
@@ -88,6 +97,7 @@ class JobState:
 
     Attributes:
         trial: The best trial, whose steps these are.
+        refit: With folds or repeats the run and the epochs of the refit, as `--json` prints it; empty otherwise.
         search_version: The version registered from it.
         finetune: What became of fine-tuning, as `--json` prints it; empty before.
         version: The version that counts: fine-tuned, or from the search.
@@ -95,6 +105,7 @@ class JobState:
     """
 
     trial: int
+    refit: dict[str, Any] = field(default_factory=dict)
     search_version: int = 0
     finetune: dict[str, Any] = field(default_factory=dict)
     version: int = 0
@@ -110,6 +121,7 @@ class JobResult:
         value: Its objective.
         params: What the space drew for it.
         run_id: Its MLflow run.
+        refit: The run and the epochs of the refit on train and validation; empty without folds and repeats.
         model: The version that counts, with the test scores in its tags.
         finetune: What became of fine-tuning.
         test: Test scores with intervals, and how often the test split was looked at.
@@ -119,22 +131,31 @@ class JobResult:
     value: float
     params: dict[str, Any]
     run_id: str
+    refit: dict[str, Any]
     model: ModelVersion
     finetune: dict[str, Any]
     test: dict[str, Any]
 
 
 class Job:
-    """The steps after the search: register, fine-tune, test. Each is done once for a best trial, however often asked.
+    """The steps after the search: refit, register, fine-tune, test; each is done once, however often asked.
 
     Args:
         study: The finished search.
         space: Its space.
         home: Where everything lies.
         say: Told what is done now.
+        cancelled: Asked after every epoch of fine-tuning whether to stop.
     """
 
-    def __init__(self, study: StudyResult, space: SearchSpace, home: Home, say: Say) -> None:
+    def __init__(
+        self,
+        study: StudyResult,
+        space: SearchSpace,
+        home: Home,
+        say: Say,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         best = study.best
         if best is None:
             reasons = "; ".join(f"trial {slot.number}: {slot.reason}" for slot in study.slots if slot.reason)
@@ -142,10 +163,11 @@ class Job:
                 f"no trial of study {study.name!r} is complete, so there is no model to register "
                 f"({reasons or 'none has come to its end; the same command goes on'})."
             )
-        self._study, self._home, self._say, self._best = study, home, say, best
+        self._study, self._home, self._say, self._best, self._cancelled = study, home, say, best, cancelled
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
         self._folder = study.trial_folder(best.number)
+        self._in_parts = n_parts(self._settings.search) > 1
         self._state_file = study.folder / "job.json"
         self._state = self._read_state()
         self._registry = Registry(home.tracking_uri)
@@ -161,7 +183,7 @@ class Job:
             self._bring_home()
         run_id = run_id_of(self._folder)
         outcome = read_outcome(self._folder)
-        if run_id is None or outcome is None or outcome.model is None:
+        if run_id is None or outcome is None:
             raise StudyError(
                 f"the best trial of study {self._study.name!r} has not reached MLflow yet; "
                 "when it answers, `drsearch sync` and then the same command register it."
@@ -179,6 +201,9 @@ class Job:
                 ) from wrong
 
     def _steps(self, run_id: str, outcome: Outcome) -> JobResult:
+        if self._in_parts and not self._state.refit:
+            self._state.refit = self._refit(run_id, outcome)
+            self._keep_state()
         searched = self._register_search(run_id, outcome)
         version = self._finetune(searched, outcome)
         self._test(version)
@@ -187,6 +212,7 @@ class Job:
             outcome.value,
             self._drawn,
             run_id,
+            self._state.refit,
             self._registry.version(self._name, self._state.version),
             self._state.finetune,
             self._state.test,
@@ -206,23 +232,67 @@ class Job:
 
     def _register_search(self, run_id: str, outcome: Outcome) -> ModelVersion:
         if not self._state.search_version:
-            assert outcome.model is not None and outcome.scores is not None
             self._say(f"registering trial {self._best.number} as {self._name}")
-            made = self._register(run_id, outcome.model, outcome.scores, {"drsearch.kind": "trial"})
+            if self._in_parts:
+                tags = {"drsearch.kind": "refit", "drsearch.trial_run": run_id}
+                made = self._register(self._state.refit["run_id"], self._refit_folder / "model.keras", outcome, tags)
+            else:
+                assert outcome.model is not None
+                made = self._register(run_id, outcome.model, outcome, {"drsearch.kind": "trial"})
             self._registry.set_alias(made, SEARCH_BEST)
             self._state.search_version = self._state.version = made.version
             self._keep_state()
         return self._registry.version(self._name, self._state.search_version)
 
-    def _register(self, run_id: str, model: Path, validation: Scores, tags: dict[str, str]) -> ModelVersion:
+    @property
+    def _refit_folder(self) -> Path:
+        return self._study.folder / f"refit-{self._best.number:04d}"
+
+    def _refit(self, trial_run: str, outcome: Outcome) -> dict[str, Any]:
+        """Train the best setting on train and validation eyes, as long as its folds say; goes on where it stopped."""
+        word = parts_word(self._settings.search)
+        self._say(
+            f"refitting trial {self._best.number} on train and validation eyes for {outcome.epoch} epochs, "
+            f"the best number in its {word}"
+        )
+        start = RunStart(
+            key=f"{self._study.definition.uid}/refit-{self._best.number:04d}",
+            experiment=self._study.name,
+            name=f"refit of trial {self._best.number}",
+            tags={
+                "drsearch.kind": "refit",
+                "drsearch.study": self._study.name,
+                "drsearch.trial": str(self._best.number),
+                "drsearch.trial_run": trial_run,
+                "drsearch.refit_epochs": str(outcome.epoch),
+                **provenance_tags(),
+            },
+            params=self._settings.flat(),
+            dataset=dataset_input(self._study.definition, self._settings),
+        )
+        head = (f"Refit of trial {self._best.number}, study {self._study.name}: {outcome.epoch} epochs of these.",)
+        image_px = self._settings.images.image_px
+        build = lambda: build_resnet(self._settings.model, image_px)  # noqa: E731
+        plan = Plan(self._refit_folder, start, self._settings, build, head, this_process(), until=outcome.epoch)
+        fitted = train_and_send(
+            plan, self._records(), self._home, SayingWatch("refit", self._say, plan, self._cancelled)
+        )
+        run_id = run_id_of(self._refit_folder)
+        if fitted.state != "complete" or run_id is None:
+            what = fitted.reason or "it has not reached MLflow; when it answers, give the same command again"
+            raise StudyError(f"the refit of trial {self._best.number} is not done: {what}.")
+        return {"run_id": run_id, "epochs": outcome.epoch}
+
+    def _register(self, run_id: str, model: Path, judged: Outcome, tags: dict[str, str]) -> ModelVersion:
         records = self._records()
+        trained_on = records.eyes("train", "validation") if tags["drsearch.kind"] == "refit" else records.eyes("train")
         data = dataclasses.replace(self._settings.data, fingerprint="")
         serving = Serving(self._settings.images, data, 0.5, 1.0, records.fingerprint)
         files = model_files(
             model.parent / "registered",
             model,
             serving.to_json(),
-            json.dumps([eye.to_json() for eye in records.eyes("train")]),
+            json.dumps([eye.to_json() for eye in trained_on]),
         )
         lineage = {
             "drsearch.study": self._study.name,
@@ -233,12 +303,14 @@ class Job:
             **provenance_tags(),
         }
         return self._registry.register(
-            self._name, run_id, files, lineage | tags, self._note(validation, tags["drsearch.kind"])
+            self._name, run_id, files, lineage | tags, self._note(judged, tags["drsearch.kind"])
         )
 
-    def _note(self, validation: Scores, kind: str, test: Evaluation | None = None) -> str:
+    def _note(self, judged: Outcome, kind: str, test: Evaluation | None = None) -> str:
         """The version's description, in Markdown."""
-        made = "fine-tuned from" if kind == "finetune" else "the best checkpoint of"
+        made = {"finetune": "fine-tuned from", "refit": "refitted on train and validation eyes from"}.get(
+            kind, "the best checkpoint of"
+        )
         lines = [
             f"{made} trial {self._best.number}, study `{self._study.name}`",
             "",
@@ -247,8 +319,14 @@ class Job:
         ]
         for name in ("accuracy", "auc", "sensitivity", "specificity"):
             on_test = _shown(getattr(test.scores, name)) if test else ""
-            lines.append(f"| {name} | {_shown(getattr(validation, name))} | {on_test} |")
+            lines.append(f"| {name} | {_on_validation(judged, name)} | {on_test} |")
+        if judged.scores is None:
+            word = parts_word(self._settings.search)
+            lines += ["", f"On validation mean and standard deviation over {int(judged.numbers['parts'])} {word}."]
         lines += ["", "95 % bootstrap intervals. Validation chose this model, so its scores there are too good."]
+        if self._settings.study.cost != "none":
+            front = f"the Pareto front of {self._settings.study.objective} against {self._settings.study.cost}"
+            lines += ["", f"Of {front} this is {pick_rule(self._settings)}."]
         return "\n".join(lines)
 
     def _finetune(self, searched: ModelVersion, outcome: Outcome) -> ModelVersion:
@@ -260,6 +338,10 @@ class Job:
 
     def _tune(self, searched: ModelVersion, outcome: Outcome) -> dict[str, Any]:
         stage = self._settings.finetune
+        if self._in_parts:
+            why = "no eyes are left to judge it by: the refit was trained on the validation eyes too"
+            self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
+            return {"when": stage.when, "ran": False, "why": why}
         underfitting, why = underfits(outcome.history, stage.underfit_below_accuracy)
         told = {"when": stage.when, "underfitting": underfitting, "why": why}
         if stage.when == "never" or (stage.when == "underfitting" and not underfitting):
@@ -275,7 +357,7 @@ class Job:
             self._say(f"fine-tuning did not help on validation: {tuned.value:.4f}, before {outcome.value:.4f}")
             return told
         tags = {"drsearch.kind": "finetune", "drsearch.parent_version": str(searched.version)}
-        made = self._register(run_id, tuned.model, tuned.scores, tags)
+        made = self._register(run_id, tuned.model, tuned, tags)
         self._say(f"fine-tuned on validation to {tuned.value:.4f} from {outcome.value:.4f}: version {made.version}")
         return told | {"version": made.version}
 
@@ -304,7 +386,7 @@ class Job:
             dataset=dataset_input(self._study.definition, settings),
         )
         plan = Plan(folder, start, settings, build, (f"Fine-tuning of {parent.uri}.",), this_process())
-        watch = SayingWatch("fine-tuning", self._say, settings)
+        watch = SayingWatch("fine-tuning", self._say, plan, self._cancelled)
         outcome = train_and_send(plan, records, self._home, watch)
         run_id = run_id_of(folder)
         if run_id is None:
@@ -320,13 +402,13 @@ class Job:
         folder = self._study.folder / "test"
         grader = Grader(self._registry.download(version.uri, folder / "model"))
         judged = evaluate(grader, self._records(), "test", self._home, f"end of study {self._study.name}")
-        validation = read_outcome(self._folder_of(version))
-        assert validation is not None and validation.scores is not None
+        on_validation = read_outcome(self._folder_of(version))
+        assert on_validation is not None
         self._registry.log_scores(
             version,
             test_numbers(judged.scores),
             _pictures(judged, grader, folder),
-            self._note(validation.scores, version.tags["drsearch.kind"], judged),
+            self._note(on_validation, version.tags["drsearch.kind"], judged),
         )
         self._state.test = {**judged.scores.to_json(), "looks": judged.looks}
         self._keep_state()
@@ -358,17 +440,19 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 class SayingWatch:
     """Says now and then how a training in this process goes, and may be asked to stop it."""
 
-    def __init__(self, what: str, say: Say, settings: Settings) -> None:
-        self._what, self._say, self._epochs = what, say, settings.training.epochs
-        self._every = max(1, settings.training.epochs // 5)
+    def __init__(self, what: str, say: Say, plan: Plan, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._what, self._say, self._epochs, self._cancelled = what, say, plan.last_epoch, cancelled
+        self._of = "train" if plan.is_refit else "validation"
+        self._every = max(1, self._epochs // 5)
         self._stop = False
 
     def epoch(self, result: EpochResult) -> None:
         """Say one epoch in every fifth of the training."""
         if result.epoch % self._every == 0 or result.epoch == self._epochs:
+            measures, name = getattr(result, self._of), self._of.removesuffix("idation")
             self._say(
-                f"{self._what} epoch {result.epoch}/{self._epochs}: val_auc {result.validation.auc:.4f}, "
-                f"val_accuracy {result.validation.accuracy:.4f}"
+                f"{self._what} epoch {result.epoch}/{self._epochs}: {name}_auc {measures.auc:.4f}, "
+                f"{name}_accuracy {measures.accuracy:.4f}"
             )
 
     def judged(self, epoch: int, value: float) -> None:
@@ -376,8 +460,8 @@ class SayingWatch:
         logging.debug("%s epoch %d: best %f", self._what, epoch, value)
 
     def stop_asked(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stop
+        """Whether `stop` was called, or the study cancelled."""
+        return self._stop or self._cancelled()
 
     def stop(self) -> None:
         """Stop at the end of the running epoch."""
@@ -392,8 +476,11 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: SayingWatc
     """
     sender = start_sender(home, home.tracking_uri)
     try:
+        train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
+        if plan.is_refit:
+            train = joined(train, validation)
         with Interrupts(watch.stop):
-            outcome = record_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), watch)
+            outcome = record_training(plan, train, validation, watch)
     finally:
         if not sender.stop(_SENT_S):
             logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
@@ -428,6 +515,14 @@ def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     scores_file = folder / "scores.json"
     scores_file.write_text(json.dumps({**judged.scores.to_json(), "looks": judged.looks}, indent=2))
     return [*(folder / name for name in pictures), scores_file]
+
+
+def _on_validation(judged: Outcome, name: str) -> str:
+    """A validation score with its doubt: an interval, or over folds and repeats mean and standard deviation."""
+    if judged.scores is not None:
+        return _shown(getattr(judged.scores, name))
+    mean = judged.numbers.get(f"kept_val_{name}")
+    return f"{mean:.3f} ± {judged.numbers[f'kept_val_{name}_std']:.3f}" if mean is not None else ""
 
 
 def _shown(interval: Any) -> str:

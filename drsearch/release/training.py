@@ -61,7 +61,7 @@ def train(name: str, records: RecordSet, data: Path, settings: Settings, home: H
     head = ("One training. Repeat it:", f"drsearch train --data {data.resolve()} --config settings.gin")
     image_px = settings.images.image_px
     plan = Plan(folder, start, settings, lambda: build_resnet(settings.model, image_px), head, this_process())
-    outcome = train_and_send(plan, records, home, SayingWatch("training", say, settings))
+    outcome = train_and_send(plan, records, home, SayingWatch("training", say, plan))
     return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
 
 

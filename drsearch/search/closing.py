@@ -1,6 +1,7 @@
 """What did dead processes leave open? Their trials wait again, their runs get an end: nothing stays running."""
 
 import fcntl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,20 @@ def launching(folder: Path) -> Iterator[None]:
     with open(folder / "study" / _LAUNCHERS, "a") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
+
+
+def is_launched(folder: Path) -> bool:
+    """Whether a process of this machine is at the study whose folder this is, fine-tuning included."""
+    for _ in range(3):  # another process may be asking the same, and hold the lock for a moment
+        try:
+            with open(folder / "study" / _LAUNCHERS, "a") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            time.sleep(0.02)
+    return True
 
 
 class Closer:
@@ -140,8 +155,9 @@ def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
     """
     study, definition = load_study(storage, name)
     slots = reconcile(study, storage, one_look(study, storage))
-    Closer(study_folder(home, name, definition.uid), name, definition).close(slots)
-    if unsent(home):
+    folder = study_folder(home, name, definition.uid)
+    Closer(folder, name, definition).close(slots)
+    if unsent(home) and not is_launched(folder):  # who is at it has a sender
         sync(home)
     return Reconciled(study, definition, tuple(slots))
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -19,33 +18,13 @@ from absl import logging
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.slots import WORKER, Slot, is_dead, this_machine
+from drsearch.search.standing import WorkerStatus
 
 STORAGE_VARIABLE = "DRSEARCH_STORAGE"
 """How the database's address is handed on: it may hold a password, which a command line would show."""
 
 STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What a worker said last.
-
-    Attributes:
-        slot: The trial it runs.
-        epoch: Epochs finished.
-        epochs: Epochs in all.
-        seconds: Of the last epoch.
-        value: The objective of the last epoch.
-        best: The best so far in this trial.
-    """
-
-    slot: int
-    epoch: int
-    epochs: int
-    seconds: float
-    value: float
-    best: float
 
 
 class Crew:
@@ -69,6 +48,16 @@ class Crew:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._places: dict[int, TextIO] = {}
         self._stillborn = 0
+
+    @property
+    def size(self) -> int:
+        """Workers at once."""
+        return self._n
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its workers lives."""
+        return not self._workers
 
     def fill(self, wanted: int) -> None:
         """Start the workers that are missing, up to `wanted`."""
@@ -151,7 +140,7 @@ class Crew:
             if is_dead(said["worker"]):
                 file.unlink(missing_ok=True)
             elif said["slot"] in running:
-                keys = ("slot", "epoch", "epochs", "seconds", "value", "best")
+                keys = ("slot", "epoch", "epochs", "seconds", "value", "best", "worker")
                 statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
         return statuses
 

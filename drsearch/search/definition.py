@@ -4,7 +4,6 @@ import dataclasses
 import json
 import re
 import uuid
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from absl import logging
 import drsearch
 from drsearch.errors import StudyError
 from drsearch.home import Home
+from drsearch.search.budget import BUDGETS
+from drsearch.search.objectives import directions_of
 from drsearch.search.provenance import git_commit, library_versions, source_digest
 from drsearch.search.slots import MAX_RETRIES
 from drsearch.search.storage import Storage, alone_with, patiently
@@ -121,10 +122,10 @@ def open_study(
         raise StudyError(
             f"--study {name!r} cannot name a folder and an experiment; use letters, digits, '.', '_' and '-'."
         )
-    direction = "minimize" if wanted.settings["study.objective"] == "val_loss" else "maximize"
+    directions = directions_of(wanted.base())
 
     def begin() -> tuple[optuna.Study, StudyDefinition]:
-        study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
         with alone_with(storage, name):  # of two that begin it, one writes what it is
             there = read_definition(study)
             if there is None:
@@ -157,15 +158,25 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
     return study, definition
 
 
+def delete_study(storage: Storage, name: str) -> None:
+    """Delete a study and its trials from their database."""
+    patiently(lambda: optuna.delete_study(study_name=name, storage=storage))
+
+
 def read_definition(study: optuna.Study) -> StudyDefinition | None:
     """The definition kept with a study."""
     kept = study.user_attrs.get(_DEFINITION)
     return StudyDefinition(**kept) if kept is not None else None
 
 
+def set_n_trials(study: optuna.Study, n_trials: int) -> None:
+    """Say how many trials the study is to have in total."""
+    patiently(lambda: study.set_user_attr(_TRIALS, n_trials))
+
+
 def n_trials_of(study: optuna.Study) -> int:
     """Trials that the study is to have in total, as last asked for."""
-    return int(patiently(lambda: study.user_attrs)[_TRIALS])
+    return int(patiently(lambda: study.user_attrs).get(_TRIALS, 0))  # none, if its launcher died while it began
 
 
 def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
@@ -173,7 +184,7 @@ def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> N
     if there.space_source != wanted.space_source:
         raise StudyError(f"study {name!r} was begun with another text of {there.space_file}; {other}")
     for key, value in wanted.settings.items():
-        if key != "study.trials" and there.settings.get(key) != value:
+        if key not in BUDGETS and there.settings.get(key) != value:
             raise StudyError(
                 f"study {name!r} was begun with {key} = {there.settings.get(key)!r}, "
                 f"and this command has {value!r}; {other}"
@@ -191,25 +202,3 @@ def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> N
 def new_uid() -> str:
     """A name for a study that no other has."""
     return uuid.uuid4().hex
-
-
-def sampler_for(settings: Settings, slot: int) -> optuna.samplers.BaseSampler:
-    """The sampler that chooses a trial's settings, seeded by the study's seed and the trial's number.
-
-    Two workers with one seed would draw the same points.
-    """
-    seed = trial_seed(settings.study.seed, slot)
-    if settings.study.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are fixed, and nothing is left to draw
-
-
-def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
-    """The pruner named by `study.pruner`."""
-    if settings.study.pruner == "median":
-        return optuna.pruners.MedianPruner(
-            n_startup_trials=settings.study.pruner_startup_trials, n_warmup_steps=settings.study.pruner_warmup_epochs
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.pruners.NopPruner()

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from absl import logging
 
 from drsearch.home import Home
+from drsearch.search.budget import spent
+from drsearch.search.control import is_cancelled
 from drsearch.search.crew import STOP_S, Crew, gpus
 from drsearch.search.definition import load_study, n_trials_of, study_folder
 from drsearch.search.machines import check_addresses, check_code, fetch_records
 from drsearch.search.slots import all_over, read_slots, reconcile
+from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
-from drsearch.search.study import Interrupts, Progress
+from drsearch.search.study import Interrupts
 from drsearch.tracking.sender import SenderHandle, start_sender
 
 _POLL_S = 1.0
@@ -42,17 +45,18 @@ class Joined:
         self._vigil = Vigil()
         self._sender: SenderHandle | None = None
         self._stopped = False
+        self._why = "all trials are over"
         self._began = time.monotonic()
 
-    def run(self, n_workers: int | None, show: Callable[[Progress], None]) -> bool:
-        """Run trials until all of the study are over, or until this machine is asked to leave.
+    def run(self, n_workers: int | None, show: Callable[[Progress], None]) -> str:
+        """Run trials until the study is over or cancelled, or until this machine is asked to leave.
 
         Args:
             n_workers: Worker processes at once; None for one a GPU, and one where there is none.
             show: Called now and then with the progress.
 
         Returns:
-            Whether it was asked to leave before.
+            Why it ended, in a sentence; empty if it was asked to leave before.
 
         Raises:
             RecordsError: If the records that arrive are not the study's.
@@ -61,7 +65,7 @@ class Joined:
         n = n_workers or len(gpus(os.environ)) or 1
         with Interrupts(self._stop):
             if not fetch_records(self._definition, self._home, lambda: self._stopped):
-                return True
+                return ""
             settings = self._definition.base()
             crew = Crew(self._name, self._folder, self._home, self._url, n, settings.training.threads)
             try:
@@ -75,7 +79,7 @@ class Joined:
                     reconcile(self._study, self._storage, self._vigil.silent)
                 if self._sender is not None and not self._sender.stop(STOP_S):
                     logging.warning("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
-        return self._stopped
+        return "" if self._stopped else self._why
 
     def _watch(self, crew: Crew, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
@@ -91,7 +95,12 @@ class Joined:
             show(Progress(self._name, objective, tuple(slots), n, tuple(crew.statuses(slots)), elapsed_s))
             if all_over(slots, n):
                 return
-            crew.fill(n - sum(slot.is_over for slot in slots))
+            over = spent(self._study, self._definition.base())
+            if is_cancelled(self._study) or over.startswith("study.hours") or (over and crew.is_idle):
+                self._why = "the study is cancelled" if not over else f"the study is over: {over}"
+                return
+            if not over:
+                crew.fill(n - sum(slot.is_over for slot in slots))
             time.sleep(_POLL_S)
 
     def _send(self) -> None:

@@ -1,6 +1,6 @@
 """How is a training run so that it can die at any moment, go on elsewhere, and be told to MLflow once?
 
-Trials, `drsearch train` and fine-tuning all come through here. What a training has to say is
+Trials, `drsearch train`, refits and fine-tuning all come through here. What a training has to say is
 held back until a checkpoint that contains it is on disk, and only then appended to the
 journal: a training that goes on from its checkpoint says nothing twice and leaves nothing out.
 """
@@ -9,9 +9,10 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -28,8 +29,10 @@ from drsearch.errors import DrsearchError, TrialFailed
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import Scores, scores
+from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult, Measures, Training, set_seeds
 from drsearch.search.ownership import NotTheOwner, Ownership
+from drsearch.search.parts import Dealt, Part, mean_history, n_parts, part_seed, parts_word, spread
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.entries import (
     Artifact,
@@ -100,6 +103,8 @@ class Plan:
         head: Lines of comment for the settings file of the run.
         owner: Names this attempt; a later attempt on the same folder takes over.
         shared_as: Number of this attempt where other machines may go on with it; None where none can.
+        until: The epoch that is this training's last and is kept, whatever `training.epochs` says: a refit, which
+            trains on the eyes that would validate it too, so that nothing is told of them. None for any other.
     """
 
     folder: Path
@@ -109,6 +114,17 @@ class Plan:
     head: tuple[str, ...]
     owner: str
     shared_as: int | None = None
+    until: int | None = None
+
+    @property
+    def is_refit(self) -> bool:
+        """Whether no eyes are left to validate."""
+        return self.until is not None
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch with which it ends."""
+        return self.until or self.settings.training.epochs
 
 
 @dataclass(frozen=True)
@@ -118,11 +134,15 @@ class Outcome:
     Attributes:
         state: How it ended.
         reason: Why, unless it is complete; one sentence.
-        value: The objective at the kept epoch, NaN if there is none.
+        value: The objective at the kept epoch, NaN if there is none; the mean over folds and repeats.
         epoch: The kept epoch, counted from 1; 0 if there is none.
-        history: Every finished epoch.
-        model: The saved network of the kept epoch, with its optimizer; None unless complete or pruned.
-        scores: Validation scores of the kept network, with their intervals.
+        history: Every finished epoch; with folds or repeats their mean.
+        model: The saved network of the kept epoch, with its optimizer; None unless complete or pruned, and where
+            there are several.
+        scores: Validation scores of the kept network, with their intervals; None where there are several, or no eyes
+            to validate.
+        error: Standard error of the value.
+        numbers: What the run says of the kept network, by metric.
     """
 
     state: State
@@ -132,6 +152,8 @@ class Outcome:
     history: tuple[EpochResult, ...]
     model: Path | None
     scores: Scores | None
+    error: float = math.nan
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -144,14 +166,17 @@ def read_outcome(folder: Path) -> Outcome | None:
         EpochResult(**{**epoch, "train": Measures(**epoch["train"]), "validation": Measures(**epoch["validation"])})
         for epoch in found["history"]
     )
+    model = folder / "model.keras"
     return Outcome(
         found["state"],
         found["reason"],
         found["value"],
         found["epoch"],
         history,
-        folder / "model.keras",
-        Scores.from_json(found["scores"]),
+        model if model.exists() else None,
+        Scores.from_json(found["scores"]) if found["scores"] is not None else None,
+        found["error"],
+        found["numbers"],
     )
 
 
@@ -183,15 +208,29 @@ def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> 
         GivenAway: If another attempt took over; nothing was written since.
     """
     recorder = _Recorder(plan, watch.stop_asked)
+    return _guarded(recorder, lambda: _run(recorder, Part("", 0, train, validation), watch))
+
+
+def record_parts(plan: Plan, dealt: Dealt, watch: Watch) -> Outcome:
+    """Run all trainings of a trial one after another, or on from the checkpoint of the one it had come to.
+
+    The watch sees epochs as they follow each other through all parts, and judges each part when it ends: by its number,
+    from 1, with the best value of its checkpointed epochs.
+
+    Raises:
+        GivenAway: If another attempt took over; nothing was written since.
+    """
+    recorder = _Recorder(plan, watch.stop_asked)
+    return _guarded(recorder, lambda: _run_parts(recorder, dealt, watch))
+
+
+def _guarded(recorder: "_Recorder", body: Callable[[], Outcome]) -> Outcome:
+    """What `body` comes to, or an earlier attempt came to; the run ends, whatever becomes of it."""
     try:
         if told := recorder.outcome():
             return told
         recorder.begin()
-        set_seeds(plan.settings.training.seed)
-        training = Training(_built(plan), train, validation, plan.settings)
-        recorder.resume(training)
-        state, reason = _train(recorder, training, watch)
-        return _finish(recorder, training, validation, state, reason)
+        return body()
     except GivenAway:
         raise
     except DiskFull as full:
@@ -202,6 +241,93 @@ def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> 
     except BaseException as bug:  # a bug keeps its traceback, and its run still says that it ended
         recorder.close("FAILED", "failed", f"{type(bug).__name__}: {bug}")
         raise
+
+
+def _run(recorder: "_Recorder", part: Part, watch: Watch) -> Outcome:
+    plan = recorder.plan
+    settings = plan.settings.replace({"training.seed": part_seed(plan.settings.training.seed, part.repeat)})
+    set_seeds(settings.training.seed)
+    training = Training(_built(plan), part.train, part.validation, settings)
+    recorder.resume(training)
+    state, reason = _train(recorder, training, watch)
+    return _finish(recorder, training, part.validation, state, reason)
+
+
+def _run_parts(recorder: "_Recorder", dealt: Dealt, watch: Watch) -> Outcome:
+    finished: list[Outcome] = []
+    n = n_parts(dealt.search)
+    for number in range(1, n + 1):
+        part = dealt.part(number - 1)
+        first_epoch = (number - 1) * recorder.plan.settings.training.epochs
+        recorder.enter(part.name, first_epoch)
+        outcome = recorder.outcome() or _run(recorder, part, _PartWatch(watch, first_epoch))
+        keras.utils.clear_session()  # graphs of a finished part would stay until the trial ends
+        if outcome.state == "interrupted":
+            return outcome
+        finished.append(outcome)
+        try:
+            watch.judged(number, outcome.value)
+        except Pruned as pruned:
+            if number < n:
+                return _finish_parts(recorder, finished, "pruned", str(pruned))
+        except Stopped as stopped:
+            return _left(recorder, str(stopped))
+        if watch.stop_asked() and number < n:
+            return _left(recorder, f"stopped after {number} of {n} {parts_word(dealt.search)}")
+    return _finish_parts(recorder, finished, "complete", "")
+
+
+def _left(recorder: "_Recorder", reason: str) -> Outcome:
+    """Leave a trial between two of its parts."""
+    recorder.resume(None)
+    recorder.close("KILLED", "interrupted", reason)
+    return Outcome("interrupted", reason, math.nan, 0, (), None, None)
+
+
+class _PartWatch:
+    """Looks on at one part for the watch of the trial, which judges no epoch of it."""
+
+    def __init__(self, watch: Watch, first_epoch: int) -> None:
+        self._watch, self._first_epoch = watch, first_epoch
+        self.stop_asked = watch.stop_asked
+
+    def epoch(self, result: EpochResult) -> None:
+        self._watch.epoch(replace(result, epoch=self._first_epoch + result.epoch))
+
+    def judged(self, epoch: int, value: float) -> None:
+        logging.debug("epoch %d: best %f", epoch, value)
+
+
+def _finish_parts(recorder: "_Recorder", parts: Sequence[Outcome], state: State, reason: str) -> Outcome:
+    """Judge the setting by the checkpointed epoch that is best in the mean over its parts: a refit trains as long."""
+    recorder.enter("", 0)
+    recorder.resume(None)
+    settings = recorder.plan.settings
+    objective = settings.study.objective
+    history = mean_history([part.history for part in parts])
+    kept, *later = (result for result in history if _checkpointed(result.epoch, settings))
+    for result in later:
+        if is_better(objective_of(result, objective), objective_of(kept, objective), objective):
+            kept = result
+    at_kept = [part.history[kept.epoch - 1] for part in parts]
+    numbers = {"kept_epoch": float(kept.epoch), "parts": float(len(parts))}
+    for name, value in asdict(kept.validation).items():
+        numbers[f"kept_val_{name}"] = value
+        numbers[f"kept_val_{name}_std"] = spread([getattr(each.validation, name) for each in at_kept])
+    numbers |= {name: value for name, value in parts[0].numbers.items() if name in _COSTS}
+    error = spread([objective_of(each, objective) for each in at_kept]) / math.sqrt(len(at_kept))
+    at = now_ms()
+    recorder.add(*(Metrics(result.epoch, _curve_points(result), at) for result in history))
+    recorder.add(Metrics(len(history), numbers, at), _end(state, reason))
+    value = objective_of(kept, objective)
+    outcome = Outcome(state, reason, value, kept.epoch, history, None, None, error, numbers)
+    recorder.when_space(recorder.fresh_staging)
+    recorder.conclude(outcome)
+    return outcome
+
+
+def _checkpointed(epoch: int, settings: Settings) -> bool:
+    return epoch % settings.training.checkpoint_every_epochs == 0 or epoch == settings.training.epochs
 
 
 def _built(plan: Plan) -> keras.Model:
@@ -232,12 +358,12 @@ def _raised_within(wrong: BaseException, *packages: str) -> bool:
 
 
 def _train(recorder: "_Recorder", training: Training, watch: Watch) -> tuple[State, str]:
-    settings = recorder.plan.settings.training
+    last = recorder.plan.last_epoch
     system = SystemMetrics()
-    while training.epoch < settings.epochs:
+    while training.epoch < last:
         result = _epoch(training)
-        recorder.add(Metrics(result.epoch, _curve_points(result) | system.sample()))
-        checkpoint_due = result.epoch % settings.checkpoint_every_epochs == 0 or result.epoch == settings.epochs
+        recorder.tell_epoch(result, system.sample())
+        checkpoint_due = _checkpointed(result.epoch, recorder.plan.settings)
         if checkpoint_due:
             recorder.judge(training, result)
             recorder.commit(training)
@@ -249,8 +375,8 @@ def _train(recorder: "_Recorder", training: Training, watch: Watch) -> tuple[Sta
                 return "pruned", str(pruned)
             except Stopped as stopped:
                 return "interrupted", str(stopped)
-        if watch.stop_asked() and training.epoch < settings.epochs:
-            return "interrupted", f"stopped at epoch {training.epoch} of {settings.epochs}"
+        if watch.stop_asked() and training.epoch < last:
+            return "interrupted", f"stopped at epoch {training.epoch} of {last}"
     return "complete", ""
 
 
@@ -277,13 +403,16 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
     judged_by = np.array(training.restore(recorder.best_file)["probabilities"], np.float32)
+    epoch = history[recorder.best_epoch - 1]
     kept = recorder.when_space(
-        lambda: _Kept(training.model, validation, judged_by, recorder.plan, recorder.fresh_staging())
+        lambda: _Kept(training.model, validation, judged_by, epoch, recorder, recorder.fresh_staging())
     )
-    recorder.add(*kept.entries(len(history), history[recorder.best_epoch - 1]))
-    recorder.add(_end(state, reason))
-    model = recorder.plan.folder / kept.model_file
-    outcome = Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, model, kept.scores)
+    recorder.add(*kept.entries(len(history)))
+    if not recorder.part:
+        recorder.add(_end(state, reason))
+    model = None if recorder.part else recorder.plan.folder / kept.model_file
+    value = math.nan if recorder.plan.is_refit else recorder.best_value
+    outcome = Outcome(state, reason, value, recorder.best_epoch, history, model, kept.scores, kept.error, kept.numbers)
     recorder.conclude(outcome)
     return outcome
 
@@ -294,24 +423,42 @@ def _end(state: State, reason: str) -> RunEnd:
 
 
 class _Recorder:
-    """The journal and the checkpoints of one training, kept in step.
+    """The journal of a run and the checkpoints of the training that it is at, kept in step.
 
     Args:
-        plan: The training.
+        plan: The training, or the trial that has several.
         stop_asked: Whether to give up waiting for space on a full disk.
+
+    Attributes:
+        part: Which of the run's trainings that is, by name; empty for an only one, and when all parts are over.
     """
 
     def __init__(self, plan: Plan, stop_asked: Callable[[], bool]) -> None:
         self.plan = plan
         self.journal = Journal(plan.folder)
-        self.best_epoch = 0
-        self.best_value = math.nan
         self._stop_asked = stop_asked
         self._pending: list[Entry] = []
-        self._fresh = True
-        self._checkpoints = plan.folder / "checkpoint"
+        self._open = False
+        self.enter("", 0)
+
+    def enter(self, part: str, first_epoch: int) -> None:
+        """Turn to a part of the run, before which `first_epoch` epochs were trained in other parts."""
+        self.part, self._first_epoch = part, first_epoch
+        self.best_epoch = 0
+        self.best_value = math.nan
+        self._folder = self.plan.folder / part.replace("/", "-")
+        self._checkpoints = self._folder / "checkpoint"
         self._latest = self._checkpoints / "latest.npz"
-        self._outcome_file = plan.folder / "outcome.json"
+        self._outcome_file = self._folder / "outcome.json"
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether this training's network is the one that is shown: the first, where there are several."""
+        return self._first_epoch == 0
+
+    def named(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Metrics under the name of the part."""
+        return {f"{self.part}/{name}" if self.part else name: value for name, value in values.items()}
 
     @property
     def best_file(self) -> Path:
@@ -327,26 +474,29 @@ class _Recorder:
         self.when_space(self._begin)
 
     def _begin(self) -> None:
-        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        self.plan.folder.mkdir(parents=True, exist_ok=True)
         with Ownership(self.plan.folder).taken(self.plan.owner):
             shutil.rmtree(self._staging.parent, ignore_errors=True)
-            self._fresh = self.journal.whole_size() == 0
-            if self._fresh:
+            self._open = self.journal.whole_size() == 0
+            if self._open:
                 (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
                 self.journal.append([self.plan.start, Artifact("settings.gin")])
             self._hand_over()
 
-    def resume(self, training: Training) -> None:
-        """Go on from the latest checkpoint, if there is one."""
-        if self._fresh:
-            return
-        if self._latest.exists():
+    def resume(self, training: Training | None) -> None:
+        """Go on from the latest checkpoint, if there is one; the run is open after this."""
+        self._write(lambda: self._checkpoints.mkdir(parents=True, exist_ok=True))
+        if training is not None and self._latest.exists():
             extra = training.restore(self._latest)
             self.best_epoch, self.best_value = extra["best_epoch"], extra["best_value"]
             self._write(lambda: self._say_again(extra["journal_size"], extra["lines"]))
+        if self._open:
+            return
+        self._open = True
         resumed: list[Entry] = [Resumed(), Tags({"drsearch.outcome": "", "drsearch.reason": ""})]
         self._write(lambda: self.journal.append(resumed))
-        logging.info("%s goes on after epoch %d", self.plan.start.name, training.epoch)
+        epoch = self._first_epoch + (training.epoch if training is not None else 0)
+        logging.info("%s goes on after epoch %d", self.plan.start.name, epoch)
 
     def _say_again(self, size: int, lines: list[str]) -> None:
         """Append what a checkpoint says, as far as its process did not before it died."""
@@ -355,7 +505,7 @@ class _Recorder:
 
     def outcome(self) -> Outcome | None:
         """The outcome, if an earlier attempt reached it; what it had to say is in the journal after this."""
-        outcome = read_outcome(self.plan.folder)
+        outcome = read_outcome(self._folder)
         if outcome is not None:
             told = json.loads(self._outcome_file.read_text())
             self.when_space(lambda: self._conclude_again(told["journal_size"], told["lines"]))
@@ -369,6 +519,16 @@ class _Recorder:
         """Note entries for the next commit."""
         self._pending += entries
 
+    def tell_epoch(self, result: EpochResult, system: Mapping[str, float]) -> None:
+        """Note the numbers of an epoch; those of the machine by the epochs of the whole run."""
+        points = _curve_points(result)
+        if self.plan.is_refit:
+            points = {name: value for name, value in points.items() if not name.startswith("val_")}
+        if not self.part:
+            self.add(Metrics(result.epoch, points | dict(system)))
+            return
+        self.add(Metrics(result.epoch, self.named(points)), Metrics(self._first_epoch + result.epoch, dict(system)))
+
     def judge(self, training: Training, result: EpochResult) -> None:
         """Keep this epoch's weights if they are the best of all checkpointed ones.
 
@@ -377,7 +537,7 @@ class _Recorder:
         """
         objective = self.plan.settings.study.objective
         value = objective_of(result, objective)
-        if self.best_epoch == 0 or is_better(value, self.best_value, objective):
+        if self.best_epoch == 0 or self.plan.is_refit or is_better(value, self.best_value, objective):
             self.best_epoch, self.best_value = result.epoch, value
             extra = {"probabilities": training.seen.tolist()}
             self._write(lambda: training.save(self.best_file, extra))
@@ -418,14 +578,15 @@ class _Recorder:
         Raises:
             GivenAway: If another attempt has taken the folder over.
         """
-        assert outcome.scores is not None
         told = {
             "state": outcome.state,
             "reason": outcome.reason,
             "value": outcome.value,
             "epoch": outcome.epoch,
             "history": [asdict(epoch) for epoch in outcome.history],
-            "scores": outcome.scores.to_json(),
+            "scores": outcome.scores.to_json() if outcome.scores is not None else None,
+            "error": outcome.error,
+            "numbers": dict(outcome.numbers),
         }
 
         def write() -> None:
@@ -471,6 +632,11 @@ class _Recorder:
             ) from None
 
 
+_COSTS = ("kept_parameters", "kept_latency_ms")
+_SCORES = ("accuracy", "auc", "sensitivity", "specificity")
+_TIMED = 30
+
+
 class _Kept:
     """What is told about the kept network: its file, scores on the validation eyes, pictures.
 
@@ -478,45 +644,70 @@ class _Kept:
         model: The network.
         validation: The eyes that judge it.
         probabilities: Of RDR, of these eyes.
-        plan: Its training.
+        epoch: The kept one.
+        recorder: Whose network it is.
         folder: Where the files are made.
     """
 
     model_file = "model.keras"
 
     def __init__(
-        self, model: keras.Model, validation: Eyes, probabilities: NDArray[np.float32], plan: Plan, folder: Path
+        self,
+        model: keras.Model,
+        validation: Eyes,
+        probabilities: NDArray[np.float32],
+        epoch: EpochResult,
+        recorder: "_Recorder",
+        folder: Path,
     ) -> None:
         self._model, self._validation, self._probabilities = model, validation, probabilities
-        self._plan, self._folder = plan, folder
-        model.save(folder / self.model_file)
-        self.scores = scores(validation.labels, self._probabilities)
-        self._write_json("validation_scores.json", self.scores.to_json())
-        self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
-        self._write_png("roc.png", roc_figure(self._validation.labels, self._probabilities))
+        self._plan, self._recorder, self._folder = recorder.plan, recorder, folder
+        if not recorder.part:
+            model.save(folder / self.model_file)
+        self.scores = None if self._plan.is_refit else scores(validation.labels, probabilities)
+        self.error = math.nan if self.scores is None else self._error(self.scores)
+        self.numbers = {"kept_epoch": float(epoch.epoch), "kept_parameters": float(model.count_params())}
+        if self.scores is not None:
+            self.numbers |= _numbers(self.scores) | {"kept_val_loss": epoch.validation.loss}
+        if self._plan.settings.study.cost == "latency":
+            self.numbers["kept_latency_ms"] = latency_ms(model, validation)
+        self._maps: dict[str, str] = {}
+        if not recorder.has_pictures:
+            return
+        if self.scores is not None:
+            self._write_json("validation_scores.json", self.scores.to_json())
+            self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
+            self._write_png("roc.png", roc_figure(validation.labels, probabilities))
         self._maps = self._explain()
 
-    def entries(self, step: int, epoch: EpochResult) -> list[Entry]:
-        """Everything that is told at the end: numbers of the kept `epoch` at `step`, the last one, and pictures."""
+    def entries(self, step: int) -> list[Entry]:
+        """Everything that is told at the end, at `step`: numbers of the kept epoch, and pictures."""
         at = now_ms()
-        kept = {"kept_epoch": float(epoch.epoch), "kept_val_loss": epoch.validation.loss}
-        entries: list[Entry] = [Metrics(step, self._numbers() | kept, at)]
-        entries += [Artifact("validation_scores.json", "validation"), Artifact(self.model_file, "model")]
-        entries += [Artifact(name, "validation") for name in ("confusion.png", "roc.png")]
-        entries += [Image(f"validation/{name}", _PICTURE_STEP, f"{name}.png", at) for name in ("confusion", "roc")]
+        entries: list[Entry] = [Metrics(step, self._recorder.named(self._told()), at)]
+        if not self._recorder.part:
+            entries.append(Artifact(self.model_file, "model"))
+        if self._recorder.has_pictures and self.scores is not None:
+            files = ("validation_scores.json", "confusion.png", "roc.png")
+            entries += [Artifact(name, "validation") for name in files]
+            entries += [Image(f"validation/{name}", _PICTURE_STEP, f"{name}.png", at) for name in ("confusion", "roc")]
         return entries + [Image(key, _PICTURE_STEP, file, at) for key, file in self._maps.items()]
 
-    def _numbers(self) -> dict[str, float]:
-        (tn, fp), (fn, tp) = np.asarray(self.scores.confusion).tolist()
-        numbers = {"kept_true_nrdr": tn, "kept_false_rdr": fp, "kept_false_nrdr": fn, "kept_true_rdr": tp}
-        for name in ("accuracy", "auc", "sensitivity", "specificity"):
-            interval = getattr(self.scores, name)
-            numbers |= {
-                f"kept_val_{name}": interval.value,
-                f"kept_val_{name}_low": interval.low,
-                f"kept_val_{name}_high": interval.high,
-            }
-        return {name: float(value) for name, value in numbers.items()}
+    def _told(self) -> dict[str, float]:
+        """The numbers; of a part the values alone: a run has many parts, and their spread is their doubt."""
+        if not self._recorder.part:
+            return self.numbers
+        values = ("kept_epoch", *(f"kept_val_{name}" for name in ("loss", *_SCORES)))
+        return {name: value for name, value in self.numbers.items() if name in values}
+
+    def _error(self, found: Scores) -> float:
+        """Standard error of the objective: from the interval's width, and of the loss from its spread over eyes."""
+        objective = self._plan.settings.study.objective
+        if objective == "val_loss":
+            of_label = np.where(self._validation.labels == 1, self._probabilities, 1 - self._probabilities)
+            losses = -np.log(np.clip(of_label.astype(np.float64), 1e-7, 1.0))
+            return spread(losses.tolist()) / math.sqrt(len(losses))
+        interval = getattr(found, objective.removeprefix("val_"))
+        return float(interval.high - interval.low) / (2 * 1.96)
 
     def _explain(self) -> dict[str, str]:
         """Where the network looks on some eyes: the pictures' files by key."""
@@ -539,3 +730,27 @@ class _Kept:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         (self._folder / name).write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _numbers(found: Scores) -> dict[str, float]:
+    (tn, fp), (fn, tp) = np.asarray(found.confusion).tolist()
+    numbers = {"kept_true_nrdr": tn, "kept_false_rdr": fp, "kept_false_nrdr": fn, "kept_true_rdr": tp}
+    for name in _SCORES:
+        interval = getattr(found, name)
+        numbers |= {
+            f"kept_val_{name}": interval.value,
+            f"kept_val_{name}_low": interval.low,
+            f"kept_val_{name}_high": interval.high,
+        }
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def latency_ms(model: keras.Model, eyes: Eyes) -> float:
+    """Milliseconds that a network takes for one eye, the median of 30, on the cores that it was trained on."""
+    predict = Predictor(model)
+    seconds = []
+    for i in range(_TIMED + 3):  # the first ones build the graph
+        began = time.perf_counter()
+        predict(eyes.images[i % len(eyes.images)][None])
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds[3:])) * 1000

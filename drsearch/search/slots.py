@@ -29,6 +29,10 @@ WORKER = "drsearch.worker"
 REASON = "drsearch.reason"
 FINAL = "drsearch.final"
 RUN_ID = "drsearch.run_id"
+KEPT = "drsearch.kept"
+"""Of a trial: its kept epoch, its epochs, and the interval of its objective."""
+ERROR = "drsearch.error"
+"""Standard error of a trial's objective."""
 MAX_RETRIES = "drsearch.max_retries"
 _TOKEN = "drsearch.token"
 DIED = "drsearch.died"
@@ -56,8 +60,22 @@ class Slot:
     @property
     def last(self) -> FrozenTrial:
         """The attempt that counts: the one that finished, else the newest."""
-        done = [trial for trial in self.attempts if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        return done[0] if done else self.attempts[-1]
+        return attempt_that_counts(self.attempts)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What `study.objective` came to, and `study.cost` after it where one is asked for; empty before."""
+        return tuple(self.last.values or ())
+
+    @property
+    def value(self) -> float | None:
+        """What `study.objective` came to."""
+        return self.values[0] if self.values else None
+
+    @property
+    def was_begun(self) -> bool:
+        """Whether a worker ever took it."""
+        return self.attempts[0].datetime_start is not None
 
     @property
     def state(self) -> SlotState:
@@ -92,6 +110,12 @@ class Slot:
 
 Silent = Callable[[dict[int, str]], set[int]]
 """Of running trials and their last heartbeats, those that give no sign of life: `Vigil.silent`, or one look."""
+
+
+def attempt_that_counts(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Of a slot's attempts, oldest first, the one that finished, else the newest."""
+    done = [trial for trial in attempts if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    return done[0] if done else attempts[-1]
 
 
 def read_slots(study: optuna.Study) -> list[Slot]:
@@ -344,7 +368,8 @@ def _requeue(study: optuna.Study, slot: Slot) -> None:
         params=last.params if drawn else {},
         distributions=last.distributions if drawn else {},
         user_attrs={key: value for key, value in last.user_attrs.items() if key in (SLOT, RUN_ID, DRAWN)},
-        system_attrs={key: value for key, value in last.system_attrs.items() if key == "fixed_params"},
+        # a pruner's rungs and a sampler's generation, besides the fixed point of a grid
+        system_attrs={key: value for key, value in last.system_attrs.items() if drawn or key == "fixed_params"},
         intermediate_values=last.intermediate_values if drawn else {},
     )
     study.add_trial(again)

@@ -13,19 +13,24 @@ from absl import logging
 
 from drsearch.disk import when_space
 from drsearch.home import Home
+from drsearch.search.budget import Hours, set_budgets, set_spent, what_is_spent
 from drsearch.search.closing import Closer, launching
-from drsearch.search.crew import STOP_S, Crew, WorkerStatus
+from drsearch.search.control import is_cancelled, let_go_on
+from drsearch.search.crew import STOP_S, Crew
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
     open_study,
+    set_n_trials,
     study_folder,
 )
 from drsearch.search.machines import is_shared, start_upload
+from drsearch.search.objectives import best_slot, front
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, read_slots, reconcile
 from drsearch.search.space import SearchSpace
+from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
 from drsearch.settings import Settings
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
@@ -41,18 +46,6 @@ MLFLOW_AWAY_S = 60.0
 
 
 @dataclass(frozen=True)
-class Progress:
-    """One look at a running study, for the view."""
-
-    name: str
-    objective: str
-    slots: tuple[Slot, ...]
-    n_trials: int
-    workers: tuple[WorkerStatus, ...]
-    elapsed_s: float
-
-
-@dataclass(frozen=True)
 class StudyResult:
     """What a study came to.
 
@@ -62,7 +55,8 @@ class StudyResult:
         folder: Where its journals lie.
         slots: Its trials that a worker has taken.
         n_trials: Trials in total.
-        stopped: Empty if all trials are over; else why it stopped before.
+        stopped: Empty if it came to its end; else why it stopped before.
+        spent: The budget that was its end; empty if all trials are over.
     """
 
     name: str
@@ -71,15 +65,17 @@ class StudyResult:
     slots: tuple[Slot, ...]
     n_trials: int
     stopped: str
+    spent: str = ""
 
     @property
     def best(self) -> Slot | None:
-        """The complete trial with the best value; of equals, the first."""
-        complete = [slot for slot in self.slots if slot.state == "complete"]
-        if not complete:
-            return None
-        sign = -1 if self.definition.settings["study.objective"] == "val_loss" else 1
-        return max(complete, key=lambda slot: (sign * (slot.last.value or 0.0), -slot.number))
+        """The complete trial that is registered, see `best_slot`."""
+        return best_slot(self.slots, self.definition.base())
+
+    @property
+    def front(self) -> list[Slot]:
+        """The Pareto front, best objective first; the best trial alone where there is one objective."""
+        return front(self.slots, self.definition.base())
 
     def counts(self) -> dict[str, int]:
         """Trials by state."""
@@ -98,13 +94,18 @@ class StudyResult:
         return run_id_of(self.trial_folder(slot))
 
 
-def total_trials(space: SearchSpace, settings: Settings) -> int:
-    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says."""
+def total_trials(space: SearchSpace, settings: Settings) -> int | None:
+    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says.
+
+    None where another budget is its end.
+    """
     asked = settings.study.trials
     if settings.study.sampler == "grid":
         size = len(space.grid())
         return size if asked is None else min(asked, size)
-    return asked or TRIALS_WITHOUT_GRID
+    study = settings.study
+    ends_otherwise = any(budget is not None for budget in (study.hours, study.epochs, study.patience_trials))
+    return asked or (None if ends_otherwise else TRIALS_WITHOUT_GRID)
 
 
 class Launcher:
@@ -124,9 +125,13 @@ class Launcher:
     ) -> None:
         self._name, self._space, self._home, self._url, self._audit = name, space, home, storage_url, audit
         settings = wanted.base()
-        self._n_trials = total_trials(space, settings)
+        total = total_trials(space, settings)
+        self._grows = total is None
+        self._n_trials = total or 0
         self._storage: Storage = open_storage(storage_url)
         self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
+        self._hours = Hours(self._study)
+        self._spent, self._first_look = "", True
         self._settings = settings
         self._folder = study_folder(home, name, self._definition.uid)
         self._closer = Closer(self._folder, name, self._definition)
@@ -135,6 +140,15 @@ class Launcher:
         self._known: list[Slot] = []
         self._stopped = ""
         self._began = time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        """Where the study's journals and checkpoints lie on this machine."""
+        return self._folder
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked the study to stop since it runs."""
+        return is_cancelled(self._study)
 
     def run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
         """Run the study until all trials are over, it is interrupted, or its time is up.
@@ -147,6 +161,7 @@ class Launcher:
         Raises:
             StudyError: If a worker ended with an error that is no trial's own.
         """
+        let_go_on(self._study)
         with launching(self._folder):
             return self._run(n_workers, timeout_s, show)
 
@@ -160,7 +175,7 @@ class Launcher:
         try:
             with Interrupts(self._interrupt):
                 self._watch(crew, timeout_s, show)
-            status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", "")
+            status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", self._spent)
         except StorageAway as away:
             status, reason = "KILLED", f"{self._stopped}; {away}"
         except BaseException as wrong:
@@ -171,13 +186,16 @@ class Launcher:
             crew.stop()
             with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
                 self._reconcile()
+                self._hours.note()
             slots = self._last_slots()
             self._with_space(lambda: self._end_run(journal, slots, status, reason))
             if status == "FINISHED":
                 self._await_mlflow()
             if self._sender is not None and not self._sender.stop(STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
-        return StudyResult(self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped)
+        return StudyResult(
+            self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped, self._spent
+        )
 
     def _watch(self, crew: Crew, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
@@ -187,15 +205,18 @@ class Launcher:
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()
-            slots = self._slots()
+            slots = self._keep_budgets(crew.size)
             show(self._progress(slots, crew))
             n_left = self._n_trials - sum(slot.is_over for slot in slots)
             if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
                 end_patience()
-            if not n_left or self._stopped:
+            if self.cancelled():
+                self._stopped = "cancelled"
+            if not n_left or self._stopped or self._is_over(slots):
                 return
-            self._with_space(lambda n=n_left: crew.fill(n))  # type: ignore[misc]
+            if not self._spent:
+                self._with_space(lambda n=n_left: crew.fill(n))  # type: ignore[misc]
             time.sleep(_POLL_S)
 
     def _send(self) -> None:
@@ -217,6 +238,35 @@ class Launcher:
 
     def _with_space(self, write: Callable[[], T]) -> T:
         return when_space(write, self._home.path, lambda: bool(self._stopped))
+
+    def _keep_budgets(self, n_workers: int) -> list[Slot]:
+        """Look whether a budget is spent, and let a study without a number of trials have some more until then.
+
+        Returns:
+            The study's trials as they are now.
+        """
+        slots = read_slots(self._study) if self._grows else self._slots()
+        spent = what_is_spent(slots, self._hours.so_far(), self._settings)
+        if self._first_look:
+            set_budgets(self._study, self._settings)
+            self._first_look = False
+        if spent != self._spent:
+            set_spent(self._study, spent)
+            self._spent = spent
+        if self._grows:
+            begun = 1 + max((slot.number for slot in slots if slot.was_begun), default=-1)
+            wanted = begun if spent else begun + 2 * n_workers
+            if wanted != self._n_trials:
+                set_n_trials(self._study, wanted)
+                self._n_trials = wanted
+                return self._slots()
+        return [slot for slot in slots if slot.number < self._n_trials]
+
+    def _is_over(self, slots: list[Slot]) -> bool:
+        """Whether a budget is spent and nothing runs on: trials that run come to their end, unless time is up."""
+        if not self._spent:
+            return False
+        return self._spent.startswith("study.hours") or not any(slot.state == "running" for slot in slots)
 
     def _interrupt(self) -> None:
         self._stopped = "interrupted"
@@ -269,11 +319,13 @@ class Launcher:
 
     def _end_run(self, journal: Journal, slots: list[Slot], status: Status, reason: str) -> None:
         pages = write_pages(self._study, slots, self._settings, journal.folder)
-        result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped)
+        result = StudyResult(
+            self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped, self._spent
+        )
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
-        tags = {"drsearch.outcome": "complete" if not reason else "stopped", "drsearch.reason": reason}
+        tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
         if result.best is not None:
-            numbers[f"best_{self._settings.study.objective}"] = float(result.best.last.value or 0.0)
+            numbers[f"best_{self._settings.study.objective}"] = float(result.best.value or 0.0)
             tags["drsearch.best_trial"] = str(result.best.number)
         n_over = sum(slot.is_over for slot in slots)
         journal.append([Artifact(page, "study") for page in pages])

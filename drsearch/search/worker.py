@@ -23,21 +23,37 @@ from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult, set_threads
+from drsearch.search.budget import EPOCHS, spent
+from drsearch.search.control import is_cancelled
 from drsearch.search.crew import STORAGE_VARIABLE
 from drsearch.search.definition import (
     StudyDefinition,
     load_study,
     n_trials_of,
-    pruner_for,
-    sampler_for,
     study_folder,
+    trial_seed,
 )
 from drsearch.search.machines import fetch_attempt, is_shared, wait_until_sent
+from drsearch.search.objectives import cost_metric
+from drsearch.search.parts import deal, n_parts
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.recorded import GivenAway, Outcome, Plan, Pruned, Stopped, is_better, record_training
-from drsearch.search.slots import DRAWN, REASON, RUN_ID, all_over, claim, give_up, read_slots, this_process
+from drsearch.search.pruners import pruner_for, why_pruned
+from drsearch.search.recorded import (
+    GivenAway,
+    Outcome,
+    Plan,
+    Pruned,
+    Stopped,
+    is_better,
+    objective_of,
+    record_parts,
+    record_training,
+)
+from drsearch.search.samplers import sampler_for
+from drsearch.search.slots import DRAWN, ERROR, KEPT, REASON, RUN_ID, all_over, claim, give_up, read_slots, this_process
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
+from drsearch.search.view import OneTrialASlot
 from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import DatasetInput, RunStart
 from drsearch.tracking.sender import run_id_of
@@ -73,6 +89,7 @@ class Worker:
         self._space = self._load_space()
         self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
+        self._view = OneTrialASlot(storage)
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
         self._stop = False
         self._launcher = launcher
@@ -86,8 +103,13 @@ class Worker:
         """Whether to stop: it was asked, or its launcher is gone."""
         return self._stop or os.getppid() != self._launcher
 
+    def look_for_cancel(self) -> bool:
+        """Whether the study is cancelled; this worker stops at the end of the epoch then."""
+        self._stop = self._stop or is_cancelled(self._study)
+        return self._stop
+
     def run(self) -> None:
-        """Run waiting trials until all are over, or until asked to stop."""
+        """Run waiting trials until all are over, a budget is spent, or until asked to stop."""
         gc.freeze()  # a million objects of imported libraries, which the collection after a trial need not look at
         try:
             self._run()
@@ -97,7 +119,7 @@ class Worker:
             self._status_file.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        while not self.stop_asked():
+        while not (self.stop_asked() or self.look_for_cancel() or spent(self._study, self._definition.base())):
             claimed = claim(self._study, self._storage, n_trials_of(self._study), self._points)
             if claimed is not None:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
@@ -130,30 +152,40 @@ class Worker:
         drawn = self._space.draw(trial)
         patiently(lambda: trial.set_user_attr(DRAWN, True))
         settings = self._definition.trial_settings(slot, drawn, self._threads)
-        train, validation = self._read(settings)
-        plan = trial_plan(self._definition, self._name, self._folder, slot, trial.number, drawn, settings, self._shared)
+        # Not the trial's own number: that is the slot's, and this names the attempt.
+        plan = trial_plan(
+            self._definition, self._name, self._folder, slot, frozen.number, drawn, settings, self._shared
+        )
         if self._shared and not fetch_attempt(self._study, slot, frozen, plan, self._home, self.stop_asked):
             return trial, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
         watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
-        outcome = record_training(plan, train, validation, watch)
+        outcome = self._record(plan, watch)
         if self._shared:
             wait_until_sent(plan.folder)
         watch.note_run_id()
+        watch.note_kept(outcome)
         return trial, outcome
 
     def _opened(self, slot: int, trial_id: int) -> optuna.Trial:
         """The trial, with a sampler and a pruner that nobody used yet."""
         base = self._definition.base()
         study = optuna.load_study(
-            study_name=self._name, storage=self._storage, sampler=sampler_for(base, slot), pruner=pruner_for(base)
+            study_name=self._name,
+            storage=self._view,
+            sampler=sampler_for(base, slot, trial_seed(base.study.seed, slot), self._space),
+            pruner=pruner_for(base),
         )
         return optuna.Trial(study, trial_id)
 
     def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
-        study, trial_id = trial.study, trial._trial_id
+        study, trial_id, base = trial.study, trial._trial_id, self._definition.base()
         match outcome.state:
             case "complete":
-                patiently(lambda: study.tell(trial, outcome.value, skip_if_finished=True))
+                values = [outcome.value]
+                if base.study.cost != "none":
+                    patiently(lambda: trial.set_user_attr(ERROR, outcome.error))
+                    values.append(outcome.numbers[cost_metric(base)])
+                patiently(lambda: study.tell(trial, values, skip_if_finished=True))
             case "pruned":
                 patiently(lambda: trial.set_user_attr(REASON, outcome.reason))
                 patiently(lambda: study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True))
@@ -161,6 +193,14 @@ class Worker:
                 patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=True))
             case "interrupted":
                 patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=False))
+
+    def _record(self, plan: Plan, watch: "_TrialWatch") -> Outcome:
+        train, validation = self._read(plan.settings)
+        if n_parts(plan.settings.search) == 1:
+            return record_training(plan, train, validation, watch)
+        records = open_records(self._home.records / self._definition.records_for(plan.settings.images))
+        entries = (*records.eyes("train"), *records.eyes("validation"))
+        return record_parts(plan, deal(train, validation, entries, records.data, plan.settings.search), watch)
 
     def _read(self, settings: Settings) -> tuple[Eyes, Eyes]:
         """Train and validation eyes; those of the last record set stay in memory."""
@@ -255,13 +295,13 @@ class _TrialWatch:
         self._reported = reported
 
     def epoch(self, result: EpochResult) -> None:
-        value = float(getattr(result.validation, self._settings.study.objective.removeprefix("val_")))
+        value = objective_of(result, self._settings.study.objective)
         if is_better(value, self._best, self._settings.study.objective):
             self._best = value
         self._worker.show(
             slot=self._slot,
             epoch=result.epoch,
-            epochs=self._settings.training.epochs,
+            epochs=self._settings.training.epochs * n_parts(self._settings.search),
             seconds=result.seconds,
             value=value,
             best=self._best,
@@ -275,13 +315,18 @@ class _TrialWatch:
 
     def _report(self, epoch: int, value: float) -> None:
         self.note_run_id()
+        self._worker.look_for_cancel()
+        several_objectives = self._settings.study.cost != "none"
+        parts = n_parts(self._settings.search)
+        if parts > 1 or several_objectives:
+            trained = epoch * self._settings.training.epochs if parts > 1 else epoch
+            patiently(lambda: self._trial.set_user_attr(EPOCHS, trained))
+        if several_objectives:
+            return  # Optuna takes no reports of them
         if epoch not in self._reported:  # an earlier attempt may have come as far
             patiently(lambda: self._trial.report(value, epoch))
         if patiently(self._trial.should_prune):
-            raise Pruned(
-                f"the {self._settings.study.pruner} pruner: {self._settings.study.objective} {value:.3f} "
-                f"after {epoch} epochs is not better than most trials' so far"
-            )
+            raise Pruned(why_pruned(self._settings, value, epoch))
 
     def stop_asked(self) -> bool:
         return self._worker.stop_asked()
@@ -292,6 +337,16 @@ class _TrialWatch:
             return
         if (run_id := run_id_of(self._folder)) is not None:
             patiently(lambda: self._trial.set_user_attr(RUN_ID, run_id))
+
+    def note_kept(self, outcome: Outcome) -> None:
+        """Let the study know the kept epoch and its interval, for `drsearch trials` on any machine."""
+        if outcome.scores is None:
+            return
+        interval = getattr(outcome.scores, self._settings.study.objective.removeprefix("val_"), None)
+        kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
+        if interval is not None:  # a loss has none
+            kept |= {"low": interval.low, "high": interval.high}
+        patiently(lambda: self._trial.set_user_attr(KEPT, kept))
 
 
 def main(arguments: Sequence[str]) -> int:

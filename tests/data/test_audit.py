@@ -1,19 +1,44 @@
 import json
-import time
+from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from drsearch.data.audit import Audit, Finding, SamePicture, picture_groups, same_picture_findings, same_pictures
+from drsearch.data.audit import (
+    SAME_LOOK,
+    Audit,
+    Finding,
+    SamePicture,
+    _Looks,
+    picture_groups,
+    same_picture_findings,
+    same_pictures,
+)
 from drsearch.data.images import eye_image, read_photograph
 from drsearch.settings import ImageSettings
 
 
 def look(data: bytes) -> NDArray[np.uint8]:
     return eye_image(data, ImageSettings(image_px=64)).look
+
+
+def pairs_among(looks: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Every pair that shows the same picture, by comparing all with all."""
+    flat = looks.reshape(len(looks), -1).astype(np.float64)
+    apart = np.sqrt(np.mean((flat[:, None] - flat) ** 2, axis=2))
+    spread = np.maximum(flat.std(axis=1), 1.0)
+    return [
+        (int(i), int(j))
+        for i, j in zip(*np.nonzero(apart <= SAME_LOOK * np.minimum.outer(spread, spread)), strict=True)
+        if i < j
+    ]
 
 
 def distinct_looks(n: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -32,7 +57,7 @@ def test_a_picture_is_known_again_at_another_quality_and_size(quality: int, time
 
 def test_a_dim_picture_is_told_from_another_dim_one() -> None:
     dim = (distinct_looks(50) * 0.05).astype(np.uint8)
-    assert same_pictures(dim) == []
+    assert pairs_among(dim) == []
 
 
 def test_a_mirrored_picture_is_another_one(photograph: bytes) -> None:
@@ -40,19 +65,63 @@ def test_a_mirrored_picture_is_another_one(photograph: bytes) -> None:
     assert same_pictures(look(photograph)[None], look(simplejpeg.encode_jpeg(mirrored, 95))[None]) == []
 
 
-def test_pairs_are_found_among_themselves_and_between_two_sets() -> None:
+def test_pairs_are_found_between_two_sets() -> None:
     looks = distinct_looks(40)
     looks[30] = np.clip(looks[7] + np.int16(1), 0, 255)
-    assert same_pictures(looks) == [(7, 30)]
+    assert pairs_among(looks) == [(7, 30)]
     assert same_pictures(looks[5:10], looks) == [(0, 5), (1, 6), (2, 7), (2, 30), (3, 8), (4, 9)]
-    assert same_pictures(looks[:0], looks) == same_pictures(looks, looks[:0]) == same_pictures(looks[:0]) == []
+    assert same_pictures(looks[:0], looks) == same_pictures(looks, looks[:0]) == []
 
 
-def test_twenty_thousand_pictures_are_compared_in_seconds() -> None:
-    looks = distinct_looks(20_000)
-    start = time.monotonic()
-    assert same_pictures(looks) == []
-    assert time.monotonic() - start < 20
+def groups_of(looks: NDArray[np.uint8]) -> list[int]:
+    return picture_groups([f"{i:05}" for i in range(len(looks))], looks).tolist()
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts the looks that are compared with another, pixel by pixel."""
+    count: Counter[str] = Counter()
+    differences = _Looks.differences
+
+    def counted(self: _Looks, look: NDArray[np.uint8], among: NDArray[np.intp]) -> NDArray[np.float64]:
+        count["looks"] += len(among)
+        return differences(self, look, among)
+
+    monkeypatch.setattr(_Looks, "differences", counted)
+    return count
+
+
+def test_twenty_thousand_different_pictures_are_told_apart_with_next_to_no_comparison(compared: Counter[str]) -> None:
+    assert len(set(groups_of(distinct_looks(20_000)))) == 20_000
+    assert compared["looks"] < 200
+
+
+def test_thousands_of_pictures_alike_take_a_few_comparisons_each(compared: Counter[str]) -> None:
+    draw = np.random.default_rng(1)
+    alike = np.repeat(distinct_looks(3), 2000, axis=0)  # three pictures, two thousand slightly different files of each
+    alike = np.clip(alike + draw.integers(-2, 3, alike.shape), 0, 255).astype(np.uint8)
+    order = draw.permutation(len(alike))
+    groups = np.asarray(groups_of(alike[order]))
+    assert all(len(set(groups[order // 2000 == picture])) == 1 for picture in range(3))
+    assert len(set(groups)) == 3
+    assert compared["looks"] < 3 * len(alike)
+
+
+def test_a_picture_that_changes_little_by_little_is_one() -> None:
+    steps = np.clip(distinct_looks(1)[0] * np.linspace(0.5, 1.0, 80)[:, None, None], 0, 255).astype(np.uint8)
+    assert (0, 79) not in pairs_among(steps)
+    assert set(groups_of(steps)) == {0}
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 0.2), st.integers(2, 40))
+def test_looks_are_one_picture_exactly_if_a_chain_of_pairs_connects_them(seed: int, noise: float, n: int) -> None:
+    draw = np.random.default_rng(seed)
+    looks = distinct_looks(3, seed)[draw.integers(0, 3, n)]
+    change = np.stack([cv2.resize(draw.normal(0, noise, (k, k)), (32, 32)) for k in draw.integers(1, 9, n)])
+    looks = np.clip(looks * draw.uniform(0.1, 1.0) * (1 + change), 0, 255).astype(np.uint8)
+    ends = np.asarray(pairs_among(looks), dtype=np.int64).reshape(-1, 2).T
+    links = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(n, n))
+    assert groups_of(looks) == connected_components(links, directed=False)[1].tolist()
 
 
 def test_the_same_bytes_and_the_same_look_are_one_picture() -> None:

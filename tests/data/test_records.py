@@ -14,7 +14,7 @@ from drsearch.grades import label_of
 from drsearch.home import Home
 from drsearch.settings import ImageSettings, Settings
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "records_v1"
+GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = Settings().replace({"images.image_px": 48})
 
 
@@ -120,7 +120,7 @@ def test_a_missing_shard_is_named(records: RecordSet) -> None:
     [
         (None, "{folder} holds no records: it has no manifest.json; run `drsearch prepare` again."),
         ('{"schema_version": 1, "sha', "{folder}/manifest.json is torn or altered; run `drsearch prepare` again."),
-        ('{"schema_version": 99}', "{folder}/manifest.json has schema version 99, this drsearch reads 1;"
+        ('{"schema_version": 99}', "{folder}/manifest.json has schema version 99, this drsearch reads 2;"
                                    " run `drsearch prepare` again."),
     ],
 )  # fmt: skip
@@ -132,16 +132,43 @@ def test_a_manifest_that_cannot_be_used_is_refused(text: str | None, sentence: s
     assert str(refused.value) == sentence.format(folder=tmp_path)
 
 
-def test_records_of_the_first_schema_still_read(home: Home) -> None:
-    records = open_records(GOLDEN)
-    expected = json.loads((GOLDEN / "expected.json").read_text())
+@pytest.mark.parametrize("version", [1, 2])
+def test_records_of_every_schema_still_read(version: int) -> None:
+    folder = GOLDEN / f"records_v{version}"
+    records = open_records(folder)
+    records.check()
+    expected = json.loads((folder / "expected.json").read_text())
     eyes = {"train": read_eyes(records, "train"), "validation": read_eyes(records, "validation")}
     for side, found in eyes.items():
         assert list(found.names) == expected[side]["names"]
         assert found.grades.tolist() == expected[side]["grades"]
         # JPEG decoders may differ by rounding, a level at most.
         assert found.images.mean(axis=(1, 2, 3)) == pytest.approx(expected[side]["mean_levels"], abs=0.5)
+        assert [eye.name for eye in records.eyes(side)] == expected[side]["names"]  # type: ignore[arg-type]
     assert records.fingerprint == expected["fingerprint"]
+
+
+def test_the_eyes_are_the_same_in_every_schema() -> None:
+    first, second = (open_records(GOLDEN / name) for name in ("records_v1", "records_v2"))
+    for split in ("train", "validation"):
+        assert np.array_equal(read_eyes(first, split).images, read_eyes(second, split).images)  # type: ignore[arg-type]
+    both = (records.eyes("train", "validation", "test") for records in (first, second))
+    assert [eye.to_json() for eye in next(both)] == [eye.to_json() for eye in next(both)]
+
+
+def test_altered_eyes_are_named_when_they_are_read(records: RecordSet) -> None:
+    listed = records.folder / "eyes.jsonl"
+    listed.write_bytes(listed.read_bytes().replace(b'"train"', b'"tarin"', 1))
+    again = open_records(records.folder)
+    with pytest.raises(RecordsError) as refused:
+        again.eyes("train")
+    assert str(refused.value) == (
+        f"{listed} is altered: its checksum is not that of its manifest; run `drsearch prepare` again."
+    )
+    listed.unlink()
+    with pytest.raises(RecordsError) as missing:
+        open_records(records.folder)
+    assert str(missing.value) == f"{listed} is missing; run `drsearch prepare` again."
 
 
 def test_a_stored_image_decodes_as_tensorflow_decodes_it(photograph: bytes) -> None:

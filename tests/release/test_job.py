@@ -2,6 +2,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from keras import Sequential
 
 from drsearch.data.prepare import Prepared
 from drsearch.errors import StudyError
@@ -11,10 +12,12 @@ from drsearch.model import EpochResult
 from drsearch.model.training import Measures
 from drsearch.release.job import Job, SayingWatch, define, prepare_all
 from drsearch.release.job import test_numbers as numbers_of
+from drsearch.search.recorded import Plan
 from drsearch.search.slots import FINAL, REASON, SLOT, Slot
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.study import StudyResult
 from drsearch.settings import Settings
+from drsearch.tracking.entries import RunStart
 
 
 @pytest.fixture
@@ -69,9 +72,10 @@ def test_test_scores_become_numbers_with_their_intervals_and_the_four_cells() ->
     assert len(numbers) == 16
 
 
-def test_a_training_in_this_process_is_told_of_every_fifth_of_it() -> None:
+def test_a_training_in_this_process_is_told_of_every_fifth_of_it(tmp_path: Path) -> None:
     told: list[str] = []
-    watch = SayingWatch("fine-tuning", told.append, Settings().replace({"training.epochs": 12}))
+    plan = Plan(tmp_path, RunStart("k", "e", "n"), Settings().replace({"training.epochs": 12}), Sequential, (), "me")
+    watch = SayingWatch("fine-tuning", told.append, plan)
     for epoch in range(1, 13):
         measures = Measures(loss=0.7, accuracy=0.5, auc=0.625)
         watch.epoch(EpochResult(epoch, 0.001, 1.0, measures, measures))

@@ -12,7 +12,6 @@ from drsearch.search.definition import (
     images_key,
     load_study,
     open_study,
-    sampler_for,
     trial_seed,
 )
 from drsearch.search.storage import open_storage
@@ -107,14 +106,15 @@ def test_a_trials_settings_carry_its_seed_threads_and_data() -> None:
     assert settings.data.fingerprint == "0123456789abcdef"
 
 
-def test_two_slots_do_not_draw_the_same_points(storage: Any) -> None:
-    import optuna
+def test_budgets_may_change_from_call_to_call(storage: Any) -> None:
+    open_study(storage, "s", definition(), 4)
+    more = {"study.hours": 1.5, "study.epochs": 100, "study.patience_trials": 9}
+    open_study(storage, "s", definition(settings=Settings().replace(more).flat()), 4)
 
-    def first_draw(slot: int) -> float:
-        return optuna.create_study(sampler=sampler_for(Settings(), slot)).ask().suggest_float("x", 0, 1)
 
-    assert first_draw(0) == first_draw(0)
-    assert first_draw(0) != first_draw(1)
+def test_a_second_objective_is_to_be_small(storage: Any) -> None:
+    study, _ = open_study(storage, "s", definition(settings=Settings().replace({"study.cost": "latency"}).flat()), 4)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
 @pytest.mark.parametrize(

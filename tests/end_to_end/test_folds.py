@@ -1,0 +1,92 @@
+"""A study with folds through the command line: a worker is killed in the last fold, the best setting refitted."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+pytestmark = pytest.mark.timeout(600)  # a whole study, and a third of it again
+MORE = ["--trials", "1", "--set", "search.folds=3", "--set", "training.epochs=12"]
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> tuple[Any, Any]:
+    """The desk, and what the command told: its worker was killed once, in the third fold of a trial."""
+    desk = fresh_desk(tmp_path_factory.mktemp("folds"))
+    process = subprocess.Popen(
+        desk.command(*desk.study("--json", *MORE)),
+        env=desk.environment(),
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 200
+    while not list(desk.home.glob("runs/two_rates-*/trial-*/fold3/checkpoint/latest.npz")):
+        assert time.monotonic() < end and process.poll() is None, "waited in vain for a checkpoint of the third fold"
+        time.sleep(0.02)
+    for child in psutil.Process(process.pid).children():
+        if "drsearch.search.worker" in " ".join(child.cmdline()):
+            os.kill(child.pid, signal.SIGKILL)
+    said, complained = process.communicate(timeout=250)
+    assert process.returncode == 0, complained
+    return desk, json.loads(said)
+
+
+@pytest.fixture(scope="module")
+def client(folded: tuple[Any, Any]) -> MlflowClient:
+    return MlflowClient(folded[0].tracking_uri, folded[0].tracking_uri)
+
+
+@pytest.fixture(scope="module")
+def runs(client: MlflowClient) -> dict[str, list[Run]]:
+    experiment = client.get_experiment_by_name("two_rates")
+    assert experiment is not None
+    found: dict[str, list[Run]] = {}
+    for run in client.search_runs([experiment.experiment_id]):
+        found.setdefault(run.data.tags["drsearch.kind"], []).append(run)
+    return found
+
+
+def test_each_trial_is_one_run_with_every_folds_curves_once(client: MlflowClient, runs: dict[str, list[Run]]) -> None:
+    assert {kind: len(found) for kind, found in runs.items()} == {"study": 1, "trial": 1, "refit": 1}
+    assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
+    (run,) = runs["trial"]
+    curves = {
+        name: client.get_metric_history(run.info.run_id, name)
+        for name in ("fold1/val_auc", "fold2/val_auc", "fold3/val_auc", "val_auc", "train_loss")
+    }
+    for name, curve in curves.items():
+        assert [point.step for point in curve] == list(range(1, 13)), name
+    at = int(run.data.metrics["kept_epoch"]) - 1
+    folds = [curves[f"fold{fold}/val_auc"][at].value for fold in (1, 2, 3)]
+    assert run.data.metrics["kept_val_auc"] == pytest.approx(mean(folds)) == curves["val_auc"][at].value
+    assert run.data.metrics["kept_val_auc_std"] == pytest.approx(stdev(folds))
+
+
+def test_what_is_registered_was_refitted_on_train_and_validation_for_the_folds_epochs(
+    folded: tuple[Any, Any], client: MlflowClient, runs: dict[str, list[Run]]
+) -> None:
+    desk, told = folded
+    (refit,) = runs["refit"]
+    assert told["refit"] == {"run_id": refit.info.run_id, "epochs": int(refit.data.metrics["kept_epoch"])}
+    losses = client.get_metric_history(refit.info.run_id, "train_loss")
+    assert [point.step for point in losses] == list(range(1, told["refit"]["epochs"] + 1))
+    assert not any("val" in name for name in refit.data.metrics)
+    version = client.get_model_version_by_alias("retinopathy", "search-best")
+    assert version.run_id == refit.info.run_id
+    assert (version.tags["drsearch.kind"], version.tags["drsearch.trial_run"]) == ("refit", told["best"]["run_id"])
+    assert "On validation mean and standard deviation over 3 folds." in version.description
+    assert not told["finetune"]["ran"]
+    (seen,) = desk.home.glob("runs/two_rates-*/refit-0000/registered/trained_on.json")
+    assert {eye["split"] for eye in json.loads(seen.read_text())} == {"train", "validation"}

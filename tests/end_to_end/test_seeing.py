@@ -1,0 +1,116 @@
+"""A study seen, cancelled from another terminal, run on, and deleted, through the command line."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+LONG = ("--set", "images.image_px=32", "--set", "model.width=4", "--set", "training.epochs=9000")
+
+
+def when(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited in vain for: {what}"
+        time.sleep(0.2)
+    return found
+
+
+def start(desk: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        desk.command(*desk.study(*LONG)),
+        env=desk.environment(),
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def cancelled(desk: Any, process: "subprocess.Popen[str]") -> Any:
+    """What `cancel` told, after the study ended as it should."""
+    told = desk.json("cancel", "two_rates")
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 130, (said, complained)
+    assert complained.splitlines()[-1] == (
+        "drsearch: study 'two_rates' is cancelled; the same command goes on where it stopped."
+    )
+    return told
+
+
+def epochs(desk: Any) -> int:
+    """Epochs that the first trial has done."""
+    return int(desk.json("trials", "two_rates")["trials"][0]["epochs"])
+
+
+def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk: Callable[[Path], Any]) -> None:
+    desk = fresh_desk(tmp_path)
+    process = start(desk)
+    try:
+        when(lambda: list(desk.home.glob("runs/*/trial-*/checkpoint/latest.npz")), "a checkpoint")
+        seen = desk.json("status", "two_rates")
+        assert (seen["state"], seen["n_trials"], seen["trials"]["running"]) == ("running", 2, 1)
+        assert {worker["epochs"] for worker in seen["workers"]} == {9000}
+        refused = desk.run("delete", "two_rates", "--yes")
+        assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+            2,
+            "drsearch: study 'two_rates' is running; end it first: drsearch cancel two_rates",
+        )
+        told = cancelled(desk, process)
+        assert (told["state"], {trial["trial"] for trial in told["stopped"]}) == ("cancelled", {0})
+        assert told["stopped"][0]["reason"].startswith("stopped at epoch ")
+        client = MlflowClient(desk.tracking_uri)
+        experiment_id = client.get_experiment_by_name("two_rates").experiment_id
+        assert {run.info.status for run in client.search_runs([experiment_id])} == {"KILLED"}
+        rows = list(csv.DictReader(io.StringIO(desk.run("trials", "two_rates", "--csv").stdout)))
+        assert [(row["state"], row["attempts"]) for row in rows] == [("waiting", "1"), ("waiting", "0")]
+
+        process = start(desk)
+        when(lambda: epochs(desk) > int(rows[0]["epochs"]), "the trial to go on where it stopped")
+        cancelled(desk, process)
+    finally:
+        process.kill()
+        process.communicate()
+
+    asked = desk.run("delete", "two_rates")
+    assert (asked.returncode, asked.stderr.splitlines()[-1]) == (
+        2,
+        "drsearch: nothing was deleted; --yes deletes without asking.",
+    )
+    gone = desk.json("delete", "two_rates", "--yes")
+    assert (gone["versions"], gone["runs_kept"], gone["runs_deleted"]) == ([], 0, 2)
+    assert desk.json("status") == {"studies": []}
+    assert not list(desk.home.glob("runs/two_rates-*"))
+    assert client.get_experiment(experiment_id).lifecycle_stage == "deleted"
+
+
+def test_watching_without_a_terminal_ends_with_the_study_or_with_ctrl_c(desk: Any, told: Any) -> None:
+    seen = desk.run("status", "two_rates", "--watch")
+    assert (seen.returncode, seen.stderr) == (0, "")
+    assert seen.stdout.splitlines()[0].startswith("trial 0 complete val_auc ")
+    assert json.loads(desk.run("status", "two_rates", "--watch", "--json").stdout)["state"] == "complete"
+    watching = subprocess.Popen(
+        desk.command("status", "--watch"),
+        env=desk.environment(),
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
+    )
+    try:
+        assert watching.stdout is not None
+        line = watching.stdout.readline()
+        assert line.startswith("study two_rates is complete: 2 complete of 2 trials; best val_auc ")
+        watching.send_signal(signal.SIGINT)
+        assert watching.communicate(timeout=60)[0] == ""
+        assert watching.returncode == 0
+    finally:
+        watching.kill()
+        watching.wait()
