@@ -144,6 +144,8 @@ class Job:
         self._study, self._home, self._say, self._best = study, home, say, best
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
+        if best.carried:
+            self._settings = self._settings.replace({"training.seed": best.carried["seed"]})
         self._folder = study.trial_folder(best.number)
         self._state_file = study.folder / "job.json"
         self._state = self._read_state()
