@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import Scores
     from drsearch.release.job import JobResult
     from drsearch.release.registry import ModelVersion
+    from drsearch.search.overview import Overview
     from drsearch.search.space import SearchSpace
     from drsearch.search.study import StudyResult
     from drsearch.search.warm_start import WarmStart
@@ -157,6 +158,24 @@ def run_study(
     job = Job(result, read, home, _line(out)).run()
     _print_job(out, result, job)
     _print_json(as_json, _job_json(result, job))
+
+
+@app.command("space")
+def show_space(
+    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/resnet.py.")],
+    as_json: Json = False,
+) -> None:
+    """Check a search space and print it: axes, points of its grid, ten draws. Nothing is trained, no study touched."""
+    _load_tensorflow()
+    from dataclasses import asdict
+
+    from drsearch.search.overview import overview
+    from drsearch.search.space import load_space
+
+    out = _out(as_json)
+    seen = overview(load_space(space))
+    _print_space(out, space, seen)
+    _print_json(as_json, {"space": str(space), **asdict(seen)})
 
 
 @app.command()
@@ -452,6 +471,22 @@ def _enqueued(file: Path, space: "SearchSpace", settings: "Settings") -> list[di
     is_gin = file.suffix == ".gin" and file.is_file()
     known = [known_settings(file, gin_files.read(file))] if is_gin else known_lines(file)
     return [enqueued_params(space, each) for each in known]
+
+
+def _print_space(out: Console, file: Path, seen: "Overview") -> None:
+    table = Table("name", "kind", "range", "condition", "default", title=str(file), title_justify="left")
+    for axis in seen.axes:
+        table.add_row(axis.name, axis.kind, axis.values, axis.condition, str(axis.default))
+    out.print(table)
+    if seen.grid_points is None:
+        out.print(f"no grid: {seen.why_no_grid}", soft_wrap=True, markup=False)
+    else:
+        out.print(f"grid: {'more than ' if seen.at_least else ''}{seen.grid_points} points")
+    out.print(f"\n{len(seen.samples)} draws at random:")
+    for sample in seen.samples:
+        shown = (f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+                 for name, value in sample.items())  # fmt: skip
+        out.print(f"  {', '.join(shown)}", soft_wrap=True, markup=False)
 
 
 def _print_carried(out: Console, warm: "WarmStart | None") -> None:
