@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any, Protocol
 
 import keras
@@ -36,7 +36,7 @@ from drsearch.settings import Settings, Value, nearest, searchable_names, settin
 _WALKS = 200
 """Random walks through a space that may show nothing new, in a row, before it counts as known."""
 
-_BUILDS = 5
+_BUILDS = 3
 """The same where every walk builds a network, which takes up to a second; walks go first where none has been."""
 
 _PROBES = 24
@@ -331,7 +331,7 @@ class SearchSpace:
         mention: Callable[[str, Hyperparameter], None] = lambda _name, _hyperparameter: None,
         built: Callable[[keras.Model | TrialFailed], None] = lambda _model: None,
     ) -> dict[str, Value]:
-        """Go through the space once, its network included, without weights.
+        """Go through the space once, its network included, which starts at random.
 
         Args:
             draw: Answers what is searched.
@@ -350,7 +350,7 @@ class SearchSpace:
             drawing.values["model.weights"] = _NO_WEIGHTS
             image_px = drawing.get("images.image_px")
             try:
-                with self._failing_trial(), keras.StatelessScope():
+                with self._failing_trial():
                     model = self._module.build_model(drawing, image_px, N_CLASSES)
             except TrialFailed as failure:
                 built(failure)
@@ -670,8 +670,9 @@ class _Explained:
         words = [frame for frame, _ in beyond if frame.f_code.co_filename == _KERAS_TUNERS_WORDS]
         if not words or not all(_is_of_keras_tuner(frame) for frame, _ in beyond):
             return
-        call = _call_at(self._space._module, frames[ours[-1]][1])
-        said = " ".join(str(wrong).split()).rstrip(".")
+        frame, instruction = frames[ours[-1]]
+        call = _call_at(self._space._module, frame.f_code, instruction)
+        said = " ".join(str(wrong.args[0] if wrong.args else wrong).split()).rstrip(".")  # a KeyError puts it in quotes
         raise SearchSpaceError(
             f"{self._space.path}: {call} is refused: {said}.{_remedy(words[0].f_code.co_name, words[0].f_locals)}"
         ) from wrong
@@ -681,10 +682,10 @@ _KERAS_TUNERS_WORDS = sys.modules[keras_tuner.HyperParameters.__module__].__file
 
 
 def _frames(traceback: TracebackType | None) -> list[tuple[Any, int]]:
-    """The frames of a traceback, each with its line, outermost first."""
+    """The frames of a traceback, each with its instruction, outermost first."""
     frames = []
     while traceback is not None:
-        frames.append((traceback.tb_frame, traceback.tb_lineno))
+        frames.append((traceback.tb_frame, traceback.tb_lasti))
         traceback = traceback.tb_next
     return frames
 
@@ -717,20 +718,22 @@ def _call_as_written(module: ModuleType) -> str:
     frame = sys._getframe()
     while frame is not None and frame.f_code.co_filename != module.__file__:
         frame = frame.f_back  # type: ignore[assignment]  # ends at the space's own frame, which is on the stack
-    return _call_at(module, frame.f_lineno) if frame is not None else ""
+    return _call_at(module, frame.f_code, frame.f_lasti) if frame is not None else ""
 
 
-def _call_at(module: ModuleType, line: int) -> str:
-    """The `hp` call at a line of a file, on one line, without what it is assigned to."""
+def _call_at(module: ModuleType, code: CodeType, instruction: int) -> str:
+    """The call at an instruction of a file, on one line, without what it is assigned to."""
+    line, end_line, column, end_column = list(code.co_positions())[instruction // 2]
     source = "".join(linecache.getlines(str(module.__file__)))
-    calls = [
+    nodes = list(ast.walk(ast.parse(source)))
+    place = (line, end_line, column, end_column)
+    running: list[ast.expr] = [
         node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call)
-        and node.lineno <= line <= (node.end_lineno or node.lineno)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("Choice", "Int", "Float", "Boolean", "Fixed", "conditional_scope", "name_scope", "get")
+        for node in nodes
+        if isinstance(node, ast.Call) and (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) == place
     ]
-    if not calls:
-        return linecache.getline(str(module.__file__), line).strip()
-    return " ".join((ast.get_source_segment(source, calls[0]) or "").split())
+    # entering a scope is no call of its own
+    running += [node.items[0].context_expr for node in nodes if isinstance(node, ast.With) and node.lineno == line]
+    if running:
+        return " ".join((ast.get_source_segment(source, running[0]) or "").split())
+    return linecache.getline(str(module.__file__), line or 0).strip()
