@@ -2,7 +2,7 @@
 
 what for   features learned on ImageNet against features learned on the eyes alone
 command    drsearch run-study search_spaces/backbone.py --data ~/IDRiD --workers 2 --set model.weights=imagenet
-minutes    not measured on IDRiD; on 60 synthetic eyes of 64 px with --set training.epochs=2 and 2 workers about 3
+minutes    not measured on IDRiD; two trials of 2 epochs on 60 synthetic eyes of 64 px: 2 minutes on 2 busy cores
 expect     not measured; from scratch (the default) a few hundred photographs are too few for 400,000 weights
 
 model.weights is `none`, `imagenet` (Keras downloads it once, 2 MB), or a .weights.h5 file that every worker can read.

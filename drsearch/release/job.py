@@ -160,6 +160,11 @@ class Job:
         """
         run_id = run_id_of(self._folder)
         outcome = read_outcome(self._folder)
+        if self._best.carried and (run_id is None or outcome is None or outcome.model is None):
+            raise StudyError(
+                f"the best trial of study {self._study.name!r} was carried from study {self._best.carried['study']!r}, "
+                f"and its files are not in {self._folder}; bring that folder back, and give the same command again."
+            )
         if run_id is None or outcome is None or outcome.model is None:
             raise StudyError(
                 f"the best trial of study {self._study.name!r} has not reached MLflow yet; "

@@ -216,6 +216,11 @@ class SearchSpace:
                 f"{self.path}: model.weights = {base.model.weights!r} is for a space that defines build_model; "
                 f"the ResNet starts at random. Leave it at {_NO_WEIGHTS!r}."
             )
+        if base.model.weights not in (_NO_WEIGHTS, "imagenet") and not Path(base.model.weights).is_file():
+            raise SearchSpaceError(
+                f"{self.path}: model.weights = {base.model.weights!r} is no file here; give none, imagenet, or "
+                "the path of a file of weights that every worker can read."
+            )
         hypermodel = "{}" if self.has_hypermodel else ""
         return dataclasses.replace(self, base=base.replace({"model.hypermodel": hypermodel}), _grids={})
 
@@ -368,10 +373,10 @@ class SearchSpace:
         try:
             yield
         except (ValueError, tf.errors.OpError, OSError) as wrong:
-            inner = _frames(wrong.__traceback__)[-1][0].f_code.co_filename
-            if isinstance(wrong, SearchSpaceError | SettingsError) or inner == self._module.__file__ or (
-                "keras_tuner" in inner and "hyperparameters" in inner
-            ):  # fmt: skip
+            files = [frame.f_code.co_filename for frame, _ in _frames(wrong.__traceback__)]
+            below = files[files.index(str(self._module.__file__)) + 1 :] if self._module.__file__ in files else []
+            of_drawing = __file__ in below or any("keras_tuner" in file and "hyperparameters" in file for file in below)
+            if of_drawing or files[-1] == self._module.__file__ or isinstance(wrong, SettingsError):
                 raise
             said = " ".join(str(wrong).split()).rstrip(".")
             raise TrialFailed(f"the network of {self.path.name} cannot be built: {said}") from wrong

@@ -113,6 +113,9 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         warm: What to carry.
         space: Of the new study.
     """
+    there = {slot.number for slot in read_slots(study)}
+    if warm.slots.keys() <= there and _WARM_START in patiently(lambda: study.user_attrs):
+        return  # the other study may be gone by now
     source, definition = load_study(storage, warm.study)
     old = {slot.number: slot for slot in read_slots(source)}
 

@@ -127,11 +127,18 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_curve_and_opens_without_its_co
 
 def test_a_dry_walk_loads_no_weights_and_a_trial_does(tmp_path: Path) -> None:
     noted = NETWORK.replace("n_classes):\n", 'n_classes):\n    SEEN.append(hp.get("model.weights"))\n', 1)
-    file = write(tmp_path, "SEEN = []\n" + noted)
-    space = load_space(file, lambda own: own.replace({"model.weights": "mine.h5"}))
+    file, weights = write(tmp_path, "SEEN = []\n" + noted), tmp_path / "mine.weights.h5"
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file, lambda own: own.replace({"model.weights": str(weights)}))
+    assert str(refused.value) == (
+        f"{file}: model.weights = {str(weights)!r} is no file here; give none, imagenet, or the path of a file of "
+        "weights that every worker can read."
+    )
+    weights.write_bytes(b"")
+    space = load_space(file, lambda own: own.replace({"model.weights": str(weights)}))
     assert set(space._module.SEEN) == {"none"}
-    space.build(settings_of(space, '{"filters": 2, "deep": false}').replace({"model.weights": "mine.h5"}))
-    assert space._module.SEEN[-1] == "mine.h5"
+    space.build(settings_of(space, '{"filters": 2, "deep": false}'))
+    assert space._module.SEEN[-1] == str(weights)
 
 
 def test_what_is_drawn_first_under_a_name_holds_for_a_hypermodel_of_kerastuner(tmp_path: Path) -> None:

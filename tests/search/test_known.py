@@ -124,13 +124,13 @@ def test_known_settings_take_the_first_free_slots_once(tmp_path: Path) -> None:
     study = optuna.create_study(storage=storage, study_name="s")
     first, second, third = {"model.width": 4}, {"model.width": 8}, {"model.width": 16}
     for _ in range(2):  # the same command again
-        enqueue(study, 3, [first, second])
-        fill_slots(study, 3, None)
+        enqueue(study, storage, 3, [first, second])
+        fill_slots(study, storage, 3, None)
     assert [slot.last.system_attrs["fixed_params"] for slot in read_slots(study)] == [first, second, {}]
     with pytest.raises(StudyError) as refused:
-        enqueue(study, 3, [first, second, third])
+        enqueue(study, storage, 3, [first, second, third])
     assert str(refused.value) == (
         "--enqueue: settings that are new: 1, trials that the study has left for them: 0; --trials 4 makes room."
     )
-    enqueue(study, 4, [first, second, third])
+    enqueue(study, storage, 4, [first, second, third])
     assert read_slots(study)[3].last.system_attrs["fixed_params"] == third

@@ -85,7 +85,7 @@ class Studies:
         study, _ = open_study(self.storage, name, wanted, n)
         if warm is not None:
             carry(study, self.storage, warm, space)
-        fill_slots(study, n, space.grid() if space.base.study.sampler == "grid" else None)
+        fill_slots(study, self.storage, n, space.grid() if space.base.study.sampler == "grid" else None)
         return study
 
 
@@ -126,6 +126,8 @@ def test_repeating_it_and_dying_in_the_middle_of_it_carry_nothing_twice(studies:
         again = studies.begin("new", grown, "")  # the option may be left out: the study knows
         assert states(again) == ["complete", "waiting", "complete", "waiting", "complete"]
     assert len(again.get_trials()) == 5
+    optuna.delete_study(study_name="old", storage=studies.storage)
+    assert states(studies.begin("new", grown, "")) == states(again), "the other study is not asked for any more"
 
 
 def test_carried_trials_teach_the_sampler_and_come_on_top_of_the_trials_asked_for(studies: Studies) -> None:
