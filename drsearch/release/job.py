@@ -165,6 +165,8 @@ class Job:
         self._study, self._home, self._say, self._best, self._cancelled = study, home, say, best, cancelled
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
+        if best.carried:
+            self._settings = self._settings.replace({"training.seed": best.carried["seed"]})
         self._folder = study.trial_folder(best.number)
         self._in_parts = n_parts(self._settings.search) > 1
         self._state_file = study.folder / "job.json"
@@ -180,6 +182,11 @@ class Job:
         """
         run_id = run_id_of(self._folder)
         outcome = read_outcome(self._folder)
+        if self._best.carried and (run_id is None or outcome is None):
+            raise StudyError(
+                f"the best trial of study {self._study.name!r} was carried from study {self._best.carried['study']!r}, "
+                f"and its files are not in {self._folder}; bring that folder back, and give the same command again."
+            )
         if run_id is None or outcome is None:
             raise StudyError(
                 f"the best trial of study {self._study.name!r} has not reached MLflow yet; "
@@ -262,7 +269,9 @@ class Job:
         image_px = self._settings.images.image_px
         build = lambda: build_resnet(self._settings.model, image_px)  # noqa: E731
         plan = Plan(self._refit_folder, start, self._settings, build, head, this_process(), until=outcome.epoch)
-        fitted = train_and_send(plan, self._records(), self._home, SayingWatch("refit", self._say, plan, self._cancelled))
+        fitted = train_and_send(
+            plan, self._records(), self._home, SayingWatch("refit", self._say, plan, self._cancelled)
+        )
         run_id = run_id_of(self._refit_folder)
         if fitted.state != "complete" or run_id is None:
             what = fitted.reason or "it has not reached MLflow; when it answers, give the same command again"

@@ -7,18 +7,20 @@ slot's settings and seed are those of its first attempt.
 
 import contextlib
 import functools
+import json
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from drsearch.errors import StudyError
 from drsearch.search.storage import HEARTBEAT_S, Storage, alone_with, heartbeats, patiently
 from drsearch.settings import Value
 
@@ -31,6 +33,8 @@ KEPT = "drsearch.kept"
 """Of a trial: its kept epoch, its epochs, and the interval of its objective."""
 ERROR = "drsearch.error"
 """Standard error of a trial's objective."""
+CARRIED = "drsearch.carried"
+ENQUEUED = "drsearch.enqueued"
 MAX_RETRIES = "drsearch.max_retries"
 DIED = "drsearch.died"
 """On an attempt whose process is gone."""
@@ -89,6 +93,11 @@ class Slot:
         return "waiting"
 
     @property
+    def carried(self) -> Mapping[str, Any] | None:
+        """Where the trial was run, if it was carried from another study: `study`, `uid`, `trial`, `seed`."""
+        return self.last.user_attrs.get(CARRIED)  # type: ignore[no-any-return]
+
+    @property
     def deaths(self) -> int:
         """Attempts whose process died, or that somebody else failed without a word."""
         failed = [trial.user_attrs for trial in self.attempts if trial.state is TrialState.FAIL]
@@ -127,6 +136,38 @@ def _slots(study: optuna.Study) -> list[Slot]:
             attempts.setdefault(trial.user_attrs[SLOT], []).append(trial)
     max_retries = study.user_attrs.get(MAX_RETRIES, 0)
     return [Slot(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
+
+
+def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Mapping[str, Value]]) -> None:
+    """Let the first slots that are not made yet draw given values; settings that were enqueued before stay as they are.
+
+    Args:
+        study: Where to.
+        storage: Its database.
+        n: Slots in total.
+        settings: Each with values by name; what it leaves out, the sampler chooses.
+
+    Raises:
+        StudyError: If there are fewer slots left than settings.
+    """
+    marked = {json.dumps(params, sort_keys=True): dict(params) for params in settings}
+
+    def put() -> None:
+        with alone_with(storage, study.study_name):
+            slots = _slots(study)
+            there = {slot.attempts[0].user_attrs.get(ENQUEUED) for slot in slots}
+            new = {mark: params for mark, params in marked.items() if mark not in there}
+            free = sorted(set(range(n)) - {slot.number for slot in slots})
+            if len(new) > len(free):
+                own = n - sum(bool(slot.carried) for slot in slots)
+                raise StudyError(
+                    f"--enqueue: settings that are new: {len(new)}, trials that the study has left for them: "
+                    f"{len(free)}; --trials {own - len(free) + len(new)} makes room."
+                )
+            for number, (mark, params) in zip(free, new.items(), strict=False):
+                study.enqueue_trial(params, user_attrs={SLOT: number, ENQUEUED: mark})
+
+    patiently(put)
 
 
 def fill_slots(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:

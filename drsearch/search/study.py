@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from drsearch.search.control import is_cancelled, let_go_on
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
+    folder_name,
     open_study,
     set_n_trials,
     study_folder,
@@ -32,12 +33,13 @@ from drsearch.search.definition import (
 from drsearch.search.objectives import best_slot, front
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.slots import Slot, fill_slots, is_dead, read_slots, reconcile
+from drsearch.search.slots import Slot, enqueue, fill_slots, is_dead, read_slots, reconcile
 from drsearch.search.space import SearchSpace
 from drsearch.search.standing import Progress, WorkerStatus
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
+from drsearch.search.warm_start import carry, planned
 from drsearch.search.worker import STORAGE_VARIABLE
-from drsearch.settings import Settings
+from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender, unsent
@@ -83,14 +85,20 @@ class StudyResult:
         return front(self.slots, self.definition.base())
 
     def counts(self) -> dict[str, int]:
-        """Trials by state."""
+        """Trials by state; those carried from another study apart, if there are any."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
         for slot in self.slots:
-            counts[slot.state] += 1
+            state = "carried" if slot.carried else slot.state
+            counts[state] = counts.get(state, 0) + 1
         return counts
 
     def trial_folder(self, slot: int) -> Path:
-        """Where a trial's journal, files and model lie."""
+        """Where a trial's journal, files and model lie: in the study that it was run in."""
+        carried = next((each.carried for each in self.slots if each.number == slot), None)
+        if carried:
+            return (
+                self.folder.with_name(folder_name(carried["study"], carried["uid"])) / f"trial-{carried['trial']:04d}"
+            )
         return self.folder / f"trial-{slot:04d}"
 
     def run_id(self, slot: int) -> str | None:
@@ -122,10 +130,20 @@ class Launcher:
         home: Where everything lies.
         storage_url: The study database.
         audit: The audit of its records, kept with the study's run.
+        warm_start: Another study, whose finished trials it begins with.
+        enqueued: Values that its first trials draw.
     """
 
     def __init__(
-        self, name: str, space: SearchSpace, wanted: StudyDefinition, home: Home, storage_url: str, audit: Path
+        self,
+        name: str,
+        space: SearchSpace,
+        wanted: StudyDefinition,
+        home: Home,
+        storage_url: str,
+        audit: Path,
+        warm_start: str = "",
+        enqueued: Sequence[Mapping[str, Value]] = (),
     ) -> None:
         self._name, self._space, self._home, self._url, self._audit = name, space, home, storage_url, audit
         settings = wanted.base()
@@ -133,6 +151,10 @@ class Launcher:
         self._grows = total is None
         self._n_trials = total or 0
         self._storage: Storage = open_storage(storage_url)
+        self.warm_start = planned(self._storage, name, warm_start, space, wanted)
+        if self.warm_start is not None and settings.study.sampler != "grid":
+            self._n_trials += len(self.warm_start.slots)  # in a grid they are some of its points
+        self._enqueued = enqueued
         self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
         self._hours = Hours(self._study)
         self._spent, self._first_look = "", True
@@ -171,6 +193,9 @@ class Launcher:
             return self._run(n_workers, timeout_s, show)
 
     def _run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
+        if self.warm_start is not None:
+            carry(self._study, self._storage, self.warm_start, self._space)
+        enqueue(self._study, self._storage, self._n_trials, self._enqueued)
         journal = self._with_space(self._begin_run)
         points = self._space.grid() if self._settings.study.sampler == "grid" else None
         status: Status = "FAILED"
@@ -389,6 +414,8 @@ class Launcher:
         result = StudyResult(self._name, self._definition, self._folder, tuple(slots), self._stopped, self._spent)
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
+        if self.warm_start is not None:
+            tags["drsearch.warm_start"] = self.warm_start.study
         if result.best is not None:
             numbers[f"best_{self._settings.study.objective}"] = float(result.best.value or 0.0)
             tags["drsearch.best_trial"] = str(result.best.number)
