@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import Scores
     from drsearch.release.job import JobResult
     from drsearch.release.registry import ModelVersion
+    from drsearch.search.overview import Overview
+    from drsearch.search.space import SearchSpace
     from drsearch.search.standing import Standing
     from drsearch.search.study import StudyResult
+    from drsearch.search.warm_start import WarmStart
+    from drsearch.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -120,6 +124,13 @@ def run_study(
             "--timeout", help="Seconds of this call; then trials stop at a checkpoint. Over all calls: study.hours."
         ),
     ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option("--enqueue", help="Settings to start from: settings.gin of a run, or a JSON object a line."),
+    ] = None,
+    warm_start: Annotated[
+        str, typer.Option("--warm-start", help="Another study, whose finished trials count here and are not run again.")
+    ] = "",
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
@@ -132,14 +143,14 @@ def run_study(
     from drsearch.search.closing import launching
     from drsearch.search.space import load_space
     from drsearch.search.study import Launcher
-    from drsearch.settings import Settings
 
     out, home = _out(as_json), Home.from_environment()
-    read = load_space(space)
-    settings = gin_files.load(config, set_, Settings().replace(read.settings))
+    read = load_space(space, lambda own: gin_files.load(config, set_, own))
+    settings = read.base
     if trials is not None:
         settings = settings.replace({"study.trials": trials})
     check_study(settings)
+    enqueued = _enqueued(known, read, settings) if known is not None else []
     with _counting(out, "photographs") as count:
         prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
     _print_audit(out, prepared[0].audit, skip_bad)
@@ -152,8 +163,11 @@ def run_study(
         home,
         storage or home.storage_url,
         prepared[0].records.audit_path,
+        warm_start,
+        enqueued,
     )
     with launching(launcher.folder):
+        _print_carried(out, launcher.warm_start)
         with study_view(out) as show:
             result = launcher.run(workers, timeout, show)
         if result.stopped in ("interrupted", "cancelled"):
@@ -161,6 +175,24 @@ def run_study(
         job = Job(result, read, home, _line(out), launcher.cancelled).run()
     _print_job(out, result, job)
     _print_json(as_json, _job_json(result, job))
+
+
+@app.command("space")
+def show_space(
+    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/resnet.py.")],
+    as_json: Json = False,
+) -> None:
+    """Check a search space and print it: axes, points of its grid, ten draws. Nothing is trained, no study touched."""
+    _load_tensorflow()
+    from dataclasses import asdict
+
+    from drsearch.search.overview import overview
+    from drsearch.search.space import load_space
+
+    out = _out(as_json)
+    seen = overview(load_space(space))
+    _print_space(out, space, seen)
+    _print_json(as_json, {"space": str(space), **asdict(seen)})
 
 
 @app.command()
@@ -325,6 +357,9 @@ def train(
     data: Data,
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
+    space: Annotated[
+        Path | None, typer.Option("--space", help="Search space whose build_model makes the network, for its trials.")
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the run.")] = "training",
     skip_bad: SkipBad = False,
     as_json: Json = False,
@@ -336,15 +371,19 @@ def train(
     from drsearch import config as gin_files
     from drsearch.data.prepare import prepare as make
     from drsearch.model.training import set_threads
+    from drsearch.release.training import check_network
     from drsearch.release.training import train as train_once
+    from drsearch.search.space import read_space
 
     out, home = _out(as_json), Home.from_environment()
     settings = gin_files.load(config, set_)
+    network = read_space(space) if space is not None else None
+    check_network(settings, network)
     with _counting(out, "photographs") as count:
         made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
     settings = settings.replace({"training.threads": settings.training.threads or os.cpu_count() or 1})
     set_threads(settings.training.threads or 1)
-    result = train_once(name, made.records, data, settings, home, _line(out))
+    result = train_once(name, made.records, data, settings, home, _line(out), network)
     outcome = result.outcome
     if outcome.scores is not None:
         _print_scores(out, f"validation, epoch {outcome.epoch} of {len(outcome.history)}", outcome.scores)
@@ -639,6 +678,42 @@ def _opened(model: str, home: Home) -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         yield Grader(Registry(home.tracking_uri).download(model, Path(folder)))
+
+
+def _enqueued(file: Path, space: "SearchSpace", settings: "Settings") -> list[dict[str, Any]]:
+    """The settings that a study is to start from, as its space draws them."""
+    from drsearch import config as gin_files
+    from drsearch.search.known import enqueued_params, known_lines, known_settings
+
+    if settings.study.sampler == "grid":
+        raise DrsearchError(f"--enqueue {file}: a grid runs each of its points once; give it to another sampler.")
+    is_gin = file.suffix == ".gin" and file.is_file()
+    known = [known_settings(file, gin_files.read(file))] if is_gin else known_lines(file)
+    return [enqueued_params(space, each) for each in known]
+
+
+def _print_space(out: Console, file: Path, seen: "Overview") -> None:
+    table = Table("name", "kind", "range", "condition", "default", title=str(file), title_justify="left")
+    for axis in seen.axes:
+        table.add_row(axis.name, axis.kind, axis.values, axis.condition, str(axis.default))
+    out.print(table)
+    if seen.grid_points is None:
+        out.print(f"no grid: {seen.why_no_grid}", soft_wrap=True, markup=False)
+    else:
+        out.print(f"grid: {'more than ' if seen.at_least else ''}{seen.grid_points} points")
+    out.print(f"\n{len(seen.samples)} draws at random:")
+    for sample in seen.samples:
+        shown = (f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+                 for name, value in sample.items())  # fmt: skip
+        out.print(f"  {', '.join(shown)}", soft_wrap=True, markup=False)
+
+
+def _print_carried(out: Console, warm: "WarmStart | None") -> None:
+    if warm is None:
+        return
+    left = f"; {warm.n_left} could not be this study's ({warm.why_left})" if warm.n_left else ""
+    n = len(warm.slots)
+    out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -35,7 +35,7 @@ def load(files: Sequence[str], assignments: Sequence[str] = (), base: Settings |
     """
     settings = base or Settings()
     for name in files:
-        settings = settings.replace(_read(_find(name)))
+        settings = settings.replace(read(_find(name)))
     return settings.replace(dict(map(_assignment, assignments)))
 
 
@@ -47,7 +47,12 @@ def _find(name: str) -> Path:
     raise SettingsError(f"{name}: no such gin file here, nor among those that come with drsearch ({shipped}).")
 
 
-def _read(path: Path) -> dict[str, Value]:
+def read(path: Path) -> dict[str, Value]:
+    """The settings that a gin file gives, by name.
+
+    Raises:
+        SettingsError: If it cannot be read or a name or value is wrong.
+    """
     gin.clear_config()
     try:
         gin.parse_config_files_and_bindings([str(path)], [], skip_unknown=False, print_includes_and_imports=False)

@@ -118,7 +118,9 @@ class _Lines:
             if slot.is_over and slot.number not in self._told:
                 self._told.add(slot.number)
                 value = f" {progress.objective} {slot.value:.4f}" if slot.value is not None else ""
-                self._print(f"trial {slot.number} {slot.state}{value}{': ' + slot.reason if slot.reason else ''}")
+                carried = f" (trial {slot.carried['trial']} of study {slot.carried['study']})" if slot.carried else ""
+                reason = f": {slot.reason}" if slot.reason else ""
+                self._print(f"trial {slot.number}{carried} {slot.state}{value}{reason}")
         if time.monotonic() - self._last > _LINE_EVERY_S:
             self._last = time.monotonic()
             running = "; ".join(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from drsearch import config
 from drsearch.errors import SettingsError
-from drsearch.search.space import load_space
+from drsearch.search.space import read_space
 from drsearch.settings import Settings, gin_text
 
 SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.py"))
@@ -33,7 +33,7 @@ def test_every_shipped_file_loads_by_its_name(file: Path) -> None:
 
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
 def test_every_shipped_space_has_settings_that_hold(file: Path) -> None:
-    space = load_space(file)
+    space = read_space(file)
     assert Settings().replace(space.settings)
 
 

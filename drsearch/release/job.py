@@ -27,7 +27,7 @@ from drsearch.release.files import MODEL_FILE, Serving, model_files
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.grader import Grader
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
-from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid
+from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid, trial_key
 from drsearch.search.objectives import pick_rule
 from drsearch.search.parts import deal_folds, n_parts, parts_word
 from drsearch.search.provenance import provenance_tags
@@ -166,6 +166,8 @@ class Job:
         self._study, self._home, self._say, self._best, self._cancelled = study, home, say, best, cancelled
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
+        if best.carried:
+            self._settings = self._settings.replace({"training.seed": best.carried["seed"]})
         self._folder = study.trial_folder(best.number)
         self._in_parts = n_parts(self._settings.search) > 1
         self._state_file = study.folder / "job.json"
@@ -183,6 +185,11 @@ class Job:
             self._bring_home()
         run_id = run_id_of(self._folder)
         outcome = read_outcome(self._folder)
+        if self._best.carried and (run_id is None or outcome is None):
+            raise StudyError(
+                f"the best trial of study {self._study.name!r} was carried from study {self._best.carried['study']!r}, "
+                f"and its files are not in {self._folder}; bring that folder back, and give the same command again."
+            )
         if run_id is None or outcome is None:
             raise StudyError(
                 f"the best trial of study {self._study.name!r} has not reached MLflow yet; "
@@ -224,8 +231,10 @@ class Job:
 
         study = self._study
         with suppress(TrackerAway):  # what is missing then is said by `run`
-            key = study.definition.trial_key(self._best.number)
-            Depot(self._home.tracking_uri).fetch(study.name, key, self._folder)
+            key, experiment = study.definition.trial_key(self._best.number), study.name
+            if carried := self._best.carried:  # it is a trial of another study
+                key, experiment = trial_key(carried["uid"], carried["trial"]), carried["study"]
+            Depot(self._home.tracking_uri).fetch(experiment, key, self._folder)
 
     def _records(self) -> RecordSet:
         return open_records(self._home.records / self._study.definition.records_for(self._settings.images))

@@ -4,13 +4,17 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
+
 from drsearch.data.records import RecordSet
+from drsearch.errors import SettingsError
 from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.release.job import Say, SayingWatch, train_and_send
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import Outcome, Plan, read_outcome
 from drsearch.search.slots import this_process
+from drsearch.search.space import SearchSpace
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.entries import DatasetInput, RunStart
 from drsearch.tracking.sender import run_id_of
@@ -36,7 +40,42 @@ class TrainingResult:
     run_id: str | None
 
 
-def train(name: str, records: RecordSet, data: Path, settings: Settings, home: Home, say: Say) -> TrainingResult:
+def check_network(settings: Settings, space: SearchSpace | None) -> None:
+    """Refuse settings whose network cannot be made, before anything is prepared.
+
+    Args:
+        settings: All of them.
+        space: Whose `build_model` makes the network; None for the ResNet.
+
+    Raises:
+        SettingsError: If a space with `build_model` is missing, or given where none is asked for.
+    """
+    if settings.model.hypermodel and (space is None or not space.has_hypermodel):
+        raise SettingsError(
+            "model.hypermodel is set: these are the settings of a trial whose network was made by build_model of a "
+            "space. Give that file with --space FILE; the study's run keeps it under space/."
+        )
+    if space is not None and not settings.model.hypermodel:
+        raise SettingsError(
+            f"--space {space.path}: the settings leave model.hypermodel empty, which is the ResNet; give the "
+            "settings.gin of a trial of that space, or leave --space out."
+        )
+    if settings.model.weights != "none" and space is None:
+        raise SettingsError(
+            f"model.weights = {settings.model.weights!r} is for a space that defines build_model; the ResNet starts "
+            "at random. Leave it at 'none'."
+        )
+
+
+def train(
+    name: str,
+    records: RecordSet,
+    data: Path,
+    settings: Settings,
+    home: Home,
+    say: Say,
+    space: SearchSpace | None = None,
+) -> TrainingResult:
     """Train once; an interrupted call goes on, a finished one is repeated as a run of its own.
 
     Args:
@@ -46,6 +85,7 @@ def train(name: str, records: RecordSet, data: Path, settings: Settings, home: H
         settings: All of them; `training.seed` decides the weights and the order.
         home: Where everything lies.
         say: Told now and then how it goes.
+        space: Whose `build_model` makes the network; None for the ResNet.
     """
     settings = settings.replace({"data.fingerprint": records.data_fingerprint})
     digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
@@ -58,9 +98,13 @@ def train(name: str, records: RecordSet, data: Path, settings: Settings, home: H
         params=settings.flat(),
         dataset=DatasetInput(name=data.resolve().name, digest=records.fingerprint, source=str(data.resolve())),
     )
-    head = ("One training. Repeat it:", f"drsearch train --data {data.resolve()} --config settings.gin")
-    image_px = settings.images.image_px
-    plan = Plan(folder, start, settings, lambda: build_resnet(settings.model, image_px), head, this_process())
+    of = f" --space {space.path.name}" if space is not None else ""
+    head = ("One training. Repeat it:", f"drsearch train --data {data.resolve()} --config settings.gin{of}")
+
+    def build() -> keras.Model:
+        return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)
+
+    plan = Plan(folder, start, settings, build, head, this_process())
     outcome = train_and_send(plan, records, home, SayingWatch("training", say, plan))
     return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
 

@@ -15,6 +15,7 @@ import drsearch
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.budget import BUDGETS
+from drsearch.search.hypermodel import PREFIX, changed_choices, to_setting
 from drsearch.search.objectives import directions_of
 from drsearch.search.provenance import git_commit, library_versions, source_digest
 from drsearch.search.slots import MAX_RETRIES
@@ -62,7 +63,7 @@ class StudyDefinition:
 
     def trial_key(self, slot: int) -> str:
         """Names the run of a trial among all runs."""
-        return f"{self.uid}/trial-{slot:04d}"
+        return trial_key(self.uid, slot)
 
     def records_for(self, images: ImageSettings) -> str:
         """The fingerprint of the record set for these images."""
@@ -75,8 +76,15 @@ class StudyDefinition:
             "training.seed": trial_seed(base.study.seed, slot),
             "training.threads": base.training.threads or threads,
             "data.fingerprint": self.data_fingerprint,
+            "model.hypermodel": to_setting(drawn) if base.model.hypermodel else "",
         }
-        return base.replace({**drawn, **own})
+        settings = {name: value for name, value in drawn.items() if not name.startswith(PREFIX)}
+        return base.replace({**settings, **own})
+
+
+def trial_key(uid: str, slot: int) -> str:
+    """Names the run of a study's trial among all runs."""
+    return f"{uid}/trial-{slot:04d}"
 
 
 def images_key(images: ImageSettings) -> str:
@@ -91,7 +99,12 @@ def trial_seed(study_seed: int, slot: int) -> int:
 
 def study_folder(home: Home, name: str, uid: str) -> Path:
     """Where the journals and checkpoints of a study lie."""
-    return home.runs / f"{name}-{uid[:8]}"
+    return home.runs / folder_name(name, uid)
+
+
+def folder_name(name: str, uid: str) -> str:
+    """How the folder of a study is called."""
+    return f"{name}-{uid[:8]}"
 
 
 def code_now() -> dict[str, str]:
@@ -182,7 +195,11 @@ def n_trials_of(study: optuna.Study) -> int:
 def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
     other = "give it as it was, or --study OTHER to begin a new one."
     if there.space_source != wanted.space_source:
-        raise StudyError(f"study {name!r} was begun with another text of {there.space_file}; {other}")
+        raise StudyError(
+            f"study {name!r} was begun with another text of {there.space_file}"
+            f"{changed_choices(there.space_source, wanted.space_source)}; give it as it was, --study OTHER to begin a "
+            f"new one, or --warm-start {name} --study OTHER to begin one that has its finished trials already."
+        )
     for key, value in wanted.settings.items():
         if key not in BUDGETS and there.settings.get(key) != value:
             raise StudyError(

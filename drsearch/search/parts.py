@@ -6,6 +6,7 @@ Every trial of a study has the same parts, on the same eyes, so that two setting
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from drsearch.data.audit import picture_groups
 from drsearch.data.records import EyeEntry, Eyes, joined
 from drsearch.data.splits import folds
-from drsearch.model.training import EpochResult, Measures
 from drsearch.settings import DataSettings, SearchSettings
+
+if TYPE_CHECKING:  # it loads TensorFlow, which pruners do without
+    from drsearch.model.training import EpochResult, Measures
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,10 @@ def part_seed(trial_seed: int, repeat: int) -> int:
     return trial_seed if repeat == 0 else int(np.random.SeedSequence([trial_seed, repeat]).generate_state(1)[0]) >> 1
 
 
-def mean_history(histories: Sequence[Sequence[EpochResult]]) -> tuple[EpochResult, ...]:
+def mean_history(histories: "Sequence[Sequence[EpochResult]]") -> "tuple[EpochResult, ...]":
     """Epoch by epoch the mean over parts; seconds are summed."""
+    from drsearch.model.training import EpochResult
+
     return tuple(
         EpochResult(
             epoch=of_parts[0].epoch,
@@ -129,7 +134,9 @@ def mean_history(histories: Sequence[Sequence[EpochResult]]) -> tuple[EpochResul
     )
 
 
-def _mean(measures: Sequence[Measures]) -> Measures:
+def _mean(measures: "Sequence[Measures]") -> "Measures":
+    from drsearch.model.training import Measures
+
     names = [item.name for item in dataclasses.fields(Measures)]
     return Measures(**{name: float(np.mean([getattr(each, name) for each in measures])) for name in names})
 

@@ -8,6 +8,7 @@ takes the slot: thousands that wait in the database would be read again at every
 
 import contextlib
 import functools
+import json
 import os
 import socket
 import time
@@ -15,12 +16,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
+from drsearch.errors import StudyError
 from drsearch.search.storage import HEARTBEAT_S, Storage, alone_with, heartbeats, patiently
 from drsearch.settings import Value
 
@@ -33,6 +35,8 @@ KEPT = "drsearch.kept"
 """Of a trial: its kept epoch, its epochs, and the interval of its objective."""
 ERROR = "drsearch.error"
 """Standard error of a trial's objective."""
+CARRIED = "drsearch.carried"
+ENQUEUED = "drsearch.enqueued"
 MAX_RETRIES = "drsearch.max_retries"
 _TOKEN = "drsearch.token"
 DIED = "drsearch.died"
@@ -92,6 +96,11 @@ class Slot:
         return "waiting"
 
     @property
+    def carried(self) -> Mapping[str, Any] | None:
+        """Where the trial was run, if it was carried from another study: `study`, `uid`, `trial`, `seed`."""
+        return self.last.user_attrs.get(CARRIED)  # type: ignore[no-any-return]
+
+    @property
     def deaths(self) -> int:
         """Attempts whose process died, or that somebody else failed without a word."""
         failed = [trial.user_attrs for trial in self.attempts if trial.state is TrialState.FAIL]
@@ -135,6 +144,38 @@ def _slots(study: optuna.Study) -> list[Slot]:
 def all_over(slots: Sequence[Slot], n: int) -> bool:
     """Whether nothing is left to do in the first `n` slots, those that no worker has taken yet included."""
     return sum(slot.is_over for slot in slots if slot.number < n) == n
+
+
+def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Mapping[str, Value]]) -> None:
+    """Let the first slots that are not made yet draw given values; settings that were enqueued before stay as they are.
+
+    Args:
+        study: Where to.
+        storage: Its database.
+        n: Slots in total.
+        settings: Each with values by name; what it leaves out, the sampler chooses.
+
+    Raises:
+        StudyError: If there are fewer slots left than settings.
+    """
+    marked = {json.dumps(params, sort_keys=True): dict(params) for params in settings}
+
+    def put() -> None:
+        with alone_with(storage, study.study_name):
+            slots = _slots(study)
+            there = {slot.attempts[0].user_attrs.get(ENQUEUED) for slot in slots}
+            new = {mark: params for mark, params in marked.items() if mark not in there}
+            free = sorted(set(range(n)) - {slot.number for slot in slots})
+            if len(new) > len(free):
+                own = n - sum(bool(slot.carried) for slot in slots)
+                raise StudyError(
+                    f"--enqueue: settings that are new: {len(new)}, trials that the study has left for them: "
+                    f"{len(free)}; --trials {own - len(free) + len(new)} makes room."
+                )
+            for number, (mark, params) in zip(free, new.items(), strict=False):
+                study.enqueue_trial(params, user_attrs={SLOT: number, ENQUEUED: mark})
+
+    patiently(put)
 
 
 def fill_slots(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:

@@ -1,31 +1,51 @@
 """What may a study draw? A search space: a file in KerasTuner's words, checked before the first trial.
 
 A space file defines `space(hp)`, which draws settings by their names with KerasTuner's
-`HyperParameters`, and may define `SETTINGS`, a dict of the settings it is run with.
+`HyperParameters`, and may define `SETTINGS`, a dict of the settings it is run with, and
+`build_model(hp, image_px, n_classes)`, which makes the network in the ResNet's place.
 """
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
 import itertools
 import linecache
 import math
 import random
+import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType, TracebackType
 from typing import Any, Protocol
 
+import keras
 import keras_tuner
+import tensorflow as tf
 from keras_tuner.engine import hyperparameters as kinds
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from drsearch.errors import SearchSpaceError, SettingsError
+from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.search.hypermodel import N_CLASSES, PREFIX, from_setting, what_is_wrong_with
 from drsearch.settings import Settings, Value, nearest, searchable_names, setting_names
 
 _WALKS = 200
-"""Random walks through a space when it is checked: enough to enter every branch of any space seen so far."""
+"""Random walks through a space that may show nothing new, in a row, before it counts as known."""
+
+_BUILDS = 3
+"""The same where every walk builds a network, which takes up to a second; walks go first where none has been."""
+
+_PROBES = 24
+"""Of an axis with more values than this, a walk tries the ends and the middle."""
+
+_NO_WEIGHTS = "none"
+
+_NAME = re.compile(r"[\w.\- /:]{1,200}")
+"""What MLflow takes as the name of a parameter."""
 
 Hyperparameter = Any
 """One of KerasTuner's `Choice`, `Int`, `Float`, `Boolean`, `Fixed` objects."""
@@ -46,50 +66,95 @@ class Suggests(Protocol):
         """A number, ends included."""
 
 
-class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped library
-    """KerasTuner's `HyperParameters` whose values come from `draw`, fixed ones from `fix`; inactive ones have none."""
+Draw = Callable[[str, Hyperparameter], Value]
+"""Answers a hyperparameter, given the name that a trial keeps it by."""
 
-    def __init__(self, draw: Callable[[Hyperparameter], Value], fix: Callable[[Hyperparameter], Value]) -> None:
+
+def _value_of_fixed(_name: str, fixed: Hyperparameter) -> Value:
+    return fixed.value  # type: ignore[no-any-return]
+
+
+class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped library
+    """KerasTuner's `HyperParameters` whose values come from `draw`, fixed ones from `fix`; inactive ones have none.
+
+    Args:
+        draw: Answers what is searched.
+        fix: Answers what is fixed.
+        settings: What `get` answers for a setting that was not drawn.
+        mention: Told of every hyperparameter of `space(hp)`, as often as it is named.
+    """
+
+    def __init__(
+        self,
+        draw: Draw,
+        fix: Draw = _value_of_fixed,
+        settings: Mapping[str, Value] | None = None,
+        mention: Callable[[str, Hyperparameter], None] = lambda _name, _hyperparameter: None,
+    ) -> None:
         super().__init__()
-        self._draw, self._fix = draw, fix
+        self._draw, self._fix, self._mention = draw, fix, mention
+        self._settings = settings or {}
+        self.in_hypermodel = False
         self.drawn: dict[str, Value] = {}
+
+    def get(self, name: str) -> Value:
+        """What was drawn for a name, or the setting of that name."""
+        try:
+            return super().get(name)  # type: ignore[no-any-return]
+        except KeyError:
+            if name not in self._settings:
+                raise
+            return self._settings[name]
+
+    def _get_name(self, name: str, name_scopes: list[str] | None = None) -> str:
+        # A name scope of a space is the section of a setting; inside a hypermodel names are KerasTuner's own.
+        if self.in_hypermodel:
+            return super()._get_name(name, name_scopes)  # type: ignore[no-any-return]
+        return ".".join([*(self._name_scopes if name_scopes is None else name_scopes), str(name)])
+
+    def _retrieve(self, hp: Hyperparameter) -> Value:
+        if not self.in_hypermodel:
+            self._mention(hp.name, hp)
+        return super()._retrieve(hp)  # type: ignore[no-any-return]
 
     def _register(self, hyperparameter: Hyperparameter, overwrite: bool = False) -> Value:
         # The one method through which all kinds, scopes and conditions go (keras-tuner 1.4.8;
         # tests/search/test_space.py fails if a later version goes another way).
         name = hyperparameter.name
         if self.is_active(hyperparameter) and name not in self.values:
-            value = (self._fix if isinstance(hyperparameter, kinds.Fixed) else self._draw)(hyperparameter)
-            self.values[name] = value
-            self.drawn[name] = value
+            kept_as = PREFIX + name if self.in_hypermodel else name
+            answer = self._fix if isinstance(hyperparameter, kinds.Fixed) else self._draw
+            self.values[name] = self.drawn[kept_as] = answer(kept_as, hyperparameter)
         return super()._register(hyperparameter, overwrite)  # type: ignore[no-any-return]
 
 
-def suggest(trial: Suggests, hyperparameter: Hyperparameter) -> Value:
+def suggest(trial: Suggests, name: str, hyperparameter: Hyperparameter) -> Value:
     """Draw one hyperparameter from an Optuna trial, meaning what KerasTuner means by it."""
-    name = hyperparameter.name
+    match distribution_of(hyperparameter):
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, list(choices))  # type: ignore[no-any-return]
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(name, low, high, step=step, log=log)
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(name, low, high, step=step, log=log)
+    raise AssertionError("distribution_of knows three kinds")
+
+
+def distribution_of(hyperparameter: Hyperparameter) -> BaseDistribution:
+    """What Optuna keeps with a value drawn from a hyperparameter."""
     match hyperparameter:
         case kinds.Choice():
-            return trial.suggest_categorical(name, list(hyperparameter.values))  # type: ignore[no-any-return]
+            return CategoricalDistribution(tuple(hyperparameter.values))
         case kinds.Boolean():
-            return trial.suggest_categorical(name, [False, True])  # type: ignore[no-any-return]
+            return CategoricalDistribution((False, True))
         case kinds.Int():
-            step = 1 if _is_log(hyperparameter) else int(hyperparameter.step or 1)
-            return trial.suggest_int(
-                name,
-                int(hyperparameter.min_value),
-                int(hyperparameter.max_value),
-                step=step,
-                log=_is_log(hyperparameter),
-            )
+            log = _is_log(hyperparameter)
+            low, high = int(hyperparameter.min_value), int(hyperparameter.max_value)
+            return IntDistribution(low, high, log=log, step=1 if log else int(hyperparameter.step or 1))
         case kinds.Float():
-            return trial.suggest_float(
-                name,
-                hyperparameter.min_value,
-                hyperparameter.max_value,
-                step=None if _is_log(hyperparameter) else hyperparameter.step,
-                log=_is_log(hyperparameter),
-            )
+            log = _is_log(hyperparameter)
+            low, high = hyperparameter.min_value, hyperparameter.max_value
+            return FloatDistribution(low, high, log=log, step=None if log else hyperparameter.step)
     raise TypeError(f"KerasTuner has a new kind of hyperparameter: {hyperparameter!r}")
 
 
@@ -97,7 +162,7 @@ def _is_log(hyperparameter: Hyperparameter) -> bool:
     return bool(hyperparameter.sampling == "log")
 
 
-def _discrete_values(hyperparameter: Hyperparameter) -> list[Value] | None:
+def discrete_values(hyperparameter: Hyperparameter) -> list[Value] | None:
     """All values of a hyperparameter in order, each once, or None if it is continuous."""
     match hyperparameter:
         case kinds.Choice():
@@ -120,43 +185,101 @@ class SearchSpace:
         path: The file, as it was named.
         source: Its text, which the study keeps.
         settings: The settings it is run with, by name.
+        base: All settings that a trial starts from.
     """
 
     path: Path
     source: str
     settings: Mapping[str, Value]
+    base: Settings
     _module: ModuleType
+    _grids: dict[int | None, list[dict[str, Value]]] = field(default_factory=dict, compare=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the file's text, hexadecimal."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
-    def draw(self, trial: Suggests) -> dict[str, Value]:
-        """Draw every active hyperparameter from a trial: values by setting, fixed ones included."""
-        return self._walk(lambda hyperparameter: suggest(trial, hyperparameter))
+    @property
+    def has_hypermodel(self) -> bool:
+        """Whether `build_model` makes the network."""
+        return callable(getattr(self._module, "build_model", None))
 
-    def grid(self) -> list[dict[str, Value]]:
+    def on(self, base: Settings) -> "SearchSpace":
+        """The same space on other settings.
+
+        Raises:
+            SearchSpaceError: If they are for another kind of space.
+        """
+        if not self.has_hypermodel and base.model.weights != _NO_WEIGHTS:
+            raise SearchSpaceError(
+                f"{self.path}: model.weights = {base.model.weights!r} is for a space that defines build_model; "
+                f"the ResNet starts at random. Leave it at {_NO_WEIGHTS!r}."
+            )
+        if base.model.weights not in (_NO_WEIGHTS, "imagenet") and not Path(base.model.weights).is_file():
+            raise SearchSpaceError(
+                f"{self.path}: model.weights = {base.model.weights!r} is no file here; give none, imagenet, or "
+                "the path of a file of weights that every worker can read."
+            )
+        hypermodel = "{}" if self.has_hypermodel else ""
+        return dataclasses.replace(self, base=base.replace({"model.hypermodel": hypermodel}), _grids={})
+
+    def draw(self, trial: Suggests) -> dict[str, Value]:
+        """Draw every active hyperparameter from a trial: values by name, fixed ones included."""
+        return self.walk(lambda name, hyperparameter: suggest(trial, name, hyperparameter))
+
+    def build(self, settings: Settings) -> keras.Model:
+        """The network of a trial with these settings, with fresh weights; `set_seeds` decides which.
+
+        Raises:
+            TrialFailed: If it cannot be built.
+            SettingsError: If `model.hypermodel` is not of this space.
+        """
+        if not self.has_hypermodel:
+            return build_resnet(settings.model, settings.images.image_px, N_CLASSES)
+        given = settings.flat() | from_setting(settings.model.hypermodel)
+
+        def draw(name: str, hyperparameter: Hyperparameter) -> Value:
+            if name not in given:
+                raise SettingsError(
+                    f"model.hypermodel = {settings.model.hypermodel!r} says nothing of "
+                    f"{name.removeprefix(PREFIX)!r}, which {self.path} draws in build_model; give the file and the "
+                    "settings of one trial."
+                )
+            return given[name]
+
+        drawing = Draws(draw, settings=settings.flat())
+        self._module.space(drawing)
+        drawing.in_hypermodel = True
+        with self._failing_trial():
+            return self._module.build_model(drawing, settings.images.image_px, N_CLASSES)
+
+    def grid(self, at_most: int | None = None) -> list[dict[str, Value]]:
         """Every distinct point once, the last axis changing fastest; fixed values are left out.
+
+        Args:
+            at_most: Stop after so many.
 
         Raises:
             SearchSpaceError: If an axis is continuous.
         """
-        points: list[dict[str, Value]] = []
-        prefix: list[int] | None = []
-        while prefix is not None:
-            point, sizes, taken = self._grid_point(prefix)
-            points.append(point)
-            prefix = _next_prefix(taken, sizes)
-        return points
+        if at_most not in self._grids:
+            points: list[dict[str, Value]] = []
+            prefix: list[int] | None = []
+            while prefix is not None and len(points) != at_most:
+                point, sizes, taken = self._grid_point(prefix)
+                points.append(point)
+                prefix = _next_prefix(taken, sizes)
+            self._grids[at_most] = points
+        return self._grids[at_most]
 
     def _grid_point(self, prefix: list[int]) -> tuple[dict[str, Value], list[int], list[int]]:
         point: dict[str, Value] = {}
         sizes: list[int] = []
         taken: list[int] = []
 
-        def draw(hyperparameter: Hyperparameter) -> Value:
-            values = _discrete_values(hyperparameter)
+        def draw(name: str, hyperparameter: Hyperparameter) -> Value:
+            values = discrete_values(hyperparameter)
             if values is None:
                 raise SearchSpaceError(
                     f"{self._line()} is continuous, which a grid cannot walk. Write {_choice_of(hyperparameter)}, "
@@ -165,10 +288,10 @@ class SearchSpace:
             position = prefix[len(taken)] if len(taken) < len(prefix) else 0
             taken.append(position)
             sizes.append(len(values))
-            point[hyperparameter.name] = values[position]
+            point[name] = values[position]
             return values[position]
 
-        self._walk(draw)
+        self.walk(draw)
         return point, sizes, taken
 
     def image_variants(self, base: Settings) -> list[Settings]:
@@ -181,19 +304,19 @@ class SearchSpace:
         """
         axes: dict[str, dict[Value, None]] = {}
 
-        def draw(hyperparameter: Hyperparameter) -> Value:
-            values = _discrete_values(hyperparameter)
-            if hyperparameter.name.startswith("images."):
+        def draw(name: str, hyperparameter: Hyperparameter) -> Value:
+            values = discrete_values(hyperparameter)
+            if name.startswith("images."):
                 if values is None:
                     raise SearchSpaceError(
                         f"{self._line()} has no end of values, and each needs records of its own. "
                         f"Write {_choice_of(hyperparameter)}."
                     )
-                axes.setdefault(hyperparameter.name, {}).update(dict.fromkeys(values))
-            return _random_value(hyperparameter, dice)
+                axes.setdefault(name, {}).update(dict.fromkeys(values))
+            return random_value(hyperparameter, dice)
 
         dice = random.Random(0)
-        walks = [self._walk(draw) for _ in range(_WALKS)]
+        walks = [self._walk_settings(Draws(draw, settings=base.flat())) for _ in range(_WALKS)]
         for walk in walks:
             for name in walk:
                 if name.startswith("images."):
@@ -206,14 +329,57 @@ class SearchSpace:
             base.replace(dict(zip(axes, combination, strict=True))) for combination in itertools.product(*axes.values())
         ]
 
-    def _walk(
+    def walk(
         self,
-        draw: Callable[[Hyperparameter], Value],
-        fix: Callable[[Hyperparameter], Value] = lambda fixed: fixed.value,
+        draw: Draw,
+        fix: Draw = _value_of_fixed,
+        mention: Callable[[str, Hyperparameter], None] = lambda _name, _hyperparameter: None,
+        built: Callable[[keras.Model | TrialFailed], None] = lambda _model: None,
     ) -> dict[str, Value]:
-        drawing = Draws(draw, fix)
+        """Go through the space once, its network included, which starts at random.
+
+        Args:
+            draw: Answers what is searched.
+            fix: Answers what is fixed.
+            mention: Told of every hyperparameter of `space(hp)`, as often as it is named.
+            built: Given the network if the space makes one, or why it cannot be built.
+
+        Returns:
+            What was drawn; as far as it came, if the network cannot be built of it: its trial will say why.
+        """
+        # A dry walk loads no weights, whatever the setting says: what is drawn does not depend on them.
+        drawing = Draws(draw, fix, self.base.flat() | {"model.weights": _NO_WEIGHTS}, mention)
+        self._walk_settings(drawing)
+        if self.has_hypermodel:
+            drawing.in_hypermodel = True
+            drawing.values["model.weights"] = _NO_WEIGHTS
+            image_px = drawing.get("images.image_px")
+            try:
+                with self._failing_trial():
+                    model = self._module.build_model(drawing, image_px, N_CLASSES)
+            except TrialFailed as failure:
+                built(failure)
+            else:
+                built(model)
+        return drawing.drawn
+
+    def _walk_settings(self, drawing: Draws) -> dict[str, Value]:
         self._module.space(drawing)
         return drawing.drawn
+
+    @contextmanager
+    def _failing_trial(self) -> Iterator[None]:
+        """Turns what Keras and TensorFlow refuse to build into the end of a trial; the space's own bugs pass."""
+        try:
+            yield
+        except (ValueError, tf.errors.OpError, OSError) as wrong:
+            files = [frame.f_code.co_filename for frame, _ in _frames(wrong.__traceback__)]
+            below = files[files.index(str(self._module.__file__)) + 1 :] if self._module.__file__ in files else []
+            of_drawing = __file__ in below or any("keras_tuner" in file and "hyperparameters" in file for file in below)
+            if of_drawing or files[-1] == self._module.__file__ or isinstance(wrong, SettingsError):
+                raise
+            said = " ".join(str(wrong).split()).rstrip(".")
+            raise TrialFailed(f"the network of {self.path.name} cannot be built: {said}") from wrong
 
     def _line(self) -> str:
         """Where the space is being read: `file: the call as written`."""
@@ -228,12 +394,17 @@ def _next_prefix(taken: list[int], sizes: list[int]) -> list[int] | None:
     return None
 
 
-def _random_value(hyperparameter: Hyperparameter, dice: random.Random) -> Value:
-    values = _discrete_values(hyperparameter)
-    if values is None:
-        low, high = hyperparameter.min_value, hyperparameter.max_value
-        values = [low, high, math.sqrt(low * high) if _is_log(hyperparameter) else (low + high) / 2]
-    return dice.choice(values)
+def random_value(hyperparameter: Hyperparameter, dice: random.Random) -> Value:
+    """Any value of a hyperparameter; of a continuous one, an end or the middle."""
+    values = discrete_values(hyperparameter)
+    return dice.choice(  # type: ignore[no-any-return]
+        values or [hyperparameter.min_value, hyperparameter.max_value, _middle(hyperparameter)]
+    )
+
+
+def _middle(hyperparameter: Hyperparameter) -> float:
+    low, high = hyperparameter.min_value, hyperparameter.max_value
+    return math.sqrt(low * high) if _is_log(hyperparameter) else (low + high) / 2
 
 
 def _choice_of(hyperparameter: Hyperparameter) -> str:
@@ -253,11 +424,26 @@ def _choice_of(hyperparameter: Hyperparameter) -> str:
     return f"hp.Choice({hyperparameter.name!r}, [{shown}])"
 
 
-def load_space(path: str | Path) -> SearchSpace:
+def load_space(path: str | Path, over: Callable[[Settings], Settings] = lambda own: own) -> SearchSpace:
     """Read a space file and refuse what cannot be drawn, before anything is trained.
+
+    Args:
+        path: The file.
+        over: Makes the settings that trials start from, of those that the space is run with.
 
     Raises:
         SearchSpaceError: Naming the file, the line as written, and the line to write instead.
+    """
+    space = read_space(path, over)
+    _check(space)
+    return space
+
+
+def read_space(path: str | Path, over: Callable[[Settings], Settings] = lambda own: own) -> SearchSpace:
+    """Read a space file that was checked before, such as a study's own copy.
+
+    Raises:
+        SearchSpaceError: If it is no such file.
     """
     path = Path(path)
     if not path.is_file():
@@ -266,9 +452,9 @@ def load_space(path: str | Path) -> SearchSpace:
     module = _import_file(path, source)
     if not callable(getattr(module, "space", None)):
         raise SearchSpaceError(f"{path}: defines no space(hp); begin with `def space(hp):` and draw settings in it.")
-    space = SearchSpace(path, source, _space_settings(path, module), module)
-    _check(space)
-    return space
+    settings = _space_settings(path, module)
+    own = Settings().replace(settings)
+    return SearchSpace(path, source, settings, own, module).on(over(own))
 
 
 def _import_file(path: Path, source: str) -> ModuleType:
@@ -294,33 +480,91 @@ def _space_settings(path: Path, module: ModuleType) -> dict[str, Value]:
 
 
 def _check(space: SearchSpace) -> None:
-    """Walk the space at random until every line has been seen, checking each draw."""
+    """Walk the space until every line has been seen, checking what it may draw, and its networks."""
     forms: dict[str, str] = {}
+    failures: list[TrialFailed] = []
+    n_drawn = n_built = 0
 
-    def draw(hyperparameter: Hyperparameter) -> Value:
-        _check_drawable(space, hyperparameter, forms)
-        return _random_value(hyperparameter, dice)
+    def mention(name: str, hyperparameter: Hyperparameter) -> None:
+        _check_searchable(space, name)
+        _check_drawable(space, name, hyperparameter, forms)
+        _check_values(space, name, hyperparameter)
 
-    def fix(hyperparameter: Hyperparameter) -> Value:
-        _check_searchable(space, hyperparameter.name)
-        _check_values(space, hyperparameter.name, [hyperparameter.value])
-        return hyperparameter.value  # type: ignore[no-any-return]
+    def draw(name: str, hyperparameter: Hyperparameter) -> Value:
+        if name.startswith(PREFIX):
+            _check_hypermodel_name(space, name)
+            _check_drawable(space, name, hyperparameter, forms)
+        return explorer.value(name, hyperparameter)
 
-    dice = random.Random(0)
-    n_drawn = 0
-    for _ in range(_WALKS):
+    def fix(name: str, hyperparameter: Hyperparameter) -> Value:
+        if name.startswith(PREFIX):
+            _check_hypermodel_name(space, name)
+        return _value_of_fixed(name, hyperparameter)
+
+    def built(model: keras.Model | TrialFailed) -> None:
+        nonlocal n_built
+        if isinstance(model, TrialFailed):
+            failures.append(model)
+            return
+        n_built += 1
+        if wrong := what_is_wrong_with(model, explorer.image_px(space.base)):
+            raise SearchSpaceError(f"{space.path}: build_model {wrong}.")
+
+    explorer = _Explorer()
+    while explorer.n_idle < (_BUILDS if space.has_hypermodel else _WALKS):
+        explorer.begin()
         with _Explained(space):
-            n_drawn = max(n_drawn, len(space._walk(draw, fix)))
+            n_drawn = max(n_drawn, len(space.walk(draw, fix, mention, built)))
     if n_drawn == 0:
         raise SearchSpaceError(
             f"{space.path}: space(hp) draws nothing; write for example "
             "hp.Choice('training.learning_rate', [0.001, 0.0001])."
         )
+    if failures and not n_built:
+        raise SearchSpaceError(
+            f"{space.path}: build_model built no network in {len(failures)} tries at "
+            f"images.image_px = {space.base.images.image_px}; {failures[0]}."
+        )
 
 
-def _check_drawable(space: SearchSpace, hyperparameter: Hyperparameter, forms: dict[str, str]) -> None:
-    name = hyperparameter.name
-    _check_searchable(space, name)
+class _Explorer:
+    """Chooses values for walks through a space: those that no walk has had first, then any."""
+
+    def __init__(self) -> None:
+        self.n_idle = 0
+        self._dice = random.Random(0)
+        self._known: dict[str, set[Value]] = {}
+        self._walk: dict[str, Value] = {}
+
+    def begin(self) -> None:
+        """Begin a walk."""
+        self.n_idle += 1
+        self._walk = {}
+
+    def value(self, name: str, hyperparameter: Hyperparameter) -> Value:
+        """A value of an axis."""
+        values = discrete_values(hyperparameter)
+        if values is None or len(values) > _PROBES:
+            low, high = hyperparameter.min_value, hyperparameter.max_value
+            values = [low, high, values[len(values) // 2] if values else _middle(hyperparameter)]
+        known = self._known.setdefault(name, set())
+        value = self._dice.choice([each for each in values if each not in known] or values)
+        if value not in known:
+            known.add(value)
+            self.n_idle = 0
+        self._walk[name] = value
+        return value
+
+    def image_px(self, base: Settings) -> int:
+        """The size of the images in the present walk."""
+        px = self._walk.get("images.image_px", base.images.image_px)
+        assert isinstance(px, int)
+        return px
+
+
+def _check_drawable(space: SearchSpace, name: str, hyperparameter: Hyperparameter, forms: dict[str, str]) -> None:
+    if isinstance(hyperparameter, kinds.Fixed):
+        return
     sampling = getattr(hyperparameter, "sampling", None)
     if sampling == "reverse_log":
         raise SearchSpaceError(
@@ -334,14 +578,11 @@ def _check_drawable(space: SearchSpace, hyperparameter: Hyperparameter, forms: d
         )
     form = _form(hyperparameter)
     if (before := forms.setdefault(name, form)) != form:
+        shown = name.removeprefix(PREFIX)
         raise SearchSpaceError(
-            f"{space._line()} draws {name!r} from {form}, and another branch from {before}; Optuna keeps one of them "
-            f"a name. Write one hp.Choice({name!r}, ...) with all values before the branches."
+            f"{space._line()} draws {shown!r} from {form}, and another branch from {before}; Optuna keeps one of them "
+            f"a name. Write one hp.Choice({shown!r}, ...) with all values before the branches."
         )
-    if isinstance(hyperparameter, (kinds.Int, kinds.Float)):
-        _check_values(space, name, [hyperparameter.min_value, hyperparameter.max_value])  # ranges have no holes
-    else:
-        _check_values(space, name, _discrete_values(hyperparameter) or [])
 
 
 def _form(hyperparameter: Hyperparameter) -> str:
@@ -362,6 +603,11 @@ def _multiplies(hyperparameter: Hyperparameter) -> bool:
 
 
 def _check_searchable(space: SearchSpace, name: str) -> None:
+    if name.startswith("model.") and space.has_hypermodel and name != "model.weights":
+        raise SearchSpaceError(
+            f"{space._line()} draws {name!r}, which is a setting of the ResNet, and build_model makes the network "
+            "here. Draw the network's own in build_model."
+        )
     if name in searchable_names():
         return
     if name in setting_names():
@@ -369,14 +615,45 @@ def _check_searchable(space: SearchSpace, name: str) -> None:
             f"{space._line()} draws {name!r}, which is a setting of the whole study and is not searched. "
             f"Put it into SETTINGS, or give it with --set {name}=..."
         )
-    raise SearchSpaceError(f"{space._line()} names no setting; did you mean {nearest(name, searchable_names())!r}?")
+    close = nearest(name, searchable_names())
+    if name in space._line():
+        raise SearchSpaceError(f"{space._line()} names no setting; did you mean {close!r}?")
+    section, _, key = close.partition(".")
+    raise SearchSpaceError(
+        f"{space._line()} is {name!r} within its hp.name_scope, which is no setting. A name scope is the section of a "
+        f"setting: write hp.name_scope({section!r}) and in it {key!r}, or {close!r} outside of any."
+    )
 
 
-def _check_values(space: SearchSpace, name: str, values: list[Value]) -> None:
+def _check_hypermodel_name(space: SearchSpace, name: str) -> None:
+    shown = name.removeprefix(PREFIX)
+    if shown in setting_names():
+        raise SearchSpaceError(
+            f"{space._line()} draws the setting {shown!r} in build_model. Draw it in space(hp); "
+            f"build_model reads it with hp.get({shown!r})."
+        )
+    if not _NAME.fullmatch(name):
+        raise SearchSpaceError(
+            f"{space._line()} draws {shown!r}, which MLflow does not take as a name; "
+            "use up to 180 letters, digits, '_', '-', '.', ':', '/' and blanks."
+        )
+
+
+def _check_values(space: SearchSpace, name: str, hyperparameter: Hyperparameter) -> None:
+    if isinstance(hyperparameter, kinds.Fixed):
+        values = [hyperparameter.value]
+    elif isinstance(hyperparameter, (kinds.Int, kinds.Float)):
+        values = [hyperparameter.min_value, hyperparameter.max_value]  # ranges have no holes
+    else:
+        values = discrete_values(hyperparameter) or []
     for value in values:
         try:
             Settings().replace({name: value})
         except SettingsError as wrong:
+            if set(values) == {0, 1} and isinstance(hyperparameter, kinds.Choice):  # KerasTuner makes numbers of them
+                raise SearchSpaceError(
+                    f"{space._line()}: KerasTuner's Choice makes 1 and 0 of True and False. Write hp.Boolean({name!r})."
+                ) from wrong
             raise SearchSpaceError(f"{space._line()}: {wrong}") from wrong
 
 
@@ -390,19 +667,55 @@ class _Explained:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, wrong: BaseException | None, traceback: Any) -> None:
-        if not isinstance(wrong, (TypeError, ValueError)) or isinstance(wrong, SearchSpaceError):
+        if not isinstance(wrong, (TypeError, ValueError, KeyError)) or isinstance(wrong, SearchSpaceError):
             return
-        frames = []
-        while traceback is not None:
-            frames.append((traceback.tb_frame, traceback.tb_lineno))
-            traceback = traceback.tb_next
+        frames = _frames(traceback)
         ours = [i for i, (frame, _) in enumerate(frames) if frame.f_code.co_filename == self._space._module.__file__]
-        if not ours or ours[-1] == len(frames) - 1 or "keras_tuner" not in frames[ours[-1] + 1][0].f_code.co_filename:
+        beyond = frames[ours[-1] + 1 :] if ours else []
+        words = [frame for frame, _ in beyond if frame.f_code.co_filename == _KERAS_TUNERS_WORDS]
+        if not words or not all(_is_of_keras_tuner(frame) for frame, _ in beyond):
             return
-        call = _call_at(self._space._module, frames[ours[-1]][1])
-        said = " ".join(str(wrong).split()).rstrip(".")
-        rule = " Choices are of one type (text, number or truth value), never None." if ".Choice(" in call else ""
-        raise SearchSpaceError(f"{self._space.path}: {call} is refused: {said}.{rule}") from wrong
+        frame, instruction = frames[ours[-1]]
+        call = _call_at(self._space._module, frame.f_code, instruction)
+        said = " ".join(str(wrong.args[0] if wrong.args else wrong).split()).rstrip(".")  # a KeyError puts it in quotes
+        raise SearchSpaceError(
+            f"{self._space.path}: {call} is refused: {said}.{_remedy(words[0].f_code.co_name, words[0].f_locals)}"
+        ) from wrong
+
+
+_KERAS_TUNERS_WORDS = sys.modules[keras_tuner.HyperParameters.__module__].__file__
+
+
+def _frames(traceback: TracebackType | None) -> list[tuple[Any, int]]:
+    """The frames of a traceback, each with its instruction, outermost first."""
+    frames = []
+    while traceback is not None:
+        frames.append((traceback.tb_frame, traceback.tb_lasti))
+        traceback = traceback.tb_next
+    return frames
+
+
+def _is_of_keras_tuner(frame: Any) -> bool:
+    file = Path(frame.f_code.co_filename)
+    return "keras_tuner" in file.parts or file.name == "contextlib.py" or file == Path(__file__)
+
+
+def _remedy(word: str, given: Mapping[str, Any]) -> str:
+    """What to write instead of a call that KerasTuner refuses, from the call's name and arguments."""
+    parent = given.get("parent_name")
+    if word == "conditional_scope" or (parent and parent not in given["self"].values):
+        return f" Draw {parent!r} before the line, outside of other scopes, by this name."
+    if word == "Choice" and isinstance(given.get("values"), (list, tuple)):
+        values = [value for value in given["values"] if value is not None]
+        if values and {type(value) for value in values} == {int, float}:
+            values = [float(value) for value in values]
+        rule = "Choices are of one type (text, number or truth value), never None."
+        if values and len({type(value) for value in values}) == 1:
+            return f" {rule} Write hp.Choice({given['name']!r}, {values})."
+        return f" {rule}"
+    if word == "get":
+        return " Draw it before the line, or name a setting."
+    return ""
 
 
 def _call_as_written(module: ModuleType) -> str:
@@ -410,20 +723,22 @@ def _call_as_written(module: ModuleType) -> str:
     frame = sys._getframe()
     while frame is not None and frame.f_code.co_filename != module.__file__:
         frame = frame.f_back  # type: ignore[assignment]  # ends at the space's own frame, which is on the stack
-    return _call_at(module, frame.f_lineno) if frame is not None else ""
+    return _call_at(module, frame.f_code, frame.f_lasti) if frame is not None else ""
 
 
-def _call_at(module: ModuleType, line: int) -> str:
-    """The `hp` call at a line of a file, on one line, without what it is assigned to."""
+def _call_at(module: ModuleType, code: CodeType, instruction: int) -> str:
+    """The call at an instruction of a file, on one line, without what it is assigned to."""
+    line, end_line, column, end_column = list(code.co_positions())[instruction // 2]
     source = "".join(linecache.getlines(str(module.__file__)))
-    calls = [
+    nodes = list(ast.walk(ast.parse(source)))
+    place = (line, end_line, column, end_column)
+    running: list[ast.expr] = [
         node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call)
-        and node.lineno <= line <= (node.end_lineno or node.lineno)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("Choice", "Int", "Float", "Boolean", "Fixed")
+        for node in nodes
+        if isinstance(node, ast.Call) and (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) == place
     ]
-    if not calls:
-        return linecache.getline(str(module.__file__), line).strip()
-    return " ".join((ast.get_source_segment(source, calls[0]) or "").split())
+    # entering a scope is no call of its own
+    running += [node.items[0].context_expr for node in nodes if isinstance(node, ast.With) and node.lineno == line]
+    if running:
+        return " ".join((ast.get_source_segment(source, running[0]) or "").split())
+    return linecache.getline(str(module.__file__), line or 0).strip()

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from drsearch.search.crew import STOP_S, Crew
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
+    folder_name,
     open_study,
     set_n_trials,
     study_folder,
@@ -28,11 +29,12 @@ from drsearch.search.machines import is_shared, start_upload
 from drsearch.search.objectives import best_slot, front
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.slots import Slot, read_slots, reconcile
+from drsearch.search.slots import Slot, enqueue, read_slots, reconcile
 from drsearch.search.space import SearchSpace
 from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
-from drsearch.settings import Settings
+from drsearch.search.warm_start import carry, planned
+from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender, unsent
@@ -78,15 +80,21 @@ class StudyResult:
         return front(self.slots, self.definition.base())
 
     def counts(self) -> dict[str, int]:
-        """Trials by state."""
+        """Trials by state; those carried from another study apart, if there are any."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
         for slot in self.slots:
-            counts[slot.state] += 1
+            state = "carried" if slot.carried else slot.state
+            counts[state] = counts.get(state, 0) + 1
         counts["waiting"] += self.n_trials - len(self.slots)  # those that no worker has taken yet
         return counts
 
     def trial_folder(self, slot: int) -> Path:
-        """Where a trial's journal, files and model lie."""
+        """Where a trial's journal, files and model lie: in the study that it was run in."""
+        carried = next((each.carried for each in self.slots if each.number == slot), None)
+        if carried:
+            return (
+                self.folder.with_name(folder_name(carried["study"], carried["uid"])) / f"trial-{carried['trial']:04d}"
+            )
         return self.folder / f"trial-{slot:04d}"
 
     def run_id(self, slot: int) -> str | None:
@@ -118,10 +126,20 @@ class Launcher:
         home: Where everything lies.
         storage_url: The study database.
         audit: The audit of its records, kept with the study's run.
+        warm_start: Another study, whose finished trials it begins with.
+        enqueued: Values that its first trials draw.
     """
 
     def __init__(
-        self, name: str, space: SearchSpace, wanted: StudyDefinition, home: Home, storage_url: str, audit: Path
+        self,
+        name: str,
+        space: SearchSpace,
+        wanted: StudyDefinition,
+        home: Home,
+        storage_url: str,
+        audit: Path,
+        warm_start: str = "",
+        enqueued: Sequence[Mapping[str, Value]] = (),
     ) -> None:
         self._name, self._space, self._home, self._url, self._audit = name, space, home, storage_url, audit
         settings = wanted.base()
@@ -129,6 +147,10 @@ class Launcher:
         self._grows = total is None
         self._n_trials = total or 0
         self._storage: Storage = open_storage(storage_url)
+        self.warm_start = planned(self._storage, name, warm_start, space, wanted)
+        if self.warm_start is not None and settings.study.sampler != "grid":
+            self._n_trials += len(self.warm_start.slots)  # in a grid they are some of its points
+        self._enqueued = enqueued
         self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
         self._hours = Hours(self._study)
         self._spent, self._first_look = "", True
@@ -166,6 +188,9 @@ class Launcher:
             return self._run(n_workers, timeout_s, show)
 
     def _run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
+        if self.warm_start is not None:
+            carry(self._study, self._storage, self.warm_start, self._space)
+        enqueue(self._study, self._storage, self._n_trials, self._enqueued)
         journal = self._with_space(self._begin_run)
         if is_shared(self._url, self._home.tracking_uri):
             start_upload(self._definition, self._home)
@@ -324,6 +349,8 @@ class Launcher:
         )
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
+        if self.warm_start is not None:
+            tags["drsearch.warm_start"] = self.warm_start.study
         if result.best is not None:
             numbers[f"best_{self._settings.study.objective}"] = float(result.best.value or 0.0)
             tags["drsearch.best_trial"] = str(result.best.number)

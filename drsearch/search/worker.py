@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +21,6 @@ from drsearch.data.records import Eyes, open_records, read_eyes
 from drsearch.disk import is_full
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
-from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult, set_threads
 from drsearch.search.budget import EPOCHS, spent
 from drsearch.search.control import is_cancelled
@@ -33,6 +32,7 @@ from drsearch.search.definition import (
     study_folder,
     trial_seed,
 )
+from drsearch.search.hypermodel import PREFIX
 from drsearch.search.machines import fetch_attempt, is_shared, wait_until_sent
 from drsearch.search.objectives import cost_metric
 from drsearch.search.parts import deal, n_parts
@@ -51,7 +51,7 @@ from drsearch.search.recorded import (
 )
 from drsearch.search.samplers import sampler_for
 from drsearch.search.slots import DRAWN, ERROR, KEPT, REASON, RUN_ID, all_over, claim, give_up, read_slots, this_process
-from drsearch.search.space import SearchSpace, load_space
+from drsearch.search.space import SearchSpace, read_space
 from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
 from drsearch.search.view import OneTrialASlot
 from drsearch.settings import Settings, Value
@@ -152,9 +152,10 @@ class Worker:
         drawn = self._space.draw(trial)
         patiently(lambda: trial.set_user_attr(DRAWN, True))
         settings = self._definition.trial_settings(slot, drawn, self._threads)
+        build = lambda: self._space.build(settings)  # noqa: E731  # called once, after the seeds are set
         # Not the trial's own number: that is the slot's, and this names the attempt.
         plan = trial_plan(
-            self._definition, self._name, self._folder, slot, frozen.number, drawn, settings, self._shared
+            self._definition, self._name, self._folder, slot, frozen.number, drawn, settings, build, self._shared
         )
         if self._shared and not fetch_attempt(self._study, slot, frozen, plan, self._home, self.stop_asked):
             return trial, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
@@ -217,7 +218,7 @@ class Worker:
         part = path.with_suffix(f".{os.getpid()}")
         part.write_text(self._definition.space_source, encoding="utf-8")
         os.replace(part, path)
-        return load_space(path)
+        return read_space(path, lambda _: self._definition.base())
 
     def show(self, **status: float | int | str | None) -> None:
         """Tell the launcher what this worker does, if the disk has space for it."""
@@ -239,6 +240,7 @@ def trial_plan(
     attempt: int,
     drawn: dict[str, Value],
     settings: Settings,
+    build: Callable[[], keras.Model],
     shared: bool = False,
 ) -> Plan:
     """The training of one trial, with the run that tells of it."""
@@ -252,15 +254,14 @@ def trial_plan(
             "drsearch.trial": str(slot),
             **provenance_tags(),
         },
-        params=settings.flat(),
+        params=settings.flat() | {name: value for name, value in drawn.items() if name.startswith(PREFIX)},
         dataset=dataset_input(definition, settings),
     )
+    space = f" --space {definition.space_file}" if settings.model.hypermodel else ""
     head = (
         f"Trial {slot} of study {study_name}. Repeat it:",
-        f"drsearch train --data {definition.data_source} --config settings.gin",
+        f"drsearch train --data {definition.data_source} --config settings.gin{space}",
     )
-    image_px = settings.images.image_px
-    build = lambda: build_resnet(settings.model, image_px)  # noqa: E731  # called once, after the seeds are set
     return Plan(
         folder / f"trial-{slot:04d}",
         start,

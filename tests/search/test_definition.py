@@ -55,7 +55,8 @@ def test_the_same_definition_goes_on_and_keeps_its_uid(storage: Any) -> None:
         ),
         (
             definition(space_source="def space(hp): pass"),
-            "study 's' was begun with another text of mine.py; give it as it was, or --study OTHER to begin a new one.",
+            "study 's' was begun with another text of mine.py; give it as it was, --study OTHER to begin a new one, or "
+            "--warm-start s --study OTHER to begin one that has its finished trials already.",
         ),
         (
             definition(data_fingerprint="1111111111111111", data_source="/data/others"),

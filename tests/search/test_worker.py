@@ -13,6 +13,7 @@ import pytest
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
+from drsearch.model import build_resnet
 from drsearch.search.crew import STORAGE_VARIABLE
 from drsearch.search.definition import StudyDefinition, code_now, images_key, open_study, study_folder
 from drsearch.search.provenance import provenance_tags
@@ -80,7 +81,9 @@ def test_a_runs_name_is_its_number_and_its_setting_in_a_few_words() -> None:
 
 def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
     made = definition("/data/eyes", "fedcba98", "01234567")
-    plan = trial_plan(made, "s", tmp_path, 7, 12, {"model.width": 4}, SETTINGS)
+    plan = trial_plan(
+        made, "s", tmp_path, 7, 12, {"model.width": 4}, SETTINGS, lambda: build_resnet(SETTINGS.model, 32)
+    )
     assert plan.folder == tmp_path / "trial-0007"
     assert plan.owner == f"12@{this_process()}"
     assert plan.start.key == "0123456789abcdef/trial-0007"
