@@ -102,9 +102,9 @@ class Plan:
         build: Makes the network, after the seeds are set.
         head: Lines of comment for the settings file of the run.
         owner: Names this attempt; a later attempt on the same folder takes over.
-        shared_as: Number of this attempt where other machines may go on with it; None where none can.
         until: The epoch that is this training's last and is kept, whatever `training.epochs` says: a refit, which
             trains on the eyes that would validate it too, so that nothing is told of them. None for any other.
+        shared_as: Number of this attempt where other machines may go on with it; None where none can.
     """
 
     folder: Path
@@ -113,8 +113,8 @@ class Plan:
     build: Callable[[], keras.Model]
     head: tuple[str, ...]
     owner: str
-    shared_as: int | None = None
     until: int | None = None
+    shared_as: int | None = None
 
     @property
     def is_refit(self) -> bool:

@@ -138,7 +138,7 @@ def test_carried_trials_teach_the_sampler_and_come_on_top_of_the_trials_asked_fo
     study = studies.begin("new", space, "old")
     assert states(study) == ["complete"] * 3 + ["waiting"] * 2
     result = StudyResult(
-        "new", studies.definition("new", space), studies.folder / "new-newnewne", tuple(read_slots(study)), ""
+        "new", studies.definition("new", space), studies.folder / "new-newnewne", tuple(read_slots(study)), 5, ""
     )
     assert result.counts() == {"complete": 0, "pruned": 0, "failed": 0, "waiting": 2, "running": 0, "carried": 3}
     assert result.best is not None and result.best.last.value == 0.8
