@@ -197,6 +197,13 @@ class _Patience:
         self._away = False
         self._lock = threading.Lock()
 
+    def pause(self, seconds: float) -> bool:
+        """Wait; whether waiting is over for good. `Event.wait` would lock out the signal that is to end it."""
+        until = time.monotonic() + seconds
+        while not self.over.is_set() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+        return self.over.is_set()
+
     def away(self, wrong: BaseException) -> None:
         with self._lock:
             if not self._away:
@@ -235,7 +242,7 @@ def patiently(call: Callable[[], T]) -> T:
             if not is_away(wrong):
                 raise
             _patience.away(wrong)
-            if _patience.over.wait(pause_s):
+            if _patience.pause(pause_s):
                 raise StorageAway(f"the study database does not answer ({_first_line(wrong)}).") from wrong
             pause_s = min(30.0, 2 * pause_s)
         else:

@@ -460,7 +460,8 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave
 
     def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        logging.info("stopping at the end of the epoch, with a checkpoint (once more: at once)")
+        # Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
+        os.write(2, b"drsearch: stopping at the end of the epoch, with a checkpoint (once more: at once)\n")
         self._ask()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -230,7 +230,7 @@ class _Loop:
                     return
             if self._over():
                 return
-            self._stop.wait(_LOOK_EVERY_S)
+            time.sleep(_LOOK_EVERY_S)
 
     def _send_until_over(self) -> None:
         while True:
@@ -268,7 +268,7 @@ class _Loop:
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._over() and (left := until - time.monotonic()) > 0:
-            self._stop.wait(min(left, _LOOK_EVERY_S))
+            time.sleep(min(left, 0.1))  # Event.wait would lock out the signal that ends it
 
     def _over(self) -> bool:
         return self._stop.is_set() or os.getppid() != self._parent

@@ -73,6 +73,7 @@ class Bench:
     tracking_uri: str = ""
     storage_url: str = ""
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    storages: list[Any] = field(default_factory=list)
 
     @property
     def home(self) -> Home:
@@ -103,6 +104,19 @@ class Bench:
         file = self.folder / f"{name}.py"
         file.write_text(text)
         return RunningStudy(self, name, file)
+
+    def forget(self) -> None:
+        """Close the connections to study databases."""
+        while self.storages:
+            self.storages.pop()._backend.engine.dispose()
+
+    def close(self) -> None:
+        """Kill what a test that failed has left; workers and senders end with their launcher."""
+        self.forget()
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri or self.home.local_tracking_uri)
@@ -170,9 +184,10 @@ class RunningStudy:
         return "".join(file.read_text(errors="replace") for file in sorted((self.folder / "workers").glob("*.log")))
 
     def optuna(self) -> optuna.Study:
-        return optuna.load_study(
-            study_name=self.name, storage=open_storage(self.bench.storage_url or self.bench.home.storage_url)
-        )
+        """The study, opened anew: a connection of before may be one to a server that went down since."""
+        self.bench.forget()
+        self.bench.storages.append(open_storage(self.bench.storage_url or self.bench.home.storage_url))
+        return optuna.load_study(study_name=self.name, storage=self.bench.storages[-1])
 
     def runs(self) -> dict[str, Any]:
         """Its MLflow runs: of trials by number, of the study as `study`."""

@@ -32,7 +32,7 @@ EPOCHS = 12
 SETTINGS = {
     "training.epochs": EPOCHS,
     "study.max_retries": 1000,  # many faults may fall on one trial
-    "study.gradcam_eyes": 1,
+    "study.gradcam_eyes": 0,
 }
 
 

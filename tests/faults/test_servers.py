@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from harness import RATES, Bench, space_of, when
 
+from drsearch.search.slots import read_slots
+
 pytestmark = pytest.mark.faults
 
 AWAY = "the study database does not answer; waiting"
@@ -31,7 +33,7 @@ def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
     study.nothing_runs()
     assert study.said.read_text().count(AWAY) == 1
     assert study.logs().count(AWAY) <= 2  # one a worker
-    assert not any(slot.deaths for slot in slots_of(study))
+    assert not any(slot.deaths for slot in read_slots(study.optuna()))
 
 
 def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, postgresql: Any, peace: Any) -> None:
@@ -48,12 +50,6 @@ def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, post
     assert study.run(workers=2) == peace["told"]
     assert study.curves() == peace["curves"]
     study.nothing_runs()
-
-
-def slots_of(study: Any) -> Any:
-    from drsearch.search.slots import read_slots
-
-    return read_slots(study.optuna())
 
 
 def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflow_server: Any, peace: Any) -> None:

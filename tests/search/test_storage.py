@@ -49,7 +49,7 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(storage_module._patience.over, "wait", lambda pause: pauses.append(pause))
+    monkeypatch.setattr(storage_module._patience, "pause", lambda pause: pauses.append(pause))
     answers: list[Any] = [sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))] * 8 + ["there"]
 
     def ask() -> str:
