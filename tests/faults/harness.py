@@ -169,10 +169,10 @@ class RunningStudy:
 
     def workers(self, launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
         """Its worker processes."""
-        return _children(launcher, "drsearch.search.worker")
+        return children(launcher, "drsearch.search.worker")
 
     def sender(self, launcher: "subprocess.Popen[str]") -> psutil.Process:
-        (process,) = when(lambda: _children(launcher, "drsearch.tracking.sender"), "a sender")
+        (process,) = when(lambda: children(launcher, "drsearch.tracking.sender"), "a sender")
         return process
 
     def worker_of(self, number: int) -> psutil.Process:
@@ -225,9 +225,14 @@ class RunningStudy:
             assert TrialState.WAITING not in {trial.state for trial in slot.attempts}, slot
 
 
-def _children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:
+def children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:
+    """The child processes of a launcher whose command has these words."""
+    try:
+        there = psutil.Process(launcher.pid).children()
+    except psutil.NoSuchProcess:
+        return []
     found = []
-    for child in psutil.Process(launcher.pid).children():
+    for child in there:
         try:
             if words in " ".join(child.cmdline()):
                 found.append(child)
