@@ -35,6 +35,9 @@ T = TypeVar("T")
 _LOCK_S = 30
 """Seconds to wait for another process that is alone with a study."""
 
+_LET_GO = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=30s"
+"""To PostgreSQL: a process that was stopped within a transaction loses it, and keeps nobody waiting for its locks."""
+
 _OPENINGS = 20
 """How often an empty database is opened anew where others make its tables at the same moment."""
 
@@ -83,6 +86,8 @@ def _open(url: str) -> Storage:
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
+    elif url.startswith("postgresql") and "options=" not in url:
+        options = {"connect_args": {"options": _LET_GO}}
     for opening in range(1, _OPENINGS + 1):
         try:
             with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from drsearch.search.closing import reconcile_study
 from drsearch.search.slots import read_slots, reconcile
 from drsearch.search.storage import Vigil
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 TROUBLES = """
 import os
@@ -75,8 +75,9 @@ def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(benc
 
 
 def test_a_worker_that_was_slow_and_comes_back_stops_and_writes_nothing(
-    bench: Bench, peace: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, postgresql: Any, peace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bench.storage_url = postgresql.database()  # SQLite's one lock would keep all waiting, were it stopped within
     study = bench.study("slow", space_of(RATES))
     launcher = study.start(workers=2)
     when(lambda: study.epochs(0) >= 4, "some epochs of the first trial")

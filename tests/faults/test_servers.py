@@ -10,7 +10,7 @@ from harness import RATES, Bench, space_of, when
 
 from drsearch.search.slots import read_slots
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 AWAY = "the study database does not answer; waiting"
 

@@ -13,7 +13,7 @@ from harness import RATES, Bench, space_of, when
 from drsearch.search.slots import read_slots
 from drsearch.search.storage import open_storage
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 OPEN_AND_FILL = """
 import sys
