@@ -33,7 +33,7 @@ from drsearch.search.definition import (
 from drsearch.search.objectives import best_slot, front
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.slots import Slot, enqueue, fill_slots, is_dead, read_slots, reconcile
+from drsearch.search.slots import WORKER, Slot, enqueue, fill_slots, is_dead, read_slots, reconcile
 from drsearch.search.space import SearchSpace
 from drsearch.search.standing import Progress, WorkerStatus
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
@@ -165,6 +165,7 @@ class Launcher:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._sender: SenderHandle | None = None
         self._known: list[Slot] = []
+        self._n_workers, self._stillborn = 1, 0
         self._stopped = ""
         self._began = time.monotonic()
 
@@ -188,6 +189,7 @@ class Launcher:
         Raises:
             StudyError: If a worker ended with an error that is no trial's own.
         """
+        self._n_workers = n_workers
         let_go_on(self._study)
         with launching(self._folder):
             return self._run(n_workers, timeout_s, show)
@@ -336,8 +338,19 @@ class Launcher:
                     f"{self._worker_log(index)}:\n{_tail(self._worker_log(index))}"
                 )
             if process.returncode < 0:
-                logging.warning("a worker was killed (%s); another goes on", signal.Signals(-process.returncode).name)
+                self._note_killed(process.pid, index, signal.Signals(-process.returncode).name)
         return bool(ended)
+
+    def _note_killed(self, pid: int, index: int, by: str) -> None:
+        """Let another worker go on, unless they all die before they take a trial: that would never end."""
+        names = [str(attempt.user_attrs.get(WORKER, "")) for slot in self._slots() for attempt in slot.attempts]
+        self._stillborn = 0 if any(f":{pid}:" in name for name in names) else self._stillborn + 1
+        if self._stillborn > 2 * self._n_workers:
+            raise StudyError(
+                f"{self._stillborn} workers of study {self._name!r} in a row were killed ({by}) before they took a "
+                f"trial, so the study stops; a lack of memory does that, and {self._worker_log(index)} may tell."
+            )
+        logging.warning("a worker was killed (%s); another goes on", by)
 
     def _stop_workers(self) -> None:
         for process in self._workers.values():

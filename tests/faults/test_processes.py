@@ -17,10 +17,17 @@ from drsearch.search.storage import Vigil
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
+IN_A_TRIAL = """
+import inspect
+
+
+def in_a_trial():
+    return any(frame.function == "_run_trial" for frame in inspect.stack(0))
+"""
+
 TROUBLES = """
 import os
 import resource
-import sys
 
 import psutil
 
@@ -35,7 +42,7 @@ def space(hp):
     if rate == 1e-4:
         hp.Fixed("model.width", 1024)
         hp.Fixed("model.stages", 6)
-    if sys.argv[0].endswith("worker.py"):
+    if in_a_trial():
         if rate == 2e-3:
             os.kill(os.getpid(), 9)
         room = psutil.Process().memory_info().vms + 400 * 2**20 if rate == 1e-4 else resource.RLIM_INFINITY
@@ -43,15 +50,26 @@ def space(hp):
 """
 
 A_BUG = """
+SETTINGS = {settings}
+
+
+def space(hp):
+    rate = hp.Choice("training.learning_rate", [3e-3, 1e-3, 3e-4])
+    if rate == 1e-3 and in_a_trial():
+        rate["no such thing"]
+"""
+
+DEADLY = """
+import os
 import sys
 
 SETTINGS = {settings}
 
 
 def space(hp):
-    rate = hp.Choice("training.learning_rate", [3e-3, 1e-3, 3e-4])
-    if rate == 1e-3 and sys.argv[0].endswith("worker.py"):
-        rate["no such thing"]
+    hp.Choice("training.learning_rate", [3e-3, 1e-3])
+    if sys.argv[0].endswith("worker.py"):
+        os.kill(os.getpid(), 9)
 """
 
 
@@ -119,7 +137,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def test_trials_that_cannot_be_run_fail_with_their_reason_and_the_study_goes_on(bench: Bench) -> None:
-    study = bench.study("troubles", TROUBLES.format(settings=settings()))
+    study = bench.study("troubles", IN_A_TRIAL + TROUBLES.format(settings=settings()))
     told = study.run(workers=2)
     states = {number: (trial["state"], trial["reason"]) for number, trial in told["trials"].items()}
     assert {number: state for number, (state, _) in states.items()} == {
@@ -152,7 +170,7 @@ def settings() -> dict[str, Any]:
 
 
 def test_a_bug_in_the_spaces_code_stops_the_study_with_its_traceback(bench: Bench) -> None:
-    study = bench.study("bug", A_BUG.format(settings=settings()))
+    study = bench.study("bug", IN_A_TRIAL + A_BUG.format(settings=settings()))
     launcher = study.start(workers=1)
     launcher.communicate(timeout=200)
     assert launcher.returncode == 2
@@ -160,6 +178,18 @@ def test_a_bug_in_the_spaces_code_stops_the_study_with_its_traceback(bench: Benc
     assert "drsearch: a worker of study 'bug' ended with an error, so the study stops; from " in said
     assert 'rate["no such thing"]' in said and said.rstrip().endswith("TypeError: 'float' object is not subscriptable")
     assert [slot.state for slot in read_slots(study.optuna())] == ["complete", "waiting", "waiting"]
+    study.nothing_runs()
+
+
+def test_workers_that_die_before_they_take_a_trial_stop_the_study(bench: Bench) -> None:
+    study = bench.study("deadly", DEADLY.format(settings=settings()))
+    launcher = study.start(workers=1)
+    launcher.communicate(timeout=200)
+    assert launcher.returncode == 2
+    said = study.said.read_text().splitlines()[-1]
+    assert said.startswith(
+        "drsearch: 3 workers of study 'deadly' in a row were killed (SIGKILL) before they took a trial"
+    )
     study.nothing_runs()
 
 
