@@ -38,6 +38,9 @@ _LOCK_S = 30
 _LET_GO = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=30s"
 """To PostgreSQL: a process that was stopped within a transaction loses it, and keeps nobody waiting for its locks."""
 
+_IDLE_IN_TRANSACTION = "25P03"
+"""How PostgreSQL tells such a process so, when it goes on."""
+
 _OPENINGS = 20
 """How often an empty database is opened anew where others make its tables at the same moment."""
 
@@ -54,7 +57,9 @@ def is_away(wrong: BaseException) -> bool:
     """Whether an error says that the database does not answer now; anything else is a bug, and waiting mends none."""
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
         wrong = wrong.__cause__
-    if isinstance(wrong, sqlalchemy.exc.DBAPIError) and wrong.connection_invalidated:
+    if isinstance(wrong, sqlalchemy.exc.DBAPIError) and (
+        wrong.connection_invalidated or getattr(wrong.orig, "sqlstate", None) == _IDLE_IN_TRANSACTION
+    ):
         return True
     away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, _Busy)
     return isinstance(wrong, away) or is_full(wrong)

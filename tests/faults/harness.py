@@ -50,7 +50,7 @@ def space_of(rates: list[float], settings: dict[str, Any] | None = None) -> str:
     return SPACE.format(settings={**SETTINGS, **(settings or {})}, rates=rates)
 
 
-def when(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+def when(condition: Callable[[], Any], what: str, timeout_s: float = 240) -> Any:
     """What `condition` returns, once that is true."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):

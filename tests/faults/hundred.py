@@ -289,7 +289,7 @@ def storm(bench: Bench, database: PostgresServer | None, mlflow: MlflowServer, d
     draw = random.Random(options.seed)
     kinds = kinds_for(database is not None, disk is not None)
     drawn = draw.choices(list(kinds), list(kinds.values()), k=options.faults)
-    faults = [Fault(kind, at) for kind, at in zip(drawn, sorted(draw.uniform(0, 0.98) for _ in drawn), strict=True)]
+    faults = [Fault(kind, at) for kind, at in zip(drawn, sorted(draw.uniform(0, 0.9) for _ in drawn), strict=True)]
     study = bench.study("storm", text)
     began = time.monotonic()
     struck = Storm(study, study.start(options.workers), options.workers, database, mlflow, disk, draw)

@@ -162,19 +162,18 @@ def test_one_process_at_a_time_is_alone_with_a_study(tmp_path: Path) -> None:
     assert not inside
 
 
-def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(
-    postgresql: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage_module, "_LET_GO", "-c idle_in_transaction_session_timeout=500ms -c lock_timeout=30s")
-    url = postgresql.database()
-    stopped, other = open_storage(url), open_storage(url)
-    study = optuna.create_study(storage=other, study_name="s")
+def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(postgresql: Any) -> None:
+    storage = open_storage(postgresql.database())
+    study = optuna.create_study(storage=storage, study_name="s")
     study.enqueue_trial({})
-    with stopped._backend.engine.connect() as connection:
-        connection.exec_driver_sql("SELECT * FROM trials FOR UPDATE")
-        assert other.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
-        with pytest.raises(Exception, match="idle-in-transaction timeout") as lost:
-            connection.exec_driver_sql("SELECT 1")
-    assert is_away(lost.value)
-    for storage in (stopped, other):
-        storage._backend.engine.dispose()
+    engine = storage._backend.engine
+    with engine.connect() as stopped:
+        assert stopped.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "1min"
+        stopped.exec_driver_sql("SET idle_in_transaction_session_timeout = '1s'")
+        stopped.exec_driver_sql("SELECT * FROM trials FOR UPDATE")
+        assert storage.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
+        with pytest.raises(sqlalchemy.exc.DBAPIError) as lost:
+            stopped.exec_driver_sql("SELECT 1")
+        assert is_away(lost.value)
+        stopped.invalidate()
+    engine.dispose()
