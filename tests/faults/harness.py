@@ -116,7 +116,9 @@ class Bench:
         for process in self.started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri or self.home.local_tracking_uri)
