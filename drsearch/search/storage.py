@@ -61,7 +61,13 @@ def is_away(wrong: BaseException) -> bool:
         wrong.connection_invalidated or getattr(wrong.orig, "sqlstate", None) == _IDLE_IN_TRANSACTION
     ):
         return True
-    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, _Busy)
+    away = (
+        sqlalchemy.exc.OperationalError,
+        sqlalchemy.exc.InterfaceError,
+        sqlalchemy.exc.TimeoutError,
+        sqlalchemy.exc.PendingRollbackError,  # Optuna asks on where a connection broke
+        _Busy,
+    )
     return isinstance(wrong, away) or is_full(wrong)
 
 

@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 _POLL_S = 0.5
 _RECONCILE_S = 5.0
+_SENDER_S = 10.0
+"""Seconds between two starts of the sender, at least."""
 _STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
 MLFLOW_AWAY_S = 60.0
@@ -164,6 +166,7 @@ class Launcher:
         self._vigil = Vigil()
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._sender: SenderHandle | None = None
+        self._sender_began = 0.0
         self._known: list[Slot] = []
         self._n_workers, self._stillborn = 1, 0
         self._stopped = ""
@@ -251,7 +254,10 @@ class Launcher:
         """See that a sender runs: it may die as every process may."""
         if self._sender is None or not self._sender.running:
             if self._sender is not None:
+                if time.monotonic() - self._sender_began < _SENDER_S:
+                    return  # one that ends at once would be started again and again
                 logging.warning("the process that sends to MLflow was killed; another goes on")
+            self._sender_began = time.monotonic()
             self._sender = start_sender(self._home, self._home.tracking_uri)
 
     def _await_mlflow(self) -> None:
@@ -312,7 +318,7 @@ class Launcher:
 
     def _start_worker(self, index: int, n_workers: int) -> subprocess.Popen[bytes]:
         threads = self._settings.training.threads or max(1, (os.cpu_count() or 1) // n_workers)
-        command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._name]
+        command = [sys.executable, "-P", "-m", "drsearch.search.worker", "--study", self._name]
         command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(threads)]
         command += ["--launcher", str(os.getpid())]
         log = self._worker_log(index)

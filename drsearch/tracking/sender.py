@@ -186,7 +186,7 @@ def start_sender(home: Home, tracking_uri: str) -> SenderHandle:
     It ignores Ctrl-C (which reaches every process of a terminal): what the workers say while they end is sent too.
     Its warnings go to standard error.
     """
-    command = [sys.executable, "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
     # By the environment: a command line, and a password in it, can be read by everyone on the machine.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
