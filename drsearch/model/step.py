@@ -26,7 +26,7 @@ def compiled_fit(model: keras.Model, optimizer: keras.Optimizer, fused: bool = T
         optimizer: Built for the model's trainable weights.
         fused: Take fused kernels where there are; False computes every step with Keras's own operations.
     """
-    network = _with_fused_normalisation(model) if fused else model
+    network = _with_other_kernels(model) if fused else model
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
 
     def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -49,16 +49,16 @@ def compiled_fit(model: keras.Model, optimizer: keras.Optimizer, fused: bool = T
     return tf.function(fit)  # type: ignore[no-any-return]
 
 
-def _with_fused_normalisation(model: keras.Model) -> keras.Model:
-    """The same network on the same weights, its batch normalisations computed by one kernel while training."""
+def _with_other_kernels(model: keras.Model) -> keras.Model:
+    """The same network on the same weights; while training some layers, in models within it too, take other kernels."""
 
     def shared(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return _FusedNormalisation(layer) if _can_be_fused(layer) else layer
+        if _can_be_fused(layer):
+            return _FusedNormalisation(layer)
+        return _SubsampledConvolution(layer) if _is_strided_projection(layer) else layer
 
-    if not any(_can_be_fused(layer) for layer in model.layers):
-        return model
     try:
-        return keras.models.clone_model(model, clone_function=shared)
+        return keras.models.clone_model(model, clone_function=shared, recursive=True)
     except ValueError:  # a model of a class of its own is no graph of layers, and stays as it is
         return model
 
@@ -73,6 +73,36 @@ def _can_be_fused(layer: keras.layers.Layer) -> bool:
         and layer.center
         and layer.compute_dtype == "float32"
     )
+
+
+def _is_strided_projection(layer: keras.layers.Layer) -> bool:
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.kernel_size == (1, 1)
+        and layer.strides != (1, 1)
+        and layer.groups == 1
+        and layer.data_format == "channels_last"
+        and layer.compute_dtype == "float32"
+    )
+
+
+class _SubsampledConvolution(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
+    """A 1x1 convolution with strides, on its weights: take every second place first, then convolve every one.
+
+    oneDNN in TensorFlow 2.21 writes beyond its memory in the gradient of such a convolution's filter where that has fewer
+    than 16 channels of input and more than one thread: trials die, or go on with wrong numbers.
+    """
+
+    def __init__(self, layer: keras.layers.Conv2D) -> None:
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+        self.layer = layer
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        layer = self.layer
+        y = tf.nn.conv2d(x[:, :: layer.strides[0], :: layer.strides[1]], layer.kernel, 1, "VALID")
+        if layer.use_bias:
+            y = tf.nn.bias_add(y, layer.bias)
+        return y if layer.activation is None else layer.activation(y)
 
 
 class _FusedNormalisation(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped

@@ -145,7 +145,7 @@ class Crew:
         return statuses
 
     def _start(self, index: int) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "drsearch.search.worker", "--study", self._study]
+        command = [sys.executable, "-P", "-m", "drsearch.search.worker", "--study", self._study]
         command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(self._threads)]
         command += ["--launcher", str(os.getpid())]
         environment = worker_environment(os.environ, self._gpus, index) | {STORAGE_VARIABLE: self._url}

@@ -35,6 +35,12 @@ T = TypeVar("T")
 _LOCK_S = 30
 """Seconds to wait for another process that is alone with a study."""
 
+_LET_GO = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=30s"
+"""To PostgreSQL: a process that was stopped within a transaction loses it, and keeps nobody waiting for its locks."""
+
+_IDLE_IN_TRANSACTION = "25P03"
+"""How PostgreSQL tells such a process so, when it goes on."""
+
 _OPENINGS = 20
 """How often an empty database is opened anew where others make its tables at the same moment."""
 
@@ -51,9 +57,17 @@ def is_away(wrong: BaseException) -> bool:
     """Whether an error says that the database does not answer now; anything else is a bug, and waiting mends none."""
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
         wrong = wrong.__cause__
-    if isinstance(wrong, sqlalchemy.exc.DBAPIError) and wrong.connection_invalidated:
+    if isinstance(wrong, sqlalchemy.exc.DBAPIError) and (
+        wrong.connection_invalidated or getattr(wrong.orig, "sqlstate", None) == _IDLE_IN_TRANSACTION
+    ):
         return True
-    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.TimeoutError, _Busy)
+    away = (
+        sqlalchemy.exc.OperationalError,
+        sqlalchemy.exc.InterfaceError,
+        sqlalchemy.exc.TimeoutError,
+        sqlalchemy.exc.PendingRollbackError,  # Optuna asks on where a connection broke
+        _Busy,
+    )
     return isinstance(wrong, away) or is_full(wrong)
 
 
@@ -83,6 +97,8 @@ def _open(url: str) -> Storage:
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
+    elif url.startswith("postgresql") and "options=" not in url:
+        options = {"connect_args": {"options": _LET_GO}}
     for opening in range(1, _OPENINGS + 1):
         try:
             with warnings.catch_warnings():
@@ -197,6 +213,13 @@ class _Patience:
         self._away = False
         self._lock = threading.Lock()
 
+    def pause(self, seconds: float) -> bool:
+        """Wait; whether waiting is over for good. `Event.wait` would lock out the signal that is to end it."""
+        until = time.monotonic() + seconds
+        while not self.over.is_set() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+        return self.over.is_set()
+
     def away(self, wrong: BaseException) -> None:
         with self._lock:
             if not self._away:
@@ -235,7 +258,7 @@ def patiently(call: Callable[[], T]) -> T:
             if not is_away(wrong):
                 raise
             _patience.away(wrong)
-            if _patience.over.wait(pause_s):
+            if _patience.pause(pause_s):
                 raise StorageAway(f"the study database does not answer ({_first_line(wrong)}).") from wrong
             pause_s = min(30.0, 2 * pause_s)
         else:

@@ -1,6 +1,7 @@
 """How is a study run to its end? Workers are started and watched, the sender too, until all trials are over."""
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 _POLL_S = 0.5
 _RECONCILE_S = 5.0
+_SENDER_S = 10.0
+"""Seconds between two starts of the sender, at least."""
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
 
@@ -159,6 +162,7 @@ class Launcher:
         self._closer = Closer(self._folder, name, self._definition)
         self._vigil = Vigil()
         self._sender: SenderHandle | None = None
+        self._sender_began = 0.0
         self._known: list[Slot] = []
         self._stopped = ""
         self._began = time.monotonic()
@@ -248,7 +252,10 @@ class Launcher:
         """See that a sender runs: it may die as every process may."""
         if self._sender is None or not self._sender.running:
             if self._sender is not None:
+                if time.monotonic() - self._sender_began < _SENDER_S:
+                    return  # one that ends at once would be started again and again
                 logging.warning("the process that sends to MLflow was killed; another goes on")
+            self._sender_began = time.monotonic()
             self._sender = start_sender(self._home, self._home.tracking_uri)
 
     def _await_mlflow(self) -> None:
@@ -391,7 +398,8 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave
 
     def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        logging.info("stopping at the end of the epoch, with a checkpoint (once more: at once)")
+        # Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
+        os.write(2, b"drsearch: stopping at the end of the epoch, with a checkpoint (once more: at once)\n")
         self._ask()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -204,7 +204,7 @@ def start_sender(home: Home, tracking_uri: str) -> SenderHandle:
     It ignores Ctrl-C (which reaches every process of a terminal): what the workers say while they end is sent too.
     Its warnings go to standard error.
     """
-    command = [sys.executable, "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
     # By the environment: a command line, and a password in it, can be read by everyone on the machine.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -248,7 +248,7 @@ class _Loop:
                     return
             if self._over():
                 return
-            self._stop.wait(_LOOK_EVERY_S)
+            time.sleep(_LOOK_EVERY_S)
 
     def _send_until_over(self) -> None:
         while True:
@@ -288,7 +288,7 @@ class _Loop:
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._over() and (left := until - time.monotonic()) > 0:
-            self._stop.wait(min(left, _LOOK_EVERY_S))
+            time.sleep(min(left, 0.1))  # Event.wait would lock out the signal that ends it
 
     def _over(self) -> bool:
         return self._stop.is_set() or os.getppid() != self._parent

@@ -1,8 +1,6 @@
 """Eyes and records once for all faults; every test has a home of its own, or shares one where studies do not meet."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +10,15 @@ from harness import RATES, Bench, space_of
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A home with records and an empty MLflow store, to be copied."""
     bench = Bench(tmp_path_factory.mktemp("prepared"))
     done = bench.command("synthesize", str(bench.eyes), "--images", "24", "--seed", "3")
     assert done.returncode == 0, done.stderr
     bench.home.path.mkdir()
     bench.client().search_experiments()
-    return bench
+    yield bench
+    bench.close()
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +36,7 @@ def bench(prepared: Bench, peace: Any, tmp_path: Path) -> Iterator[Bench]:
     """A home of this test's own, with the records made."""
     made = bench_at(prepared, tmp_path)
     yield made
-    end_all(made.started)
+    made.close()
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def make_bench(prepared: Bench, peace: Any) -> Iterator[Callable[[Path], Bench]]
 
     yield make
     for each in made:
-        end_all(each.started)
+        each.close()
 
 
 def bench_at(prepared: Bench, folder: Path) -> Bench:
@@ -61,11 +60,3 @@ def bench_at(prepared: Bench, folder: Path) -> Bench:
     shutil.copy(prepared.home.path / "mlflow.db", made.home.path / "mlflow.db")
     made.eyes.symlink_to(prepared.eyes)
     return made
-
-
-def end_all(processes: "list[subprocess.Popen[str]]") -> None:
-    """Kill what a test that failed has left; workers and senders end with their launcher."""
-    for process in processes:
-        if process.poll() is None:
-            os.kill(process.pid, 9)
-        process.communicate()

@@ -50,7 +50,7 @@ def space_of(rates: list[float], settings: dict[str, Any] | None = None) -> str:
     return SPACE.format(settings={**SETTINGS, **(settings or {})}, rates=rates)
 
 
-def when(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+def when(condition: Callable[[], Any], what: str, timeout_s: float = 240) -> Any:
     """What `condition` returns, once that is true."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):
@@ -73,6 +73,7 @@ class Bench:
     tracking_uri: str = ""
     storage_url: str = ""
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    storages: list[Any] = field(default_factory=list)
 
     @property
     def home(self) -> Home:
@@ -103,6 +104,21 @@ class Bench:
         file = self.folder / f"{name}.py"
         file.write_text(text)
         return RunningStudy(self, name, file)
+
+    def forget(self) -> None:
+        """Close the connections to study databases."""
+        while self.storages:
+            self.storages.pop()._backend.engine.dispose()
+
+    def close(self) -> None:
+        """Kill what a test that failed has left; workers and senders end with their launcher."""
+        self.forget()
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri or self.home.local_tracking_uri)
@@ -155,10 +171,10 @@ class RunningStudy:
 
     def workers(self, launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
         """Its worker processes."""
-        return _children(launcher, "drsearch.search.worker")
+        return children(launcher, "drsearch.search.worker")
 
     def sender(self, launcher: "subprocess.Popen[str]") -> psutil.Process:
-        (process,) = when(lambda: _children(launcher, "drsearch.tracking.sender"), "a sender")
+        (process,) = when(lambda: children(launcher, "drsearch.tracking.sender"), "a sender")
         return process
 
     def worker_of(self, number: int) -> psutil.Process:
@@ -170,9 +186,10 @@ class RunningStudy:
         return "".join(file.read_text(errors="replace") for file in sorted((self.folder / "workers").glob("*.log")))
 
     def optuna(self) -> optuna.Study:
-        return optuna.load_study(
-            study_name=self.name, storage=open_storage(self.bench.storage_url or self.bench.home.storage_url)
-        )
+        """The study, opened anew: a connection of before may be one to a server that went down since."""
+        self.bench.forget()
+        self.bench.storages.append(open_storage(self.bench.storage_url or self.bench.home.storage_url))
+        return optuna.load_study(study_name=self.name, storage=self.bench.storages[-1])
 
     def runs(self) -> dict[str, Any]:
         """Its MLflow runs: of trials by number, of the study as `study`."""
@@ -210,9 +227,14 @@ class RunningStudy:
             assert TrialState.WAITING not in {trial.state for trial in slot.attempts}, slot
 
 
-def _children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:
+def children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:
+    """The child processes of a launcher whose command has these words."""
+    try:
+        there = psutil.Process(launcher.pid).children()
+    except psutil.NoSuchProcess:
+        return []
     found = []
-    for child in psutil.Process(launcher.pid).children():
+    for child in there:
         try:
             if words in " ".join(child.cmdline()):
                 found.append(child)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from harness import RATES, Bench, space_of, when
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

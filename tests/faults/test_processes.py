@@ -1,5 +1,6 @@
 """What becomes of a study when its workers, its launcher or its sender die, or stand still? Real signals."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -15,12 +16,19 @@ from drsearch.search.closing import reconcile_study
 from drsearch.search.slots import read_slots, reconcile
 from drsearch.search.storage import Vigil
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+
+IN_A_TRIAL = """
+import inspect
+
+
+def in_a_trial():
+    return any(frame.function == "_run_trial" for frame in inspect.stack(0))
+"""
 
 TROUBLES = """
 import os
 import resource
-import sys
 
 import psutil
 
@@ -35,7 +43,7 @@ def space(hp):
     if rate == 1e-4:
         hp.Fixed("model.width", 1024)
         hp.Fixed("model.stages", 6)
-    if sys.argv[0].endswith("worker.py"):
+    if in_a_trial():
         if rate == 2e-3:
             os.kill(os.getpid(), 9)
         room = psutil.Process().memory_info().vms + 400 * 2**20 if rate == 1e-4 else resource.RLIM_INFINITY
@@ -43,15 +51,26 @@ def space(hp):
 """
 
 A_BUG = """
+SETTINGS = {settings}
+
+
+def space(hp):
+    rate = hp.Choice("training.learning_rate", [3e-3, 1e-3, 3e-4])
+    if rate == 1e-3 and in_a_trial():
+        rate["no such thing"]
+"""
+
+DEADLY = """
+import os
 import sys
 
 SETTINGS = {settings}
 
 
 def space(hp):
-    rate = hp.Choice("training.learning_rate", [3e-3, 1e-3, 3e-4])
-    if rate == 1e-3 and sys.argv[0].endswith("worker.py"):
-        rate["no such thing"]
+    hp.Choice("training.learning_rate", [3e-3, 1e-3])
+    if sys.argv[0].endswith("worker.py"):
+        os.kill(os.getpid(), 9)
 """
 
 
@@ -75,18 +94,20 @@ def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(benc
 
 
 def test_a_worker_that_was_slow_and_comes_back_stops_and_writes_nothing(
-    bench: Bench, peace: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, postgresql: Any, peace: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bench.storage_url = postgresql.database()  # SQLite's one lock would keep all waiting, were it stopped within
     study = bench.study("slow", space_of(RATES))
     launcher = study.start(workers=2)
     when(lambda: study.epochs(0) >= 4, "some epochs of the first trial")
     slow = study.worker_of(0)
     os.kill(slow.pid, signal.SIGSTOP)
     give_away(study, 0, monkeypatch)
-    when(lambda: '"RunEnd"' in (study.trial_folder(0) / "journal.jsonl").read_text().splitlines()[-1]
-         and study.epochs(0) > 20, "another worker to end the trial")  # fmt: skip
+    ended = study.trial_folder(0) / "outcome.json"
+    when(lambda: ended.exists() and not (ended.parent / "checkpoint").exists(), "another worker to end the trial")
     before = contents(study.trial_folder(0))
-    os.kill(slow.pid, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError):  # stopped in the middle of writing, it was ended by its successor
+        os.kill(slow.pid, signal.SIGCONT)
     when(lambda: is_gone(slow) or "trial 0 was given to another worker; this one lets it go" in study.logs(),
          "the slow one to let go")  # fmt: skip
     assert contents(study.trial_folder(0)) == before
@@ -118,7 +139,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def test_trials_that_cannot_be_run_fail_with_their_reason_and_the_study_goes_on(bench: Bench) -> None:
-    study = bench.study("troubles", TROUBLES.format(settings=settings()))
+    study = bench.study("troubles", IN_A_TRIAL + TROUBLES.format(settings=settings()))
     told = study.run(workers=2)
     states = {number: (trial["state"], trial["reason"]) for number, trial in told["trials"].items()}
     assert {number: state for number, (state, _) in states.items()} == {
@@ -151,7 +172,7 @@ def settings() -> dict[str, Any]:
 
 
 def test_a_bug_in_the_spaces_code_stops_the_study_with_its_traceback(bench: Bench) -> None:
-    study = bench.study("bug", A_BUG.format(settings=settings()))
+    study = bench.study("bug", IN_A_TRIAL + A_BUG.format(settings=settings()))
     launcher = study.start(workers=1)
     launcher.communicate(timeout=200)
     assert launcher.returncode == 2
@@ -159,6 +180,18 @@ def test_a_bug_in_the_spaces_code_stops_the_study_with_its_traceback(bench: Benc
     assert "drsearch: a worker of study 'bug' ended with an error, so the study stops; from " in said
     assert 'rate["no such thing"]' in said and said.rstrip().endswith("TypeError: 'float' object is not subscriptable")
     assert [slot.state for slot in read_slots(study.optuna())] == ["complete", "waiting", "waiting"]
+    study.nothing_runs()
+
+
+def test_workers_that_die_before_they_take_a_trial_stop_the_study(bench: Bench) -> None:
+    study = bench.study("deadly", DEADLY.format(settings=settings()))
+    launcher = study.start(workers=1)
+    launcher.communicate(timeout=200)
+    assert launcher.returncode == 2
+    said = study.said.read_text().splitlines()[-1]
+    assert said.startswith(
+        "drsearch: 3 workers of study 'deadly' in a row were killed (SIGKILL) before they took a trial"
+    )
     study.nothing_runs()
 
 

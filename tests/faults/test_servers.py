@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from harness import RATES, Bench, space_of, when
 
-pytestmark = pytest.mark.faults
+from drsearch.search.slots import read_slots
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 AWAY = "the study database does not answer; waiting"
 
@@ -31,7 +33,7 @@ def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
     study.nothing_runs()
     assert study.said.read_text().count(AWAY) == 1
     assert study.logs().count(AWAY) <= 2  # one a worker
-    assert not any(slot.deaths for slot in slots_of(study))
+    assert not any(slot.deaths for slot in read_slots(study.optuna()))
 
 
 def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, postgresql: Any, peace: Any) -> None:
@@ -50,15 +52,9 @@ def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, post
     study.nothing_runs()
 
 
-def slots_of(study: Any) -> Any:
-    from drsearch.search.slots import read_slots
-
-    return read_slots(study.optuna())
-
-
 def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflow_server: Any, peace: Any) -> None:
     bench.tracking_uri = mlflow_server.url
-    study = bench.study("mlflow", space_of(RATES))
+    study = bench.study("outage", space_of(RATES))
     launcher = study.start(workers=2)
     when(lambda: study.epochs(0) >= 2 and "0" in study.runs(), "some epochs in MLflow")
     mlflow_server.stop()
@@ -87,6 +83,6 @@ def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflo
     points = sqlite3.connect(mlflow_server.database)
     found = points.execute("SELECT run_uuid, key, step FROM metrics WHERE run_uuid IN "
                            "(SELECT run_uuid FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id "
-                           "WHERE e.name = 'mlflow')").fetchall()  # fmt: skip
+                           "WHERE e.name = 'outage')").fetchall()  # fmt: skip
     points.close()
     assert set(Counter(found).values()) == {1}

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import sqlalchemy
 from harness import RATES, Bench, space_of, when
@@ -12,7 +13,7 @@ from harness import RATES, Bench, space_of, when
 from drsearch.search.slots import read_slots
 from drsearch.search.storage import open_storage
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 OPEN_AND_FILL = """
 import sys
@@ -75,6 +76,5 @@ def test_an_empty_database_that_many_open_at_once_gets_every_trial_once(
     claimed = [int(number) for (told, _), _ in ended for number in told.split()]
     assert sorted(claimed) == list(range(12))
     storage = open_storage(url)
-    import optuna
-
     assert len(optuna.load_study(study_name="s", storage=storage).trials) == 12
+    storage._backend.engine.dispose()

@@ -1,6 +1,8 @@
 """The fused step learns what Keras's own `fit` learns, from the same weights, batches and augmentation."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from drsearch.settings import Settings
 Eyes = Any
 PX = 32
 SETTINGS = Settings().replace(
-    {"images.image_px": PX, "model.width": 8, "training.batch_size": 4, "training.learning_rate": 3e-4}
+    {"images.image_px": PX, "model.width": 16, "training.batch_size": 4, "training.learning_rate": 3e-4}
 )
 RELATIVE = 1e-3
 """Of a loss within five epochs: kernels round in another order, and training makes the difference grow."""
@@ -105,6 +107,21 @@ def _with_what_the_kernel_cannot() -> keras.Model:
     )
 
 
+def _with_a_model_within() -> keras.Model:
+    set_seeds(4)
+    inner = keras.Sequential(
+        [
+            keras.Input((PX, PX, 16)),
+            layers.Conv2D(16, 1, strides=(2, 3), activation="relu"),
+            layers.BatchNormalization(),
+            layers.Conv2D(8, 1, strides=2, use_bias=False),
+        ]
+    )
+    images = keras.Input((PX, PX, 3))
+    x = layers.GlobalAveragePooling2D()(inner(layers.Conv2D(16, 3, padding="same")(images)))
+    return keras.Model(images, layers.Dense(2, activation="softmax")(x))
+
+
 class _OfItsOwnClass(keras.Model):
     def __init__(self) -> None:
         super().__init__()
@@ -129,6 +146,7 @@ def _of_its_own_class() -> keras.Model:
         _with_a_layer_called_for_inference,
         _with_a_frozen_layer,
         _with_what_the_kernel_cannot,
+        _with_a_model_within,
         _of_its_own_class,
     ],
 )
@@ -152,6 +170,27 @@ def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> N
         ends.append([np.asarray(variable) for variable in (*model.trainable_variables, *optimizer.variables)])
     for plain, fused in zip(*ends, strict=True):
         np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-7)
+
+
+DIES = """
+import numpy as np, tensorflow as tf
+from drsearch.model import build_optimizer, build_resnet, set_threads
+from drsearch.model.step import compiled_fit
+from drsearch.settings import Settings
+set_threads(2)
+settings = Settings().replace({"model.width": 8})
+model, optimizer = build_resnet(settings.model, 128), build_optimizer(settings.training)
+optimizer.build(model.trainable_variables)
+images = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
+batches = iter(tf.data.Dataset.from_tensors((images, np.arange(8) % 2)).repeat())
+compiled_fit(model, optimizer, fused=FUSED)(batches, tf.constant(150))
+"""
+
+
+def test_a_narrow_network_trains_on_several_threads_without_harm_to_memory() -> None:
+    """With Keras's own strided projections this process dies (TensorFlow 2.21 with oneDNN, AVX-512)."""
+    done = subprocess.run([sys.executable, "-c", DIES.replace("FUSED", "True")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def _config(model: keras.Model) -> str:

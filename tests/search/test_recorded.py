@@ -299,3 +299,17 @@ def test_a_watch_that_was_stopped_while_it_waited_interrupts_the_training(tmp_pa
         "stopped at epoch 2: the study database does not answer",
     )
     assert curve(run(tmp_path, owner="second")) == curve(whole)
+
+
+def test_a_training_that_came_to_its_end_is_complete_though_its_process_died_then(
+    tmp_path: Path, whole: Outcome
+) -> None:
+    run(tmp_path)
+    died = {"drsearch.outcome": "interrupted", "drsearch.reason": "its process died"}
+    Journal(tmp_path).append([RunEnd("KILLED", tags=died)])
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert [end[:2] for end in ends(tmp_path)] == [("FINISHED", "complete"), ("KILLED", "interrupted"),
+                                                   ("FINISHED", "complete")]  # fmt: skip
+    assert run(tmp_path, owner="third").state == "complete"
+    assert len(ends(tmp_path)) == 3

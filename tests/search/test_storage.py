@@ -49,7 +49,7 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(storage_module._patience.over, "wait", lambda pause: pauses.append(pause))
+    monkeypatch.setattr(storage_module._patience, "pause", lambda pause: pauses.append(pause))
     answers: list[Any] = [sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))] * 8 + ["there"]
 
     def ask() -> str:
@@ -160,3 +160,20 @@ def test_one_process_at_a_time_is_alone_with_a_study(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not inside
+
+
+def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(postgresql: Any) -> None:
+    storage = open_storage(postgresql.database())
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.enqueue_trial({})
+    engine = storage._backend.engine
+    with engine.connect() as stopped:
+        assert stopped.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "1min"
+        stopped.exec_driver_sql("SET idle_in_transaction_session_timeout = '1s'")
+        stopped.exec_driver_sql("SELECT * FROM trials FOR UPDATE")
+        assert storage.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
+        with pytest.raises(sqlalchemy.exc.DBAPIError) as lost:
+            stopped.exec_driver_sql("SELECT 1")
+        assert is_away(lost.value)
+        stopped.invalidate()
+    engine.dispose()
