@@ -89,7 +89,7 @@ def _is_strided_projection(layer: keras.layers.Layer) -> bool:
 class _SubsampledConvolution(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
     """A 1x1 convolution with strides, on its weights: take every second place first, then convolve every one.
 
-    oneDNN in TensorFlow 2.21 writes beyond its memory in the gradient of such a convolution's filter where that has fewer
+    oneDNN in TensorFlow 2.21 writes beyond its memory in the gradient of such a filter where that has fewer
     than 16 channels of input and more than one thread: trials die, or go on with wrong numbers.
     """
 

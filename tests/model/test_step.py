@@ -50,7 +50,7 @@ def _losses_of_keras_fit(model: keras.Model, eyes: Eyes, settings: Settings, epo
     [
         {},
         {"training.optimizer": "adamw", "training.weight_decay": 0.05},
-        {"training.optimizer": "sgd", "training.learning_rate": 1e-2},
+        {"training.optimizer": "sgd", "training.learning_rate": 1e-3},
     ],
     ids=["adam", "adamw", "sgd"],
 )
@@ -179,11 +179,11 @@ from drsearch.model.step import compiled_fit
 from drsearch.settings import Settings
 set_threads(2)
 settings = Settings().replace({"model.width": 8})
-model, optimizer = build_resnet(settings.model, 128), build_optimizer(settings.training)
+model, optimizer = build_resnet(settings.model, 256), build_optimizer(settings.training)
 optimizer.build(model.trainable_variables)
-images = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 3), np.uint8)
+images = np.random.default_rng(0).integers(0, 256, (8, 256, 256, 3), np.uint8)
 batches = iter(tf.data.Dataset.from_tensors((images, np.arange(8) % 2)).repeat())
-compiled_fit(model, optimizer, fused=FUSED)(batches, tf.constant(150))
+compiled_fit(model, optimizer, fused=FUSED)(batches, tf.constant(60))
 """
 
 
