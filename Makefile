@@ -23,8 +23,8 @@ lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-BENCHMARKS := epoch study tracking memory prepare search_cost
-SHORT := epoch memory prepare
+BENCHMARKS := epoch study tracking memory prepare search_cost scale
+SHORT := epoch memory
 
 bench: .venv/installed-bench  ## Measure everything that is claimed about speed; write docs/benchmarks.md. More than an hour.
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done

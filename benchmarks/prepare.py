@@ -49,7 +49,7 @@ def measure(rounds: int) -> Result:
     """Every way in turn, then the three sizes, each in a process of its own."""
     folders = [make_copies(idrid("_original"), times) for times in TIMES]
     small, middle = (read_folder(folder).photographs for folder in folders[:2])
-    import tensorflow  # noqa: F401  # three seconds that are nobody's: the naive way needs it, drsearch does not
+    import tensorflow  # noqa: F401  # its import is no part of what is measured: both ways need it
 
     seconds = in_turn(
         {

@@ -92,7 +92,7 @@ def prepare(
     """Audit the photographs of a folder, crop, split and record them; or find the records made before.
 
     Records appear whole or not at all: they are written to a folder beside their place and renamed. Each photograph
-    is read once and decoded in a thread; of the set only names, checksums and looks are held in memory, 2 kB each.
+    is read once and decoded in a thread; of the set only names, checksums and looks are held in memory, some 4 kB each.
 
     Args:
         data: A folder that `read_folder` knows.

@@ -20,7 +20,6 @@ from drsearch.errors import Interrupted, StudyError
 from drsearch.home import Home
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.scores import Scores
-from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.files import MODEL_FILE, Serving, model_files
@@ -164,6 +163,7 @@ class Job:
                 f"({reasons or 'none has come to its end; the same command goes on'})."
             )
         self._study, self._home, self._say, self._best, self._cancelled = study, home, say, best, cancelled
+        self._space = space
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
         if best.carried:
@@ -280,8 +280,7 @@ class Job:
             dataset=dataset_input(self._study.definition, self._settings),
         )
         head = (f"Refit of trial {self._best.number}, study {self._study.name}: {outcome.epoch} epochs of these.",)
-        image_px = self._settings.images.image_px
-        build = lambda: build_resnet(self._settings.model, image_px)  # noqa: E731
+        build = lambda: self._space.build(self._settings)  # noqa: E731
         plan = Plan(self._refit_folder, start, self._settings, build, head, this_process(), until=outcome.epoch)
         fitted = train_and_send(
             plan, self._records(), self._home, SayingWatch("refit", self._say, plan, self._cancelled)

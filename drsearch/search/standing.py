@@ -14,9 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.errors import StudyError
 from drsearch.home import Home
+from drsearch.search.budget import spent
 from drsearch.search.closing import is_launched
 from drsearch.search.control import is_cancelled
 from drsearch.search.definition import StudyDefinition, load_study, n_trials_of, read_definition, study_folder
+from drsearch.search.objectives import best_slot
 from drsearch.search.slots import KEPT, RUN_ID, WORKER, Slot, is_dead, read_slots
 from drsearch.search.storage import Storage, patiently
 from drsearch.settings import Value
@@ -87,7 +89,7 @@ class Standing:
 
     Attributes:
         progress: Its trials, and the workers that are alive.
-        state: running (somebody is at it), complete (all trials are over), cancelled, or stopped.
+        state: running (somebody is at it), complete (all trials are over, or a budget is spent), cancelled, or stopped.
         idle: Living workers of this machine that are at no trial just now, as `this_process` names them.
         abandoned: Trials that dead processes left running; `reconcile_study` puts them right.
         best: The best complete trial.
@@ -243,10 +245,10 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     elapsed_s = (datetime.now() - min(begun)).total_seconds() if begun else 0.0
     return Standing(
         progress=Progress(study.study_name, objective, tuple(slots), n_trials, tuple(workers), elapsed_s),
-        state=_state(study, slots, n_trials, bool(running) or is_launched(folder)),
+        state=_state(study, definition, slots, n_trials, bool(running) or is_launched(folder)),
         idle=tuple(each.worker for each in _worker_statuses(folder) if each.worker not in busy),
         abandoned=abandoned,
-        best=_best(slots, study, folder),
+        best=_best(slots, definition, folder),
         left_s=study_left_s(slots, n_trials, workers),
         begun=min(begun, default=None),
         changed=max([*begun, *ended], default=None),
@@ -333,22 +335,20 @@ def _is_dead(trial: FrozenTrial) -> bool:
     return WORKER in trial.user_attrs and is_dead(trial.user_attrs[WORKER])
 
 
-def _state(study: optuna.Study, slots: Sequence[Slot], n_trials: int, busy: bool) -> StudyState:
+def _state(
+    study: optuna.Study, definition: StudyDefinition, slots: Sequence[Slot], n_trials: int, busy: bool
+) -> StudyState:
     if busy:
         return "running"
-    if 0 < n_trials <= len(slots) and all(slot.is_over for slot in slots):
+    if 0 < n_trials <= len(slots) and all(slot.is_over for slot in slots) or spent(study, definition.base()):
         return "complete"
     return "cancelled" if is_cancelled(study) else "stopped"
 
 
-def _best(slots: Sequence[Slot], study: optuna.Study, folder: Path) -> TrialRow | None:
-    """The best complete trial, of equals the first; where there are several objectives, none is."""
-    complete = [slot for slot in slots if slot.state == "complete"]
-    if not complete or len(study.directions) > 1:
-        return None
-    sign = -1 if study.directions[0].name == "MINIMIZE" else 1
-    best = max(complete, key=lambda slot: (sign * (_value(slot.last) or 0.0), -slot.number))
-    return _row(best, folder, {})
+def _best(slots: Sequence[Slot], definition: StudyDefinition, folder: Path) -> TrialRow | None:
+    """The trial that is registered, or would be: see `best_slot`."""
+    best = best_slot(slots, definition.base())
+    return None if best is None else _row(best, folder, {})
 
 
 def _workers(running: Sequence[Slot], folder: Path, definition: StudyDefinition) -> list[WorkerStatus]:

@@ -23,7 +23,7 @@ _WARM_START = "drsearch.warm_start"
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
 """Settings of a training in which two of one point may differ, and one that is compared value by value."""
 
-_OF_A_RESULT = ("study.objective", "study.folds", "study.repeats")
+_OF_A_RESULT = ("study.objective", "study.cost", "search.folds", "search.repeats")
 """Settings of a study that its trials' values depend on."""
 
 
