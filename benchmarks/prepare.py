@@ -129,8 +129,7 @@ def measure(rounds: int) -> Result:
             "naive: cv2.imread, a threshold on the grey picture for the border, resize, JPEG of quality 95, TFRecord,"
             " one after another. decoding alone: simplejpeg at 1/8, strict, in as many threads as there are cores, the"
             " pixels thrown away. drsearch: read, checksum, decode, crop, audit, split, write, sync to disk.",
-            "Importing libraries counts for no way. The naive way's TensorFlow takes three seconds; drsearch prepares"
-            " without it.",
+            "Importing libraries counts for no way.",
             "Photographs are copies of twelve originals under a smoothly varying light (4 x 4 points, +- 30 %), seeded;"
             " their files have the bytes of the originals and lie in the system's file cache.",
         ),
