@@ -31,10 +31,10 @@ def space(hp):
 
 
 def build_model(hp, image_px, n_classes):
-    for name, value in (("activation", "relu"), ("conv2d_num_filters", 4), ("kernel_size", 3), ("pooling", "avg"),
+    for name, value in (("activation", "relu"), ("conv2d_num_filters", 16), ("kernel_size", 3), ("pooling", "avg"),
                         ("initial_strides", 2), ("num_residual_blocks", 1)):
         hp.Fixed(name, value)
-    hp.Choice("sep_num_filters", [4, 8])
+    hp.Choice("sep_num_filters", [16, 24])
     images = keras.Input((image_px, image_px, 3))
     body = HyperXception(include_top=False, input_shape=(image_px, image_px, 3)).build(hp)
     x = body(keras.layers.Rescaling(1 / 255)(images))
@@ -56,13 +56,13 @@ def searched(own: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def grown(own: Any, searched: Any) -> Any:
-    own.space.write_text(SPACE.replace("[4, 8]", "[4, 6, 8]"))
+    own.space.write_text(SPACE.replace("[16, 24]", "[16, 20, 24]"))
     return own.json(*own.study("--study", "grown", "--warm-start", "small"))
 
 
 def test_any_hypermodel_is_searched_registered_fine_tuned_tested_and_asked(own: Any, searched: Any) -> None:
     assert searched["trials"]["complete"] == 2
-    assert searched["best"]["params"]["hypermodel.sep_num_filters"] in (4, 8)
+    assert searched["best"]["params"]["hypermodel.sep_num_filters"] in (16, 24)
     assert searched["finetune"]["ran"]
     assert searched["test"]["n"] > 0
     client = MlflowClient(own.tracking_uri, own.tracking_uri)
@@ -82,7 +82,7 @@ def test_a_grid_that_grows_runs_its_new_points_and_counts_the_old(own: Any, sear
     experiment = client.get_experiment_by_name("grown")
     assert experiment is not None
     trials = client.search_runs([experiment.experiment_id], "tags.`drsearch.kind` = 'trial'")
-    assert [run.data.params["hypermodel.sep_num_filters"] for run in trials] == ["6"]
+    assert [run.data.params["hypermodel.sep_num_filters"] for run in trials] == ["20"]
 
 
 def test_choices_that_changed_under_one_name_are_refused_with_the_command_to_give(own: Any, grown: Any) -> None:
@@ -90,7 +90,7 @@ def test_choices_that_changed_under_one_name_are_refused_with_the_command_to_giv
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "drsearch: study 'small' was begun with another text of two_rates.py, in which 'sep_num_filters' has the "
-        "choices [4, 8] (now [4, 6, 8]), and Optuna does not let the choices of a stored study change; give it as it "
+        "choices [16, 24] (now [16, 20, 24]), and Optuna does not let the choices of a stored study change; give it as it "
         "was, --study OTHER to begin a new one, or --warm-start small --study OTHER to begin one that has its finished "
         "trials already."
     )
