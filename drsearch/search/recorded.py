@@ -514,7 +514,8 @@ class _Recorder:
     def _conclude_again(self, size: int, lines: list[str]) -> None:
         with Ownership(self.plan.folder).taken(self.plan.owner):
             self._say_again(size, lines)
-            if self.journal.path.read_bytes().splitlines()[-1] != lines[-1].encode():  # ended since, as interrupted
+            last = self.journal.path.read_bytes().splitlines()[-1]
+            if not self.part and last != lines[-1].encode():  # ended since, as interrupted
                 self.journal.append([from_line(lines[-1])])
 
     def add(self, *entries: Entry) -> None:

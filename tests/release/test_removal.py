@@ -1,5 +1,6 @@
 """What goes with a study, and what stays?"""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -21,8 +22,10 @@ UIDS = {"kept": "a" * 32, "gone": "b" * 32}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("removal") / "home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it whenever its fluent API is given an address
+        yield Home(tmp_path_factory.mktemp("removal") / "home")
 
 
 @pytest.fixture(scope="module")
