@@ -91,8 +91,8 @@ def test_choices_that_changed_under_one_name_are_refused_with_the_command_to_giv
     assert done.stderr.splitlines()[-1] == (
         "drsearch: study 'small' was begun with another text of two_rates.py, in which 'sep_num_filters' has the "
         "choices [16, 24] (now [16, 20, 24]), and Optuna does not let the choices of a stored study change; give it as "
-        "it was, --study OTHER to begin a new one, or --warm-start small --study OTHER to begin one that has its finished "
-        "trials already."
+        "it was, --study OTHER to begin a new one, or --warm-start small --study OTHER to begin one that has its "
+        "finished trials already."
     )
 
 
