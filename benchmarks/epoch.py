@@ -1,15 +1,19 @@
 """How long does an epoch take, everything that a trial does included, beside the usual way and its peers?
 
-python -m benchmarks.epoch [--rounds 5]
+python -m benchmarks.epoch [--rounds 3]
 """
 
+import functools
 import os
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
-from benchmarks.rounds import Ratio, Result, Standing, Table, idrid, in_process, in_turn, ratio_of, run
+from benchmarks.rounds import Ratio, Result, Table, idrid, in_process, in_turn, ratio_of, run
 from drsearch.data.prepare import prepare
+from drsearch.data.records import RecordSet
 from drsearch.home import Home
 from drsearch.settings import Settings
 
@@ -26,109 +30,74 @@ SAID = {
 
 
 def measure(rounds: int) -> Result:
-    """All groups, one after another; within a group in turn."""
-    with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder:
-        home = Home(Path(folder))
-        records = {px: prepare(idrid(), _settings(px), home).records for px in (256, 512)}
-        counts = records[256].counts["train"]
-        n = 2 * max(counts["RDR"], counts["NRDR"])
-        main = [(way, 4, CORES) for way in SAID] + [("usual", 4, 1), ("drsearch", 4, 1)]
-        others = {b: [(way, b, t) for way in ("usual", "drsearch") for t in (CORES, 1)] for b in (2, 16, 32)}
-        at_4 = _group(main, records[256].folder, rounds)
-        by_batch = {4: at_4} | {b: _group(ways, records[256].folder, rounds) for b, ways in others.items()}
-        large = _group([("usual", 4, CORES), ("drsearch", 4, CORES)], records[512].folder, max(2, rounds // 2))
-    tables = (
-        Table(
-            f"Seconds an epoch at batch 4 ({n} images of 256 px), {CORES} threads",
-            ("way", "median", "range", "the usual way takes"),
-            tuple(_row(SAID[way], at_4, _key(way, 4, CORES), _key("usual", 4, CORES)) for way in SAID),
-        ),
-        Table(
-            "Seconds an epoch by batch size and threads",
-            ("batch", "image, px", "threads", "the usual way", "drsearch", "ratio"),
-            tuple(
-                _pair(seconds, batch, 256, threads)
-                for batch, seconds in sorted(by_batch.items())
-                for threads in (CORES, 1)
-            )
-            + (_pair(large, 4, 512, CORES),),
-        ),
-    )
+    """Every way at batch 4, in turn."""
+    ways = [(way, 4, CORES) for way in SAID] + [("usual", 4, 1), ("drsearch", 4, 1)]
+    with prepared(256) as records:
+        seconds = group(ways, records.folder, rounds)
+        counts = records.counts["train"]
+    n = 2 * max(counts["RDR"], counts["NRDR"])
+    part = ratio_of(seconds, key("training_part", 4, CORES), key("floor", 4, CORES))
     return Result(
         "How long does an epoch take, with everything that a trial does?",
-        tables,
-        tuple(_ratios(by_batch, large)),
+        (
+            Table(
+                f"Seconds an epoch at batch 4 ({n} images of 256 px), {CORES} threads",
+                ("way", "median", "range", "the usual way takes"),
+                tuple(_row(SAID[way], seconds, key(way, 4, CORES), key("usual", 4, CORES)) for way in SAID),
+            ),
+        ),
+        (*ratios(seconds, 4), Ratio("training part / fused step alone, batch 4", part, "lower", 1.25)),
         in_process("benchmarks.operations"),
-        notes=(
+        (
             "A trial with everything: augmentation, train and validation measures, checkpoints every five epochs, the "
             "journal, and the sender that writes to MLflow (SQLite) at its side. The usual way has validation and "
             "accuracy, and nothing else.",
             "Keras by itself would compile the usual way with XLA, which makes it slower on a CPU: it is switched off.",
+            "Every figure of a round is the median of five epochs that follow a first one without a pause.",
         ),
     )
 
 
-def _settings(px: int) -> Settings:
-    return Settings().replace({"images.image_px": px})
+@contextmanager
+def prepared(image_px: int) -> Iterator[RecordSet]:
+    """The photographs of IDRiD as records, for as long as they are measured on."""
+    with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder:
+        yield prepare(idrid(), Settings().replace({"images.image_px": image_px}), Home(Path(folder))).records
 
 
-def _key(way: str, batch: int, threads: int) -> str:
+def key(way: str, batch: int, threads: int) -> str:
+    """What a way is called among the timed ones."""
     return f"{way} batch {batch} threads {threads}"
 
 
-def _group(ways: list[tuple[str, int, int]], records: Path, rounds: int) -> dict[str, list[float]]:
-    with ExitStack() as stack:
-        standing = {
-            _key(way, batch, threads): stack.enter_context(
-                Standing("benchmarks.ways", way, str(records), "--batch", str(batch), "--threads", str(threads))
-            )
-            for way, batch, threads in ways
-        }
-        return in_turn(standing, rounds)
+def group(ways: list[tuple[str, int, int]], records: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds an epoch of every way (its name, batch size and threads), each turn in a process of its own."""
+
+    def seconds(way: str, batch: int, threads: int) -> float:
+        options = (way, str(records), "--batch", str(batch), "--threads", str(threads))
+        return float(in_process("benchmarks.ways", *options)["seconds"])
+
+    return in_turn({key(*way): functools.partial(seconds, *way) for way in ways}, rounds)
 
 
-def _median(seconds: list[float]) -> float:
-    return sorted(seconds)[len(seconds) // 2]
+def ratios(seconds: dict[str, list[float]], batch: int) -> tuple[Ratio, ...]:
+    """The usual way over drsearch, at the same threads and each at its best."""
 
+    def best(way: str) -> str:
+        return min((key(way, batch, threads) for threads in (CORES, 1)), key=lambda name: median(seconds[name]))
 
-def _row(said: str, seconds: dict[str, list[float]], key: str, beside: str) -> tuple[str, str, str, str]:
-    times = Ratio("", ratio_of(seconds, beside, key)).median
-    here = seconds[key]
-    return said, f"{_median(here):.2f}", f"{min(here):.2f} to {max(here):.2f}", f"{times:.2f} times as long"
-
-
-def _pair(seconds: dict[str, list[float]], batch: int, px: int, threads: int) -> tuple[str, ...]:
-    usual, ours = _key("usual", batch, threads), _key("drsearch", batch, threads)
-    times = Ratio("", ratio_of(seconds, usual, ours)).median
+    same = ratio_of(seconds, key("usual", batch, CORES), key("drsearch", batch, CORES))
+    at_best = ratio_of(seconds, best("usual"), best("drsearch"))
     return (
-        str(batch),
-        str(px),
-        str(threads),
-        f"{_median(seconds[usual]):.2f}",
-        f"{_median(seconds[ours]):.2f}",
-        f"{times:.2f}",
+        Ratio(f"the usual way / drsearch, batch {batch}, {CORES} threads", same, wanted=1.9),
+        Ratio(f"the usual way / drsearch, batch {batch}, each at its best threads", at_best, wanted=2.3),
     )
 
 
-def _ratios(by_batch: dict[int, dict[str, list[float]]], large: dict[str, list[float]]) -> list[Ratio]:
-    def same(batch: int, seconds: dict[str, list[float]], threads: int) -> tuple[float, ...]:
-        return ratio_of(seconds, _key("usual", batch, threads), _key("drsearch", batch, threads))
-
-    def best(seconds: dict[str, list[float]], way: str, batch: int) -> str:
-        return min((_key(way, batch, t) for t in (CORES, 1)), key=lambda key: _median(seconds[key]))
-
-    ratios = []
-    for batch, seconds in sorted(by_batch.items()):
-        at_best = ratio_of(seconds, best(seconds, "usual", batch), best(seconds, "drsearch", batch))
-        ratios += [
-            Ratio(f"the usual way / drsearch, batch {batch}, {CORES} threads", same(batch, seconds, CORES), wanted=1.9),
-            Ratio(f"the usual way / drsearch, batch {batch}, each at its best threads", at_best, wanted=2.3),
-        ]
-    ratios.append(Ratio(f"the usual way / drsearch, batch 4, 512 px, {CORES} threads", same(4, large, CORES)))
-    part = ratio_of(by_batch[4], _key("training_part", 4, CORES), _key("floor", 4, CORES))
-    ratios.append(Ratio("training part / fused step alone, batch 4", part, "lower", 1.25))
-    return ratios
+def _row(said: str, seconds: dict[str, list[float]], name: str, beside: str) -> tuple[str, str, str, str]:
+    times, here = median(ratio_of(seconds, beside, name)), seconds[name]
+    return said, f"{median(here):.2f}", f"{min(here):.2f} to {max(here):.2f}", f"{times:.2f} times as long"
 
 
 if __name__ == "__main__":
-    run("epoch", measure, rounds=5)
+    run("epoch", measure, rounds=3)

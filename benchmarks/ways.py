@@ -1,4 +1,4 @@
-"""One epoch of the same training, in several ways: a process that trains one epoch for each line on standard input.
+"""Epochs of the same training, in several ways: a process that answers with the median seconds of five.
 
     python -m benchmarks.ways WAY RECORDS --batch 4 --threads 2
 
@@ -9,7 +9,7 @@ the validation split after every epoch, unless a way says otherwise. The first e
 import argparse
 import json
 import os
-import sys
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,47 +33,41 @@ from drsearch.settings import Settings
 from drsearch.tracking.entries import RunStart
 from drsearch.tracking.sender import start_sender
 
-WARM_UP = "warm"
 AUTOTUNE = tf.data.AUTOTUNE
 ENDLESS = 100_000  # epochs
+COUNTED = 5  # one of them ends in a checkpoint
 
 
 class Gate:
-    """Lets an epoch begin when a line is read, and answers with its seconds when it is over."""
+    """Counts the epochs that follow the first one without a pause, and answers with their median.
+
+    A pause would be unfair to `fit`: it makes an iterator an epoch, whose autotuning sleeps longer the longer it idled.
+    """
 
     def __init__(self) -> None:
+        self._seconds: list[float] = []
         self._began: float | None = None
 
     def epoch_over(self) -> None:
-        """Answer, and wait to be asked for the next epoch; the end of standard input ends the process."""
-        seconds = None if self._began is None else time.perf_counter() - self._began
-        print(json.dumps(WARM_UP if seconds is None else seconds), flush=True)
-        if not sys.stdin.readline():
+        """Note an epoch; after the last one, answer and end the process."""
+        now = time.perf_counter()
+        if self._began is not None:
+            self._seconds.append(now - self._began)
+        if len(self._seconds) == COUNTED:
+            print(json.dumps({"seconds": statistics.median(self._seconds)}), flush=True)
             raise SystemExit
         self._began = time.perf_counter()
-
-    def begin(self) -> None:
-        """Count from here: what was before in this turn is left out."""
-        if self._began is not None:
-            self._began = time.perf_counter()
 
 
 GATE = Gate()  # one a process: KerasTuner copies the callbacks that it is given
 
 
 class GateCallback(keras.callbacks.Callback):
-    """The gate, for `model.fit`: every other epoch counts.
-
-    `fit` makes an iterator an epoch, and while the gate is closed the old one's autotuning falls asleep, for as long
-    again as it was idle; the first epoch after that waits for it to wake, which no uninterrupted training would.
-    """
+    """The gate, for `model.fit`."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """An epoch is over, validation included."""
-        if epoch % 2 == 1:
-            GATE.epoch_over()
-        else:
-            GATE.begin()
+        GATE.epoch_over()
 
 
 # The usual way
@@ -316,7 +310,7 @@ WAYS: dict[str, Callable[[RecordSet, Settings], None]] = {
 
 
 def main() -> None:
-    """Train, an epoch a line."""
+    """Train until the gate has counted enough."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("records", type=Path)
