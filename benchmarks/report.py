@@ -26,7 +26,7 @@ _HEAD = """# Benchmarks
 What drsearch claims about speed, each figure with the command that repeats it. `make bench` runs them all and writes
 this page; `make bench-check` runs the short ones again and compares their ratios, never seconds, with the ones kept
 here. Ways are timed in turn, round by round, and a ratio is the median of the rounds' ratios, so that a slow minute of
-a shared machine slows both sides alike.
+a shared machine slows both sides alike. Benchmarks without a section here have not been taken yet.
 
 ![Every ratio with what was aimed at](pictures/benchmarks.png)
 
