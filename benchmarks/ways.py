@@ -40,8 +40,8 @@ COUNTED = 5  # one of them ends in a checkpoint
 class Gate:
     """Counts the epochs that follow the first one without a pause, and answers with the shortest.
 
-    A pause would be unfair to `fit`, which makes an iterator an epoch: its autotuning sleeps longer after idling. So
-    would a median: where an epoch of `fit` takes 2.55 or 5.11 seconds it has waited for that sleep to end, which it does
+    A pause would be unfair to `fit`, which makes an iterator an epoch: its autotuning sleeps longer after idling.
+    So would a median: an epoch of `fit` that takes 2.55 or 5.11 seconds has waited for that sleep to end, as happens
     now and then in any training, and most often here.
     """
 
