@@ -133,7 +133,6 @@ def _chart(ratios: list[tuple[str, dict[str, Any]]]) -> None:
     names = [f"{name}: {r['name']} {'≥' if r['better'] == 'higher' else '≤'} {r['wanted']:g}" for name, r in ratios]
     axes.set_yticks(range(len(ratios)), reversed(names), fontsize=8)
     axes.set_xlabel("share of the aim (dotted); blue: reached, orange: not; bars: range of the rounds", fontsize=8)
-    axes.set_xscale("log")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     FigureCanvasAgg(figure).print_png(str(CHART))
