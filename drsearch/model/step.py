@@ -1,8 +1,8 @@
 """How is one step of training computed? As Keras defines it, by one kernel instead of several where both mean the same.
 
 Nothing here is another method: batch normalisation and Adam are those of Keras to rounding, and the model that is saved
-is the one that was given. What each kernel gains, at batch 4 on two cores (`python -m benchmarks.epoch` has all of it):
-a step takes 16.0 ms with Keras's operations, 15.0 with fused batch normalisation, 13.4 with fused Adam too.
+is the one that was given. `python -m benchmarks.operations` counts what a step is spared, `python -m benchmarks.epoch`
+times it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
