@@ -544,7 +544,7 @@ class _Explorer:
     def value(self, name: str, hyperparameter: Hyperparameter) -> Value:
         """A value of an axis."""
         values = discrete_values(hyperparameter)
-        if values is None or len(values) > _PROBES:
+        if values is None or (len(values) > _PROBES and not isinstance(hyperparameter, kinds.Choice)):
             low, high = hyperparameter.min_value, hyperparameter.max_value
             values = [low, high, values[len(values) // 2] if values else _middle(hyperparameter)]
         known = self._known.setdefault(name, set())

@@ -168,6 +168,12 @@ def test_a_wide_range_is_checked_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - started < 20  # 150 s when every value was tried, for 3,000 of them
 
 
+def test_a_long_choice_is_a_choice_like_any_other(tmp_path: Path) -> None:
+    rates = [1e-4 * (1 + i) for i in range(50)]
+    space = load_space(write(tmp_path, f"hp.Choice('training.learning_rate', {rates})"))
+    assert space.grid() == [{"training.learning_rate": rate} for rate in rates]
+
+
 REFUSED = [
     (
         'hp.Int("model.width", 1, 8, step=2, sampling="log")',

@@ -1,0 +1,128 @@
+"""Commands on photographs: prepare, synthesize."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drsearch.cli.app import app
+from drsearch.cli.options import Assignments, Configs, Json, SkipBad
+from drsearch.cli.output import console, counting, print_json
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.data.audit import Audit
+    from drsearch.data.prepare import Prepared
+
+
+@app.command()
+def prepare(
+    data: Annotated[Path, typer.Argument(help="Folder of the data set: IDRiD as published, or flat.")],
+    config: Configs = [],  # noqa: B006  # typer wants the default itself
+    set_: Assignments = [],  # noqa: B006
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Audit a folder of photographs, split it, and write its records."""
+    from drsearch import config as gin_files
+    from drsearch.data.prepare import prepare as make
+
+    out = console(as_json)
+    settings = gin_files.load(config, set_)
+    with counting(out, "photographs") as count:
+        made = make(data, settings, Home.from_environment(), skip_bad=skip_bad, on_photograph=count)
+    print_audit(out, made.audit, skip_bad)
+    print_counts(out, made)
+    print_json(as_json, _prepared_json(made))
+
+
+@app.command()
+def synthesize(
+    out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, laid out flat.")],
+    images: Annotated[int, typer.Option("--images", min=1, help="How many photographs.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same photographs.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw fundus-like photographs with lesions and their boxes, to try drsearch without a data set."""
+    from drsearch.data.synthetic import synthesize as draw
+    from drsearch.grades import GRADES
+
+    out = console(as_json)
+    grades = draw(out_folder, images, seed)
+    counts = {str(grade): grades.count(grade) for grade in GRADES}
+    shown = ", ".join(f"{n} of grade {grade}" for grade, n in counts.items())
+    out.print(f"{images} photographs in {out_folder}: {shown}")
+    print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "grades": counts})
+
+
+_N_NAMED = 8
+
+
+def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
+    """The findings as a table; every name stands in audit.json."""
+    rows = [
+        ("cannot be read whole", [f"{name}: {reason}" for name, reason in audit.unreadable]),
+        ("shows no retina", [f"{name}: {reason}" for name, reason in audit.no_retina]),
+        ("grade not 0 to 4", [f"{name}: {text!r}" for name, text in audit.invalid_grade]),
+        ("label without photograph", list(audit.label_without_photograph)),
+        ("photograph without label", list(audit.unlabelled)),
+        ("the same picture", [_same(found.files, found.grades) for found in audit.duplicates]),
+        ("of these, graded differently", [_same(found.files, found.grades) for found in audit.contradicting]),
+        ("in train and test as published", [_same(found.files, found.grades) for found in audit.train_and_test]),
+    ]
+    table = Table(
+        "finding", "count", "files", title=f"audit of {audit.n_photographs} photographs", title_justify="left"
+    )
+    for what, names in rows:
+        if names:
+            more = f"\n... and {len(names) - _N_NAMED} more in audit.json" if len(names) > _N_NAMED else ""
+            table.add_row(what, str(len(names)), "\n".join(names[:_N_NAMED]) + more)
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(f"audit of {audit.n_photographs} photographs: nothing found")
+    if skipped and audit.bad:
+        out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
+
+
+def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:
+    return " = ".join(f"{name} (grade {grade})" for name, grade in zip(files, grades, strict=True))
+
+
+def print_counts(out: Console, made: "Prepared") -> None:
+    """How many photographs of which class and grade each split has, and what they take on disk."""
+    records = made.records
+    table = Table("split", "photographs", "NRDR", "RDR", *(f"grade {grade}" for grade in range(5)))
+    for split, counts in records.counts.items():
+        table.add_row(
+            split,
+            str(counts["n"]),
+            *(str(counts[name]) for name in ("NRDR", "RDR")),
+            *(str(counts["grades"][str(grade)]) for grade in range(5)),
+        )
+    out.print(table)
+    per_photograph = records.record_bytes / max(1, sum(counts["n"] for counts in records.counts.values())) / 1000
+    done = "reused" if made.reused else f"written in {made.seconds:.1f} s"
+    out.print(
+        f"{records.source_bytes / 1e6:.1f} MB of photographs became {records.record_bytes / 1e6:.1f} MB of "
+        f"records ({per_photograph:.1f} kB each), {done}: {made.records.folder}",
+        soft_wrap=True,
+    )
+
+
+def _prepared_json(made: "Prepared") -> dict[str, Any]:
+    records = made.records
+    return {
+        "counts": records.counts,
+        "source_bytes": records.source_bytes,
+        "record_bytes": records.record_bytes,
+        "duplicates": len(made.audit.duplicates),
+        "unreadable": len(made.audit.unreadable),
+        "seconds": round(made.seconds, 3),
+        "reused": made.reused,
+        "records": str(records.folder),
+        "audit": str(records.audit_path),
+        "fingerprint": records.fingerprint,
+    }

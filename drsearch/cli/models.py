@@ -1,0 +1,202 @@
+"""Commands on models: train, evaluate, predict, promote."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drsearch.cli.app import app
+from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad
+from drsearch.cli.output import (
+    confirmed,
+    console,
+    counting,
+    liner,
+    load_tensorflow,
+    opened_model,
+    print_json,
+    print_scores,
+)
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.release.registry import ModelVersion
+
+
+@app.command()
+def train(
+    data: Data,
+    config: Configs = [],  # noqa: B006
+    set_: Assignments = [],  # noqa: B006
+    space: Annotated[
+        Path | None, typer.Option("--space", help="Search space whose build_model makes the network, for its trials.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Name of the run.")] = "training",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """One training, no study: repeat a trial from its settings file, or try something."""
+    load_tensorflow()
+    from dataclasses import asdict
+
+    from drsearch import config as gin_files
+    from drsearch.data.prepare import prepare as make
+    from drsearch.model.training import set_threads
+    from drsearch.release.training import check_network
+    from drsearch.release.training import train as train_once
+    from drsearch.search.space import read_space
+
+    out, home = console(as_json), Home.from_environment()
+    settings = gin_files.load(config, set_)
+    network = read_space(space) if space is not None else None
+    check_network(settings, network)
+    with counting(out, "photographs") as count:
+        made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
+    settings = settings.replace({"training.threads": settings.training.threads or os.cpu_count() or 1})
+    set_threads(settings.training.threads or 1)
+    result = train_once(name, made.records, data, settings, home, liner(out), network)
+    outcome = result.outcome
+    if outcome.scores is not None:
+        print_scores(out, f"validation, epoch {outcome.epoch} of {len(outcome.history)}", outcome.scores)
+    out.print(f"{outcome.state}{': ' + outcome.reason if outcome.reason else ''}; run {result.name} ({result.run_id})")
+    told = {
+        "run": result.name,
+        "run_id": result.run_id,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "epoch": outcome.epoch,
+        "value": outcome.value,
+        "history": [asdict(epoch) for epoch in outcome.history],
+        "validation": outcome.scores.to_json() if outcome.scores else None,
+        "model": str(outcome.model) if outcome.model else None,
+    }
+    print_json(as_json, told)
+    if outcome.state == "failed":
+        raise DrsearchError(f"the training failed: {outcome.reason}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
+    data: Data,
+    split: Annotated[str, typer.Option("--split", help="test, validation, train, or all of a foreign set.")] = "test",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Scores of a registered model on a split, with 95 % intervals; eyes it was trained on are refused."""
+    load_tensorflow()
+    from typing import get_args
+
+    from drsearch.data.prepare import prepare as make
+    from drsearch.release.evaluate import Split
+    from drsearch.release.evaluate import evaluate as judge
+    from drsearch.settings import Settings
+
+    if split not in get_args(Split):
+        raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
+    out, home = console(as_json), Home.from_environment()
+    with opened_model(model, home) as grader:
+        settings = Settings(images=grader.serving.images, data=grader.serving.data)
+        with counting(out, "photographs") as count:
+            made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
+        judged = judge(grader, made.records, split, home, f"evaluate {model}")  # type: ignore[arg-type]  # checked above
+    looked = f"; this test split has been looked at {judged.looks} times" if judged.looks else ""
+    print_scores(out, f"{model} on {judged.scores.n} eyes of {data}, split {split}{looked}", judged.scores)
+    print_json(as_json, {"model": model, "split": split, "looks": judged.looks, **judged.scores.to_json()})
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
+    images: Annotated[list[Path], typer.Argument(help="Photographs as they come from the camera.")],
+    explain: Annotated[
+        Path | None, typer.Option("--explain", help="Write Grad-CAM on the original; a folder for several photographs.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Grade photographs straight from the camera, and show what spoke for it."""
+    load_tensorflow()
+    from drsearch.errors import PhotographError
+
+    out = console(as_json)
+    found = []
+    with opened_model(model, Home.from_environment()) as grader:
+        photographs = [(path, _read_bytes(path)) for path in images]
+        for path, data in photographs:
+            try:
+                verdict = grader.grade([data])[0]
+                drawn = _explained(grader.explain(data), path, explain, len(images)) if explain else None
+            except PhotographError as wrong:
+                raise PhotographError(f"{path}: {wrong}") from wrong
+            shown = f"  explained in {drawn}" if drawn else ""
+            liner(out)(f"{path}: {verdict.label}, probability of RDR {verdict.probability:.3f}{shown}")
+            told = {"image": str(path), "label": verdict.label, "probability": verdict.probability}
+            found.append(told | ({"explanation": str(drawn)} if drawn else {}))
+    print_json(as_json, {"model": model, "predictions": found})
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="Registered model, e.g. retinopathy.")],
+    version: Annotated[int, typer.Option("--version", help="The version to become champion.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show champion and challenger side by side, and make the challenger the champion."""
+    from drsearch.release.registry import CHAMPION, Registry
+
+    out, registry = console(as_json), Registry(Home.from_environment().tracking_uri)
+    challenger, champion = registry.version(name, version), registry.with_alias(name, CHAMPION)
+    _print_contest(out, challenger, champion)
+    if champion is not None and champion.version == version:
+        out.print(f"version {version} is the champion already")
+    elif not yes and not confirmed(out, f"Make version {version} of {name} the champion?"):
+        raise DrsearchError("nothing was changed; --yes promotes without asking.")
+    else:
+        registry.set_alias(challenger, CHAMPION)
+        out.print(f"models:/{name}@{CHAMPION} is version {version} now")
+    previous = champion.version if champion is not None else None
+    print_json(as_json, {"name": name, "version": version, "alias": CHAMPION, "previous": previous})
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as wrong:
+        raise DrsearchError(f"{path}: cannot be read ({wrong.strerror}); name a photograph.") from wrong
+
+
+def _explained(picture: Any, photograph: Path, where: Path, n: int) -> Path:
+    """Write an explanation: to the file named, or into the folder named where there are several photographs."""
+    import cv2
+
+    file = where / f"{photograph.stem}.png" if n > 1 or where.is_dir() else where
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise DrsearchError(f"--explain {file}: cannot be written as a picture; name it .png or .jpg.")
+    return file
+
+
+def _print_contest(out: Console, challenger: "ModelVersion", champion: "ModelVersion | None") -> None:
+    table = Table("", "challenger", "champion")
+    table.add_row("version", str(challenger.version), str(champion.version) if champion else "none yet")
+    rows = ("drsearch.study", "drsearch.trial", "drsearch.kind", "test_accuracy", "test_auc", "test_sensitivity",
+            "test_specificity")  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.removeprefix("drsearch."), _tag(challenger, row), _tag(champion, row) if champion is not None else ""
+        )
+    out.print(table)
+    out.print("Differences within the intervals say nothing about which is better.")
+
+
+def _tag(version: "ModelVersion", name: str) -> str:
+    tags = version.tags
+    if name not in tags:
+        return "not tested"
+    interval = f" [{tags[f'{name}_low']}, {tags[f'{name}_high']}]" if f"{name}_low" in tags else ""
+    return tags[name] + interval

@@ -1,0 +1,111 @@
+"""Where commands write and what they share: people's output, JSON, bars, questions, lazily loaded libraries."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.measure.scores import Scores
+
+
+def console(as_json: bool) -> Console:
+    """Where people read: standard output, or standard error when the JSON has the former."""
+    out = Console(stderr=as_json, highlight=False)
+    if not out.is_terminal:
+        out.width = 120  # a file or a pipe has no width of its own, and 80 columns cut names short
+    return out
+
+
+def liner(out: Console) -> Callable[[str], None]:
+    """Prints one line a call, however long: what follows a line break would look like another."""
+    return lambda text: out.print(text, soft_wrap=True, markup=False)
+
+
+def print_json(as_json: bool, told: dict[str, Any]) -> None:
+    """One JSON object on standard output, where it was asked for."""
+    if as_json:
+        print(json.dumps(told))
+
+
+@contextmanager
+def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work of known length; silent where the output is no terminal."""
+    from rich.progress import Progress
+
+    with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def confirmed(out: Console, question: str) -> bool:
+    """Whether the person at the terminal says yes; where there is none, no."""
+    if not sys.stdin.isatty():
+        return False
+    return out.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def command_name() -> str:
+    """How this program is called from here, for the commands that it names."""
+    if shutil.which("drsearch"):
+        return "drsearch"
+    if Path(sys.argv[0]).name == "__main__.py":  # python -m drsearch
+        return f"{sys.executable} -m drsearch"
+    return os.path.relpath(sys.argv[0])
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without the lines on processor features that it writes whatever its log level is."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def open_studies(storage: str, home: Home) -> Any:
+    """The study database, asked for what is there: none is made where there is none."""
+    from drsearch.search.storage import open_storage
+
+    if not storage and not (home.path / "studies.db").exists():
+        raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
+    return open_storage(storage or home.storage_url)
+
+
+@contextmanager
+def opened_model(model: str, home: Home) -> Iterator[Any]:
+    """A registered model, fetched for as long as it is asked."""
+    import tempfile
+
+    from drsearch.release.grader import Grader
+    from drsearch.release.registry import Registry
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield Grader(Registry(home.tracking_uri).download(model, Path(folder)))
+
+
+def print_scores(out: Console, title: str, found: "Scores") -> None:
+    """Scores with their intervals, and the confusion matrix."""
+    table = Table("", "value", "95 % interval", title=title, title_justify="left")
+    for name in ("accuracy", "auc", "sensitivity", "specificity"):
+        interval = getattr(found, name)
+        table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+    out.print(table)
+    (tn, fp), (fn, tp) = found.confusion
+    confusion = Table("", "called NRDR", "called RDR")
+    confusion.add_row("NRDR", str(tn), str(fp))
+    confusion.add_row("RDR", str(fn), str(tp))
+    out.print(confusion)

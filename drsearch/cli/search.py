@@ -1,0 +1,211 @@
+"""Commands that search: run-study, space, worker."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from drsearch.cli.app import app
+from drsearch.cli.data import print_audit, print_counts
+from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
+from drsearch.cli.output import command_name, console, counting, liner, load_tensorflow, print_json, print_scores
+from drsearch.errors import DrsearchError, Interrupted
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.release.job import JobResult
+    from drsearch.search.overview import Overview
+    from drsearch.search.space import SearchSpace
+    from drsearch.search.study import StudyResult
+    from drsearch.search.warm_start import WarmStart
+    from drsearch.settings import Settings
+
+
+@app.command("run-study")
+def run_study(
+    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/report_grid.py.")],
+    data: Data,
+    study: Annotated[str, typer.Option("--study", help="Name; the same name goes on. Default: the file's stem.")] = "",
+    config: Configs = [],  # noqa: B006
+    set_: Assignments = [],  # noqa: B006
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials in total, over all calls.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")] = 1,
+    storage: StorageUrl = "",
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", help="Seconds of this call; then trials stop at a checkpoint. Over all calls: study.hours."
+        ),
+    ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option("--enqueue", help="Settings to start from: settings.gin of a run, or a JSON object a line."),
+    ] = None,
+    warm_start: Annotated[
+        str, typer.Option("--warm-start", help="Another study, whose finished trials count here and are not run again.")
+    ] = "",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Search, register the best model, fine-tune and test it. The same command goes on where it stopped."""
+    load_tensorflow()
+    from drsearch import config as gin_files
+    from drsearch.live import study_view
+    from drsearch.release.job import Job, define, prepare_all
+    from drsearch.search.checks import check_study
+    from drsearch.search.closing import launching
+    from drsearch.search.space import load_space
+    from drsearch.search.study import Launcher
+
+    out, home = console(as_json), Home.from_environment()
+    read = load_space(space, lambda own: gin_files.load(config, set_, own))
+    settings = read.base
+    if trials is not None:
+        settings = settings.replace({"study.trials": trials})
+    check_study(settings)
+    enqueued = _enqueued(known, read, settings) if known is not None else []
+    with counting(out, "photographs") as count:
+        prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
+    print_audit(out, prepared[0].audit, skip_bad)
+    print_counts(out, prepared[0])
+    name = study or space.stem
+    launcher = Launcher(
+        name,
+        read,
+        define(read, settings, data, prepared),
+        home,
+        storage or home.storage_url,
+        prepared[0].records.audit_path,
+        warm_start,
+        enqueued,
+    )
+    with launching(launcher.folder):
+        _print_carried(out, launcher.warm_start)
+        with study_view(out) as show:
+            result = launcher.run(workers, timeout, show)
+        if result.stopped in ("interrupted", "cancelled"):
+            raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
+        job = Job(result, read, home, liner(out), launcher.cancelled).run()
+    _print_job(out, result, job)
+    print_json(as_json, _job_json(result, job))
+
+
+@app.command("space")
+def show_space(
+    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/resnet.py.")],
+    as_json: Json = False,
+) -> None:
+    """Check a search space and print it: axes, points of its grid, ten draws. Nothing is trained, no study touched."""
+    load_tensorflow()
+    from dataclasses import asdict
+
+    from drsearch.search.overview import overview
+    from drsearch.search.space import load_space
+
+    out = console(as_json)
+    seen = overview(load_space(space))
+    _print_space(out, space, seen)
+    print_json(as_json, {"space": str(space), **asdict(seen)})
+
+
+@app.command()
+def worker(
+    study: Annotated[str, typer.Option("--study", help="The study to join.")],
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Worker processes here. Default: one a GPU; one without any.")
+    ] = None,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Join a study from another machine: run its trials until all are over. Ctrl-C leaves at a checkpoint.
+
+    Everything else comes through the study's database and MLFLOW_TRACKING_URI: space, settings, records (photographs of
+    patients, kept in DRSEARCH_HOME). Join and leave at any time; another machine goes on with what was left.
+    """
+    from drsearch.live import study_view
+    from drsearch.search.join import Joined
+
+    out = console(as_json)
+    home = Home.from_environment()
+    joined = Joined(study, storage or home.storage_url, home)
+    with study_view(out) as show:
+        why = joined.run(workers, show)
+    if not why:
+        raise Interrupted(f"left study {study!r}; the same command joins it again.")
+    liner(out)(f"left study {study}: {why}")
+    print_json(as_json, {"study": study, "left": why})
+
+
+def _enqueued(file: Path, space: "SearchSpace", settings: "Settings") -> list[dict[str, Any]]:
+    """The settings that a study is to start from, as its space draws them."""
+    from drsearch import config as gin_files
+    from drsearch.search.known import enqueued_params, known_lines, known_settings
+
+    if settings.study.sampler == "grid":
+        raise DrsearchError(f"--enqueue {file}: a grid runs each of its points once; give it to another sampler.")
+    is_gin = file.suffix == ".gin" and file.is_file()
+    known = [known_settings(file, gin_files.read(file))] if is_gin else known_lines(file)
+    return [enqueued_params(space, each) for each in known]
+
+
+def _print_space(out: Console, file: Path, seen: "Overview") -> None:
+    table = Table("name", "kind", "range", "condition", "default", title=str(file), title_justify="left")
+    for axis in seen.axes:
+        table.add_row(axis.name, axis.kind, axis.values, axis.condition, str(axis.default))
+    out.print(table)
+    if seen.grid_points is None:
+        out.print(f"no grid: {seen.why_no_grid}", soft_wrap=True, markup=False)
+    else:
+        out.print(f"grid: {'more than ' if seen.at_least else ''}{seen.grid_points} points")
+    out.print(f"\n{len(seen.samples)} draws at random:")
+    for sample in seen.samples:
+        shown = (f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+                 for name, value in sample.items())  # fmt: skip
+        out.print(f"  {', '.join(shown)}", soft_wrap=True, markup=False)
+
+
+def _print_carried(out: Console, warm: "WarmStart | None") -> None:
+    if warm is None:
+        return
+    left = f"; {warm.n_left} could not be this study's ({warm.why_left})" if warm.n_left else ""
+    n = len(warm.slots)
+    out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)
+
+
+def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
+    from drsearch.measure.scores import Scores
+
+    counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
+    objective = study.definition.settings["study.objective"]
+    drawn = ", ".join(f"{name} = {value}" for name, value in job.params.items())
+    out.print(
+        f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f} ({drawn})"
+    )
+    if study.spent:
+        out.print(f"no more trials: {study.spent}; a larger budget goes on")
+    if study.definition.settings["study.cost"] != "none":
+        costs = "; ".join(f"trial {slot.number} {slot.values[0]:.4f} at {slot.values[1]:g}" for slot in study.front)
+        out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
+    out.print(f"model {job.model.name} version {job.model.version}")
+    test = {key: value for key, value in job.test.items() if key != "looks"}
+    looks = job.test["looks"]
+    print_scores(out, f"test split, looked at {looks} time{'s' if looks != 1 else ''}", Scores.from_json(test))
+    out.print(f"\nnext:\n  {command_name()} ui")
+    out.print(f"  {command_name()} promote {job.model.name} --version {job.model.version}")
+
+
+def _job_json(study: "StudyResult", job: "JobResult") -> dict[str, Any]:
+    return {
+        "study": study.name,
+        "trials": study.counts(),
+        "stopped": study.stopped,
+        "spent": study.spent,
+        "front": [{"trial": slot.number, "values": list(slot.values)} for slot in study.front],
+        "best": {"trial": job.best_trial, "value": job.value, "params": job.params, "run_id": job.run_id},
+        "model": {"name": job.model.name, "version": job.model.version},
+        "refit": job.refit,
+        "finetune": job.finetune,
+        "test": job.test,
+    }

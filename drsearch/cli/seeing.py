@@ -1,0 +1,192 @@
+"""Commands on studies there are: status, trials, cancel, delete."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from drsearch.cli.app import app
+from drsearch.cli.options import Json, StorageUrl
+from drsearch.cli.output import confirmed, console, liner, open_studies, print_json
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.search.standing import Standing
+
+
+@app.command()
+def status(
+    study: Annotated[str, typer.Argument(help="Study to look at closely; default: all, one line each.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on looking until it is complete, or Ctrl-C.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """What the studies have come to, who is at them, and how long they will take.
+
+    With STUDY it also puts right what dead processes left: their trials wait again, and their runs are closed.
+    """
+    from drsearch.listing import studies_view
+    from drsearch.live import repeat, study_view
+    from drsearch.search.standing import look_at_all
+
+    out, home = console(as_json), Home.from_environment()
+    opened = open_studies(storage, home)
+
+    def tell() -> bool:
+        if not study:
+            _print_studies(out, look_at_all(opened, home), as_json)
+            return False
+        look = _reconciled(opened, study, home, out)
+        _print_study(out, look, as_json)
+        return look.state == "complete"
+
+    if not watch:
+        tell()
+    elif as_json:
+        repeat(tell)
+    elif study:
+        with study_view(out) as show:
+
+            def show_it() -> bool:
+                look = _reconciled(opened, study, home, out)
+                show(look.progress)
+                return look.state == "complete"
+
+            repeat(show_it)
+    else:
+        with studies_view(out) as show_all:
+            repeat(lambda: show_all(look_at_all(opened, home)))
+
+
+@app.command()
+def trials(
+    study: Annotated[str, typer.Argument(help="Whose trials.")],
+    sort: Annotated[
+        str, typer.Option("--sort", help="number, state, value (best first), epochs, attempts, seconds or a parameter.")
+    ] = "number",
+    best: Annotated[int | None, typer.Option("--best", min=1, help="Only so many, the best first.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output: every column, not rounded.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """The trials of a study: objective with its 95 % interval, kept epoch, parameters, run, and why one ended early."""
+    from drsearch.listing import trials_table, write_csv
+    from drsearch.search.standing import read_trials, sort_trials
+
+    home = Home.from_environment()
+    rows, objective, less_is_better = read_trials(open_studies(storage, home), study, home)
+    rows = sort_trials(rows, "value" if best else sort, less_is_better)
+    if best:
+        rows = [row for row in rows if row.value is not None][:best]
+    if as_csv:
+        write_csv(rows, sys.stdout)
+    elif not as_json:
+        console(False).print(trials_table(rows, objective))
+    print_json(as_json, {"study": study, "objective": objective, "trials": [row.to_json() for row in rows]})
+
+
+@app.command()
+def cancel(
+    study: Annotated[str, typer.Argument(help="Study to stop, wherever it runs.")],
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """End a running study cleanly, on every machine: its trials stop at a checkpoint, and wait.
+
+    The same `run-study` command goes on; until then no worker takes a trial of it.
+    """
+    from drsearch.search.control import cancel as stop
+    from drsearch.search.standing import reason_of
+
+    out, home = console(as_json), Home.from_environment()
+    opened = open_studies(storage, home)
+    look = _reconciled(opened, study, home, out)
+    told: list[dict[str, Any]] = []
+    if look.state in ("running", "stopped"):
+        say = liner(out)
+        say(f"study {study} is asked to stop at the next checkpoint; Ctrl-C ends only the waiting here")
+        for slot in stop(opened, study, home, look.folder):
+            told.append({"trial": slot.number, "state": slot.state, "reason": reason_of(slot) or None})
+            say(f"trial {slot.number} is {slot.state}" + (f": {reason_of(slot)}" if reason_of(slot) else ""))
+        look = _reconciled(opened, study, home, out)
+    goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
+    n_stopped = f"{len(told)} trial{'s' if len(told) != 1 else ''} stopped"
+    out.print(f"study {study} is {look.state}, {n_stopped}{goes_on}", soft_wrap=True)
+    print_json(as_json, {"study": study, "state": look.state, "stopped": told})
+
+
+@app.command()
+def delete(
+    study: Annotated[str, typer.Argument(help="Study to delete; a running one is refused.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Delete a study with its checkpoints, after showing what goes and what stays.
+
+    Registered versions stay, and the MLflow runs that they come from; so do records, and the count of looks at the
+    test split. The study's name is free afterwards.
+    """
+    from drsearch.listing import removal_lines
+    from drsearch.release.removal import Remover
+
+    out, home = console(as_json), Home.from_environment()
+    remover = Remover(open_studies(storage, home), home)
+    removal = remover.plan(study)
+    for line in removal_lines(removal):
+        liner(out)(line)
+    if not yes and not confirmed(out, f"Delete study {study}?"):
+        raise DrsearchError("nothing was deleted; --yes deletes without asking.")
+    experiment = remover.carry_out(removal)
+    liner(out)(f"study {study} is deleted" + (f"; its experiment is {experiment!r} now" if experiment else ""))
+    told = {"runs_deleted": len(removal.runs), "runs_kept": len(removal.kept_runs), "versions": removal.versions}
+    print_json(as_json, {"study": study, "bytes": removal.n_bytes, "experiment": experiment or None, **told})
+
+
+def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Standing":
+    """A study, after what dead processes left of it was put right and told to MLflow."""
+    from drsearch.search.closing import reconcile_study
+    from drsearch.search.definition import load_study
+    from drsearch.search.standing import look
+    from drsearch.tracking.base import TrackerAway
+
+    found, definition = load_study(storage, study)
+    before = look(found, definition, storage, home)
+    try:
+        reconcile_study(home, storage, study)
+    except TrackerAway as wrong:
+        liner(out)(f"{wrong}; `drsearch sync` sends later what has not reached it.")
+    now = look(found, definition, storage, home)
+    for slot in now.progress.slots:
+        if slot.number in before.abandoned:
+            liner(out)(f"trial {slot.number} was left running by a process that is gone; it is {slot.state} now")
+    return now
+
+
+def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> None:
+    from drsearch.listing import studies_table
+
+    print_json(as_json, {"studies": [look.to_json() for look in looks]})
+    if not as_json:
+        out.print(studies_table(looks))
+        for look in looks:
+            if look.abandoned:
+                liner(out)(
+                    f"{len(look.abandoned)} trials of {look.name} were left by dead processes; "
+                    f"`drsearch status {look.name}` puts them right"
+                )
+
+
+def _print_study(out: Console, look: "Standing", as_json: bool) -> None:
+    from drsearch.listing import study_lines
+    from drsearch.live import worker_table
+
+    print_json(as_json, look.to_json())
+    if not as_json:
+        for line in study_lines(look):
+            liner(out)(line)
+        if look.progress.workers:
+            out.print(worker_table(look.progress))
