@@ -310,7 +310,9 @@ class Job:
             "drsearch.records_fingerprint": records.fingerprint,
             **provenance_tags(),
         }
-        return self._registry.register(
+        # There already where a process died after registering, before it could write that down.
+        there = self._registry.of_run(self._name, run_id, self._study.name)
+        return there or self._registry.register(
             self._name, run_id, files, lineage | tags, self._note(judged, tags["drsearch.kind"])
         )
 

@@ -130,6 +130,13 @@ class Registry:
             tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number)),
         )
 
+    def of_run(self, name: str, run_id: str, study: str) -> ModelVersion | None:
+        """The version that a study made of a run."""
+        for found in self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+            if found.tags.get("drsearch.study") == study:
+                return self.version(name, int(found.version))
+        return None
+
     def with_alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to."""
         try:

@@ -19,6 +19,7 @@ from drsearch.search.control import ask_to_stop
 from drsearch.search.definition import delete_study, load_study
 from drsearch.search.standing import Standing, look
 from drsearch.search.storage import Storage
+from drsearch.search.warm_start import carriers
 from drsearch.tracking.base import KEY_TAG, TrackerAway
 from drsearch.tracking.sender import sync, unsent
 
@@ -70,7 +71,8 @@ class Remover:
         """What deleting a study would do; nothing is deleted yet.
 
         Raises:
-            StudyError: If there is no such study, somebody is at it, or MLflow does not answer.
+            StudyError: If there is no such study, somebody is at it, another study carries trials of it, or MLflow
+                does not answer.
         """
         standing = self._look(name)
         with _answering(name):
@@ -127,6 +129,11 @@ class Remover:
         standing = look(study, definition, self._storage, self._home)
         if standing.state == "running":
             raise StudyError(f"study {name!r} is running; end it first: drsearch cancel {name}")
+        for other, n in carriers(self._storage, definition.uid).items():
+            raise StudyError(
+                f"study {name!r} stays: study {other!r} carries {n} of its trials, whose runs and weights lie here; "
+                f"delete that one first: drsearch delete {other}"
+            )
         return standing
 
     def _clear_experiment(self, removal: Removal) -> str:

@@ -134,6 +134,20 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         patiently(add)
 
 
+def carriers(storage: Storage, uid: str) -> dict[str, int]:
+    """Which studies carry trials that were run in the study `uid`, and how many.
+
+    Their runs, journals and weights are still that study's.
+    """
+    found: dict[str, int] = {}
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if _WARM_START in summary.user_attrs:
+            slots = read_slots(optuna.load_study(study_name=summary.study_name, storage=storage))
+            if n := sum(slot.carried is not None and slot.carried["uid"] == uid for slot in slots):
+                found[summary.study_name] = n
+    return found
+
+
 def _carried(slot: Slot, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:
     last = slot.last
     from_here = {

@@ -104,6 +104,17 @@ def test_the_same_command_again_trains_and_registers_nothing_more(desk: Any, tol
     assert len(client.search_model_versions("name = 'retinopathy'")) == before
 
 
+def test_a_version_that_a_dying_process_could_not_note_down_is_not_registered_again(
+    desk: Any, told: Any, client: MlflowClient
+) -> None:
+    (state,) = desk.home.glob("runs/*/job.json")
+    kept = json.loads(state.read_text())
+    state.write_text(json.dumps(kept | {"search_version": 0, "finetune": {}, "version": 0}))
+    assert desk.json(*desk.study("--workers", "2"))["model"] == told["model"]
+    assert json.loads(state.read_text()) == kept
+    assert len(client.search_model_versions("name = 'retinopathy'")) == told["model"]["version"]
+
+
 def test_another_setting_under_the_same_name_is_refused(desk: Any, told: Any) -> None:
     done = desk.run(*desk.study("--set", "training.epochs=3"))
     assert done.returncode == 2

@@ -45,6 +45,23 @@ def test_a_full_disk_is_waited_for_and_corrupts_nothing(
     study.nothing_runs()
 
 
+def test_preparing_on_a_full_disk_ends_with_a_sentence_and_goes_on_after_space_is_made(
+    small_disk: Path, prepared: Bench
+) -> None:
+    bench = Bench(small_disk)
+    bench.eyes.symlink_to(prepared.eyes)
+    bench.home.path.mkdir()
+    fill(small_disk / "filling")
+    done = bench.command("prepare", str(bench.eyes))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"drsearch: the disk that holds {bench.home.path} is full; make space, and give the same command again."
+    )
+    assert not [path for path in bench.home.records.rglob("*") if path.is_file()], "nothing half-written is left"
+    (small_disk / "filling").unlink()
+    assert bench.command("prepare", str(bench.eyes)).returncode == 0
+
+
 def fill(file: Path) -> None:
     """Leave not a byte free."""
     with open(file, "wb", buffering=0) as filling:

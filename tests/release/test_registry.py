@@ -67,6 +67,13 @@ def test_what_is_fetched_is_what_was_registered(shelf: Shelf, grader: Grader, tm
         assert [eye.sha256 for eye in fetched.trained_on] == [eye.sha256 for eye in grader.trained_on]
 
 
+def test_a_version_is_found_by_the_run_and_the_study_that_made_it(shelf: Shelf) -> None:
+    found = shelf.registry.of_run("retinopathy", shelf.second.run_id, "a study")
+    assert found is not None and found.version == 2
+    assert shelf.registry.of_run("retinopathy", shelf.second.run_id, "another study") is None
+    assert shelf.registry.of_run("retinopathy", "0" * 32, "a study") is None
+
+
 def test_an_alias_points_to_one_version(shelf: Shelf) -> None:
     assert shelf.registry.with_alias("retinopathy", CHAMPION) is None
     for version in (shelf.first, shelf.second):

@@ -12,7 +12,8 @@ from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.release.removal import Remover
 from drsearch.search.closing import launching
-from drsearch.search.definition import StudyDefinition, images_key, load_study, open_study, study_folder
+from drsearch.search.definition import StudyDefinition, delete_study, images_key, load_study, open_study, study_folder
+from drsearch.search.slots import CARRIED, SLOT
 from drsearch.search.storage import Storage, open_storage
 from drsearch.settings import Settings
 from drsearch.tracking import Journal, RunEnd, RunStart
@@ -69,6 +70,30 @@ def test_a_running_study_is_not_deleted(home: Home, storage: Storage, client: Ml
     with launching(study_folder(home, "gone", UIDS["gone"])), pytest.raises(StudyError) as refused:
         Remover(storage, home).plan("gone")
     assert str(refused.value) == "study 'gone' is running; end it first: drsearch cancel gone"
+
+
+def test_a_study_whose_trials_another_study_carries_is_not_deleted(
+    home: Home, storage: Storage, settings: Settings
+) -> None:
+    for name, uid in (("source", "d" * 32), ("carrier", "e" * 32)):
+        made = StudyDefinition(uid, "space.py", "", settings.flat(), "eyes", "/eyes", "0" * 64, {}, {})
+        open_study(storage, name, made, 1)
+    study, _ = load_study(storage, "carrier")
+    carry_one_trial(study, uid="d" * 32)
+    with pytest.raises(StudyError) as refused:
+        Remover(storage, home).plan("source")
+    assert str(refused.value) == (
+        "study 'source' stays: study 'carrier' carries 1 of its trials, whose runs and weights lie here; delete that "
+        "one first: drsearch delete carrier"
+    )
+    for name in ("carrier", "source"):
+        delete_study(storage, name)
+
+
+def carry_one_trial(study: optuna.Study, uid: str) -> None:
+    carried = {"study": "source", "uid": uid, "trial": 0, "seed": 1}
+    study.set_user_attr("drsearch.warm_start", {"study": "source", "slots": {"0": 0}})
+    study.add_trial(optuna.create_trial(value=0.9, user_attrs={CARRIED: carried, SLOT: 0}))
 
 
 def test_runs_that_versions_come_from_stay_with_the_studys_own_and_all_else_goes(

@@ -10,12 +10,12 @@ import pytest
 from optuna.trial import TrialState
 
 from drsearch.errors import StudyError
-from drsearch.search.definition import StudyDefinition, images_key, open_study, trial_seed
+from drsearch.search.definition import StudyDefinition, images_key, load_study, open_study, trial_seed
 from drsearch.search.slots import CARRIED, FINAL, REASON, RUN_ID, SLOT, fill_slots, read_slots
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import open_storage
 from drsearch.search.study import StudyResult, total_trials
-from drsearch.search.warm_start import carry, planned
+from drsearch.search.warm_start import carriers, carry, planned
 from drsearch.settings import Value
 
 SPACE = """
@@ -92,6 +92,17 @@ class Studies:
 @pytest.fixture
 def studies(tmp_path: Path) -> Studies:
     return Studies(tmp_path)
+
+
+def test_a_study_knows_who_carries_its_trials_however_often_they_were_carried_on(studies: Studies) -> None:
+    space = studies.space(SPACE)
+    studies.run("old", space, {0: 0.7, 1: None})
+    studies.begin("new", space, "old")
+    studies.begin("newest", space, "new")
+    studies.run("alone", space, {0: 0.5})
+    uid = load_study(studies.storage, "old")[1].uid
+    assert carriers(studies.storage, uid) == {"new": 2, "newest": 2}
+    assert carriers(studies.storage, load_study(studies.storage, "newest")[1].uid) == {}
 
 
 def states(study: optuna.Study) -> list[str]:
