@@ -41,7 +41,9 @@ class GradCam:
         self._batch_size = batch_size
         self._classifier = _dense_softmax(model)
         before = [] if self._classifier is None else [self._classifier.input]
-        self._parts = keras.Model(model.inputs, [node.output_tensors[0], model.outputs[0], *before])
+        features, answers = node.output_tensors[0], [model.outputs[0], *before]
+        self._whole = keras.Model(model.inputs, [features, *answers])
+        self._head = _model_between(features, answers)
         height, width = model.inputs[0].shape[1:3]
         # One trace for batches of any length: the last one is shorter.
         signature = [tf.TensorSpec((None, height, width, 3), tf.float32), tf.TensorSpec((None,), tf.int32)]
@@ -73,9 +75,16 @@ class GradCam:
         return np.concatenate(maps), np.concatenate(probabilities)
 
     def _explain(self, images: Any, asked: Any) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            tape.watch(images)  # a frozen model has no trainable variable that would make the tape record
-            features, chances, *before = self._parts([images], training=False)
+        # What comes before the features stays off the tape, which would go back through all of it: that takes longer
+        # than all else, and through narrow strided 1x1 convolutions it dies (see drsearch/model/step.py).
+        features, chances, *before = self._whole([images], training=False)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            if self._head is not None:
+                tape.watch(features)
+                chances, *before = keras.tree.flatten(self._head(features, training=False))
+            else:
+                tape.watch(images)
+                features, chances, *before = self._whole([images], training=False)
             label = tf.where(asked < 0, tf.argmax(chances, axis=1, output_type=tf.int32), asked)
             odds = _odds(self._log_chances(chances, before), label)
         gradient = tf.cast(tape.gradient(odds, features), tf.float32)  # a mixed_float16 model has both in half
@@ -116,6 +125,14 @@ def _odds(log_chances: Any, label: Any) -> Any:
     chosen = tf.one_hot(label, log_chances.shape[1], dtype=log_chances.dtype)
     others = tf.reduce_logsumexp(log_chances - log_chances.dtype.max / 4 * chosen, axis=1)
     return tf.reduce_sum(chosen * log_chances, axis=1) - others
+
+
+def _model_between(features: Any, answers: list[Any]) -> Any:
+    """From the features to the answers; None where they do not decide alone, as with branches that are pooled apart."""
+    try:
+        return keras.Model(features, answers)
+    except ValueError:
+        return None
 
 
 def _dense_softmax(model: Any) -> Any:
