@@ -42,12 +42,17 @@ class GradCam:
         self._classifier = _dense_softmax(model)
         before = [] if self._classifier is None else [self._classifier.input]
         features, answers = node.output_tensors[0], [model.outputs[0], *before]
-        self._whole = keras.Model(model.inputs, [features, *answers])
         self._head = _model_between(features, answers)
-        height, width = model.inputs[0].shape[1:3]
-        # One trace for batches of any length: the last one is shorter.
-        signature = [tf.TensorSpec((None, height, width, 3), tf.float32), tf.TensorSpec((None,), tf.int32)]
-        self._explain_many = tf.function(self._explain, input_signature=signature)
+        self._body = keras.Model(model.inputs, [features] if self._head is not None else [features, *answers])
+        self._shape = model.inputs[0].shape[1:3]
+        # One trace each for batches of any length: the last one is shorter.
+        asked = tf.TensorSpec((None,), tf.int32)
+        images = tf.TensorSpec((None, *self._shape, 3), tf.float32)
+        begun = images if self._head is None else tf.TensorSpec((None, *features.shape[1:]), features.dtype)
+        # Always traced. Without a trace TensorFlow computes the gradients of filters too, which nobody asks for, and
+        # dies of those of narrow strided 1x1 convolutions (drsearch/model/step.py).
+        self._maps_from = tf.function(self._maps, input_signature=[begun, asked])
+        self._explain_many = tf.function(self._explain, input_signature=[images, asked])
 
     def maps(
         self, images: NDArray[np.uint8], label: int | None = None
@@ -62,7 +67,7 @@ class GradCam:
             Maps of shape `(n, height, width)`, the strongest place of each 1; all 0 where nothing speaks for the class.
             Probabilities of RDR, shape `(n,)`.
         """
-        # Tracing takes the time of two batches without it, which the eyes of a trial are not.
+        # Tracing all of the network takes the time of two batches without it, which the eyes of a trial are not.
         explain = self._explain_many if len(images) > 2 * self._batch_size else self._explain
         maps = [np.zeros((0, *images.shape[1:3]), np.float32)]
         probabilities = [np.zeros(0, np.float32)]
@@ -75,22 +80,23 @@ class GradCam:
         return np.concatenate(maps), np.concatenate(probabilities)
 
     def _explain(self, images: Any, asked: Any) -> tuple[Any, Any]:
-        # What comes before the features stays off the tape, which would go back through all of it: that takes longer
-        # than all else, and through narrow strided 1x1 convolutions it dies (see drsearch/model/step.py).
-        features, chances, *before = self._whole([images], training=False)
+        begun = images if self._head is None else keras.tree.flatten(self._body([images], training=False))[0]
+        return self._maps_from(begun, asked)  # type: ignore[no-any-return]
+
+    def _maps(self, begun: Any, asked: Any) -> tuple[Any, Any]:
+        """Maps and probabilities, from the features, or from the images where the features alone do not decide."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            if self._head is not None:
-                tape.watch(features)
-                chances, *before = keras.tree.flatten(self._head(features, training=False))
+            tape.watch(begun)
+            if self._head is None:
+                features, chances, *before = self._body([begun], training=False)
             else:
-                tape.watch(images)
-                features, chances, *before = self._whole([images], training=False)
+                features, (chances, *before) = begun, keras.tree.flatten(self._head(begun, training=False))
             label = tf.where(asked < 0, tf.argmax(chances, axis=1, output_type=tf.int32), asked)
             odds = _odds(self._log_chances(chances, before), label)
         gradient = tf.cast(tape.gradient(odds, features), tf.float32)  # a mixed_float16 model has both in half
         weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
         cams = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=3, keepdims=True))
-        cams = tf.image.resize(cams, tf.shape(images)[1:3])[..., 0]
+        cams = tf.image.resize(cams, self._shape)[..., 0]
         maps = tf.math.divide_no_nan(cams, tf.reduce_max(cams, axis=(1, 2), keepdims=True))
         return maps, tf.cast(chances[:, 1], tf.float32)
 

@@ -1,6 +1,6 @@
 """Do the maps show where the evidence is, for any model?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -49,6 +49,23 @@ def small_resnet() -> Any:
     y = layers.Conv2D(8, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
     x = layers.ReLU(name="post_relu")(layers.Add()([x, y]))
     x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(photograph, layers.Dense(2, activation="softmax")(x))
+
+
+def convolved_to_a_point() -> Any:
+    """Its last places, 2 x 2, go through one more convolution."""
+    photograph = keras.Input((PX, PX, 3))
+    x = layers.Conv2D(16, 3, strides=16, padding="same", name="places")(layers.Rescaling(1 / 255)(photograph))
+    x = layers.Conv2D(8, 1, strides=2, activation="relu")(x)
+    return keras.Model(photograph, layers.Dense(2, activation="softmax")(layers.Flatten()(x)))
+
+
+def pooled_apart() -> Any:
+    """Two branches are pooled one after the other, so the places of one do not decide alone."""
+    photograph = keras.Input((PX, PX, 3))
+    x = layers.Conv2D(4, 3, strides=2, activation="relu", padding="same")(layers.Rescaling(1 / 255)(photograph))
+    y = layers.Conv2D(4, 3, strides=2, activation="relu", padding="same", name="places")(x)
+    x = layers.Concatenate()([layers.GlobalMaxPooling2D()(x), layers.GlobalAveragePooling2D()(y)])
     return keras.Model(photograph, layers.Dense(2, activation="softmax")(x))
 
 
@@ -106,11 +123,15 @@ def test_a_softmax_that_is_a_layer_of_its_own_gives_the_same_map() -> None:
     np.testing.assert_allclose(probabilities, chances, atol=1e-6)
 
 
-def test_maps_equal_the_formula_written_plainly() -> None:
-    model, images = small_resnet(), noise(5)
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [(small_resnet, "post_relu"), (convolved_to_a_point, "places"), (pooled_apart, "places")],
+)
+def test_maps_equal_the_formula_written_plainly(make: Callable[[], Any], layer: str) -> None:
+    model, images = make(), noise(5)
     for label in (0, 1):
         maps, probabilities = GradCam(model, batch_size=2).maps(images, label=label)
-        np.testing.assert_allclose(maps, plain_gradcam(model, "post_relu", images, label), atol=1e-4)
+        np.testing.assert_allclose(maps, plain_gradcam(model, layer, images, label), atol=1e-4)
     np.testing.assert_allclose(probabilities, model.predict(images, verbose=0)[:, 1], atol=1e-6)
 
 
