@@ -32,7 +32,7 @@ EXPERIMENT = "drsearch-decisions"
 """The MLflow experiment of all decisions: of its own, so that the pages of a study show trainings alone."""
 
 CHANGES = ("promoted", "forced", "rolled back")
-"""Outcomes that made a version the champion; the others are refused, declined, overtaken and unfinished."""
+"""Outcomes that made a version the champion; the others are refused, declined, overtaken, denied and unfinished."""
 
 _NEXT = "drsearch.next_decision"
 _PATIENCE_S = 20.0
@@ -174,6 +174,7 @@ class Decisions:
 
         Raises:
             Overtaken: If the champion was changed since, or is being changed; the run says so.
+            RegistryError: If MLflow does not let this user change it.
         """
         run_id = self._open(draft)
         try:
@@ -183,6 +184,14 @@ class Decisions:
             end = RunEnd("KILLED", tags={"drsearch.decision": "overtaken", "drsearch.rule": str(lost)})
             self._tracker.send(run_id, [end], folder)
             raise
+        except MlflowException as wrong:
+            if wrong.error_code != "PERMISSION_DENIED":
+                raise
+            said = f"MLflow does not let {who()} change the champion of {draft.version.name}; ask somebody who may"
+            self._tracker.send(
+                run_id, [RunEnd("KILLED", tags={"drsearch.decision": "denied", "drsearch.rule": said})], folder
+            )
+            raise RegistryError(f"{said}. Nothing was changed; recorded as run {run_id}.") from wrong
         self._close(run_id, draft, folder)
         return self._read(self._client.get_run(run_id))
 

@@ -121,7 +121,7 @@ def decision_note(
     if (pair := found.comparison) is not None:
         lines.append(
             f"DeLong's p for the AUC {p_shown(pair.auc.p)}. The challenger alone is wrong on {pair.mcnemar.first_only} "
-            f"eyes, the champion alone on {pair.mcnemar.second_only} (McNemar's exact p {p_shown(pair.mcnemar.p)})."
+            f"of them, the champion alone on {pair.mcnemar.second_only} (McNemar's exact p {p_shown(pair.mcnemar.p)})."
         )
     lines += ["", "The rule:", ""]
     lines += [f"- {'holds' if check.passed else '**fails**'}: {check.said}" for check in found.checks]
