@@ -251,6 +251,15 @@ class RegistrySettings(_Section):
     """Where the best model goes."""
 
     model_name: str = _setting("retinopathy", "name of the registered model")
+    operating_point: str = _setting(
+        "youden",
+        "how the threshold is chosen on the validation eyes: youden (highest sensitivity + specificity) or sensitivity "
+        "(the highest threshold that reaches registry.sensitivity)",
+        choices=("youden", "sensitivity"),
+    )
+    sensitivity: float = _setting(
+        0.9, "sensitivity on the validation eyes that the operating point 'sensitivity' reaches", above=0.0, high=1.0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -259,6 +268,30 @@ class RegistrySettings(_Section):
                 f"registry.model_name = {self.model_name!r}: expected letters, digits, '_', '-', '.' and blanks, "
                 "for example registry.model_name = 'retinopathy'."
             )
+
+
+@dataclass(frozen=True)
+class GateSettings(_Section):
+    """What a version must show before it becomes the champion; asked on the test eyes by `drsearch promote`."""
+
+    sensitivity_margin: float = _setting(
+        0.05, "sensitivity that it may lose against the champion, each at its own threshold", low=0.0, high=1.0
+    )
+    auc_margin: float = _setting(
+        0.05,
+        "AUC by which it may be worse: the lower end of the 95 % interval of the difference must lie above minus this",
+        low=0.0,
+        high=1.0,
+    )
+    first_auc: float = _setting(
+        0.5,
+        "where there is no champion: the lower end of its AUC's 95 % interval must lie above this",
+        low=0.0,
+        high=1.0,
+    )
+    first_sensitivity: float = _setting(
+        0.0, "where there is no champion: the sensitivity that it must reach", low=0.0, high=1.0
+    )
 
 
 _NAMES: dict[type, str] = {
@@ -271,6 +304,7 @@ _NAMES: dict[type, str] = {
     SearchSettings: "search",
     FinetuneSettings: "finetune",
     RegistrySettings: "registry",
+    GateSettings: "gate",
 }
 SECTIONS: dict[str, type] = {name: section for section, name in _NAMES.items()}
 SEARCHED_SECTIONS = ("images", "augmentation", "model", "training")
@@ -296,6 +330,7 @@ class Settings:
     search: SearchSettings = field(default_factory=SearchSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    gate: GateSettings = field(default_factory=GateSettings)
 
     def replace(self, values: Mapping[str, Any]) -> "Settings":
         """The same settings with some changed, by `section.field`.

@@ -1,17 +1,14 @@
-"""Commands on models: train, evaluate, predict, promote."""
+"""Commands on models: train, evaluate, predict."""
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from drsearch.cli.app import app
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad
 from drsearch.cli.output import (
-    confirmed,
     console,
     counting,
     liner,
@@ -22,9 +19,6 @@ from drsearch.cli.output import (
 )
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
-
-if TYPE_CHECKING:
-    from drsearch.release.registry import ModelVersion
 
 
 @app.command()
@@ -139,30 +133,6 @@ def predict(
     print_json(as_json, {"model": model, "predictions": found})
 
 
-@app.command()
-def promote(
-    name: Annotated[str, typer.Argument(help="Registered model, e.g. retinopathy.")],
-    version: Annotated[int, typer.Option("--version", help="The version to become champion.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show champion and challenger side by side, and make the challenger the champion."""
-    from drsearch.release.registry import CHAMPION, Registry
-
-    out, registry = console(as_json), Registry(Home.from_environment().tracking_uri)
-    challenger, champion = registry.version(name, version), registry.with_alias(name, CHAMPION)
-    _print_contest(out, challenger, champion)
-    if champion is not None and champion.version == version:
-        out.print(f"version {version} is the champion already")
-    elif not yes and not confirmed(out, f"Make version {version} of {name} the champion?"):
-        raise DrsearchError("nothing was changed; --yes promotes without asking.")
-    else:
-        registry.set_alias(challenger, CHAMPION)
-        out.print(f"models:/{name}@{CHAMPION} is version {version} now")
-    previous = champion.version if champion is not None else None
-    print_json(as_json, {"name": name, "version": version, "alias": CHAMPION, "previous": previous})
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -179,24 +149,3 @@ def _explained(picture: Any, photograph: Path, where: Path, n: int) -> Path:
     if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
         raise DrsearchError(f"--explain {file}: cannot be written as a picture; name it .png or .jpg.")
     return file
-
-
-def _print_contest(out: Console, challenger: "ModelVersion", champion: "ModelVersion | None") -> None:
-    table = Table("", "challenger", "champion")
-    table.add_row("version", str(challenger.version), str(champion.version) if champion else "none yet")
-    rows = ("drsearch.study", "drsearch.trial", "drsearch.kind", "test_accuracy", "test_auc", "test_sensitivity",
-            "test_specificity")  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row.removeprefix("drsearch."), _tag(challenger, row), _tag(champion, row) if champion is not None else ""
-        )
-    out.print(table)
-    out.print("Differences within the intervals say nothing about which is better.")
-
-
-def _tag(version: "ModelVersion", name: str) -> str:
-    tags = version.tags
-    if name not in tags:
-        return "not tested"
-    interval = f" [{tags[f'{name}_low']}, {tags[f'{name}_high']}]" if f"{name}_low" in tags else ""
-    return tags[name] + interval

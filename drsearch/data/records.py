@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -256,7 +256,26 @@ def read_test_eyes(records: RecordSet, home: Home, why: str) -> Eyes:
     Raises:
         RecordsError: If a shard is missing, torn or altered.
     """
-    eyes = _read(records, "test")
+    (eyes,) = read_same_test_eyes([records], home, why)
+    return eyes
+
+
+def read_same_test_eyes(sets: Sequence[RecordSet], home: Home, why: str) -> list[Eyes]:
+    """The eyes of one test split as several record sets hold them, each at its own `images.*`: one look, counted once.
+
+    Args:
+        sets: At least one; all hold the same test photographs.
+        home: Where looks are counted.
+        why: What the look is for, in a few words.
+
+    Raises:
+        RecordsError: If a shard is missing, torn or altered, or the sets hold other photographs.
+    """
+    records = sets[0]
+    for other in sets[1:]:
+        if other.test_fingerprint != records.test_fingerprint:
+            raise RecordsError(f"{other.folder} and {records.folder} hold other test photographs; give one data set.")
+    eyes = [_read(each, "test") for each in sets]
     look = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": why,
@@ -266,6 +285,7 @@ def read_test_eyes(records: RecordSet, home: Home, why: str) -> Eyes:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # one write of one line: looks of several processes do not mix
         file.write(json.dumps(look) + "\n")
+    assert all(each.names == eyes[0].names for each in eyes), "one listing, one order"
     return eyes
 
 

@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from drsearch.grades import CLASS_NAMES
+from drsearch.measure.calibration import reliability
 from drsearch.measure.curves import roc_curve
 from drsearch.measure.gradcam import overlay
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+_OF_MODELS = (_BLUE, _ORANGE, _GREEN)
 _DPI = 120
 _CAPTION_PX = 40
 _GAP_PX = 6
@@ -44,18 +46,19 @@ def confusion_figure(confusion: ArrayLike, title: str) -> NDArray[np.uint8]:
     return _drawn(figure)
 
 
-def roc_figure(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.uint8]:
-    """The ROC curve, with the point at threshold 0.5.
+def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> NDArray[np.uint8]:
+    """The ROC curve, with the point at a threshold.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
         probabilities: Of RDR, shape `(n,)`.
+        threshold: An eye is called RDR from this probability on.
 
     Raises:
         MetricError: If a class is missing.
     """
     curve = roc_curve(labels, probabilities)
-    called, truth = np.asarray(probabilities) >= 0.5, np.asarray(labels) == 1
+    called, truth = np.asarray(probabilities) >= threshold, np.asarray(labels) == 1
     figure = _figure(4.2, 4.0)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1, label="chance")
@@ -66,12 +69,57 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.uint8]
         "o",
         color=_ORANGE,
         markersize=8,
-        label="threshold 0.5",
+        label=f"threshold {threshold:.3g}",
         clip_on=False,
     )
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"AUC {curve.auc:.3f} on {truth.size} eyes")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     axes.legend(loc="lower right", frameon=False)
+    return _drawn(figure)
+
+
+def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike, float]]) -> NDArray[np.uint8]:
+    """The ROC curves of models on the same eyes, each with the point at its own threshold.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        models: At most three: name, probabilities of RDR of shape `(n,)`, threshold.
+
+    Raises:
+        MetricError: If a class is missing.
+    """
+    truth = np.asarray(labels) == 1
+    figure = _figure(4.6, 4.4)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
+    for (name, probabilities, threshold), colour in zip(models, _OF_MODELS, strict=False):
+        curve, called = roc_curve(labels, probabilities), np.asarray(probabilities) >= threshold
+        said = f"{name}, AUC {curve.auc:.3f}"
+        axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, linewidth=2, label=said)
+        axes.plot(called[~truth].mean(), called[truth].mean(), "o", color=colour, markersize=8, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{truth.size} test eyes, points: own threshold")
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+    axes.legend(loc="lower right", frameon=False)
+    return _drawn(figure)
+
+
+def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]]) -> NDArray[np.uint8]:
+    """Share of referable eyes against the probability given to them, in 10 bins; a point's size is its eyes.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        models: At most three: name, probabilities of RDR of shape `(n,)`.
+    """
+    figure = _figure(4.6, 4.4)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
+    for (name, probabilities), colour in zip(models, _OF_MODELS, strict=False):
+        chance, share, eyes = zip(*reliability(labels, probabilities), strict=True)
+        axes.plot(chance, share, color=colour, linewidth=1, clip_on=False, label=name)
+        axes.scatter(chance, share, s=20 + 10 * np.asarray(eyes), color=colour, alpha=0.6, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{np.asarray(labels).size} test eyes in 10 bins")
+    axes.set(xlabel="probability of RDR", ylabel="share of RDR")
+    axes.legend(loc="upper left", frameon=False)
     return _drawn(figure)
 
 

@@ -77,8 +77,9 @@ def scores(
     """Every score of a set of predictions, with 95 % percentile bootstrap intervals.
 
     The bootstrap draws eyes with replacement within each class, so that every resample has as many referable eyes as
-    the set, and all scores see the same resamples. A score at its end (no eye wrong) gets an interval of width 0: the
-    bootstrap knows nothing about eyes that it has not seen.
+    the set, and all scores see the same resamples. A share at its end (no eye wrong, or none right) has Wilson's
+    interval: the bootstrap draws only what it has seen, and would give it width 0. An area of exactly 1 keeps that
+    width, since an area is no share of independent trials; read its interval with the number of eyes.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
@@ -96,7 +97,8 @@ def scores(
         (0.6666666666666666, 0.8888888888888888, ((2, 1), (1, 2)))
 
     Source:
-        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentile intervals).
+        Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13 (percentile intervals). Wilson
+        (1927), Journal of the American Statistical Association 22(158), 209-212.
     """
     truth, chance = _checked(labels, probabilities)
     _both_classes(truth)
@@ -107,9 +109,24 @@ def scores(
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(np.concatenate(drawn, axis=1), [tail, 100 - tail], axis=1)
     right, area, found, left = (Interval(*map(float, one)) for one in zip(point, low, high, strict=True))
+    n_positive = int(truth.sum())
+    right, found, left = (
+        _open_ended(share, n)
+        for share, n in ((right, truth.size), (found, n_positive), (left, truth.size - n_positive))
+    )
     (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
     confusion = ((true_left, false_found), (missed, true_found))
     return Scores(right, area, found, left, confusion, len(truth))
+
+
+def _open_ended(share: Interval, n: int) -> Interval:
+    """Wilson's interval for a share of exactly 0 or 1 of n eyes; any other is left as it is."""
+    if share.value not in (0.0, 1.0):
+        return share
+    from scipy.stats import binomtest  # here: it takes half a second to import, and few scores need it
+
+    wilson = binomtest(round(share.value * n), n).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(share.value, float(wilson.low), float(wilson.high))
 
 
 def accuracy(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> float:

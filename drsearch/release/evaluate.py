@@ -64,17 +64,25 @@ def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
 
 
 def _refuse_known(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry], split: Split) -> None:
-    """Refuse pictures of the train split, told by their bytes, or by their looks where they were encoded again."""
+    names = same_eyes(wanted, known)
+    if names:
+        raise DataError(
+            f"the model was trained on {len(names)} of the {len(wanted)} pictures of split {split!r}: "
+            f"{some_of(names)}; evaluate it on eyes that it has not seen."
+        )
+
+
+def same_eyes(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry]) -> list[str]:
+    """Names of wanted eyes whose picture is known: by its bytes, or by its look where it was encoded again."""
     if not wanted or not known:
-        return
+        return []
     hashes = {eye.sha256 for eye in known}
     found = {eye.name for eye in wanted if eye.sha256 in hashes}
     looks = np.stack([eye.look for eye in wanted]), np.stack([eye.look for eye in known])
-    found |= {wanted[i].name for i, _ in same_pictures(*looks)}
-    if found:
-        names = sorted(found)
-        more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
-        raise DataError(
-            f"the model was trained on {len(names)} of the {len(wanted)} pictures of split {split!r}: "
-            f"{', '.join(names[:_N_NAMED])}{more}; evaluate it on eyes that it has not seen."
-        )
+    return sorted(found | {wanted[i].name for i, _ in same_pictures(*looks)})
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+    return f"{', '.join(names[:_N_NAMED])}{more}"

@@ -22,6 +22,7 @@ class Serving:
         threshold: Probability of RDR from which an eye is called referable.
         temperature: Divides the log-odds before they become a probability; 1 changes nothing.
         fingerprint: The record set it was trained on.
+        chosen: How threshold and temperature were chosen, in words.
     """
 
     images: ImageSettings
@@ -29,6 +30,7 @@ class Serving:
     threshold: float
     temperature: float
     fingerprint: str
+    chosen: str = ""
 
     def to_json(self) -> str:
         """As `serving.json` has it."""
@@ -44,6 +46,7 @@ class Serving:
             found["threshold"],
             found["temperature"],
             found["fingerprint"],
+            found["chosen"],
         )
 
 

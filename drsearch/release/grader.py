@@ -18,6 +18,7 @@ from drsearch.data.images import EyeImage, eye_image, read_photograph
 from drsearch.data.records import EyeEntry
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
+from drsearch.measure.calibration import tempered
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.model.prediction import Predictor
 from drsearch.release.files import MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
@@ -77,8 +78,7 @@ class Grader:
         Returns:
             Shape `(n,)`, in 0..1.
         """
-        raw = np.clip(self._predict(images).astype(np.float64), 1e-7, 1 - 1e-7)
-        return np.asarray(1 / (1 + np.exp(-np.log(raw / (1 - raw)) / self.serving.temperature)))
+        return tempered(self._predict(images), self.serving.temperature)
 
     def verdict(self, probability: float) -> Verdict:
         """The class at the model's own threshold."""

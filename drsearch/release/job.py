@@ -25,6 +25,7 @@ from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.files import MODEL_FILE, Serving, model_files
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.grader import Grader
+from drsearch.release.operating import operation
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
 from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid, trial_key
 from drsearch.search.objectives import pick_rule
@@ -295,7 +296,16 @@ class Job:
         records = self._records()
         trained_on = records.eyes("train", "validation") if tags["drsearch.kind"] == "refit" else records.eyes("train")
         data = dataclasses.replace(self._settings.data, fingerprint="")
-        serving = Serving(self._settings.images, data, 0.5, 1.0, records.fingerprint)
+        assert judged.predictions is not None
+        asked = operation(judged.predictions, self._settings)
+        serving = Serving(
+            self._settings.images,
+            data,
+            asked.point.threshold,
+            asked.temperature,
+            records.fingerprint,
+            asked.chosen,
+        )
         files = model_files(
             model.parent / "registered",
             model,
@@ -308,11 +318,15 @@ class Job:
             "drsearch.run_id": run_id,
             "drsearch.data_fingerprint": records.data_fingerprint,
             "drsearch.records_fingerprint": records.fingerprint,
+            "drsearch.threshold": f"{asked.point.threshold:.4f}",
+            "drsearch.temperature": f"{asked.temperature:.4f}",
+            "drsearch.operating_point": self._settings.registry.operating_point,
             **provenance_tags(),
         }
         # There already where a process died after registering, before it could write that down.
-        there = self._registry.of_run(self._name, run_id, self._study.name)
-        return there or self._registry.register(
+        if there := self._registry.versions(self._name, run_id=run_id, study=self._study.name):
+            return there[0]
+        return self._registry.register(
             self._name, run_id, files, lineage | tags, self._note(judged, tags["drsearch.kind"])
         )
 
@@ -321,19 +335,20 @@ class Job:
         made = {"finetune": "fine-tuned from", "refit": "refitted on train and validation eyes from"}.get(
             kind, "the best checkpoint of"
         )
+        assert judged.predictions is not None
+        asked = operation(judged.predictions, self._settings)
+        held_out = "validation" if judged.scores is not None else f"held out in {parts_word(self._settings.search)}"
         lines = [
-            f"{made} trial {self._best.number}, study `{self._study.name}`",
+            f"{made[0].upper()}{made[1:]} trial {self._best.number}, study `{self._study.name}`.",
             "",
-            "| | validation | test |",
+            f"| | {held_out} ({asked.scores.n}) | test{f' ({test.scores.n})' if test else ''} |",
             "|-|-|-|",
         ]
         for name in ("accuracy", "auc", "sensitivity", "specificity"):
             on_test = _shown(getattr(test.scores, name)) if test else ""
-            lines.append(f"| {name} | {_on_validation(judged, name)} | {on_test} |")
-        if judged.scores is None:
-            word = parts_word(self._settings.search)
-            lines += ["", f"On validation mean and standard deviation over {int(judged.numbers['parts'])} {word}."]
-        lines += ["", "95 % bootstrap intervals. Validation chose this model, so its scores there are too good."]
+            lines.append(f"| {name} | {_shown(getattr(asked.scores, name))} | {on_test} |")
+        lines += ["", f"Asked at {asked.chosen}."]
+        lines += ["", "95 % intervals, all at that threshold. Validation chose model and threshold: it flatters both."]
         if self._settings.study.cost != "none":
             front = f"the Pareto front of {self._settings.study.objective} against {self._settings.study.cost}"
             lines += ["", f"Of {front} this is {pick_rule(self._settings)}."]
@@ -518,21 +533,13 @@ def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     probabilities = grader.probabilities(judged.eyes.images)
     pictures = {
         "confusion.png": confusion_figure(judged.scores.confusion, "test"),
-        "roc.png": roc_figure(judged.eyes.labels, probabilities),
+        "roc.png": roc_figure(judged.eyes.labels, probabilities, grader.serving.threshold),
     }
     for name, picture in pictures.items():
         cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     scores_file = folder / "scores.json"
     scores_file.write_text(json.dumps({**judged.scores.to_json(), "looks": judged.looks}, indent=2))
     return [*(folder / name for name in pictures), scores_file]
-
-
-def _on_validation(judged: Outcome, name: str) -> str:
-    """A validation score with its doubt: an interval, or over folds and repeats mean and standard deviation."""
-    if judged.scores is not None:
-        return _shown(getattr(judged.scores, name))
-    mean = judged.numbers.get(f"kept_val_{name}")
-    return f"{mean:.3f} ± {judged.numbers[f'kept_val_{name}_std']:.3f}" if mean is not None else ""
 
 
 def _shown(interval: Any) -> str:

@@ -22,6 +22,8 @@ from drsearch.tracking.entries import now_ms
 
 CHAMPION = "champion"
 SEARCH_BEST = "search-best"
+REGISTERED_TAG = "drsearch.registered_as"
+"""Of a run: the version that was made of it, `name/version`."""
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "photograph")]),
@@ -108,6 +110,7 @@ class Registry:
             description=description,
             model_id=logged.model_id,
         )
+        self._client.set_tag(run_id, REGISTERED_TAG, f"{name}/{made.version}")
         return self.version(name, int(made.version))
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -130,12 +133,22 @@ class Registry:
             tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number)),
         )
 
-    def of_run(self, name: str, run_id: str, study: str) -> ModelVersion | None:
-        """The version that a study made of a run."""
-        for found in self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
-            if found.tags.get("drsearch.study") == study:
-                return self.version(name, int(found.version))
-        return None
+    def versions(self, name: str = "", **tags: str) -> list[ModelVersion]:
+        """The versions of a model, or of all, by name and number.
+
+        Args:
+            name: Of the registered model; empty: any.
+            **tags: Their values, by name without `drsearch.`.
+        """
+        asked = [f"name = '{name}'"] if name else []
+        asked += [f"tags.`drsearch.{key}` = '{value}'" for key, value in tags.items()]
+        found: list[tuple[str, int]] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(" and ".join(asked), max_results=1000, page_token=token)
+            found += [(each.name, int(each.version)) for each in page]
+            if not (token := page.token):
+                return [self.version(*each) for each in sorted(found)]
 
     def with_alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to."""
@@ -143,6 +156,17 @@ class Registry:
             return self.version(name, int(self._client.get_model_version_by_alias(name, alias).version))
         except MlflowException:
             return None
+
+    def named(self, name: str, alias: str) -> ModelVersion:
+        """The version that an alias points to.
+
+        Raises:
+            RegistryError: If it points nowhere; what there is, is named.
+        """
+        found = self.with_alias(name, alias)
+        if found is None:
+            raise RegistryError(f"{name} has no version @{alias}; {self._what_there_is(name)}.")
+        return found
 
     def set_alias(self, model: ModelVersion, alias: str) -> None:
         """Point an alias to a version; it points nowhere else after that."""

@@ -157,6 +157,25 @@ def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[
     return True
 
 
+def fetch_record_set(fingerprint: str, home: Home) -> bool:
+    """Have one record set in this machine's home, without waiting for it.
+
+    Returns:
+        False if it is neither here nor, in this moment, at an MLflow server.
+
+    Raises:
+        RecordsError: If what arrived is another set.
+    """
+    if _is_whole(home.records / fingerprint):
+        return True
+    if not is_served(home.tracking_uri):
+        return False
+    home.records.mkdir(parents=True, exist_ok=True)
+    with open(home.records / "fetch.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _is_whole(home.records / fingerprint) or _fetch_records(fingerprint, home, lambda: True)
+
+
 def _fetch_records(fingerprint: str, home: Home, stop_asked: Callable[[], bool]) -> bool:
     partial = home.records / f".partial-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
@@ -236,7 +255,7 @@ def _waiting(ask: Callable[[], bool], stop_asked: Callable[[], bool]) -> bool:
         try:
             return ask()
         except TrackerAway as wrong:
-            if pause_s == 1.0:
+            if pause_s == 1.0 and not stop_asked():
                 logging.warning("%s; waiting", wrong)
         until = time.monotonic() + pause_s
         while time.monotonic() < until:

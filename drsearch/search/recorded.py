@@ -128,6 +128,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What kept networks say of eyes that did not train them.
+
+    Attributes:
+        labels: 0 or 1; an eye that several networks judge stands here several times.
+        probabilities: Of RDR.
+    """
+
+    labels: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a training.
 
@@ -143,6 +156,8 @@ class Outcome:
             to validate.
         error: Standard error of the value.
         numbers: What the run says of the kept network, by metric.
+        predictions: Of the validation eyes, by the kept network; with folds or repeats of every fold's held-out eyes,
+            by the network that fold kept. None where no eyes validate.
     """
 
     state: State
@@ -154,6 +169,7 @@ class Outcome:
     scores: Scores | None
     error: float = math.nan
     numbers: Mapping[str, float] = field(default_factory=dict)
+    predictions: Predictions | None = None
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -177,6 +193,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         Scores.from_json(found["scores"]) if found["scores"] is not None else None,
         found["error"],
         found["numbers"],
+        Predictions(*map(tuple, found["predictions"].values())) if found["predictions"] is not None else None,
     )
 
 
@@ -320,10 +337,18 @@ def _finish_parts(recorder: "_Recorder", parts: Sequence[Outcome], state: State,
     recorder.add(*(Metrics(result.epoch, _curve_points(result), at) for result in history))
     recorder.add(Metrics(len(history), numbers, at), _end(state, reason))
     value = objective_of(kept, objective)
-    outcome = Outcome(state, reason, value, kept.epoch, history, None, None, error, numbers)
+    outcome = Outcome(state, reason, value, kept.epoch, history, None, None, error, numbers, _pooled(parts))
     recorder.when_space(recorder.fresh_staging)
     recorder.conclude(outcome)
     return outcome
+
+
+def _pooled(parts: Sequence[Outcome]) -> Predictions:
+    """The held-out predictions of all parts, one after another."""
+    each = [part.predictions for part in parts if part.predictions is not None]
+    return Predictions(
+        tuple(label for one in each for label in one.labels), tuple(p for one in each for p in one.probabilities)
+    )
 
 
 def _checkpointed(epoch: int, settings: Settings) -> bool:
@@ -412,7 +437,18 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.add(_end(state, reason))
     model = None if recorder.part else recorder.plan.folder / kept.model_file
     value = math.nan if recorder.plan.is_refit else recorder.best_value
-    outcome = Outcome(state, reason, value, recorder.best_epoch, history, model, kept.scores, kept.error, kept.numbers)
+    outcome = Outcome(
+        state,
+        reason,
+        value,
+        recorder.best_epoch,
+        history,
+        model,
+        kept.scores,
+        kept.error,
+        kept.numbers,
+        kept.predictions,
+    )
     recorder.conclude(outcome)
     return outcome
 
@@ -590,6 +626,7 @@ class _Recorder:
             "scores": outcome.scores.to_json() if outcome.scores is not None else None,
             "error": outcome.error,
             "numbers": dict(outcome.numbers),
+            "predictions": asdict(outcome.predictions) if outcome.predictions is not None else None,
         }
 
         def write() -> None:
@@ -669,6 +706,9 @@ class _Kept:
             model.save(folder / self.model_file)
         self.scores = None if self._plan.is_refit else scores(validation.labels, probabilities)
         self.error = math.nan if self.scores is None else self._error(self.scores)
+        self.predictions: Predictions | None = None
+        if self.scores is not None:
+            self.predictions = Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()))
         self.numbers = {"kept_epoch": float(epoch.epoch), "kept_parameters": float(model.count_params())}
         if self.scores is not None:
             self.numbers |= _numbers(self.scores) | {"kept_val_loss": epoch.validation.loss}

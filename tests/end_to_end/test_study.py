@@ -147,20 +147,50 @@ def test_the_settings_file_of_a_trial_is_refused_on_other_eyes(
 
 def test_a_model_is_promoted_asked_and_judged(desk: Any, told: Any, tmp_path: Path) -> None:
     version = told["model"]["version"]
-    done = desk.json("promote", "retinopathy", "--version", str(version), "--yes")
-    assert done == {"name": "retinopathy", "version": version, "alias": "champion", "previous": None}
+    force = ("--force", "--reason", "four epochs know little")
+    done = desk.json("promote", "retinopathy", "--version", str(version), "--yes", *force)
+    assert (done["name"], done["version"], done["previous"], done["champion"]) == ("retinopathy", version, None, None)
+    assert done["outcome"] == ("promoted" if done["passed"] else "forced")
+    for name in ("accuracy", "auc", "sensitivity", "specificity"):
+        assert done["challenger"]["scores"][name] == told["test"][name]
+    again = desk.run("promote", "retinopathy", "--version", str(version), "--yes")
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (
+        2,
+        f"drsearch: version {version} of retinopathy is the champion already; nothing was changed.",
+    )
     eye = desk.eyes / "images" / "train" / "SYN_001.jpg"
     drawn = tmp_path / "cam.png"
     said = desk.json("predict", "models:/retinopathy@champion", str(eye), "--explain", str(drawn))
     assert said["predictions"][0]["label"] in ("NRDR", "RDR")
     assert drawn.stat().st_size > 10_000
     judged = desk.json("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes))
-    assert judged["looks"] == 2
+    assert judged["looks"] == 3
     for name in ("accuracy", "auc", "confusion"):
         assert judged[name] == told["test"][name]
     refused = desk.run("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes), "--split", "train")
     assert refused.returncode == 2
     assert "the model was trained on" in refused.stderr
+    kept = desk.json("history", "retinopathy")
+    assert kept["champion"] == version
+    assert [each["reason"] for each in kept["decisions"]] == ["four epochs know little"]
+    alone = desk.run("rollback", "retinopathy", "--reason", "to try", "--yes")
+    assert alone.returncode == 2
+    assert alone.stderr.startswith(f"drsearch: version {version} is the first champion of retinopathy;")
+
+
+def test_a_version_leads_back_to_its_study_and_the_study_to_its_versions(desk: Any, told: Any) -> None:
+    version = told["model"]["version"]
+    tree = desk.json("lineage", f"retinopathy/{version}")
+    under = {part["kind"]: part for part in tree["parts"]}
+    assert under["study"]["name"] == "two_rates"
+    assert {part["kind"] for part in under["study"]["parts"]} == {"space", "audit"}
+    assert under["trial"]["name"] == str(told["best"]["trial"])
+    assert under["data"]["facts"]["source"] == str(desk.eyes)
+    assert 0 <= float(tree["facts"]["threshold"]) <= 1
+    from_study = desk.json("lineage", "two_rates")
+    from_run = desk.json("lineage", told["best"]["run_id"])
+    assert {part["name"] for part in from_study["parts"]} >= {part["name"] for part in from_run["parts"]}
+    assert from_run["parts"][0]["name"] == "retinopathy/1"
 
 
 def test_mlflow_alone_can_ask_the_model(desk: Any, told: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from drsearch.errors import MetricError
-from drsearch.measure import accuracy, auc, confusion_matrix, scores
+from drsearch.measure import Scores, accuracy, auc, confusion_matrix, scores
 
 
 def made_up(n: int, seed: int, step: float = 1e-9) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -108,16 +108,22 @@ def test_a_hundred_eyes_take_less_than_a_third_of_a_second() -> None:
 
 
 def test_scores_become_plain_numbers_for_json() -> None:
-    found = scores([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], resamples=50)
-    perfect = {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert json.loads(json.dumps(found.to_json())) == {
-        "accuracy": perfect,
-        "auc": perfect,
-        "sensitivity": perfect,
-        "specificity": perfect,
-        "confusion": [[2, 0], [0, 2]],
-        "n": 4,
-    }
+    found = scores([0, 0, 1, 1, 1], [0.1, 0.5, 0.5, 0.9, 0.2], resamples=50)
+    told = json.loads(json.dumps(found.to_json()))
+    assert told["accuracy"] == {"value": 0.6, "low": found.accuracy.low, "high": found.accuracy.high}
+    assert (told["confusion"], told["n"]) == ([[1, 1], [1, 2]], 5)
+    assert Scores.from_json(told) == found
+
+
+def test_a_share_without_an_error_still_has_its_doubt_and_more_of_it_with_fewer_eyes() -> None:
+    few = scores([0] * 4 + [1] * 4, [0.1] * 4 + [0.9] * 4)
+    many = scores([0] * 400 + [1] * 400, [0.1] * 400 + [0.9] * 400)
+    assert few.sensitivity.value == few.sensitivity.high == 1.0
+    assert few.sensitivity.low == pytest.approx(4 / (4 + 1.959964**2), abs=1e-6)  # Wilson at its end: n / (n + z^2)
+    assert few.accuracy.low == pytest.approx(8 / (8 + 1.959964**2), abs=1e-6)
+    assert 0.98 < many.sensitivity.low < many.accuracy.low < 1
+    nothing_found = scores([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
+    assert nothing_found.sensitivity.value == nothing_found.sensitivity.low == 0.0 < nothing_found.sensitivity.high
 
 
 def test_a_missing_class_is_refused_where_the_score_needs_it() -> None:

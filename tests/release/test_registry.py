@@ -67,11 +67,11 @@ def test_what_is_fetched_is_what_was_registered(shelf: Shelf, grader: Grader, tm
         assert [eye.sha256 for eye in fetched.trained_on] == [eye.sha256 for eye in grader.trained_on]
 
 
-def test_a_version_is_found_by_the_run_and_the_study_that_made_it(shelf: Shelf) -> None:
-    found = shelf.registry.of_run("retinopathy", shelf.second.run_id, "a study")
-    assert found is not None and found.version == 2
-    assert shelf.registry.of_run("retinopathy", shelf.second.run_id, "another study") is None
-    assert shelf.registry.of_run("retinopathy", "0" * 32, "a study") is None
+def test_versions_are_found_by_what_made_them(shelf: Shelf) -> None:
+    found = shelf.registry.versions("retinopathy", study="a study", trial="2")
+    assert [each.version for each in found] == [2]
+    assert [each.version for each in shelf.registry.versions(study="a study")] == [1, 2]
+    assert shelf.registry.versions("retinopathy", study="another study") == []
 
 
 def test_an_alias_points_to_one_version(shelf: Shelf) -> None:

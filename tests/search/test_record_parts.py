@@ -120,6 +120,9 @@ def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
     assert len(pictures) == len(set(pictures)) == 4 and sum(key.startswith("gradcam/") for key in pictures) == 2
     assert outcome.model is None and not list(folder.rglob("*.keras")) and not list(folder.rglob("*.npz"))
     assert read_outcome(folder) == outcome
+    assert outcome.predictions is not None, "each eye once, by the fold that held it out"
+    held_out = sorted([*TRAIN.labels, *VALIDATION.labels])
+    assert sorted(outcome.predictions.labels) == held_out and len(outcome.predictions.probabilities) == len(held_out)
 
 
 @pytest.mark.parametrize(("kill_at", "goes_on_at"), [(4, 4), (8, 9)], ids=["no checkpoint yet", "after a checkpoint"])

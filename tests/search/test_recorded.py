@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from drsearch.data.records import Eyes
+from drsearch.model.prediction import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult
 from drsearch.search.recorded import (
@@ -120,6 +122,9 @@ def test_a_finished_training_tells_every_epoch_once_and_its_kept_network(tmp_pat
     assert set(pictures.values()) == {0}
     assert outcome.epoch in (2, 4, 5), "only checkpointed epochs are judged"
     assert outcome.model is not None and outcome.model.exists()
+    assert outcome.predictions is not None and outcome.predictions.labels == tuple(VALIDATION.labels.tolist())
+    kept = Predictor(keras.saving.load_model(outcome.model, compile=False))
+    np.testing.assert_allclose(kept(VALIDATION.images), outcome.predictions.probabilities, atol=1e-5)
     assert not (tmp_path / "checkpoint").exists()
 
 

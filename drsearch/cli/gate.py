@@ -1,0 +1,214 @@
+"""Commands on the champion: promote, rollback, history, lineage."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from drsearch.cli.app import app
+from drsearch.cli.options import Assignments, Configs, Json, SkipBad
+from drsearch.cli.output import command_name, confirmed, console, counting, liner, load_tensorflow, print_json
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
+
+if TYPE_CHECKING:
+    from drsearch.release.gate import Contest
+    from drsearch.release.lineage import Node
+
+ModelName = Annotated[str, typer.Argument(help="Registered model, e.g. retinopathy.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command()
+def promote(
+    name: ModelName,
+    version: Annotated[int, typer.Option("--version", help="The version to become champion.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Take the test eyes from this data set. Default: the records that the version was trained from, "
+            "in DRSEARCH_HOME or at the MLflow server.",
+        ),
+    ] = None,
+    config: Configs = [],  # noqa: B006
+    set_: Assignments = [],  # noqa: B006
+    force: Annotated[bool, typer.Option("--force", help="Promote although the rule fails; needs --reason.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    skip_bad: SkipBad = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a version against the champion on the same test eyes, and make it the champion if the rule holds.
+
+    The rule is a setting (gate.*): at most gate.sensitivity_margin of sensitivity may be lost, and the 95 % interval of
+    the AUC's difference (DeLong) must lie above -gate.auc_margin. A version that was trained on test eyes is refused
+    whatever its score. Every decision, also a refusal, becomes an MLflow run in the experiment drsearch-decisions.
+    """
+    if force and not reason:
+        raise DrsearchError(
+            "--force needs --reason TEXT: what is decided against the rule is recorded with its reason."
+        )
+    if not yes and not sys.stdin.isatty():
+        raise DrsearchError(
+            "nothing was judged or changed: there is nobody to ask here; --yes promotes without asking."
+        )
+    load_tensorflow()
+    from dataclasses import asdict
+
+    from drsearch import config as gin_files
+    from drsearch.release.promotion import Promotion
+
+    out = console(as_json)
+    gate = gin_files.load(config, set_).gate
+    promotion = Promotion(name, version, gate, Home.from_environment())
+    with counting(out, "photographs") as count:
+        found, before = promotion.judge(data, skip_bad=skip_bad, on_photograph=count)
+    _print_contest(out, found, before)
+    if not found.passed and not force:
+        outcome = "refused"
+    elif yes or confirmed(out, f"Make version {version} of {name} the champion?"):
+        outcome = "promoted" if found.passed else "forced"
+    else:
+        outcome = "declined"
+    decision = promotion.decide(found, outcome, reason)
+    if outcome in ("promoted", "forced"):
+        liner(out)(f"models:/{name}@champion is version {version} now ({outcome}); recorded as run {decision.run_id}")
+    print_json(as_json, {**asdict(decision), **found.to_json()})
+    if outcome == "refused":
+        raise DrsearchError(
+            f"version {version} of {name} is refused and the champion unchanged (recorded as run {decision.run_id}); "
+            "--force --reason TEXT overrides the rule."
+        )
+    if outcome == "declined":
+        raise DrsearchError(f"the champion is unchanged; recorded as run {decision.run_id}.")
+
+
+@app.command()
+def rollback(
+    name: ModelName,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Make the champion before the present one the champion again; given twice, it goes back two.
+
+    Nothing is judged, and no test eyes are looked at. The decision becomes an MLflow run, as promotions do.
+    """
+    from dataclasses import asdict
+
+    from drsearch.release.rollback import Rollback
+
+    out = console(as_json)
+    back = Rollback(name, Home.from_environment())
+    champion = back.standing.champion.version if back.standing.champion is not None else 0
+    question = f"Make version {back.to.version} of {name} the champion again, in the place of version {champion}?"
+    if not yes and not confirmed(out, question):
+        raise DrsearchError("nothing was changed; --yes rolls back without asking.")
+    decision = back.decide(reason)
+    liner(out)(f"models:/{name}@champion is version {back.to.version} again; recorded as run {decision.run_id}")
+    print_json(as_json, asdict(decision))
+
+
+@app.command()
+def history(name: ModelName, as_json: Json = False) -> None:
+    """What was champion when, who decided it, and why: every decision about a model, the oldest first."""
+    from dataclasses import asdict
+
+    from drsearch.release.decisions import CHANGES, Decisions
+    from drsearch.release.registry import CHAMPION, Registry
+
+    out, home = console(as_json), Home.from_environment()
+    registry = Registry(home.tracking_uri)
+    decisions = Decisions(registry, home).history(name)
+    champion = registry.with_alias(name, CHAMPION)
+    table = Table("when", "version", "decision", "champion then", "by", "why")
+    for each in decisions:
+        then = each.version if each.outcome in CHANGES else each.previous
+        asked = each.rule.split("; ") if each.rule else []
+        fails = [text for text in asked if not text.startswith("holds: ")]
+        why = "; ".join(text for text in (each.reason, *(fails or (["the rule holds"] if asked else []))) if text)
+        when = datetime.fromtimestamp(each.at_ms / 1000)
+        table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", str(each.version), each.outcome, str(then or "none"), each.by, why)
+    if decisions:
+        out.print(table)
+    else:
+        liner(out)(f"nothing was decided about {name} yet; {command_name()} promote {name} --version N")
+    changes = [each.version for each in decisions if each.outcome in CHANGES]
+    now = champion.version if champion is not None else None
+    if now != (changes[-1] if changes else None):
+        liner(out)(f"@champion is {f'version {now}' if now else 'nobody'} now: it was set past drsearch")
+    print_json(as_json, {"name": name, "champion": now, "decisions": [asdict(each) for each in decisions]})
+
+
+@app.command()
+def lineage(
+    what: Annotated[
+        str, typer.Argument(help="A version (retinopathy@champion, retinopathy/3), a study, or a run's id.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Where a version comes from: run, trial, study, parent, data, audit, code, decisions.
+
+    The other way round, of a study or a run: the versions that came of it, each with its own lineage.
+    """
+    from drsearch.release.lineage import Lineage
+
+    out = console(as_json)
+    found = Lineage(Home.from_environment()).of(what)
+    out.print(_tree(found))
+    print_json(as_json, found.to_json())
+
+
+def _tree(node: "Node", onto: Tree | None = None) -> Tree:
+    from rich.markup import escape
+
+    facts = "  ".join(f"{name} {value}" for name, value in node.facts.items())
+    text = f"[bold]{node.kind}[/bold] {escape(node.name)}" + (f"  [dim]{escape(facts)}[/dim]" if facts else "")
+    branch = onto.add(text) if onto is not None else Tree(text)
+    for part in node.parts:
+        _tree(part, branch)
+    return branch
+
+
+def _print_contest(out: Console, found: "Contest", before: int) -> None:
+    from drsearch.release.gate import p_shown
+    from drsearch.release.gate import table as rows
+
+    champion = found.champion
+    shown = Table(
+        "",
+        f"challenger, version {found.challenger.version.version}",
+        f"champion, version {champion.version.version}" if champion else "no champion to compare with",
+        "difference",
+        title=f"{len(found.labels)} test eyes, 95 % intervals",
+        title_justify="left",
+    )
+    for row in rows(found):
+        shown.add_row(*row)
+    thresholds = [f"{each.serving.threshold:.4f}" if each else "" for each in (found.challenger, champion)]
+    shown.add_row("threshold", *thresholds, "")
+    out.print(shown)
+    say = liner(out)
+    if (pair := found.comparison) is not None:
+        boot = pair.auc_bootstrap
+        say(
+            f"AUC, paired: DeLong's p {p_shown(pair.auc.p)}; by the bootstrap {boot.value:+.3f} "
+            f"[{boot.low:+.3f}, {boot.high:+.3f}]"
+        )
+        say(
+            f"errors, paired: the challenger alone is wrong on {pair.mcnemar.first_only}, the champion alone on "
+            f"{pair.mcnemar.second_only} (McNemar's exact p {p_shown(pair.mcnemar.p)})"
+        )
+    for check in found.checks:
+        say(f"{'holds' if check.passed else 'FAILS'}: {check.said}")
+    say(
+        f"this test split has been looked at {found.looks} time{'s' if found.looks != 1 else ''} from this home, and "
+        f"{before} decision{'s were' if before != 1 else ' was'} made on it before; the more often a test set decides, "
+        "the less its figures say of other eyes"
+    )

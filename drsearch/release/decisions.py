@@ -1,0 +1,377 @@
+"""What was decided about a model, by whom and why? One MLflow run a decision; of two at once, one is carried out.
+
+MLflow sets an alias without asking what it was. What it does refuse is a second value for a run's parameter, in its
+database and so for all machines: whoever wants to change the champion first writes its own run into the parameter
+`drsearch.next_decision` of the run of the last change. One of several gets it, the others are told.
+"""
+
+import getpass
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from absl import logging
+from mlflow.entities import LoggedModelInput, Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from drsearch.errors import RegistryError
+from drsearch.home import Home
+from drsearch.release.registry import CHAMPION, ModelVersion, Registry
+from drsearch.search.provenance import provenance_tags
+from drsearch.tracking.entries import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.mlflow_tracker import MlflowTracker
+from drsearch.tracking.sender import is_served
+
+EXPERIMENT = "drsearch-decisions"
+"""The MLflow experiment of all decisions: of its own, so that the pages of a study show trainings alone."""
+
+CHANGES = ("promoted", "forced", "rolled back")
+"""Outcomes that made a version the champion; the others are refused, declined, overtaken, denied and unfinished."""
+
+_NEXT = "drsearch.next_decision"
+_PATIENCE_S = 20.0
+_NOTE = (
+    "Every decision about which version is the `champion`: promoted, refused, forced, rolled back, declined at the "
+    "question, or overtaken by another. `drsearch history NAME` reads them."
+)
+
+
+class Overtaken(RegistryError):
+    """Another decision was faster; nothing was changed by this one."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a decision starts from.
+
+    Attributes:
+        champion: The version that is in use; None if there is none.
+        last: The run on which the next change is claimed.
+    """
+
+    champion: ModelVersion | None
+    last: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a decision is to say.
+
+    Attributes:
+        version: The version it is about.
+        outcome: `promoted`, `forced`, `refused`, `declined` or `rolled back`.
+        previous: The champion before; None if there was none.
+        reason: Given by the person who decided; may be empty.
+        rule: What was asked of the version and found, a sentence each.
+        note: For MLflow's page, Markdown.
+        numbers: Metrics.
+        files: Names of files in the folder that goes with the draft; PNGs are shown as pictures.
+        tags: What else is to be found by.
+        params: The rule's settings.
+        dataset: The eyes that were judged.
+    """
+
+    version: ModelVersion
+    outcome: str
+    previous: ModelVersion | None
+    reason: str = ""
+    rule: tuple[str, ...] = ()
+    note: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, float] = field(default_factory=dict)
+    dataset: DatasetInput | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision as MLflow keeps it.
+
+    Attributes:
+        run_id: Its run.
+        name: Of the registered model.
+        at_ms: When, milliseconds since 1970 by the clock of who decided.
+        outcome: What it came to.
+        version: The version it was about.
+        previous: The champion before; None if there was none.
+        by: Who, `user@machine`.
+        reason: Why, as given.
+        rule: What was asked and found.
+        looks: How often the test split had been looked at, by that machine's count; None where it was not.
+        test_fingerprint: Of that test split; empty where none was looked at.
+    """
+
+    run_id: str
+    name: str
+    at_ms: int
+    outcome: str
+    version: int
+    previous: int | None
+    by: str
+    reason: str
+    rule: str
+    looks: int | None
+    test_fingerprint: str
+
+
+def who() -> str:
+    """Who decides here: `user@machine`; with a signed-in MLflow, its user."""
+    return f"{os.environ.get('MLFLOW_TRACKING_USERNAME') or getpass.getuser()}@{socket.gethostname()}"
+
+
+class Decisions:
+    """The decisions behind a tracking URI.
+
+    Args:
+        registry: Where aliases stand.
+        home: Names the tracking URI, and where artifacts lie if that is local.
+    """
+
+    def __init__(self, registry: Registry, home: Home) -> None:
+        uri = home.tracking_uri
+        self._registry = registry
+        self._client = MlflowClient(uri, uri)
+        self._tracker = MlflowTracker(uri, None if is_served(uri) else home.artifacts)
+
+    def standing(self, name: str) -> Standing:
+        """What a decision about a model starts from now.
+
+        A change that another process is just making is waited for; one that does not end in 20 seconds is taken for
+        dead, and its run is closed.
+
+        Raises:
+            RegistryError: If there is no such model.
+        """
+        versions = self._registry.versions(name)
+        if not versions:
+            self._registry.version(name, 1)  # says what there is
+        run = self._client.get_run(versions[0].run_id)
+        while following := run.data.params.get(_NEXT):
+            run = self._client.get_run(following)
+        run = self._ended(run) if _is_decision(run) else run
+        return Standing(self._registry.with_alias(name, CHAMPION), str(run.info.run_id))
+
+    def record(self, draft: Draft, folder: Path) -> Decision:
+        """Write down a decision that changes nothing."""
+        run_id = self._open(draft)
+        self._close(run_id, draft, folder)
+        return self._read(self._client.get_run(run_id))
+
+    def carry_out(self, standing: Standing, draft: Draft, folder: Path) -> Decision:
+        """Make a version the champion, and write down why.
+
+        Args:
+            standing: What the decision started from.
+            draft: One of the outcomes that change something.
+            folder: Holds the draft's files.
+
+        Raises:
+            Overtaken: If the champion was changed since, or is being changed; the run says so.
+            RegistryError: If MLflow does not let this user change it.
+        """
+        run_id = self._open(draft)
+        try:
+            self._claim(standing.last, run_id)
+            self._set_alias(standing, draft.version, run_id)
+        except Overtaken as lost:
+            end = RunEnd("KILLED", tags={"drsearch.decision": "overtaken", "drsearch.rule": str(lost)})
+            self._tracker.send(run_id, [end], folder)
+            raise
+        except MlflowException as wrong:
+            if wrong.error_code != "PERMISSION_DENIED":
+                raise
+            said = f"MLflow does not let {who()} change the champion of {draft.version.name}; ask somebody who may"
+            self._tracker.send(
+                run_id, [RunEnd("KILLED", tags={"drsearch.decision": "denied", "drsearch.rule": said})], folder
+            )
+            raise RegistryError(f"{said}. Nothing was changed; recorded as run {run_id}.") from wrong
+        self._close(run_id, draft, folder)
+        return self._read(self._client.get_run(run_id))
+
+    def history(self, name: str) -> list[Decision]:
+        """All decisions about a model, the oldest first.
+
+        Raises:
+            RegistryError: If there is no such model.
+        """
+        if not self._registry.versions(name):
+            self._registry.version(name, 1)
+        return [self._read(run) for run in self._search(f"tags.`drsearch.model` = '{name}'")]
+
+    def judged_on(self, test_fingerprint: str) -> int:
+        """How many decisions, about any model and on any machine, were made on a test split."""
+        return len(self._search(f"tags.`drsearch.test_fingerprint` = '{test_fingerprint}'"))
+
+    def _search(self, wanted: str) -> list[Run]:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return []
+        found, token = [], None
+        while True:
+            page = self._client.search_runs(
+                [experiment.experiment_id], wanted, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            found += list(page)
+            if not (token := page.token):
+                return found
+
+    def _open(self, draft: Draft) -> str:
+        name, number = draft.version.name, draft.version.version
+        start = RunStart(
+            key=f"decision/{uuid.uuid4().hex}",
+            experiment=EXPERIMENT,
+            name=f"{name} version {number}: {draft.outcome}",
+            tags={
+                "drsearch.kind": "decision",
+                "drsearch.model": name,
+                "drsearch.version_number": str(number),
+                "drsearch.decision": "unfinished",
+                "drsearch.by": who(),
+                "drsearch.reason": draft.reason,
+                "drsearch.rule": "; ".join(draft.rule),
+                "drsearch.previous": str(draft.previous.version) if draft.previous is not None else "",
+                **draft.tags,
+                **provenance_tags(),
+            },
+            params=draft.params,
+            dataset=draft.dataset,
+            experiment_tags={"mlflow.note.content": _NOTE},
+        )
+        run_id = self._tracker.open(start)
+        models = [LoggedModelInput(each.model_id) for each in (draft.version, draft.previous) if each is not None]
+        self._client.log_inputs(run_id, models=models)
+        return run_id
+
+    def _close(self, run_id: str, draft: Draft, folder: Path) -> None:
+        entries: list[Entry] = [Metrics(0, draft.numbers)] if draft.numbers else []
+        entries += [Artifact(file, "decision") for file in draft.files]
+        entries += [Image(f"decision/{Path(file).stem}", 0, file) for file in draft.files if file.endswith(".png")]
+        entries += [Tags({"mlflow.note.content": draft.note})] if draft.note else []
+        self._tracker.send(run_id, [*entries, RunEnd("FINISHED", tags={"drsearch.decision": draft.outcome})], folder)
+
+    def _claim(self, last: str, run_id: str) -> None:
+        try:
+            self._client.log_param(last, _NEXT, run_id)
+        except MlflowException as wrong:
+            before = self._client.get_run(last)
+            winner = before.data.params.get(_NEXT)
+            if before.info.lifecycle_stage == "deleted":
+                raise RegistryError(
+                    f"the run {last} of the last decision was deleted in MLflow, and the next one leans on it; bring "
+                    f"it back with `mlflow runs restore --run-id {last}`."
+                ) from wrong
+            if winner in (None, run_id):
+                raise
+            raise Overtaken(self._told_of(self._client.get_run(winner))) from None
+
+    def _told_of(self, run: Run) -> str:
+        tags = run.data.tags
+        return (
+            f"{tags.get('drsearch.by', 'somebody')} decided on version {tags.get('drsearch.version_number')} of "
+            f"{tags.get('drsearch.model')} meanwhile; nothing was changed here. Look at `drsearch history "
+            f"{tags.get('drsearch.model')}`, and decide again."
+        )
+
+    def _set_alias(self, standing: Standing, version: ModelVersion, run_id: str) -> None:
+        """Set the alias while this decision holds the claim; what MLflow itself cannot exclude is looked for."""
+        name = version.name
+        now, run = self._registry.with_alias(name, CHAMPION), self._client.get_run(run_id)
+        if following := run.data.params.get(_NEXT):  # this process stood still, and was taken for dead
+            raise Overtaken(self._told_of(self._client.get_run(following)))
+        if _number(now) != _number(standing.champion):
+            raise Overtaken(
+                f"the champion of {name} is {_shown(now)} now and was {_shown(standing.champion)} when this began; it "
+                "was set past drsearch. Nothing was changed here; decide again."
+            )
+        self._registry.set_alias(version, CHAMPION)
+        after = self._registry.with_alias(name, CHAMPION)
+        if _number(after) != version.version:
+            raise Overtaken(
+                f"the champion of {name} was set to {version.version}, and is {_shown(after)} now: somebody set it "
+                "past drsearch in the same moment; look who did, and decide again."
+            )
+
+    def _ended(self, run: Run) -> Run:
+        until = time.monotonic() + _PATIENCE_S
+        while run.info.status == "RUNNING" and time.monotonic() < until:
+            time.sleep(0.5)
+            run = self._client.get_run(run.info.run_id)
+        if run.info.status == "RUNNING":
+            logging.warning("the decision of run %s was never finished; going on after it", run.info.run_id)
+            self._client.set_terminated(run.info.run_id, "KILLED")
+        return run
+
+    def _read(self, run: Run) -> Decision:
+        tags = run.data.tags
+        return Decision(
+            run_id=run.info.run_id,
+            name=tags["drsearch.model"],
+            at_ms=int(run.info.start_time),
+            outcome=tags["drsearch.decision"],
+            version=int(tags["drsearch.version_number"]),
+            previous=int(tags["drsearch.previous"]) if tags.get("drsearch.previous") else None,
+            by=tags["drsearch.by"],
+            reason=tags.get("drsearch.reason", ""),
+            rule=tags.get("drsearch.rule", ""),
+            looks=int(tags["drsearch.looks"]) if "drsearch.looks" in tags else None,
+            test_fingerprint=tags.get("drsearch.test_fingerprint", ""),
+        )
+
+
+def previous_champion(history: Sequence[Decision], champion: int) -> int | None:
+    """The version that was champion before the present one; None if there was none.
+
+    Champions lie on a stack: a promotion puts one on top, rolling back takes the top away. So rolling back twice goes
+    back two champions, not forth again.
+
+    Args:
+        history: All decisions, the oldest first.
+        champion: The present one, whoever set it.
+    """
+    stack: list[int] = []
+
+    def put(version: int) -> None:
+        if not stack or stack[-1] != version:
+            stack.append(version)
+
+    for decision in history:
+        if decision.outcome not in CHANGES:
+            continue
+        if decision.previous is not None:  # differs from the top where somebody set it past drsearch
+            put(decision.previous)
+        if decision.outcome == "rolled back" and decision.version in stack:
+            while stack[-1] != decision.version:
+                stack.pop()
+        else:
+            put(decision.version)
+    put(champion)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def heading(version: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str) -> str:
+    """The first sentence of a decision's note, Markdown."""
+    before = f"version {champion.version}" if champion is not None else "none"
+    why = f" Reason: {reason}" if reason else ""
+    return (
+        f"**{version.name} version {version.version}: {outcome}** by {who()}, "
+        f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}. {CHAMPION.capitalize()} before: {before}.{why}"
+    )
+
+
+def _is_decision(run: Run) -> bool:
+    return bool(run.data.tags.get("drsearch.kind") == "decision")
+
+
+def _number(version: ModelVersion | None) -> int | None:
+    return version.version if version is not None else None
+
+
+def _shown(version: ModelVersion | None) -> str:
+    return f"version {version.version}" if version is not None else "none"
