@@ -58,8 +58,8 @@ def _name(folder: Path) -> str:
     import yaml  # type: ignore[import-untyped]
 
     noted = folder / "registered_model_meta"
-    if noted.is_file():
-        found = yaml.safe_load(noted.read_text())
+    found = yaml.safe_load(noted.read_text()) if noted.is_file() else {}
+    if found.get("model_name"):  # null where the model was asked for by its id
         return f"models:/{found['model_name']}/{found['model_version']}"
     return f"models:/{yaml.safe_load((folder / 'MLmodel').read_text())['model_id']}"
 
