@@ -22,8 +22,10 @@ def serve(
 ) -> None:
     """Let a registered model answer over HTTP: photographs in, class, probability and Grad-CAM out. Ctrl-C ends it.
 
-    POST a photograph to /predict or /explain, or MLflow's JSON to /invocations; GET /health says that it is up. An
-    alias is looked up once, at the start. There is neither a password nor encryption: docs/serving.md.
+    POST a photograph to /predict or /explain, or MLflow's JSON to /invocations.
+    GET /health says that it is up. An alias is looked up once, at the start.
+
+    There is neither a password nor encryption: read docs/serving.md before you open it to a network.
     """
     from drsearch.release.service import Service, bind
 

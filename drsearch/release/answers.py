@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from drsearch.data.images import Photograph
+from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
 from drsearch.release.grader import Grader
 
@@ -47,6 +48,13 @@ class Answerer:
     def __init__(self, grader: Grader, model: str) -> None:
         self.model = model
         self._grader = grader
+
+    def warm_up(self) -> None:
+        """Answer once for a synthetic eye, so that the first photograph takes as long as the next."""
+        eye = draw_eye(2, np.random.default_rng(0)).image
+        jpeg = cv2.imencode(".jpg", cv2.cvtColor(eye, cv2.COLOR_RGB2BGR))[1].tobytes()
+        for _ in range(2):  # TensorFlow goes over a graph again at its second call
+            self.answers([jpeg], explain=True)
 
     def answers(self, photographs: Sequence[object], explain: bool = False) -> list[Answer]:
         """Grade photographs, and explain them where asked.

@@ -22,6 +22,7 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
 
         files = Path(context.artifacts[MODEL_FILE]).parent
         self._answerer = Answerer(Grader(files), _name(files.parent))
+        self._answerer.warm_up()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Grade the photographs of a table.

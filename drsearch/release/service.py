@@ -20,8 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-import cv2
-import numpy as np
 import uvicorn
 from absl import logging
 from starlette.applications import Starlette
@@ -31,7 +29,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from drsearch.data.synthetic import draw_eye
 from drsearch.errors import DrsearchError, PhotographError
 from drsearch.release.answers import Answer, Answerer
 
@@ -93,7 +90,7 @@ class Service:
         self.url = f"http://{host}:{port}"
         self.is_private = host in _LOOPBACK
         self._threads = ThreadPoolExecutor(os.cpu_count(), "grader")
-        _warm_up(answerer)
+        answerer.warm_up()
         app = _app(answerer, self._threads, self.is_private)
         config = uvicorn.Config(
             app, lifespan="off", ws="none", log_config=None, log_level="warning", access_log=False, server_header=False,
@@ -114,14 +111,6 @@ class Service:
     def stop(self) -> None:
         """Take in no more, and let `run` return."""
         self._server.should_exit = True
-
-
-def _warm_up(answerer: Answerer) -> None:
-    """Trace the network and its explanation, and load what decoding needs."""
-    eye = draw_eye(2, np.random.default_rng(0)).image
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(eye, cv2.COLOR_RGB2BGR))
-    for _ in range(2):  # TensorFlow optimises a graph at its second call
-        answerer.answers([jpeg.tobytes()], explain=True)
 
 
 def _app(answerer: Answerer, threads: ThreadPoolExecutor, loopback_only: bool) -> ASGIApp:
