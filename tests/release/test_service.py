@@ -258,6 +258,18 @@ def test_localhost_and_its_addresses_are_answered(service: Service) -> None:
         assert ask(service, "GET", "/ping", headers={"Host": host}) == (200, {"status": "ok", "model": MODEL})
 
 
+def test_answers_on_one_connection_do_not_wait_for_the_network(service: Service) -> None:
+    connection = http.client.HTTPConnection(str(urlsplit(service.url).netloc), timeout=30)
+    seconds = []
+    for _ in range(20):
+        started = time.perf_counter()
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+        seconds.append(time.perf_counter() - started)
+    connection.close()
+    assert sorted(seconds)[5] < 0.03  # TCP would hold the second half of an answer back for 40 ms
+
+
 def half_sent(service: Service, photograph: bytes) -> socket.socket:
     """A request whose body is not whole yet, after its first part was taken in."""
     parts = urlsplit(service.url)
