@@ -28,6 +28,8 @@ MOST_PIXELS = 64_000_000
 """A photograph with more is refused before it is decoded; fundus cameras have some 12 million."""
 
 _JPEG_START = b"\xff\xd8\xff"
+# Each goes over the whole picture: a few bytes can take seconds. Progressive JPEGs have some ten.
+_MOST_SCANS, _SCAN_START = 100, b"\xff\xda"
 # Not what else Pillow opens: its reader of EPS starts a program.
 _OTHER_FORMATS = ("PNG", "TIFF", "BMP")
 _SCALES = (8, 4, 2)
@@ -133,6 +135,8 @@ def _read(data: Photograph, at_least_px: int | None) -> tuple[int, int, NDArray[
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         _check_size(height, width)
+        if (scans := data.count(_SCAN_START)) > _MOST_SCANS:
+            raise PhotographError(f"has {scans} scans, at most {_MOST_SCANS} are read; save it as a JPEG of one scan")
         return height, width, _decode_jpeg(data, _smallest(height, width, at_least_px))
     except PhotographError:
         raise

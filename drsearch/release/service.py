@@ -36,6 +36,8 @@ MOST_BYTES = 64 * 2**20
 """Of one request's body: an uncompressed TIFF of 4288 x 2848 pixels has 37 million, and 49 million in base64."""
 MOST_PHOTOGRAPHS = 64
 """In one request."""
+MOST_PARTS = 100_000
+"""Commas and opening brackets in one table: three bytes of JSON can become a hundred in memory."""
 MOST_WAITING = 64
 """Requests taken in and not answered yet; the next one is told to come again."""
 MOST_HELD_BYTES = 8 * MOST_BYTES
@@ -243,6 +245,8 @@ def _table(body: bytes) -> tuple[list[object], bool]:
     Raises:
         HTTPException: 400, if it is not MLflow's form of a table with a column `photograph`.
     """
+    if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_PARTS:
+        raise HTTPException(400, f"the request has more than {MOST_PARTS} parts; send photographs, few columns beside")
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as wrong:  # ValueError: no JSON, no UTF-8, a number of thousands of digits

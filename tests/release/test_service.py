@@ -86,6 +86,14 @@ def jpeg_bomb(photograph: bytes, side: int) -> bytes:
     return photograph[: at + 5] + struct.pack(">HH", side, side) + photograph[at + 9 :]
 
 
+def many_scans(photograph: bytes) -> bytes:
+    """A progressive JPEG whose last scan comes two hundred times."""
+    pixels = cv2.cvtColor(read_photograph(photograph), cv2.COLOR_RGB2BGR)
+    made = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    at = made.rindex(b"\xff\xda")
+    return bytes(made[:at] + made[at:-2] * 200 + made[-2:])
+
+
 def black() -> bytes:
     return bytes(cv2.imencode(".png", np.zeros((178, 268, 3), np.uint8))[1].tobytes())
 
@@ -146,6 +154,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a bomb": (lambda eye: bomb(100_000, 100_000), "the photograph "),
     "a bomb below Pillow's limit": (lambda eye: bomb(8_001, 8_000),
         "the photograph is too large: 8001 x 8000 pixels, at most 64 million are read"),
+    "a JPEG of many scans": (lambda eye: many_scans(eye),
+        "the photograph has 209 scans, at most 100 are read; save it as a JPEG of one scan"),
     "a JPEG bomb": (lambda eye: jpeg_bomb(eye, 65_000),
         "the photograph is too large: 65000 x 65000 pixels, at most 64 million are read"),
 }  # fmt: skip
@@ -206,13 +216,23 @@ def test_a_table_that_is_off_is_refused_with_what_to_send(service: Service, told
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"\xff\xfe", b'{"a": ' * 100_000, b"[" * 1_000_000, b"1" * 10_000, b'"\\ud800"', b"{}" + b"x" * 1000],
+    [b"", b"{", b"\xff\xfe", b'{"a": ' * 90_000, b"[" * 90_000, b"1" * 10_000, b'"\\ud800"', b"{}" + b"x" * 1000],
     ids=["nothing", "cut", "no UTF-8", "deep objects", "deep lists", "a long number", "half a character", "more"],
 )
 def test_what_is_no_json_is_refused(service: Service, body: bytes) -> None:
     status, said = ask(service, "POST", "/invocations", body, JSON)
     assert status == 400
     assert said["message"].startswith("the request is no JSON")
+
+
+@pytest.mark.parametrize("part", [b"{},", b"[", b'"ab",'])
+def test_a_table_that_would_fill_the_memory_is_refused_unread(service: Service, part: bytes) -> None:
+    body = b'{"dataframe_records": [' + part * 2_000_000
+    sentence = "the request has more than 100000 parts; send photographs, few columns beside"
+    assert ask(service, "POST", "/invocations", body, JSON) == (
+        400,
+        {"error_code": "BAD_REQUEST", "message": sentence},
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,6 +270,17 @@ def test_a_body_that_is_too_large_is_refused_and_not_kept(service: Service) -> N
     status, said = ask(service, "POST", "/predict", bytes(MOST_BYTES + 1))
     assert status == 413
     assert said["message"] == "the request has more than 64 MB; send fewer photographs"
+
+
+def test_opened_to_the_network_it_answers_to_any_name_and_still_to_no_web_page(grader: Grader) -> None:
+    made = Service(Answerer(grader, MODEL), bind("0.0.0.0", 0))
+    assert not made.is_private
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    assert ask(made, "GET", "/health", headers={"Host": "clinic.example"})[0] == 200
+    assert ask(made, "GET", "/health", headers={"Host": "clinic.example", "Origin": "http://clinic.example"})[0] == 403
+    made.stop()
+    thread.join(30)
 
 
 def test_localhost_and_its_addresses_are_answered(service: Service) -> None:
