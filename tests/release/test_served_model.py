@@ -4,6 +4,8 @@ import ast
 import base64
 import json
 import os
+import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -274,3 +276,38 @@ def test_mlflows_server_too_answers_400_without_a_trace(of_mlflow: str, photogra
     assert status == 400
     assert said["message"].partition("Error: ")[2].startswith("the photograph cannot be read whole: ")
     assert "stack_trace" not in said and "Traceback" not in json.dumps(said)
+
+
+# The page about it
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/serving.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+def test_the_pages_curl_commands_run_as_they_stand(ours: str, photograph: bytes, tmp_path: Path) -> None:
+    (tmp_path / "eye.jpg").write_bytes(photograph)
+    commands = "".join(block for block in blocks("sh") if "curl" in block).replace("http://127.0.0.1:5001", ours)
+    done = subprocess.run(["sh", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert '"label"' in done.stdout and '"status":"ok"' in done.stdout
+    explained = json.loads((tmp_path / "answer.json").read_text())["predictions"][0]["explanation"]
+    assert base64.b64decode(explained) == (tmp_path / "eye-cam.png").read_bytes()
+    assert read_photograph((tmp_path / "eye-cam.png").read_bytes()).shape == read_photograph(photograph).shape
+
+
+def test_the_pages_python_runs_as_it_stands(
+    stocked: Home,
+    photograph: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Registry(stocked.tracking_uri)
+    (tmp_path / "eye.jpg").write_bytes(photograph)
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks("python")
+    exec(compile(program, "docs/serving.md", "exec"), {})
+    assert "models:/retinopathy/1" in capsys.readouterr().out
+    assert read_photograph((tmp_path / "eye-cam.png").read_bytes()).shape == read_photograph(photograph).shape
