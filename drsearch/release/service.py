@@ -45,7 +45,6 @@ MOST_HELD_BYTES = 8 * MOST_BYTES
 BODY_TIMEOUT_S = 60.0
 """For the whole body to arrive."""
 
-_MOST_DISCARDED_BYTES = 4 * MOST_BYTES  # read on, so that the client that still sends can read why it was refused
 _KEEP_ALIVE_S = 75  # a client that asks again just when its connection is closed loses its request
 _SHUTDOWN_TIMEOUT_S = 30
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -196,33 +195,31 @@ class _Queue:
         if self._n >= MOST_WAITING:
             raise _busy()
         self._n += 1
-        held = 0
+        parts: list[bytes] = []
         try:
-            parts: list[bytes] = []
-            size = 0
+            await self._read(request, parts)
+            yield b"".join(parts)
+        finally:
+            self._n -= 1
+            self._n_bytes -= sum(map(len, parts))
+
+    async def _read(self, request: Request, parts: list[bytes]) -> None:
+        size = 0
+        try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for part in request.stream():
                     size += len(part)
-                    if size > _MOST_DISCARDED_BYTES:
-                        break
                     if size > MOST_BYTES:
-                        parts.clear()
-                        continue
+                        most = MOST_BYTES // 2**20
+                        raise HTTPException(413, f"the request has more than {most} MB; send fewer photographs")
                     if self._n_bytes + len(part) > MOST_HELD_BYTES:
                         raise _busy()
-                    parts.append(part)
-                    held += len(part)
                     self._n_bytes += len(part)
-            if size > MOST_BYTES:
-                raise HTTPException(413, f"the request has more than {MOST_BYTES // 2**20} MB; send fewer photographs")
-            yield b"".join(parts)
+                    parts.append(part)
         except TimeoutError:
             raise HTTPException(408, f"the request did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
         except ClientDisconnect:
             raise HTTPException(400, "the client went away before the request was whole") from None
-        finally:
-            self._n -= 1
-            self._n_bytes -= held
 
 
 def _check_type(request: Request) -> None:

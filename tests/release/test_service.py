@@ -267,9 +267,10 @@ def test_who_asks_otherwise_is_told_how(
 
 
 def test_a_body_that_is_too_large_is_refused_and_not_kept(service: Service) -> None:
-    status, said = ask(service, "POST", "/predict", bytes(MOST_BYTES + 1))
-    assert status == 413
-    assert said["message"] == "the request has more than 64 MB; send fewer photographs"
+    for body in (bytes(MOST_BYTES + 1), bytes(3 * MOST_BYTES)):  # the whole of it is sent before the answer is read
+        status, said = ask(service, "POST", "/predict", body)
+        assert status == 413
+        assert said["message"] == "the request has more than 64 MB; send fewer photographs"
 
 
 def test_opened_to_the_network_it_answers_to_any_name_and_still_to_no_web_page(grader: Grader) -> None:
@@ -317,7 +318,7 @@ def test_who_comes_when_the_queue_is_full_is_told_so_and_nobody_else_is_lost(
 ) -> None:
     monkeypatch.setattr(service_module, "MOST_WAITING", 1)
     with half_sent(service, photograph) as waiting:
-        status, said = ask(service, "POST", "/predict", photograph)
+        status, said = ask(service, "POST", "/predict", photograph + bytes(8_000_000))
         assert (status, said["message"]) == (503, "too many requests are waiting; ask again in a second")
         assert ask(service, "GET", "/health")[0] == 200
         waiting.sendall(photograph[1000:])
@@ -329,7 +330,7 @@ def test_bodies_that_wait_hold_so_much_memory_at_most(
     service: Service, photograph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "MOST_HELD_BYTES", len(photograph) - 1)
-    assert ask(service, "POST", "/predict", photograph)[0] == 503
+    assert ask(service, "POST", "/predict", photograph + bytes(8_000_000))[0] == 503
     monkeypatch.undo()
     assert ask(service, "POST", "/predict", photograph)[0] == 200
 
@@ -417,7 +418,7 @@ def test_a_photograph_with_damaged_bytes_is_graded_or_refused(
     status, said = ask(service, "POST", "/predict", bytes(damaged))
     assert status in (200, 400)
     assert said.keys() == (EXPECTED if status == 200 else {"error_code", "message"})
-    assert "\n" not in said.get("message", "")
+    assert not any(trace in said.get("message", "") for trace in ("\n", " at 0x", ".py", "/tmp"))
 
 
 def test_a_request_that_is_no_http_is_refused(service: Service) -> None:
