@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import pytest
 
@@ -129,3 +130,23 @@ def test_a_serving_file_that_is_off_is_refused(forged: Path, change: dict[str, A
 def test_a_table_that_cannot_be_read_is_refused(forged: Path, name: str, text: str) -> None:
     (forged / name).write_text(text)
     assert refused(forged) == f"{forged / name}: not as drsearch writes it; name a model that drsearch registered."
+
+
+def test_weights_that_point_to_a_file_of_this_machine_are_refused(forged: Path) -> None:
+    with zipfile.ZipFile(forged / "model.keras") as opened:
+        opened.extractall(forged / "parts")
+    shutil.copy(forged / "parts/model.weights.h5", forged / "secret.h5")
+    with h5py.File(forged / "parts/model.weights.h5", "a") as weights:
+        path = next(name for name in _datasets(weights) if weights[name].ndim == 4)
+        del weights[path]
+        weights[path] = h5py.ExternalLink(str(forged / "secret.h5"), path)
+    with zipfile.ZipFile(forged / "model.keras", "w") as written:
+        for part in (forged / "parts").iterdir():
+            written.write(part, part.name)
+    assert "not opened, since it is damaged or holds code" in refused(forged)
+
+
+def _datasets(weights: h5py.File) -> list[str]:
+    found: list[str] = []
+    weights.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    return found
