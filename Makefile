@@ -15,15 +15,16 @@ study: .venv/installed  ## Set up, draw sample eyes, search with two workers, re
 test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
 	$(BIN)/python -m pytest
 
-faults: .venv/installed-test  ## A hundred faults at random moments of one study (docs/reliability.md). A quarter of an hour.
+faults: .venv/installed-test  ## A hundred faults in one study; ten minutes of load on the service (docs/reliability.md). Half an hour.
 	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py
+	$(BIN)/python tests/faults/load.py
 
 lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-BENCHMARKS := epoch batches study tracking memory prepare search_cost scale
+BENCHMARKS := epoch batches study tracking memory prepare search_cost serving scale
 SHORT := epoch memory
 
 bench: .venv/installed-bench  ## Measure everything that is claimed about speed; write docs/benchmarks.md. More than an hour.

@@ -28,6 +28,8 @@ ONLY_IN = {
     "keras_tuner": {"search"},
     "typer": {"cli"},
     "rich": {"cli", "listing", "live"},
+    "starlette": {"release"},
+    "uvicorn": {"release"},
 }
 
 

@@ -114,6 +114,8 @@ def predict(
 ) -> None:
     """Grade photographs straight from the camera, and show what spoke for it."""
     load_tensorflow()
+    from dataclasses import asdict
+
     from drsearch.errors import PhotographError
 
     out = console(as_json)
@@ -128,7 +130,7 @@ def predict(
                 raise PhotographError(f"{path}: {wrong}") from wrong
             shown = f"  explained in {drawn}" if drawn else ""
             liner(out)(f"{path}: {verdict.label}, probability of RDR {verdict.probability:.3f}{shown}")
-            told = {"image": str(path), "label": verdict.label, "probability": verdict.probability}
+            told = {"image": str(path), **asdict(verdict)}
             found.append(told | ({"explanation": str(drawn)} if drawn else {}))
     print_json(as_json, {"model": model, "predictions": found})
 

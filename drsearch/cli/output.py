@@ -35,7 +35,7 @@ def liner(out: Console) -> Callable[[str], None]:
 def print_json(as_json: bool, told: dict[str, Any]) -> None:
     """One JSON object on standard output, where it was asked for."""
     if as_json:
-        print(json.dumps(told))
+        print(json.dumps(told), flush=True)  # a command that goes on may be read through a pipe
 
 
 @contextmanager

@@ -24,12 +24,23 @@ LOOK_PX = 32
 CANONICAL_PX = 176
 """Shorter side of the small picture on which the border of the retina is found, whatever the decode scale."""
 
+MOST_PIXELS = 64_000_000
+"""A photograph with more is refused before it is decoded; fundus cameras have some 12 million."""
+
 _JPEG_START = b"\xff\xd8\xff"
+# Each goes over the whole picture: a few bytes can take seconds. Progressive JPEGs have some ten.
+_MOST_SCANS, _SCAN_START = 100, b"\xff\xda"
+# Not what else Pillow opens: its reader of EPS starts a program.
+_OTHER_FORMATS = ("PNG", "TIFF", "BMP")
 _SCALES = (8, 4, 2)
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 12.0  # levels between retina and background; the dimmest eye of IDRiD has 40
 _STRIP_ROWS = 32  # a strip and its sums stay in the processor's cache, and in memory that need not be given anew
 _EDGE_ROWS = 0.9  # quantile over rows: text or a reflection beside the retina covers fewer than a tenth of them
+
+
+Photograph = bytes | NDArray[np.uint8]
+"""A photograph as a file's bytes (JPEG, PNG, TIFF, BMP), or as RGB pixels, uint8, shape (height, width, 3)."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +81,17 @@ class EyeImage:
         return decode_stored(self.stored)
 
 
-def eye_image(data: bytes, settings: ImageSettings) -> EyeImage:
+def eye_image(photograph: Photograph, settings: ImageSettings) -> EyeImage:
     """Crop a photograph at the left and right border of the retina and resize it to a square.
 
     Args:
-        data: The file's bytes.
+        photograph: The file's bytes, or its pixels.
         settings: Side of the square, and how its colours are normalised.
 
     Raises:
         PhotographError: If the photograph cannot be read whole or shows no retina.
     """
-    height, width, picture = _read(data, max(settings.image_px, CANONICAL_PX))
+    height, width, picture = _read(photograph, max(settings.image_px, CANONICAL_PX))
     retina = find_retina(picture)
     square = _cropped(picture, retina, settings.image_px)
     look = cv2.resize(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
@@ -88,7 +99,7 @@ def eye_image(data: bytes, settings: ImageSettings) -> EyeImage:
     return EyeImage(stored, retina, height, width, _pixels(look))
 
 
-def read_photograph(data: bytes, at_least_px: int | None = None) -> NDArray[np.uint8]:
+def read_photograph(photograph: Photograph, at_least_px: int | None = None) -> NDArray[np.uint8]:
     """Decode a photograph, and refuse one that is damaged or cut short.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves enough pixels: eight times as fast, at a third of the error
@@ -96,30 +107,48 @@ def read_photograph(data: bytes, at_least_px: int | None = None) -> NDArray[np.u
     refer to the pixels as they are stored.
 
     Args:
-        data: The file's bytes: JPEG, or what OpenCV reads (PNG, TIFF, ...).
+        photograph: The file's bytes (JPEG, PNG, TIFF or BMP), or its pixels, which are handed back.
         at_least_px: Pixels that the shorter side must keep; None: all.
 
     Returns:
         uint8 RGB, shape (height, width, 3).
 
     Raises:
-        PhotographError: If the photograph is no picture, damaged or cut short.
+        PhotographError: If the photograph is no picture, damaged, cut short, or has more than `MOST_PIXELS`.
     """
-    return _read(data, at_least_px)[2]
+    return _read(photograph, at_least_px)[2]
 
 
-def _read(data: bytes, at_least_px: int | None) -> tuple[int, int, NDArray[np.uint8]]:
+def _read(data: Photograph, at_least_px: int | None) -> tuple[int, int, NDArray[np.uint8]]:
     """Height and width of the photograph, and its pixels, scaled down where allowed."""
+    if isinstance(data, np.ndarray):
+        if data.dtype != np.uint8 or data.ndim != 3 or data.shape[2] != 3:
+            found = f"shape {data.shape} and type {data.dtype}"
+            raise PhotographError(f"is no picture: an array has shape (height, width, 3) and type uint8, not {found}")
+        _check_size(*data.shape[:2])
+        return data.shape[0], data.shape[1], data
     if not data:
-        raise PhotographError("the file is empty")
+        raise PhotographError("is empty")
     if not data.startswith(_JPEG_START):
         pixels = _decode_other(data)
         return pixels.shape[0], pixels.shape[1], pixels
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        _check_size(height, width)
+        if (scans := data.count(_SCAN_START)) > _MOST_SCANS:
+            raise PhotographError(f"has {scans} scans, at most {_MOST_SCANS} are read; save it as a JPEG of one scan")
         return height, width, _decode_jpeg(data, _smallest(height, width, at_least_px))
+    except PhotographError:
+        raise
     except ValueError as wrong:
         raise PhotographError(f"cannot be read whole: {wrong}") from wrong
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS:
+        raise PhotographError(
+            f"is too large: {width} x {height} pixels, at most {MOST_PIXELS // 10**6} million are read"
+        )
 
 
 def _smallest(height: int, width: int, at_least_px: int | None) -> dict[str, int]:
@@ -152,8 +181,11 @@ def _is_padding(data: bytes, warning: str) -> bool:
 
 def _decode_other(data: bytes) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=_OTHER_FORMATS) as picture:
+            _check_size(picture.height, picture.width)
             picture.load()  # OpenCV fills what is missing with grey and says nothing
+    except PhotographError:
+        raise
     except Exception as wrong:  # Pillow's readers raise whatever their parsing of damaged bytes ends in
         unknown = isinstance(wrong, UnidentifiedImageError)
         raise PhotographError("is no picture" if unknown else f"cannot be read whole: {wrong}") from wrong

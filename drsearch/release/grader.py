@@ -5,6 +5,8 @@ nothing else: no code comes out of an archive, and neither gin nor Optuna is nee
 """
 
 import json
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.images import EyeImage, eye_image, read_photograph
+from drsearch.data.images import EyeImage, Photograph, eye_image, read_photograph
 from drsearch.data.records import EyeEntry
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
@@ -30,44 +32,56 @@ class Verdict:
 
     Attributes:
         label: `NRDR` or `RDR`.
-        probability: Of RDR, in 0..1.
+        probability: Of RDR, in 0..1, after the model's temperature.
+        confidence: The probability of the class that `label` names, in 0..1; below 0.5 where the threshold calls an eye
+            referable that more likely is not.
     """
 
     label: str
     probability: float
+    confidence: float
 
 
 class Grader:
-    """A registered model, ready to be asked.
+    """A registered model, ready to be asked, by several threads at once.
 
     Args:
         folder: Holds the model's files.
 
     Raises:
-        RegistryError: If a file is missing: drsearch did not register this model.
+        RegistryError: If a file is missing or is not what drsearch writes: drsearch did not register this model.
     """
 
     def __init__(self, folder: Path) -> None:
         missing = [name for name in (MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE) if not (folder / name).is_file()]
         if missing:
             raise RegistryError(f"{folder}: no {missing[0]} there; name a model that drsearch registered.")
-        self.serving = Serving.from_json((folder / SERVING_FILE).read_text())
-        self.model: keras.Model = keras.saving.load_model(folder / MODEL_FILE, compile=False, safe_mode=True)
-        self.trained_on = tuple(map(EyeEntry.from_json, json.loads((folder / TRAINED_ON_FILE).read_text())))
+        self.serving = _read_serving(folder / SERVING_FILE)
+        self.model = load_network(folder)
+        _check_network(self.model, self.serving, folder)
+        self.trained_on = _read_trained_on(folder / TRAINED_ON_FILE)
         self._predict = Predictor(self.model)
         self._gradcam: GradCam | None = None
+        self._explaining = threading.Lock()  # of its network only one may be built
 
-    def grade(self, photographs: Sequence[bytes]) -> list[Verdict]:
+    def grade(self, photographs: Sequence[Photograph]) -> list[Verdict]:
         """Say of every photograph whether the eye is referable.
 
         Args:
-            photographs: JPEG, PNG or TIFF files as they come from the camera.
+            photographs: JPEG, PNG or TIFF files as they come from the camera, or RGB pixels.
 
         Raises:
             PhotographError: If one cannot be read whole or shows no retina.
         """
-        eyes = [eye_image(data, self.serving.images).image for data in photographs]
-        return [self.verdict(p) for p in self.probabilities(np.stack(eyes))]
+        return [self.verdict(p) for p in self.probabilities(np.stack([self.image(data) for data in photographs]))]
+
+    def image(self, photograph: Photograph) -> NDArray[np.uint8]:
+        """What the network sees of a photograph: RGB, shape `(image_px, image_px, 3)`.
+
+        Raises:
+            PhotographError: If it cannot be read whole or shows no retina.
+        """
+        return eye_image(photograph, self.serving.images).image
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The probability of RDR of prepared images.
@@ -82,22 +96,87 @@ class Grader:
 
     def verdict(self, probability: float) -> Verdict:
         """The class at the model's own threshold."""
-        return Verdict(CLASS_NAMES[int(probability >= self.serving.threshold)], float(probability))
+        is_referable, probability = probability >= self.serving.threshold, float(probability)
+        return Verdict(CLASS_NAMES[int(is_referable)], probability, probability if is_referable else 1 - probability)
 
-    def explain(self, photograph: bytes) -> NDArray[np.uint8]:
+    def explain(self, photograph: Photograph, longest_px: int | None = None) -> NDArray[np.uint8]:
         """The photograph with what spoke for its class in warm colours (Grad-CAM, Selvaraju et al. 2017).
 
+        Args:
+            photograph: As for `grade`.
+            longest_px: Longer side of the result at most; None: the photograph's own size.
+
         Returns:
-            RGB at the photograph's own size, shape `(height, width, 3)`.
+            RGB, shape `(height, width, 3)`.
 
         Raises:
             PhotographError: If it cannot be read whole or shows no retina.
         """
         eye = eye_image(photograph, self.serving.images)
-        self._gradcam = self._gradcam or GradCam(self.model)
-        maps, _ = self._gradcam.maps(eye.image[None])
-        original = read_photograph(photograph)
+        called = self.verdict(self.probabilities(eye.image[None])[0]).label
+        with self._explaining:
+            self._gradcam = self._gradcam or GradCam(self.model)
+            maps, _ = self._gradcam.maps(eye.image[None], CLASS_NAMES.index(called))
+        original = _at_most(read_photograph(photograph, longest_px), longest_px)
         return overlay(original, _on_original(maps[0], eye, original.shape[:2]))
+
+
+def load_network(folder: Path) -> keras.Model:
+    """The network among a model's files, with its optimizer left out.
+
+    Raises:
+        RegistryError: If Keras refuses the archive in safe mode: it is damaged, or holds code.
+    """
+    file = folder / MODEL_FILE
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as wrong:  # Keras's readers raise whatever their parsing of a forged archive ends in
+        why = " ".join(str(wrong).split()).partition(". ")[0]
+        raise RegistryError(
+            f"{file}: not opened, since it is damaged or holds code, which drsearch never runs ({why[:200]}); "
+            "name a model that drsearch registered."
+        ) from wrong
+
+
+def _read_serving(file: Path) -> Serving:
+    try:
+        serving = Serving.from_json(file.read_text())
+        fitting = 0 <= serving.threshold <= 1 and 0 < serving.temperature < math.inf
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
+        raise _not_ours(file) from wrong
+    if not fitting:
+        raise _not_ours(file)
+    return serving
+
+
+def _read_trained_on(file: Path) -> tuple[EyeEntry, ...]:
+    try:
+        return tuple(map(EyeEntry.from_json, json.loads(file.read_text())))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
+        raise _not_ours(file) from wrong
+
+
+def _check_network(model: keras.Model, serving: Serving, folder: Path) -> None:
+    side = serving.images.image_px
+    takes, gives = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if takes != (None, side, side, 3) or gives != (None, len(CLASS_NAMES)):
+        raise RegistryError(
+            f"{folder / MODEL_FILE}: the network takes {takes} and gives {gives}, where {SERVING_FILE} asks for "
+            f"{(None, side, side, 3)} and {(None, len(CLASS_NAMES))}; name a model that drsearch registered."
+        )
+
+
+def _not_ours(file: Path) -> RegistryError:
+    return RegistryError(f"{file}: not as drsearch writes it; name a model that drsearch registered.")
+
+
+def _at_most(picture: NDArray[np.uint8], longest_px: int | None) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    if longest_px is None or max(height, width) <= longest_px:
+        return picture
+    scale = longest_px / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _on_original(cam: NDArray[np.float32], eye: EyeImage, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -22,9 +22,9 @@ from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.scores import Scores
 from drsearch.model.training import EpochResult
 from drsearch.release.evaluate import Evaluation, evaluate
-from drsearch.release.files import MODEL_FILE, Serving, model_files
+from drsearch.release.files import Serving, model_files
 from drsearch.release.finetune import finetune_settings, underfits
-from drsearch.release.grader import Grader
+from drsearch.release.grader import Grader, load_network
 from drsearch.release.operating import operation
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
 from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid, trial_key
@@ -394,7 +394,7 @@ class Job:
         fetched = self._registry.download(parent.uri, folder / "parent")
 
         def build() -> keras.Model:
-            return keras.saving.load_model(fetched / MODEL_FILE, compile=False, safe_mode=True)
+            return load_network(fetched)
 
         start = RunStart(
             key=f"{self._study.definition.uid}/finetune-{self._best.number:04d}",

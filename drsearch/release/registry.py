@@ -14,7 +14,7 @@ from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import drsearch
 from drsearch.errors import RegistryError
@@ -27,10 +27,19 @@ REGISTERED_TAG = "drsearch.registered_as"
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "photograph")]),
-    outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")]),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "label"),
+            ColSpec(DataType.double, "probability"),
+            ColSpec(DataType.double, "confidence"),
+            ColSpec(DataType.string, "model"),
+            ColSpec(DataType.binary, "explanation", required=False),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("explain", DataType.boolean, False)]),
 )
-_REQUIRED = ("absl-py", "keras", "matplotlib", "numpy", "opencv-python-headless", "pandas", "pillow", "scikit-learn",
-             "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
+_REQUIRED = ("keras", "numpy", "opencv-python-headless", "pandas", "pillow", "pyyaml", "scikit-learn", "scipy",
+             "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -195,6 +204,27 @@ class Registry:
     def log_parent(self, run_id: str, parent: ModelVersion) -> None:
         """Say that a run started from a model."""
         self._client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id)])
+
+    def pinned(self, uri: str) -> str:
+        """The one version that a name stands for now, which an alias leaves when it is set anew.
+
+        Args:
+            uri: As for `download`.
+
+        Returns:
+            `models:/name/3` for `models:/name@alias`; every other name as it is, `models:/` before it.
+
+        Raises:
+            RegistryError: If there is no such alias.
+        """
+        uri = uri if ":/" in uri else f"models:/{uri}"
+        name, at, alias = uri.removeprefix("models:/").partition("@")
+        if not at:
+            return uri
+        found = self.with_alias(name, alias)
+        if found is None:
+            raise RegistryError(f"{uri}: no such model; {self._what_there_is(name)}.")
+        return found.uri
 
     def download(self, uri: str, into: Path) -> Path:
         """Fetch a model's files.

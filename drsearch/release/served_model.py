@@ -1,7 +1,7 @@
 """What MLflow runs when it serves a registered model: this file, stored with it as text.
 
 Photographs in, classes out: a table with a column `photograph` of JPEG, PNG or TIFF bytes
-(base64 in JSON), answered by a table with `label` and `probability` of RDR.
+(base64 in JSON), answered by a table of `drsearch.release.answers.Answer`.
 """
 
 from pathlib import Path
@@ -16,24 +16,53 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
 
     def load_context(self, context: Any) -> None:
         """Read the model's files; TensorFlow is loaded here, not when the model is looked at."""
+        from drsearch.release.answers import Answerer
         from drsearch.release.files import MODEL_FILE
         from drsearch.release.grader import Grader
 
-        self._grader = Grader(Path(context.artifacts[MODEL_FILE]).parent)
+        files = Path(context.artifacts[MODEL_FILE]).parent
+        self._answerer = Answerer(Grader(files), _name(files.parent))
+        self._answerer.warm_up()
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Grade the photographs of a table.
 
         Args:
             context: Not used.
-            model_input: A pandas table with a column `photograph` of bytes.
-            params: None are known.
+            model_input: A pandas table with a column `photograph`: bytes, `pathlib.Path`, RGB pixels, or base64.
+            params: `explain`: whether to add a column `explanation`, the PNG of a Grad-CAM overlay.
 
         Returns:
-            A table with a row a photograph: `label` (NRDR or RDR) and `probability` (of RDR).
+            A table with a row a photograph: `label` (NRDR or RDR), `probability` (of RDR), `confidence`, `model`.
+
+        Raises:
+            MlflowException: If one cannot be read whole or shows no retina; MLflow's server answers 400 then.
         """
-        verdicts = self._grader.grade([bytes(data) for data in model_input["photograph"]])
-        return pd.DataFrame({"label": [v.label for v in verdicts], "probability": [v.probability for v in verdicts]})
+        from drsearch.errors import PhotographError
+        from drsearch.release.answers import Answer
+
+        explain = bool((params or {}).get("explain"))
+        try:
+            answers = self._answerer.answers(list(model_input["photograph"]), explain)
+        except PhotographError as wrong:
+            # Not `from wrong`: MLflow would put the trace of any other error into its answer.
+            raise mlflow.MlflowException.invalid_parameter_value(str(wrong)) from None
+        columns = [name for name in Answer.__dataclass_fields__ if explain or name != "explanation"]
+        return pd.DataFrame({name: [getattr(answer, name) for answer in answers] for name in columns})
+
+
+def _name(folder: Path) -> str:
+    """What the model is called: the version as which it was loaded, else MLflow's id of it.
+
+    A version has its number only after the files were stored; MLflow notes it beside them when it fetches them.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    noted = folder / "registered_model_meta"
+    found = yaml.safe_load(noted.read_text()) if noted.is_file() else {}
+    if found.get("model_name"):  # null where the model was asked for by its id
+        return f"models:/{found['model_name']}/{found['model_version']}"
+    return f"models:/{yaml.safe_load((folder / 'MLmodel').read_text())['model_id']}"
 
 
 mlflow.models.set_model(Retinopathy())

@@ -55,6 +55,13 @@ def test_a_version_says_what_goes_in_and_comes_out_and_what_it_needs(shelf: Shel
     assert [(column.name, column.type.name) for column in signature.outputs] == [
         ("label", "string"),
         ("probability", "double"),
+        ("confidence", "double"),
+        ("model", "string"),
+        ("explanation", "binary"),
+    ]
+    assert signature.params is not None
+    assert [(param.name, param.dtype.name, param.default) for param in signature.params] == [
+        ("explain", "boolean", False)
     ]
 
 
