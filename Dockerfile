@@ -6,7 +6,7 @@ WORKDIR /srv/drsearch
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY drsearch drsearch
 COPY search_spaces search_spaces
-RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRA},postgresql,dashboard,server]"
+RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRA},postgresql,dashboard]"
 
 # Owned by the user before a volume is mounted on it: a new volume takes its owner from here.
 RUN useradd --system --uid 10001 --create-home drsearch && chmod 700 /home/drsearch

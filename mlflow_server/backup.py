@@ -26,16 +26,11 @@ _REFERRED = """
     SELECT storage_location FROM model_versions WHERE storage_location LIKE 'mlflow-artifacts:%'
     UNION SELECT artifact_location FROM logged_models
     WHERE artifact_location LIKE 'mlflow-artifacts:%' AND lifecycle_stage = 'active' AND status = 2"""  # 2: READY
+# As PostgreSQL makes it, so that a dump says nothing about it.
 _EMPTY = """
-    DO $$ DECLARE found record; BEGIN
-        FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-            EXECUTE format('DROP TABLE public.%I CASCADE', found.tablename);
-        END LOOP;
-        FOR found IN SELECT typname FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace
-                     WHERE nspname = 'public' AND typtype = 'e' LOOP
-            EXECUTE format('DROP TYPE public.%I CASCADE', found.typname);
-        END LOOP;
-    END $$;
+    SET client_min_messages = warning;
+    DROP SCHEMA public CASCADE;
+    CREATE SCHEMA public AUTHORIZATION pg_database_owner;
 """
 
 

@@ -1,6 +1,5 @@
 """Commands on the accounts of a team's MLflow server: users, password."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,6 @@ import typer
 from drsearch.cli.app import app
 from drsearch.cli.options import Json
 from drsearch.cli.output import console, liner, print_json
-from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
 
@@ -43,9 +41,6 @@ def password() -> None:
     """Change the password of the user MLFLOW_TRACKING_USERNAME on the MLflow server; asked for twice."""
     from drsearch.tracking.users import Users
 
-    name = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    if not name:
-        raise DrsearchError("set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what you sign in with now.")
     accounts = Users(Home.from_environment().tracking_uri)
-    accounts.change_password(name, typer.prompt("New password", hide_input=True, confirmation_prompt=True))
+    name = accounts.change_password(typer.prompt("New password", hide_input=True, confirmation_prompt=True))
     liner(console(False))(f"{name} has a new password; set MLFLOW_TRACKING_PASSWORD to it.")

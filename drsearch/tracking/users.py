@@ -1,6 +1,7 @@
 """Who may do what on a team's MLflow server? A file says it, and this brings the server to it, by MLflow's own API.
 
-MLflow's authentication is a part of its own: `pip install 'drsearch[server]'`.
+MLflow's own client of these routes (`mlflow.server.auth.client`) imports its whole server and takes `mlflow[auth]`: the
+few that are needed are asked here.
 """
 
 import csv
@@ -15,6 +16,8 @@ from typing import Any
 import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import get_default_host_creds
+from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from drsearch.errors import DrsearchError
 
@@ -129,20 +132,13 @@ class Users:
         tracking_uri: Of the server.
 
     Raises:
-        UsersError: If it is no server, or MLflow's authentication is not installed here.
+        UsersError: If it is no server.
     """
 
     def __init__(self, tracking_uri: str) -> None:
         if not tracking_uri.startswith(("http://", "https://")):
             raise UsersError(f"{tracking_uri} is no server, and has no users; set MLFLOW_TRACKING_URI to the server's.")
-        try:
-            from mlflow.server.auth.client import AuthServiceClient
-        except ImportError as wrong:
-            raise UsersError(
-                "users cannot be told to MLflow, its authentication is not installed: pip install 'drsearch[server]'."
-            ) from wrong
         self._uri = tracking_uri
-        self._auth = AuthServiceClient(tracking_uri)
         self._client = MlflowClient(tracking_uri)
 
     def bring(self, users: Sequence[User]) -> Iterator[Change]:
@@ -163,35 +159,39 @@ class Users:
                 held = sorted(there[name] & roles.keys())
                 yield Change(name, ", ".join(held), f"is not in the file, and is left; write role {GONE} to remove it")
 
-    def change_password(self, name: str, password: str) -> None:
-        """Give a user another password; users may change their own.
+    def change_password(self, password: str) -> str:
+        """Give the user who is signed in another password; their name.
 
         Raises:
-            UsersError: If the server refuses.
+            UsersError: If nobody is signed in, or the server refuses.
         """
+        name, current = (os.environ.get(f"MLFLOW_TRACKING_{what}", "") for what in ("USERNAME", "PASSWORD"))
+        if not name or not current:
+            raise UsersError("set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to what you sign in with now.")
         if len(password) < _PASSWORD_CHARACTERS:
             raise UsersError(f"the password has {len(password)} characters; take {_PASSWORD_CHARACTERS} or more.")
         with _translated(self._uri):
-            self._auth.update_user_password(name, password)
+            self._set_password(name, password, current_password=current)
+        return name
 
     def _bring_one(self, user: User, roles: Mapping[str, int], held: set[str] | None) -> Change:
         if user.role == GONE:
             if held is None:
                 return Change(user.name, "", "is gone already")
-            self._auth.delete_user(user.name)
+            self._ask("DELETE", "2.0/mlflow/users/delete", username=user.name)
             return Change(user.name, "", "is removed")
         made, what = "", "is so already"
         if held is None:
             made = "" if user.password else secrets.token_urlsafe(15)
-            self._auth.create_user(user.name, user.password or made)
+            self._ask("POST", "2.0/mlflow/users/create", username=user.name, password=user.password or made)
             what = "is made"
         elif user.password:
-            self._auth.update_user_password(user.name, user.password)
+            self._set_password(user.name, user.password)
         for role in sorted((held or set()) & roles.keys() - {user.role}):
-            self._auth.unassign_role(user.name, roles[role])
+            self._ask("DELETE", "3.0/mlflow/roles/unassign", username=user.name, role_id=roles[role])
             what = f"was {role}"
         if user.role not in (held or set()):
-            self._auth.assign_role(user.name, roles[user.role])
+            self._ask("POST", "3.0/mlflow/roles/assign", username=user.name, role_id=roles[user.role])
         return Change(user.name, user.role, what, made)
 
     def _role(self, name: str) -> int:
@@ -199,16 +199,21 @@ class Users:
         wanted = {(kind, "*"): permission for kind, permission in _GRANTS[name].items()}
         if wanted:
             wanted |= {("experiment", self._experiment(shared)): "EDIT" for shared in SHARED}
-        found = next((role for role in self._auth.list_roles(_WORKSPACE) if role.name == name), None)
-        role = found or self._auth.create_role(_WORKSPACE, name, ROLES[name])
-        for grant in self._auth.list_role_permissions(role.id):
-            if wanted.get((grant.resource_type, grant.resource_pattern)) == grant.permission:
-                del wanted[grant.resource_type, grant.resource_pattern]
+        roles = self._ask("GET", "3.0/mlflow/roles/list", workspace=_WORKSPACE)["roles"]
+        role = next((role for role in roles if role["name"] == name), None)
+        if role is None:
+            told = {"workspace": _WORKSPACE, "name": name, "description": ROLES[name]}
+            role = self._ask("POST", "3.0/mlflow/roles/create", **told)["role"]
+        of = "3.0/mlflow/roles/permissions"
+        for grant in self._ask("GET", f"{of}/list", role_id=role["id"])["role_permissions"]:
+            if wanted.get((grant["resource_type"], grant["resource_pattern"])) == grant["permission"]:
+                del wanted[grant["resource_type"], grant["resource_pattern"]]
             else:
-                self._auth.remove_role_permission(grant.id)
+                self._ask("DELETE", f"{of}/remove", role_permission_id=grant["id"])
         for (kind, pattern), permission in wanted.items():
-            self._auth.add_role_permission(role.id, kind, pattern, permission)
-        return int(role.id)
+            to = {"role_id": role["id"], "resource_type": kind, "resource_pattern": pattern, "permission": permission}
+            self._ask("POST", f"{of}/add", **to)
+        return int(role["id"])
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -216,10 +221,18 @@ class Users:
 
     def _there(self) -> dict[str, set[str]]:
         """The names of the roles that every user has."""
-        from mlflow.server.auth.routes import LIST_USERS  # AuthServiceClient has no method for it
-
-        told = self._auth._request(LIST_USERS, "GET")["users"]
+        told = self._ask("GET", "2.0/mlflow/users/list")["users"]
         return {user["username"]: {role["name"] for role in user["roles"]} for user in told}
+
+    def _set_password(self, name: str, password: str, **current: str) -> None:
+        self._ask("PATCH", "2.0/mlflow/users/update-password", username=name, password=password, **current)
+
+    def _ask(self, method: str, route: str, **said: object) -> Any:
+        how = "params" if method == "GET" else "json"
+        endpoint = f"/api/{route}"
+        answer = http_request(get_default_host_creds(self._uri), endpoint, method, max_retries=1, **{how: said})
+        verify_rest_response(answer, endpoint)
+        return answer.json() if answer.content else {}
 
 
 @contextmanager

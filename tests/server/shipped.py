@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import requests
 from services import PostgresServer, free_port
 
@@ -63,6 +64,14 @@ class ShippedServer:
         """Run the script that PostgreSQL's image runs on new data."""
         own = {**self.database_variables(), "PGPASSWORD": POSTGRES_PASSWORD, "PATH": self._path()}
         subprocess.run(["sh", str(SCRIPTS / "databases.sh")], env=own, check=True, capture_output=True)
+
+    def destroy_databases(self) -> None:
+        """Remove the databases and their users."""
+        told = {"host": "127.0.0.1", "port": self._postgresql.port, "user": "postgres", "password": POSTGRES_PASSWORD}
+        with psycopg.connect(**told, autocommit=True) as connection:
+            for name in ("mlflow", "optuna"):
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                connection.execute(f"DROP ROLE {name}")
 
     def start(self) -> None:
         """Start it, and return when it answers."""
