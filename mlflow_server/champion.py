@@ -29,7 +29,10 @@ _ON_MODELS = {"registered-models/rename", "registered-models/delete", "model-ver
 def authenticate() -> Authorization | Response:
     """Who asks, or the refusal: what MLflow's `authorization_function` has to answer."""
     if "drsearch_answer" not in g:  # MLflow asks several times a request
-        answer = auth.authenticate_request_basic_auth()
+        said = request.authorization
+        # MLflow answers another scheme than basic with an error of its own, 500.
+        other = said is not None and said.type != "basic"
+        answer = auth.make_basic_auth_response() if other else auth.authenticate_request_basic_auth()
         if isinstance(answer, Authorization) and request.method != "GET" and _touches_champion():
             if not _is_registrar(answer.username):
                 answer = Response(

@@ -29,8 +29,12 @@ ROLES: Mapping[str, str] = {
 """What a user may be, and what each means."""
 GONE = "gone"
 """The role of a user whose account is to be removed."""
-SHARED = ("drsearch-records", "trainings")
-"""Experiments that every researcher writes to; the others belong to whoever makes them."""
+SHARED: Mapping[str, tuple[str, ...]] = {
+    "reader": (),
+    "researcher": ("drsearch-records", "trainings"),
+    "registrar": ("drsearch-records", "trainings", "drsearch-decisions"),
+}
+"""Experiments that everyone of a role writes to; the others belong to whoever makes them."""
 
 _GRANTS: Mapping[str, Mapping[str, str]] = {
     "reader": {},
@@ -197,8 +201,7 @@ class Users:
     def _role(self, name: str) -> int:
         """The id of a role that has just the grants it should have."""
         wanted = {(kind, "*"): permission for kind, permission in _GRANTS[name].items()}
-        if wanted:
-            wanted |= {("experiment", self._experiment(shared)): "EDIT" for shared in SHARED}
+        wanted |= {("experiment", self._experiment(shared)): "EDIT" for shared in SHARED[name]}
         roles = self._ask("GET", "3.0/mlflow/roles/list", workspace=_WORKSPACE)["roles"]
         role = next((role for role in roles if role["name"] == name), None)
         if role is None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,9 +34,17 @@ class ShippedServer:
     Args:
         folder: For artifacts and the log.
         postgresql: Where the databases `mlflow` and `optuna` are made; it must have neither.
+        changes: Texts of the start script and what stands in their place, for benchmarks of other settings.
     """
 
-    def __init__(self, folder: Path, postgresql: PostgresServer) -> None:
+    def __init__(self, folder: Path, postgresql: PostgresServer, changes: Mapping[str, str] | None = None) -> None:
+        self._scripts = SCRIPTS
+        if changes:
+            self._scripts = Path(shutil.copytree(SCRIPTS, folder / "mlflow_server"))
+            script = self._scripts / "start.sh"
+            for text, other in changes.items():
+                assert text in script.read_text(), text
+                script.write_text(script.read_text().replace(text, other))
         self.folder = folder
         self.artifacts = folder / "artifacts"
         self.log = folder / "server.log"
@@ -77,7 +86,7 @@ class ShippedServer:
         """Start it, and return when it answers."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["sh", str(SCRIPTS / "start.sh")],
+                ["sh", str(self._scripts / "start.sh")],
                 env=self.environment(), cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 120

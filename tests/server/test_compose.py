@@ -137,6 +137,19 @@ def test_no_secret_has_a_default_and_one_that_is_missing_is_named_in_a_sentence(
             assert re.search(rf"^{name}={re.escape(rest.removeprefix(':-'))}$", EXAMPLE, re.MULTILINE), name
 
 
+def test_the_command_of_the_docs_fills_in_every_secret_at_random(tmp_path: Path) -> None:
+    (command,) = [line.strip() for line in (ROOT / "docs/server.md").read_text().splitlines() if "openssl" in line]
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    filled = (tmp_path / ".env").read_text()
+    assert [line.partition("=")[0] for line in filled.splitlines()] == [
+        line.partition("=")[0] for line in EXAMPLE.splitlines()
+    ]
+    secrets = re.findall(r"^\w+=([0-9a-f]{48})$", filled, re.MULTILINE)
+    assert len(secrets) == len(set(secrets)) == 6
+    assert not re.search(r"^\w+=$", filled, re.MULTILINE)
+
+
 def test_no_password_stands_in_an_address_or_on_a_command_line() -> None:
     for service in SERVICES.values():
         said = values(service.get("command", [])) + values(service.get("environment", {}))

@@ -158,6 +158,14 @@ def test_a_researcher_writes_to_experiments_of_their_own_and_to_the_shared_ones(
         client.delete_experiment(own)
 
 
+def test_only_a_registrar_writes_down_decisions(signed: Signed, study: Study) -> None:
+    decisions = signed.as_("regina").get_experiment_by_name("drsearch-decisions").experiment_id
+    run = signed.as_("regina").create_run(decisions)
+    for user in ("rita", "alice", "bob"):
+        _refused(lambda user=user: signed.as_(user).create_run(decisions))  # type: ignore[misc]
+        _refused(lambda user=user: signed.as_(user).set_tag(run.info.run_id, "a", "b"))  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("write", ON_REGISTRY)
 def test_a_researcher_adds_versions_to_a_model_that_another_registered(
     signed: Signed, study: Study, write: str
