@@ -49,16 +49,18 @@ def postgresql_binaries() -> Path | None:
 
 
 class PostgresServer:
-    """A PostgreSQL of one's own, that takes everyone in and never waits for the disk.
+    """A PostgreSQL of one's own, that never waits for the disk, and takes everyone in unless there is a password.
 
     PostgreSQL refuses to run as root: then it runs as `nobody`, from a copy of its programs where those lie in a
     folder that `nobody` may not enter.
 
     Args:
         binaries: Its folder of programs: `postgresql_binaries`.
+        password: Of the user `postgres`; every user needs one of his own then.
     """
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, password: str = "") -> None:
+        self._password = password
         self._folder = Path(tempfile.mkdtemp(prefix="drsearch-pg-"))
         self._data = self._folder / "data"
         self._user: dict[str, Any] = {}
@@ -74,7 +76,10 @@ class PostgresServer:
                 self._binaries = copied / package.name / binaries.parent.name / binaries.name
             os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
         self.port = free_port()
-        self._call("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        said = self._folder / "password"
+        said.write_text(password + "\n")
+        how = ["-A", "scram-sha-256", "--pwfile", said] if password else ["-A", "trust"]
+        self._call("initdb", "-D", self._data, "-U", "postgres", *how, "-E", "UTF8", "--no-sync")
         self.start()
 
     def start(self) -> None:
@@ -87,6 +92,11 @@ class PostgresServer:
         self._call("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
 
     @property
+    def binaries(self) -> Path:
+        """Its folder of programs, `psql` and `pg_dump` among them."""
+        return self._binaries
+
+    @property
     def running(self) -> bool:
         """Whether it was started and not stopped since."""
         return (self._data / "postmaster.pid").exists()
@@ -94,7 +104,9 @@ class PostgresServer:
     def database(self) -> str:
         """The URL of a new, empty database."""
         name = f"d{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(host="127.0.0.1", port=self.port, user="postgres", autocommit=True) as connection:
+        with psycopg.connect(
+            host="127.0.0.1", port=self.port, user="postgres", password=self._password, autocommit=True
+        ) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 

@@ -4,7 +4,7 @@ Nothing heavy is imported above the commands: `drsearch --help` needs neither Te
 """
 
 # In the order in which --help names their commands.
-from drsearch.cli import data, search, seeing, models, gate, serving, tracking  # noqa: F401, I001
+from drsearch.cli import data, search, seeing, models, gate, serving, tracking, users  # noqa: F401, I001
 from drsearch.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -1,6 +1,7 @@
 """The program itself: its options that every command has, and how it ends."""
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -39,6 +40,8 @@ def common(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    # Of a server's runs MLflow prints the address to standard output, where results stand.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     logging.use_absl_handler()
     logging.set_verbosity(logging.DEBUG if verbose else logging.INFO)
 
@@ -58,11 +61,27 @@ def main() -> None:
         sys.exit(2)
     except Exception as wrong:
         _explain_usage(wrong)
+        if refusal := _refusal(wrong):
+            print(f"drsearch: {refusal}", file=sys.stderr)
+            sys.exit(2)
         if is_full(wrong):
             where = getattr(wrong, "filename", None) or Home.from_environment().path
             print(f"drsearch: {sentence(where)}; make space, and give the same command again.", file=sys.stderr)
             sys.exit(2)
         raise
+
+
+def _refusal(wrong: Exception) -> str:
+    """What an MLflow server with users has to say to this one, wherever it says it; empty for any other error."""
+    said = re.search(
+        r"error code (401|403)\b(?:.*Response body: '(.*)')?|\b(401|403) Client Error", str(wrong), re.DOTALL
+    )
+    if said is None or not type(wrong).__module__.startswith(("mlflow.", "requests.")):
+        return ""
+    where, who = Home.from_environment().tracking_uri, os.environ.get("MLFLOW_TRACKING_USERNAME", "nobody")
+    if "401" in (said[1], said[3]):
+        return f"{where} knows no such user and password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+    return f"{where} refuses it to {who}: {(said[2] or 'Permission denied').strip()}"
 
 
 def _explain_usage(wrong: Exception) -> None:

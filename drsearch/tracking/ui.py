@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from absl import logging
+
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.tracking.entries import now_ms
@@ -179,6 +181,7 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
         The experiment's id, for `chart_link`; `None` if there is no such experiment.
     """
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
@@ -199,7 +202,13 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
     state = _view_state(run_ids, order_by, ascending, keys, step)
     now = now_ms()
     view = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
-    client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(view))
+    try:
+        client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(view))
+    except MlflowException as wrong:
+        if "error code 403" not in str(wrong):
+            raise
+        # A server with users: who may only read follows the link to what the study's owner saved last.
+        logging.warning("this user may not renew the view of %s: it is the one saved last, if any.", experiment)
     return str(found.experiment_id)
 
 
