@@ -18,7 +18,19 @@ from benchmarks.rounds import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 CHART = PAGE.parent / "pictures" / "benchmarks.png"
-ORDER = ("epoch", "batches", "study", "tracking", "memory", "prepare", "search_cost", "serving", "server", "scale", "gpu")
+ORDER = (
+    "epoch",
+    "batches",
+    "study",
+    "tracking",
+    "memory",
+    "prepare",
+    "search_cost",
+    "serving",
+    "server",
+    "scale",
+    "gpu",
+)
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
 
 _HEAD = """# Benchmarks
