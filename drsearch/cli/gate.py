@@ -120,7 +120,7 @@ def history(name: ModelName, as_json: Json = False) -> None:
     """What was champion when, who decided it, and why: every decision about a model, the oldest first."""
     from dataclasses import asdict
 
-    from drsearch.release.decisions import CHANGES, Decisions
+    from drsearch.release.decisions import CHANGES, Decisions, champions
     from drsearch.release.registry import CHAMPION, Registry
 
     out, home = console(as_json), Home.from_environment()
@@ -128,8 +128,7 @@ def history(name: ModelName, as_json: Json = False) -> None:
     decisions = Decisions(registry, home).history(name)
     champion = registry.with_alias(name, CHAMPION)
     table = Table("when", "version", "decision", "champion then", "by", "why")
-    for each in decisions:
-        then = each.version if each.outcome in CHANGES else each.previous
+    for each, then in zip(decisions, champions(decisions), strict=True):
         asked = each.rule.split("; ") if each.rule else []
         fails = [text for text in asked if not text.startswith("holds: ")]
         why = "; ".join(text for text in (each.reason, *(fails or (["the rule holds"] if asked else []))) if text)

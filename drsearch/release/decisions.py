@@ -181,16 +181,13 @@ class Decisions:
             self._claim(standing.last, run_id)
             self._set_alias(standing, draft.version, run_id)
         except Overtaken as lost:
-            end = RunEnd("KILLED", tags={"drsearch.decision": "overtaken", "drsearch.rule": str(lost)})
-            self._tracker.send(run_id, [end], folder)
+            self._lose(run_id, draft, "overtaken", str(lost), folder)
             raise
         except MlflowException as wrong:
             if wrong.error_code != "PERMISSION_DENIED":
                 raise
             said = f"MLflow does not let {who()} change the champion of {draft.version.name}; ask somebody who may"
-            self._tracker.send(
-                run_id, [RunEnd("KILLED", tags={"drsearch.decision": "denied", "drsearch.rule": said})], folder
-            )
+            self._lose(run_id, draft, "denied", said, folder)
             raise RegistryError(f"{said}. Nothing was changed; recorded as run {run_id}.") from wrong
         self._close(run_id, draft, folder)
         return self._read(self._client.get_run(run_id))
@@ -227,7 +224,7 @@ class Decisions:
         start = RunStart(
             key=f"decision/{uuid.uuid4().hex}",
             experiment=EXPERIMENT,
-            name=f"{name} version {number}: {draft.outcome}",
+            name=f"{name} version {number}: unfinished",
             tags={
                 "drsearch.kind": "decision",
                 "drsearch.model": name,
@@ -250,11 +247,20 @@ class Decisions:
         return run_id
 
     def _close(self, run_id: str, draft: Draft, folder: Path) -> None:
+        self._name(run_id, draft, draft.outcome)
         entries: list[Entry] = [Metrics(0, draft.numbers)] if draft.numbers else []
         entries += [Artifact(file, "decision") for file in draft.files]
         entries += [Image(f"decision/{Path(file).stem}", 0, file) for file in draft.files if file.endswith(".png")]
         entries += [Tags({"mlflow.note.content": draft.note})] if draft.note else []
         self._tracker.send(run_id, [*entries, RunEnd("FINISHED", tags={"drsearch.decision": draft.outcome})], folder)
+
+    def _lose(self, run_id: str, draft: Draft, outcome: str, why: str, folder: Path) -> None:
+        self._name(run_id, draft, outcome)
+        tags = {"drsearch.decision": outcome, "drsearch.rule": why}
+        self._tracker.send(run_id, [RunEnd("KILLED", tags=tags)], folder)
+
+    def _name(self, run_id: str, draft: Draft, outcome: str) -> None:
+        self._client.update_run(run_id, name=f"{draft.version.name} version {draft.version.version}: {outcome}")
 
     def _claim(self, last: str, run_id: str) -> None:
         try:
@@ -323,6 +329,23 @@ class Decisions:
             looks=int(tags["drsearch.looks"]) if "drsearch.looks" in tags else None,
             test_fingerprint=tags.get("drsearch.test_fingerprint", ""),
         )
+
+
+def champions(history: Sequence[Decision]) -> list[int | None]:
+    """Who was champion after each decision, as drsearch knew it; None: nobody.
+
+    Args:
+        history: All decisions, the oldest first.
+    """
+    found: list[int | None] = []
+    for decision in history:
+        if decision.outcome in CHANGES:
+            found.append(decision.version)
+        elif decision.outcome in ("refused", "declined"):  # it read the alias, whoever had set that
+            found.append(decision.previous)
+        else:
+            found.append(found[-1] if found else decision.previous)
+    return found
 
 
 def previous_champion(history: Sequence[Decision], champion: int) -> int | None:

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release import decisions as module
-from drsearch.release.decisions import Decision, Decisions, Draft, Overtaken, previous_champion
+from drsearch.release.decisions import Decision, Decisions, Draft, Overtaken, champions, previous_champion
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.release.rollback import Rollback
 
@@ -152,7 +152,11 @@ def test_of_several_at_once_one_is_carried_out_and_the_others_are_told(desk: Des
         assert won == [desk.champion]
         assert len(told) == len(drafts) - 1
         assert all(f"decided on version {desk.champion} of {desk.name} meanwhile" in text for text in told)
-    outcomes = [each.outcome for each in desk.decisions.history(desk.name)]
+    history = desk.decisions.history(desk.name)
+    names = {desk.client.get_run(each.run_id).info.run_name.rpartition(": ")[2] for each in history}
+    assert names == {"promoted", "overtaken"}
+    assert champions(history)[-1] == desk.champion
+    outcomes = [each.outcome for each in history]
     assert (outcomes.count("promoted"), outcomes.count("overtaken")) == (3, len(outcomes) - 3)
 
 
