@@ -20,6 +20,8 @@ from werkzeug.datastructures import Authorization
 
 ALIAS = "champion"
 ROLE = "registrar"
+DECISIONS = "drsearch-decisions"
+"""How the experiments are called in which decisions on champions are claimed and kept."""
 
 _API = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/(.+?)/?")
 _ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(?:artifacts|mpu/[^/]+)/?(.*)", re.DOTALL)
@@ -53,6 +55,9 @@ def _touches_champion() -> bool:
         what = called[1].split("/")
         if called[1] == "registered-models/alias":
             return ALIAS in _said("alias")
+        if called[1] in ("experiments/create", "experiments/update"):
+            names = _said("name") | _said("new_name")
+            return any(name.startswith(DECISIONS) for name in names)
         if called[1] in _ON_MODELS:
             return any(version.name in _said("name") and _is_meant(version) for version, _ in _champions())
         return what[0] == "logged-models" and any(str(version.source)[8:] in what for version, _ in _champions())

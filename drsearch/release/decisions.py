@@ -2,7 +2,8 @@
 
 MLflow sets an alias without asking what it was. What it does refuse is a second value for a run's parameter, in its
 database and so for all machines: whoever wants to change the champion first writes its own run into the parameter
-`drsearch.next_decision` of the run of the last change. One of several gets it, the others are told.
+`drsearch.next_decision` of the run of the last change (the first of all, into the tags of an experiment that can be
+made once). One of several gets it, the others are told.
 """
 
 import getpass
@@ -52,7 +53,7 @@ class Standing:
 
     Attributes:
         champion: The version that is in use; None if there is none.
-        last: The run on which the next change is claimed.
+        last: The run on which the next change is claimed; empty before the first one.
     """
 
     champion: ModelVersion | None
@@ -149,14 +150,15 @@ class Decisions:
         Raises:
             RegistryError: If there is no such model.
         """
-        versions = self._registry.versions(name)
-        if not versions:
+        if not self._registry.versions(name):
             self._registry.version(name, 1)  # says what there is
-        run = self._client.get_run(versions[0].run_id)
-        while following := run.data.params.get(_NEXT):
+        last, following = "", self._first(name)
+        while following:
             run = self._client.get_run(following)
-        run = self._ended(run) if _is_decision(run) else run
-        return Standing(self._registry.with_alias(name, CHAMPION), str(run.info.run_id))
+            last, following = following, run.data.params.get(_NEXT, "")
+        if last:
+            self._wait_for(run)
+        return Standing(self._registry.with_alias(name, CHAMPION), last)
 
     def record(self, draft: Draft, folder: Path) -> Decision:
         """Write down a decision that changes nothing."""
@@ -178,7 +180,7 @@ class Decisions:
         """
         run_id = self._open(draft)
         try:
-            self._claim(standing.last, run_id)
+            self._claim(draft.version.name, standing.last, run_id)
             self._set_alias(standing, draft.version, run_id)
         except Overtaken as lost:
             self._lose(run_id, draft, "overtaken", str(lost), folder)
@@ -262,7 +264,21 @@ class Decisions:
     def _name(self, run_id: str, draft: Draft, outcome: str) -> None:
         self._client.update_run(run_id, name=f"{draft.version.name} version {draft.version.version}: {outcome}")
 
-    def _claim(self, last: str, run_id: str) -> None:
+    def _first(self, name: str) -> str:
+        """The run of a model's first change; empty before that."""
+        experiment = self._client.get_experiment_by_name(f"{EXPERIMENT}/{name}")
+        if experiment is None:
+            return ""
+        if experiment.lifecycle_stage == "deleted" or _NEXT not in experiment.tags:
+            raise RegistryError(
+                f"the experiment {experiment.name} was deleted, or made past drsearch, and decisions on {name} count from "
+                f"it; restore it (mlflow experiments restore -x {experiment.experiment_id}), or rename one that is not ours."
+            )
+        return str(experiment.tags[_NEXT])
+
+    def _claim(self, name: str, last: str, run_id: str) -> None:
+        if not last:
+            return self._claim_first(name, run_id)
         try:
             self._client.log_param(last, _NEXT, run_id)
         except MlflowException as wrong:
@@ -276,6 +292,17 @@ class Decisions:
             if winner in (None, run_id):
                 raise
             raise Overtaken(self._told_of(self._client.get_run(winner))) from None
+
+    def _claim_first(self, name: str, run_id: str) -> None:
+        """Take the first change of a model: no run of an earlier one can be written to, but an experiment's name is
+        another thing that MLflow gives once, and its tags are set with it."""
+        note = f"The first champion of {name} was decided in run {run_id}. Keep this: decisions count on from here."
+        try:
+            self._client.create_experiment(f"{EXPERIMENT}/{name}", tags={_NEXT: run_id, "mlflow.note.content": note})
+        except MlflowException as wrong:
+            if not (winner := self._first(name)):
+                raise
+            raise Overtaken(self._told_of(self._client.get_run(winner))) from wrong
 
     def _told_of(self, run: Run) -> str:
         tags = run.data.tags
@@ -304,7 +331,7 @@ class Decisions:
                 "past drsearch in the same moment; look who did, and decide again."
             )
 
-    def _ended(self, run: Run) -> Run:
+    def _wait_for(self, run: Run) -> None:
         until = time.monotonic() + _PATIENCE_S
         while run.info.status == "RUNNING" and time.monotonic() < until:
             time.sleep(0.5)
@@ -312,7 +339,6 @@ class Decisions:
         if run.info.status == "RUNNING":
             logging.warning("the decision of run %s was never finished; going on after it", run.info.run_id)
             self._client.set_terminated(run.info.run_id, "KILLED")
-        return run
 
     def _read(self, run: Run) -> Decision:
         tags = run.data.tags
@@ -386,10 +412,6 @@ def heading(version: ModelVersion, champion: ModelVersion | None, outcome: str, 
         f"**{version.name} version {version.version}: {outcome}** by {who()}, "
         f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}. {CHAMPION.capitalize()} before: {before}.{why}"
     )
-
-
-def _is_decision(run: Run) -> bool:
-    return bool(run.data.tags.get("drsearch.kind") == "decision")
 
 
 def _number(version: ModelVersion | None) -> int | None:

@@ -109,6 +109,9 @@ ON_CHAMPION: dict[str, Callable[[MlflowClient, Study], object]] = {
     "delete its version": lambda client, study: client.delete_model_version(study.name, "1"),
     "delete what it is made of": lambda client, study: client.delete_logged_model(study.model_id),
     "tag what it is made of": lambda client, study: client.set_logged_model_tags(study.model_id, {"a": "b"}),
+    "claim the first decision on it": lambda client, study: client.create_experiment(
+        f"drsearch-decisions/{study.name}"
+    ),
     "call what it is made of failed": lambda client, study: client.finalize_logged_model(study.model_id, "FAILED"),
 }
 
