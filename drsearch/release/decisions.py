@@ -271,8 +271,9 @@ class Decisions:
             return ""
         if experiment.lifecycle_stage == "deleted" or _NEXT not in experiment.tags:
             raise RegistryError(
-                f"the experiment {experiment.name} was deleted, or made past drsearch, and decisions on {name} count from "
-                f"it; restore it (mlflow experiments restore -x {experiment.experiment_id}), or rename one that is not ours."
+                f"decisions on {name} count from the experiment {experiment.name}, which was deleted or made past "
+                f"drsearch; restore it (mlflow experiments restore -x {experiment.experiment_id}), or rename one that "
+                "drsearch did not make."
             )
         return str(experiment.tags[_NEXT])
 
