@@ -25,6 +25,7 @@ from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.search.provenance import provenance_tags
+from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.entries import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.sender import is_served
@@ -243,9 +244,21 @@ class Decisions:
             dataset=draft.dataset,
             experiment_tags={"mlflow.note.content": _NOTE},
         )
-        run_id = self._tracker.open(start)
+        try:
+            run_id = self._tracker.open(start)
+        except TrackerAway as wrong:
+            if getattr(wrong.__cause__, "error_code", "") != "PERMISSION_DENIED":
+                raise
+            raise RegistryError(
+                f"MLflow does not let {who()} write down decisions on {name}; ask a registrar. Nothing was changed."
+            ) from wrong
         models = [LoggedModelInput(each.model_id) for each in (draft.version, draft.previous) if each is not None]
-        self._client.log_inputs(run_id, models=models)
+        try:
+            self._client.log_inputs(run_id, models=models)
+        except MlflowException as wrong:
+            # A registrar may not write to what a researcher trained, nor let its page name this run; the tags do.
+            if wrong.error_code != "PERMISSION_DENIED":
+                raise
         return run_id
 
     def _close(self, run_id: str, draft: Draft, folder: Path) -> None:
