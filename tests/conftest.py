@@ -35,6 +35,14 @@ def space(hp):
 '''
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_mlflow_of_another_module() -> Iterator[None]:
+    """MLflow puts its address into the environment whenever its fluent API is given one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
 @dataclass(frozen=True)
 class Desk:
     """A user's folder: a home, a data set, a space file, and the command."""

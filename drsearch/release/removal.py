@@ -17,9 +17,9 @@ from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.search.control import ask_to_stop
 from drsearch.search.definition import delete_study, load_study
+from drsearch.search.slots import carriers
 from drsearch.search.standing import Standing, look
 from drsearch.search.storage import Storage
-from drsearch.search.warm_start import carriers
 from drsearch.tracking.base import KEY_TAG, TrackerAway
 from drsearch.tracking.sender import sync, unsent
 

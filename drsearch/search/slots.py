@@ -36,6 +36,8 @@ KEPT = "drsearch.kept"
 ERROR = "drsearch.error"
 """Standard error of a trial's objective."""
 CARRIED = "drsearch.carried"
+WARM_START = "drsearch.warm_start"
+"""Of a study: which trials of which study it carries."""
 ENQUEUED = "drsearch.enqueued"
 MAX_RETRIES = "drsearch.max_retries"
 _TOKEN = "drsearch.token"
@@ -130,6 +132,20 @@ def attempt_that_counts(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
 def read_slots(study: optuna.Study) -> list[Slot]:
     """All slots of a study, by number."""
     return patiently(lambda: _slots(study))
+
+
+def carriers(storage: Storage, uid: str) -> dict[str, int]:
+    """Which studies carry trials that were run in the study `uid`, and how many.
+
+    Their runs, journals and weights are still that study's.
+    """
+    found: dict[str, int] = {}
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if WARM_START in summary.user_attrs:
+            slots = read_slots(optuna.load_study(study_name=summary.study_name, storage=storage))
+            if n := sum(slot.carried is not None and slot.carried["uid"] == uid for slot in slots):
+                found[summary.study_name] = n
+    return found
 
 
 def _slots(study: optuna.Study) -> list[Slot]:

@@ -13,12 +13,10 @@ from drsearch.errors import StudyError
 from drsearch.search.definition import StudyDefinition, load_study, trial_seed
 from drsearch.search.hypermodel import PREFIX, network_code
 from drsearch.search.known import Fitted, Misfit, fit
-from drsearch.search.slots import CARRIED, SLOT, WORKER, Slot, read_slots
+from drsearch.search.slots import CARRIED, SLOT, WARM_START, WORKER, Slot, read_slots
 from drsearch.search.space import SearchSpace, read_space
 from drsearch.search.storage import Storage, alone_with, patiently
 from drsearch.settings import SEARCHED_SECTIONS, Value
-
-_WARM_START = "drsearch.warm_start"
 
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
 """Settings of a training in which two of one point may differ, and one that is compared value by value."""
@@ -58,7 +56,7 @@ def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted
         StudyError: If there is no such study, nothing of it can be carried, or the new study has begun without it.
     """
     begun = _begun(storage, name)
-    there = begun.user_attrs.get(_WARM_START) if begun is not None else None
+    there = begun.user_attrs.get(WARM_START) if begun is not None else None
     if begun is not None and source and (there is None or there["study"] != source):
         said = f"with --warm-start {there['study']}" if there else "without --warm-start"
         raise StudyError(
@@ -74,7 +72,7 @@ def _begun(storage: Storage, name: str) -> optuna.Study | None:
         study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
     except KeyError:
         return None
-    return study if read_slots(study) or _WARM_START in study.user_attrs else None
+    return study if read_slots(study) or WARM_START in study.user_attrs else None
 
 
 def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart:
@@ -114,16 +112,16 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         space: Of the new study.
     """
     there = {slot.number for slot in read_slots(study)}
-    if warm.slots.keys() <= there and _WARM_START in patiently(lambda: study.user_attrs):
+    if warm.slots.keys() <= there and WARM_START in patiently(lambda: study.user_attrs):
         return  # the other study may be gone by now
     source, definition = load_study(storage, warm.study)
     old = {slot.number: slot for slot in read_slots(source)}
 
     def add() -> None:
         with alone_with(storage, study.study_name):
-            if _WARM_START not in study.user_attrs:
+            if WARM_START not in study.user_attrs:
                 kept = {"study": warm.study, "slots": {str(new): number for new, number in warm.slots.items()}}
-                study.set_user_attr(_WARM_START, kept)
+                study.set_user_attr(WARM_START, kept)
             there = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
             for new, number in sorted(warm.slots.items()):
                 if new not in there:
@@ -132,20 +130,6 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
 
     with _space_of(definition) as old_space:
         patiently(add)
-
-
-def carriers(storage: Storage, uid: str) -> dict[str, int]:
-    """Which studies carry trials that were run in the study `uid`, and how many.
-
-    Their runs, journals and weights are still that study's.
-    """
-    found: dict[str, int] = {}
-    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        if _WARM_START in summary.user_attrs:
-            slots = read_slots(optuna.load_study(study_name=summary.study_name, storage=storage))
-            if n := sum(slot.carried is not None and slot.carried["uid"] == uid for slot in slots):
-                found[summary.study_name] = n
-    return found
 
 
 def _carried(slot: Slot, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:

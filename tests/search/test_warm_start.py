@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 
 from drsearch.errors import StudyError
 from drsearch.search.definition import StudyDefinition, images_key, load_study, open_study, trial_seed
-from drsearch.search.slots import CARRIED, FINAL, REASON, RUN_ID, SLOT, fill_slots, read_slots
+from drsearch.search.slots import CARRIED, FINAL, REASON, RUN_ID, SLOT, carriers, fill_slots, read_slots
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import open_storage
 from drsearch.search.study import StudyResult, total_trials
-from drsearch.search.warm_start import carriers, carry, planned
+from drsearch.search.warm_start import carry, planned
 from drsearch.settings import Value
 
 SPACE = """
