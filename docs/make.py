@@ -1,6 +1,7 @@
 """Makes the pictures and tables of these pages from studies that were really run; each page names its command.
 
-python docs/make.py pages STUDY     MLflow's chart view in a real browser, and a row of Grad-CAM overlays
+python docs/make.py pages STUDY     MLflow's pages in a real browser, and a row of Grad-CAM overlays; the study's best
+                                    version was registered, and one was decided on by `drsearch promote`
 python docs/make.py grid STUDY      the table of a study's trials, their curves, and the best one's confusion matrix
 
 Synthetic eyes only for `pages`: it shows photographs.
@@ -12,11 +13,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from drsearch.data.records import open_records, read_eyes
 from drsearch.home import Home
@@ -28,25 +31,69 @@ from drsearch.search.definition import StudyDefinition, load_study, study_folder
 from drsearch.search.recorded import Outcome, fixed_eyes, read_outcome
 from drsearch.search.slots import Slot, read_slots
 from drsearch.search.storage import open_storage
-from drsearch.tracking.ui import serve_ui
+from drsearch.tracking.ui import TABLE_KEY, VIEW_KEY, UiServer, serve_ui
 
 PICTURES = Path(__file__).parent / "pictures"
 
 
 def pages(study: str, home: Home) -> None:
-    """The link that `drsearch ui` gives, as a browser shows it; and the registered model's explanations."""
+    """The link that `drsearch ui` gives, and where it leads on; and the registered model's explanations."""
     from playwright.sync_api import sync_playwright
 
     with serve_ui(home, 0) as server, sync_playwright() as playwright:
-        chromium = shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1250})
-        page.goto(server.chart_link(study))
-        page.wait_for_selector("img[src*='gradcam'], img[src*='get-artifact'], img[src^='blob:']", timeout=60_000)
-        page.wait_for_timeout(4_000)  # MLflow's page is never idle: it polls
-        page.screenshot(path=PICTURES / "chart_view.png")
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1400, "height": 1250})
+        page = context.new_page()
+        link = server.chart_link(study)
+        _photograph(page, link, "img[src^='blob:'], img[src*='get-artifact']", "chart_view", 1250)
+        for name, (address, wait_for, height) in _addresses(server, study).items():
+            _photograph(page, address, wait_for, name, height)
         browser.close()
     _row(study, home)
+
+
+def _addresses(server: UiServer, study: str) -> dict[str, tuple[str, str, int]]:
+    """Name of the picture: address, what to wait for, height in pixels."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(server.url)
+    link = server.chart_link(study)
+    decided = client.get_experiment_by_name("drsearch-decisions")
+    decision = client.search_runs([decided.experiment_id], max_results=1)[0]
+    name, number = decision.data.tags["drsearch.model"], decision.data.tags["drsearch.version_number"]
+    run = client.get_model_version(name, number).run_id
+    experiment = client.get_run(run).info.experiment_id
+    at = f"{server.url}/#"
+    of_decision = f"{at}/experiments/{decided.experiment_id}/runs/{decision.info.run_id}"
+    words = "workflowType=machine_learning"
+    table = link.replace("compareRunsMode=CHART", "compareRunsMode=TABLE").replace(VIEW_KEY, TABLE_KEY)
+    trial = f"{at}/experiments/{experiment}/runs/{run}"
+    return {
+        "trials_table": (table, "[role=columnheader]:has-text('kept_val_auc')", 520),
+        "run_page": (f"{trial}?{words}", "td:has-text('sensitivity')", 900),
+        "confusion_matrix": (f"{trial}/artifacts/validation/confusion.png?{words}", "img[src^='blob:']", 700),
+        "registered_version": (f"{at}/models/{name}/versions/{number}?{words}", "td:has-text('specificity')", 900),
+        "decision_page": (f"{of_decision}?{words}", "td:has-text('accuracy')", 1150),
+    }
+
+
+def _photograph(page: Any, address: str, wait_for: str, name: str, height: int) -> None:
+    page.set_viewport_size({"width": 1400, "height": height})
+    page.goto(address)
+    page.wait_for_selector(wait_for, timeout=60_000)
+    if (assistant := page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")).count():
+        assistant.click()  # MLflow opens it once, and remembers
+    if (more := page.get_by_text("Show more")).count():
+        more.first.click()
+    page.wait_for_timeout(4_000)  # MLflow's page is never idle: it polls
+    page.screenshot(path=PICTURES / f"{name}.png")
+    _shrink(PICTURES / f"{name}.png")
+
+
+def _shrink(picture: Path) -> None:
+    """Keep 256 colours, a third of the bytes: pages load fast, and the repository stays small."""
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(256).save(picture, optimize=True)
 
 
 def _row(study: str, home: Home) -> None:
@@ -63,6 +110,7 @@ def _row(study: str, home: Home) -> None:
     names = [f"{eyes.names[i]} grade {eyes.grades[i]}" for i in chosen]
     row = gradcam_row(images, maps, names, probabilities)
     cv2.imwrite(str(PICTURES / "gradcam_row.png"), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
+    _shrink(PICTURES / "gradcam_row.png")
     shutil.rmtree(folder)
 
 

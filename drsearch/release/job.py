@@ -40,6 +40,7 @@ from drsearch.settings import Settings
 from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.entries import RunStart
 from drsearch.tracking.mlflow_tracker import is_away
+from drsearch.tracking.notes import note_table
 from drsearch.tracking.sender import is_served, run_id_of, start_sender
 
 Say = Callable[[str], None]
@@ -321,7 +322,8 @@ class Job:
             "drsearch.threshold": f"{asked.point.threshold:.4f}",
             "drsearch.temperature": f"{asked.temperature:.4f}",
             "drsearch.operating_point": self._settings.registry.operating_point,
-            **provenance_tags(),
+            # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
+            **{name: value for name, value in provenance_tags().items() if not name.startswith("version.")},
         }
         # There already where a process died after registering, before it could write that down.
         if there := self._registry.versions(self._name, run_id=run_id, study=self._study.name):
@@ -341,12 +343,13 @@ class Job:
         lines = [
             f"{made[0].upper()}{made[1:]} trial {self._best.number}, study `{self._study.name}`.",
             "",
-            f"| | {held_out} ({asked.scores.n}) | test{f' ({test.scores.n})' if test else ''} |",
-            "|-|-|-|",
         ]
-        for name in ("accuracy", "auc", "sensitivity", "specificity"):
-            on_test = _shown(getattr(test.scores, name)) if test else ""
-            lines.append(f"| {name} | {_shown(getattr(asked.scores, name))} | {on_test} |")
+        rows = [
+            (name, _shown(getattr(asked.scores, name)), _shown(getattr(test.scores, name)) if test else "")
+            for name in ("accuracy", "auc", "sensitivity", "specificity")
+        ]
+        tested = f"test ({test.scores.n})" if test else "test"
+        lines += note_table(("", f"{held_out} ({asked.scores.n})", tested), rows)
         lines += ["", f"Asked at {asked.chosen}."]
         lines += ["", "95 % intervals, all at that threshold. Validation chose model and threshold: it flatters both."]
         if self._settings.study.cost != "none":

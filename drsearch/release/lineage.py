@@ -102,7 +102,7 @@ class Lineage:
         for name in ("threshold", "temperature", "operating_point"):
             facts[name.replace("_", " ")] = tags.get(f"drsearch.{name}", "")
         facts["test AUC"] = tags.get("test_auc", "")
-        parts = [*self._runs(version), *self._study(version), self._data(version), _code(tags)]
+        parts = [*self._runs(version), *self._study(version), self._data(version), self._code(version)]
         parts += self._parent(version)
         decided = self._decisions.history(version.name)
         parts += [
@@ -168,6 +168,13 @@ class Lineage:
         except RegistryError:  # deleted since
             return [Node("version", f"{version.name}/{number}", {"state": "deleted in MLflow"})]
 
+    def _code(self, version: ModelVersion) -> Node:
+        made_by = self._run(version.run_id)
+        tags = {**(made_by.data.tags if made_by is not None else {}), **version.tags}
+        libraries = {key.removeprefix("version."): tags[key] for key in sorted(tags) if key.startswith("version.")}
+        commit = tags.get("mlflow.source.git.commit", "")
+        return Node("code", f"drsearch {tags.get('drsearch.version', '')}", _present({"commit": commit, **libraries}))
+
     def _run(self, run_id: str) -> Run | None:
         try:
             return self._client.get_run(run_id)
@@ -175,12 +182,6 @@ class Lineage:
             if wrong.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
-
-
-def _code(tags: Mapping[str, str]) -> Node:
-    libraries = {key.removeprefix("version."): tags[key] for key in sorted(tags) if key.startswith("version.")}
-    commit = tags.get("mlflow.source.git.commit", "")
-    return Node("code", f"drsearch {tags.get('drsearch.version', '')}", _present({"commit": commit, **libraries}))
 
 
 def _facts(run: Run) -> dict[str, str]:

@@ -12,6 +12,7 @@ from drsearch.release.gate import Contest, TouchedTest, contest, p_shown, table
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.settings import GateSettings
 from drsearch.tracking.entries import DatasetInput
+from drsearch.tracking.notes import note_table
 
 
 class Promotion:
@@ -110,13 +111,8 @@ def decision_note(
     found: Contest, challenger: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str
 ) -> str:
     """What a decision's run says on MLflow's page, Markdown."""
-    lines = [
-        heading(challenger, champion, outcome, reason),
-        "",
-        "| | challenger | champion | difference |",
-        "|-|-|-|-|",
-    ]
-    lines += [f"| {' | '.join(row)} |" for row in table(found)]
+    lines = [heading(challenger, champion, outcome, reason), ""]
+    lines += note_table(("", "challenger", "champion", "difference"), table(found))
     lines += ["", f"On {len(found.labels)} test eyes, each version at its own threshold; 95 % intervals."]
     if (pair := found.comparison) is not None:
         lines.append(

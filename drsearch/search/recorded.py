@@ -28,7 +28,7 @@ from drsearch.disk import DiskFull, when_space
 from drsearch.errors import DrsearchError, TrialFailed
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
-from drsearch.measure.scores import Scores, scores
+from drsearch.measure.scores import Interval, Scores, scores
 from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult, Measures, Training, set_seeds
 from drsearch.search.ownership import NotTheOwner, Ownership
@@ -50,6 +50,7 @@ from drsearch.tracking.entries import (
 )
 from drsearch.tracking.handover import pack
 from drsearch.tracking.journal import Journal
+from drsearch.tracking.notes import note_table
 from drsearch.tracking.system_metrics import SystemMetrics
 
 T = TypeVar("T")
@@ -434,6 +435,7 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
     )
     recorder.add(*kept.entries(len(history)))
     if not recorder.part:
+        recorder.add(Tags({"mlflow.note.content": _note(recorder.plan, epoch.epoch, len(history), kept.scores)}))
         recorder.add(_end(state, reason))
     model = None if recorder.part else recorder.plan.folder / kept.model_file
     value = math.nan if recorder.plan.is_refit else recorder.best_value
@@ -456,6 +458,22 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
 def _end(state: State, reason: str) -> RunEnd:
     status: dict[State, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
     return RunEnd(status[state], tags={"drsearch.outcome": state, "drsearch.reason": reason})
+
+
+def _shown(found: Interval) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _note(plan: Plan, kept_epoch: int, n_epochs: int, scores: Scores | None) -> str:
+    """What MLflow's page of a run says of it, Markdown: the figures that matter, and how to repeat it."""
+    lines = [f"Kept: epoch {kept_epoch} of {n_epochs}" + (f", AUC {_shown(scores.auc)}." if scores else ".")]
+    if scores is not None:
+        rows = [(name, _shown(getattr(scores, name))) for name in _SCORES]
+        lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]
+        lines.append(
+            "95 % intervals, at a threshold of 0.5. The confusion matrix is in `validation/` of the artifacts."
+        )
+    return "\n".join([*lines, "", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])])
 
 
 class _Recorder:

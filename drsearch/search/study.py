@@ -38,6 +38,7 @@ from drsearch.search.warm_start import carry, planned
 from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
+from drsearch.tracking.notes import note_table
 from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender, unsent
 
 T = TypeVar("T")
@@ -356,6 +357,7 @@ class Launcher:
         )
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
+        tags["mlflow.note.content"] = study_note(result)
         if self.warm_start is not None:
             tags["drsearch.warm_start"] = self.warm_start.study
         if result.best is not None:
@@ -366,13 +368,41 @@ class Launcher:
         journal.append([Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
 
 
+def study_note(result: StudyResult) -> str:
+    """What MLflow's page of a study's own run says it came to: its ten best trials, Markdown."""
+    objective = result.definition.base().study.objective
+    told = [slot for slot in result.slots if slot.state == "complete" and slot.value is not None]
+    told.sort(key=lambda slot: slot.value or 0.0, reverse=objective != "val_loss")
+    counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
+    best = result.best
+    chosen = f" Best: trial {best.number}, {objective} {best.value or 0.0:.4f}." if best is not None else ""
+    lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}"]
+    if told:
+        names = list({name: None for slot in told for name in slot.last.params})
+        rows = [
+            (str(slot.number), f"{slot.value:.4f}", *(_cell(slot.last.params.get(name, "")) for name in names))
+            for slot in told[:10]
+        ]
+        lines += ["", *note_table(("trial", objective, *names), rows)]
+    if len(told) > 10:
+        lines += ["", f"The ten best of {len(told)}."]
+    if told:
+        lines += ["", "Validation chose the best: its value flatters it. The registered version has test scores."]
+    return "\n".join(lines)
+
+
+def _cell(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str, str]:
     """What MLflow's page of a study says of it, and by which number it sorts."""
     note = (
-        f"**{definition.space_file}** on **{definition.data_name}** "
+        f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
         f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
         f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `kept_{objective}`: its "
-        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. The best of many trials looks better "
+        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. *Views* has all trials in a "
+        "table, and the best side by side; the study's run says what it came to. The best of many trials looks better "
         "than it is; the test scores of the registered version are the ones to report."
     )
     return {

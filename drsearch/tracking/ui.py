@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +31,8 @@ from drsearch.tracking.entries import now_ms
 VIEW_KEY = "drsearch-best"
 """The saved view's key, in the tag's name and in the link."""
 VIEW_NAME = "Best trials"
+TABLE_KEY, TABLE_NAME = "drsearch-trials", "All trials"
+"""The saved view with a row a trial, best first, which MLflow's menu *Views* has beside the other."""
 CURVES = {
     "AUC": ("val_auc", "train_auc"),
     "Accuracy": ("val_accuracy", "train_accuracy"),
@@ -42,6 +45,10 @@ GRADCAM_PREFIX = "gradcam/"
 _HOST = "127.0.0.1"
 _IMAGE_CARD_PX = 620
 _CURVE_CARD_PX = 260
+# Of Okabe and Ito, to be told apart by everybody: MLflow gives runs colours by chance, and two of four the same.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_TABLE_ROWS = 100  # as many as MLflow's table loads at once
+_TABLE_SCORES = ("kept_val_auc", "kept_val_sensitivity", "kept_val_specificity", "kept_val_accuracy", "kept_epoch")
 
 
 class UiError(DrsearchError, RuntimeError):
@@ -148,13 +155,13 @@ def comparison_link(url: str, study: str = "") -> str:
     Raises:
         UiError: If there is no study of that name; those that are there are named.
     """
-    names = _study_names(url)
+    names, workspace = _study_names(url), _workspace(url)
     if not study and not names:
-        return f"{url}/#/experiments"
+        return f"{url}/#/experiments" + (f"?workspace={workspace}" if workspace else "")
     experiment_id = save_comparison(url, study or names[0])
     if experiment_id is None:
         raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
-    return chart_link(url, experiment_id)
+    return chart_link(url, experiment_id) + (f"&workspace={workspace}" if workspace else "")
 
 
 def chart_link(base_url: str, experiment_id: str) -> str:
@@ -164,7 +171,7 @@ def chart_link(base_url: str, experiment_id: str) -> str:
 
 
 def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str | None:
-    """Save, or renew, the view of an experiment that compares its best trials.
+    """Save, or renew, two views of an experiment: its best trials side by side, and a table of all.
 
     What makes a trial better is the experiment's primary metric, which MLflow's own pages use too: its tags
     `mlflow.experiment.primaryMetric.name` and `.greaterIsBetter`; without them, `val_auc`. Trials are runs with the
@@ -193,23 +200,39 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
     runs = client.search_runs(
         [found.experiment_id],
         "tags.`drsearch.kind` = 'trial'",
-        max_results=n_best,
+        max_results=_TABLE_ROWS,
         order_by=[f"metrics.`{order_by}` {direction}", "attributes.start_time ASC"],
     )
-    run_ids = [str(run.info.run_id) for run in runs if order_by in run.data.metrics]
-    run_ids = run_ids or [str(run.info.run_id) for run in runs]
+    columns = _columns(runs, order_by)
+    best = [run for run in runs if order_by in run.data.metrics] or list(runs)
+    run_ids = [str(run.info.run_id) for run in best[:n_best]]
     keys, step = _pictures([_picture_names(client, run_id) for run_id in run_ids])
-    state = _view_state(run_ids, order_by, ascending, keys, step)
     now = now_ms()
-    view = {"name": VIEW_NAME, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
     try:
-        client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{VIEW_KEY}", json.dumps(view))
+        for run_id, colour in zip(run_ids, cycle(_COLOURS), strict=False):
+            client.set_tag(run_id, "mlflow.runColor", colour)
+        for key, name, state in (
+            (VIEW_KEY, VIEW_NAME, _view_state(run_ids, order_by, ascending, keys, step)),
+            (TABLE_KEY, TABLE_NAME, _table_state(columns, order_by, ascending)),
+        ):
+            view = {"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
+            client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
     except MlflowException as wrong:
         if "error code 403" not in str(wrong):
             raise
         # A server with users: who may only read follows the link to what the study's owner saved last.
         logging.warning("this user may not renew the view of %s: it is the one saved last, if any.", experiment)
     return str(found.experiment_id)
+
+
+def _workspace(url: str) -> str:
+    """The workspace of a server that has workspaces: without it, its pages ask for one and forget the link."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/3.0/mlflow/server-info", timeout=10) as answer:  # needs no password
+            told = json.load(answer)
+    except (urllib.error.HTTPError, ValueError):  # an MLflow before 3.10 has neither
+        return ""
+    return quote(os.environ.get("MLFLOW_WORKSPACE") or "default") if told.get("workspaces_enabled") else ""
 
 
 def _study_names(tracking_uri: str) -> list[str]:
@@ -262,6 +285,34 @@ def _pictures(runs: Sequence[set[tuple[str, int]]]) -> tuple[list[str], int]:
     n_runs = Counter(step for pictures in runs for step in {step for _, step in pictures})
     step = max(n_runs, key=lambda step: (n_runs[step], step), default=0)
     return sorted({key for pictures in runs for key, at in pictures if at == step}), step
+
+
+def _columns(runs: Sequence[Any], order_by: str) -> list[str]:
+    """What a table of trials shows: the metric that ranks them with its interval, scores, settings that differ."""
+    there = {name for run in runs for name in run.data.metrics}
+    ranked = [order_by, f"{order_by}_low", f"{order_by}_high", *_TABLE_SCORES]
+    drawn: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.data.params.items():
+            drawn.setdefault(name, set()).add(value)
+    # Every trial has a seed of its own: it differs, and says nothing.
+    differ = [name for name, values in drawn.items() if len(values) > 1 and name != "training.seed"]
+    metrics = [f"metrics.`{name}`" for name in dict.fromkeys(ranked) if name in there]
+    return metrics + [f"params.`{name}`" for name in sorted(differ)]
+
+
+def _table_state(columns: Sequence[str], order_by: str, ascending: bool) -> dict[str, object]:
+    return {
+        "searchFilter": "tags.`drsearch.kind` = 'trial'",
+        "orderByKey": f"metrics.`{order_by}`",
+        "orderByAsc": ascending,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "selectedColumns": ["attributes.`Duration`", *columns],
+    }
 
 
 def _view_state(

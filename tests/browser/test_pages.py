@@ -1,0 +1,179 @@
+"""What does a researcher see on MLflow's own pages of a study that was really run, registered and promoted?"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from drsearch.home import Home
+from drsearch.tracking.ui import UiServer, serve_ui
+
+pytestmark = pytest.mark.browser
+
+REASON = "four epochs know little"
+N_EYES = 3
+N_TRIALS = 2
+# Pictures have no address of their own; eyes are square, and the confusion matrix is wider than any icon.
+EYES = """[...document.querySelectorAll('img')]
+    .filter(image => image.complete && image.naturalWidth > 0 && image.naturalWidth == image.naturalHeight)"""
+CURVES = """[...document.querySelectorAll('.js-plotly-plot')]
+    .map(chart => chart.data.filter(curve => curve.mode && curve.mode.includes('markers')).length)"""
+
+COLOURS = """new Set([...document.querySelectorAll('.js-plotly-plot')][0].data.map(curve => curve.line.color)).size"""
+
+
+@dataclass(frozen=True)
+class Pages:
+    """A server on a study of two trials, its best version registered, fine-tuned and promoted."""
+
+    ui: UiServer
+    browser: Any
+    screenshots: Path
+    version: int
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.ui.url)
+
+    def experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        return str(found.experiment_id)
+
+    def runs(self, experiment: str, kind: str) -> list[Run]:
+        wanted = f"tags.`drsearch.kind` = '{kind}'"
+        return list(self.client.search_runs([self.experiment(experiment)], wanted))
+
+    def open(self, address: str, wait_for: str) -> Any:
+        """A page at an address of the server, once it shows something."""
+        page = self.browser.new_page(viewport={"width": 1600, "height": 1400})
+        page.goto(address if "://" in address else f"{self.ui.url}/#{address}")
+        page.wait_for_selector(wait_for, timeout=60_000)
+        return page
+
+    def close(self, page: Any, name: str) -> None:
+        page.screenshot(path=self.screenshots / f"{name}.png")
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def served(desk: Any, told: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[UiServer, int]]:
+    """The desk's home, copied: to be promoted is not what other tests of the desk expect."""
+    home = tmp_path_factory.mktemp("pages") / "home"
+    shutil.copytree(desk.home, home)
+    own = type(desk)(home.parent)
+    version = told["model"]["version"]
+    own.json("promote", "retinopathy", "--version", str(version), "--yes", "--force", "--reason", REASON)
+    with serve_ui(Home(home), port=0) as server:
+        yield server, version
+
+
+@pytest.fixture
+def pages(browser: Any, served: tuple[UiServer, int], screenshots: Path) -> Pages:
+    return Pages(served[0], browser, screenshots, served[1])
+
+
+def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table(pages: Pages) -> None:
+    page = pages.open(pages.ui.chart_link("two_rates"), "text=Image grid")
+    page.wait_for_function(f"{EYES}.length >= {N_TRIALS * N_EYES}", timeout=60_000)
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace", timeout=60_000)
+    assert page.evaluate(CURVES)[:3] == [2 * N_TRIALS] * 3  # validation and training
+    assert page.evaluate(COLOURS) == N_TRIALS
+    said = page.inner_text("body")
+    assert all(f"trial {number:02d} learning_rate=" in said for number in range(N_TRIALS))
+
+    # MLflow's assistant takes a third of the page until it is closed; a table draws only columns it has room for.
+    page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
+    # The other view that the link saved stands beside it in MLflow's menu of views.
+    page.get_by_role("button", name="Best trials").click()
+    page.get_by_text("All trials", exact=True).click()
+    page.wait_for_selector("[role=columnheader]:has-text('kept_val_auc')", timeout=60_000)
+    heads = page.locator("[role=columnheader]").all_inner_texts()
+    wanted = {"kept_val_auc", "kept_val_auc_low", "kept_val_auc_high", "training.learning_rate"}
+    assert wanted <= {head.strip() for head in heads}
+    names = page.locator("[role=gridcell] a:has-text('trial')").all_inner_texts()
+    assert len(names) == N_TRIALS
+    pages.close(page, "table")
+
+
+def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
+    trials = pages.runs("two_rates", "trial")
+    experiment = pages.experiment("two_rates")
+    page = pages.open(f"/experiments/{experiment}/runs?workflowType=machine_learning", "text=trial 00")
+    for trial in trials:
+        row = page.locator("[role=row]", has_text=trial.info.run_name[:8])
+        row.locator("input[type=checkbox]").first.check()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.wait_for_selector(f"text=Comparing {N_TRIALS} Runs", timeout=60_000)
+    page.wait_for_selector("text=training.learning_rate", timeout=60_000)
+    page.wait_for_selector("text=kept_val_auc", timeout=60_000, state="attached")
+    said = page.inner_text("body")
+    assert all(trial.info.run_name in " ".join(said.split()) for trial in trials)
+    pages.close(page, "compare")
+
+
+def test_a_runs_page_tells_its_scores_in_a_table_and_has_the_confusion_matrix(pages: Pages) -> None:
+    trial = pages.runs("two_rates", "trial")[0]
+    address = f"/experiments/{trial.info.experiment_id}/runs/{trial.info.run_id}"
+    page = pages.open(address, "td:has-text('sensitivity')")
+    assert "validation (" in page.locator("table:has-text('sensitivity') th").all_inner_texts()[1]
+    assert "drsearch train --data" in page.inner_text("body")
+    pages.close(page, "run")
+    page = pages.open(f"{address}/artifacts/validation/confusion.png", "text=confusion.png")
+    page.wait_for_function("[...document.querySelectorAll('img')].some(image => image.naturalWidth > 300)")
+    pages.close(page, "confusion")
+
+
+def test_the_studys_own_run_lists_its_trials(pages: Pages) -> None:
+    [study] = pages.runs("two_rates", "study")
+    page = pages.open(f"/experiments/{study.info.experiment_id}/runs/{study.info.run_id}", "table:has-text('val_auc')")
+    heads = page.locator("table:has-text('training.learning_rate') th").all_inner_texts()
+    assert [head.strip() for head in heads] == ["trial", "val_auc", "training.learning_rate"]
+    assert f"{N_TRIALS} trials: {N_TRIALS} complete" in page.inner_text("body")
+    pages.close(page, "study")
+
+
+def test_the_registry_shows_aliases_tags_scores_and_the_way_back_to_the_run(pages: Pages) -> None:
+    page = pages.open("/models/retinopathy", "text=champion")
+    row = page.locator("[role=row]", has_text=f"Version {pages.version}")
+    assert "champion" in row.inner_text()
+    assert "drsearch.study" in row.inner_text()
+    assert "version.keras" not in row.inner_text()
+    pages.close(page, "model")
+
+    page = pages.open(f"/models/retinopathy/versions/{pages.version}", "td:has-text('specificity')")
+    heads = page.locator("table:has-text('specificity') th").all_inner_texts()
+    assert [head.partition(" (")[0].strip() for head in heads] == ["", "validation", "test"]
+    said = page.inner_text("body")
+    for tag in ("drsearch.study", "drsearch.run_id", "drsearch.data_fingerprint", "drsearch.threshold", "test_auc"):
+        assert tag in said
+    pages.close(page, "version")
+    page = pages.open(f"/models/retinopathy/versions/{pages.version}", "text=Source Run")
+    run = pages.client.get_run(pages.client.get_model_version("retinopathy", str(pages.version)).run_id)
+    page.get_by_role("link", name=run.info.run_name).click()
+    page.wait_for_selector(f"text={run.info.run_id}", timeout=60_000)
+    page.close()
+
+
+def test_a_decision_of_the_gate_reads_as_a_table_its_rule_and_its_figures(pages: Pages) -> None:
+    experiment = pages.experiment("drsearch-decisions")
+    name = f"retinopathy version {pages.version}: forced"
+    page = pages.open(f"/experiments/{experiment}/runs?workflowType=machine_learning", f"text={name[:20]}")
+    pages.close(page, "decisions")
+    decision = pages.runs("drsearch-decisions", "decision")[0]
+    assert decision.info.run_name == name
+    address = f"/experiments/{experiment}/runs/{decision.info.run_id}"
+    page = pages.open(address, "td:has-text('calibration error')")
+    heads = page.locator("table:has-text('calibration error') th").all_inner_texts()
+    assert [head.strip() for head in heads] == ["", "challenger", "champion", "difference"]
+    said = page.inner_text("body")
+    assert "The rule:" in said
+    assert REASON in said
+    pages.close(page, "decision")
+    page = pages.open(f"{address}/artifacts/decision/reliability.png", "text=reliability.png")
+    page.wait_for_function("[...document.querySelectorAll('img')].some(image => image.naturalWidth > 300)")
+    pages.close(page, "decision-figure")
