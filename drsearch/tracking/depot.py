@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from drsearch.tracking.base import KEY_TAG, TrackerRefused
-from drsearch.tracking.handover import GIVEN_AWAY_FILE, HANDOVER_FILE, MODEL_FILE, about, unpack
+from drsearch.tracking.handover import HANDOVER_FILE, MODEL_FILE, about, give_away, pack, unpack
 from drsearch.tracking.mlflow_tracker import _translated
 from drsearch.tracking.sender import adopt
 
@@ -68,7 +68,7 @@ class Depot:
             told, run = about(copy), self._client.get_run(run_id)
             # Looked up and set in two steps: the later attempt began only after this one gave no sign for minutes.
             if (now := int(run.data.tags.get(ATTEMPT_TAG, -1))) > told.attempt:
-                (folder / GIVEN_AWAY_FILE).touch()
+                give_away(folder, told.attempt)
                 raise RunTaken(f"another machine goes on with it (attempt {now}, this was attempt {told.attempt}).")
             if now < told.attempt:
                 self._client.set_tag(run_id, ATTEMPT_TAG, str(told.attempt))
@@ -100,6 +100,12 @@ class Depot:
             RunTaken: If a later attempt goes on with the run.
             TrackerAway: If the server does not answer, or a file did not arrive whole.
         """
+        fetched = self._fetch(experiment, key, folder, attempt)
+        if attempt is not None and not fetched and (folder / HANDOVER_FILE).exists():
+            pack(folder, attempt)  # the sender here took it for an earlier attempt's, and would send no more
+        return fetched
+
+    def _fetch(self, experiment: str, key: str, folder: Path, attempt: int | None) -> bool:
         with _translated():
             run = self._find(experiment, key)
             if run is None:
@@ -109,7 +115,6 @@ class Depot:
                 if (now := int(run.data.tags.get(ATTEMPT_TAG, -1))) > attempt:
                     raise RunTaken(f"attempt {now} goes on with it elsewhere, this is attempt {attempt}.")
                 self._client.set_tag(run_id, ATTEMPT_TAG, str(attempt))
-            (folder / GIVEN_AWAY_FILE).unlink(missing_ok=True)
             # Read after the earlier attempts were shut out: none can replace the file from here on.
             state = json.loads(self._client.get_run(run_id).data.tags.get(HANDOVER_TAG, "{}"))
             if not state:

@@ -20,7 +20,8 @@ from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
 HANDOVER_FILE = "handover.zip"
 GIVEN_AWAY_FILE = "given-away"
-"""In the folder of a run that another machine goes on with: nothing of it is sent from here any more."""
+"""In the folder of a run that was given away: the attempt of which nothing is sent from here any more. A later one may
+have the folder since, on this machine, and what it says is sent."""
 
 MODEL_FILE = "model.keras"
 _OWNERS = {"owner", "owner.lock"}
@@ -82,6 +83,21 @@ def pack(folder: Path, attempt: int, lines: Iterable[str] = ()) -> None:
         os.replace(unfinished, folder / HANDOVER_FILE)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def give_away(folder: Path, attempt: int) -> None:
+    """Note that nothing of an attempt is to be sent any more."""
+    unfinished = folder / f"{GIVEN_AWAY_FILE}.tmp"
+    unfinished.write_text(str(attempt))
+    os.replace(unfinished, folder / GIVEN_AWAY_FILE)
+
+
+def is_given_away(folder: Path) -> bool:
+    """Whether the attempt that wrote a folder last was given away."""
+    try:
+        return about(folder / HANDOVER_FILE).attempt <= int((folder / GIVEN_AWAY_FILE).read_text())
+    except FileNotFoundError:
+        return False
 
 
 def _is_over(folder: Path, name: Path) -> bool:

@@ -26,7 +26,7 @@ from drsearch.disk import is_full, sentence
 from drsearch.home import Home
 from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
 from drsearch.tracking.entries import Entry, Metrics, RunStart
-from drsearch.tracking.handover import GIVEN_AWAY_FILE
+from drsearch.tracking.handover import is_given_away
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Courier:
                 raise
             except (TrackerRefused, ValueError) as wrong:
                 logging.warning("%s stays unsent: %s", folder, wrong)
+                if is_given_away(folder):
+                    continue  # until a later attempt has it, whose first word may be all that was said before
             self._done[folder] = state
         return n_sent
 
@@ -317,7 +319,7 @@ def is_served(tracking_uri: str) -> bool:
 
 def _folders(home: Home) -> list[Path]:
     folders = [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
-    return [folder for folder in folders if not (folder / GIVEN_AWAY_FILE).exists()]
+    return [folder for folder in folders if not is_given_away(folder)]
 
 
 def _state(folder: Path) -> tuple[int, int]:

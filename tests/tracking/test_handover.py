@@ -18,7 +18,7 @@ from drsearch.tracking.entries import Artifact, Metrics, Resumed, RunEnd, RunSta
 from drsearch.tracking.handover import GIVEN_AWAY_FILE, HANDOVER_FILE, about, pack, unpack
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.sender import drain, run_id_of, unsent
+from drsearch.tracking.sender import Courier, drain, run_id_of, unsent
 
 
 @pytest.fixture
@@ -152,6 +152,25 @@ class TestThroughMlflow:
         checkpoint(folder, 3, range(6, 11))
         assert not depot.fetch(f"study-{key[:8]}", key, folder, attempt=4)
         assert (folder / "checkpoint" / "latest.npz").read_bytes() == b"weights of epoch 10"
+
+    def test_the_next_attempt_in_the_same_folder_is_sent_whatever_the_sender_took_it_for(
+        self, tmp_path: Path, key: str, depot: Depot, mlflow_server: MlflowServer
+    ) -> None:
+        home, client = Home(tmp_path), MlflowClient(mlflow_server.url)
+        folder = begin(home, key)
+        courier = Courier(home, MlflowTracker(mlflow_server.url), depot)
+        courier.drain()
+        checkpoint(folder, 3, range(1, 6))
+        Journal(folder).append([RunEnd("FINISHED")])  # and the process dies before the study is told
+        run_id = run_id_of(folder)
+        assert run_id is not None
+        client.set_tag(run_id, "drsearch.attempt", "4")  # the next attempt, before it can say more
+        courier.drain()
+        assert (folder / GIVEN_AWAY_FILE).exists() and self.steps(mlflow_server, run_id) == []
+        assert not depot.fetch(f"study-{key[:8]}", key, folder, attempt=4)
+        courier.drain()
+        assert self.steps(mlflow_server, run_id) == [(epoch, epoch) for epoch in range(1, 6)]
+        assert client.get_run(run_id).info.status == "FINISHED"
 
     def test_an_earlier_attempt_is_refused_and_only_the_last_checkpoint_is_kept(
         self, tmp_path: Path, key: str, depot: Depot, send: Any, mlflow_server: MlflowServer
