@@ -43,11 +43,10 @@ def pages(study: str, home: Home) -> None:
     with serve_ui(home, 0) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1400, "height": 1250})
-        page = context.new_page()
         link = server.chart_link(study)
-        _photograph(page, link, "img[src^='blob:'], img[src*='get-artifact']", "chart_view", 1250)
+        _photograph(context, link, "img[src^='blob:'], img[src*='get-artifact']", "chart_view", 1250)
         for name, (address, wait_for, height) in _addresses(server, study).items():
-            _photograph(page, address, wait_for, name, height)
+            _photograph(context, address, wait_for, name, height)
         browser.close()
     _row(study, home)
 
@@ -71,22 +70,23 @@ def _addresses(server: UiServer, study: str) -> dict[str, tuple[str, str, int]]:
     return {
         "trials_table": (table, "[role=columnheader]:has-text('kept_val_auc')", 520),
         "run_page": (f"{trial}?{words}", "td:has-text('sensitivity')", 900),
-        "confusion_matrix": (f"{trial}/artifacts/validation/confusion.png?{words}", "img[src^='blob:']", 700),
         "registered_version": (f"{at}/models/{name}/versions/{number}?{words}", "td:has-text('specificity')", 900),
         "decision_page": (f"{of_decision}?{words}", "td:has-text('accuracy')", 1150),
     }
 
 
-def _photograph(page: Any, address: str, wait_for: str, name: str, height: int) -> None:
+def _photograph(context: Any, address: str, wait_for: str, name: str, height: int) -> None:
+    page = context.new_page()
     page.set_viewport_size({"width": 1400, "height": height})
     page.goto(address)
     page.wait_for_selector(wait_for, timeout=60_000)
-    if (assistant := page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")).count():
+    if (assistant := page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")).is_visible():
         assistant.click()  # MLflow opens it once, and remembers
-    if (more := page.get_by_text("Show more")).count():
-        more.first.click()
+    if (more := page.get_by_text("Show more").first).is_visible():
+        more.click()
     page.wait_for_timeout(4_000)  # MLflow's page is never idle: it polls
     page.screenshot(path=PICTURES / f"{name}.png")
+    page.close()
     _shrink(PICTURES / f"{name}.png")
 
 

@@ -24,7 +24,8 @@ EYES = """[...document.querySelectorAll('img')]
 CURVES = """[...document.querySelectorAll('.js-plotly-plot')]
     .map(chart => chart.data.filter(curve => curve.mode && curve.mode.includes('markers')).length)"""
 
-COLOURS = """new Set([...document.querySelectorAll('.js-plotly-plot')][0].data.map(curve => curve.line.color)).size"""
+COLOURS = """new Set([...document.querySelector('.js-plotly-plot').querySelectorAll('.scatterlayer path.point')]
+    .map(point => getComputedStyle(point).fill)).size"""
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def test_a_promotion_becomes_a_run_with_table_figures_and_rule(shelf: Any) -> No
     run = shelf.client.get_run(decision.run_id)
     assert run.data.params["gate.auc_margin"] == "1.0"
     assert run.data.metrics["challenger_auc"] == found.challenger.scores.auc.value
-    assert "| sensitivity | " in run.data.tags["mlflow.note.content"]
+    assert "| sensitivity" in run.data.tags["mlflow.note.content"]
     assert "Reason: to begin with" in run.data.tags["mlflow.note.content"]
     assert {file.path for file in shelf.client.list_artifacts(decision.run_id, "decision")} == {
         f"decision/{name}" for name in ("roc.png", "reliability.png", "decision.json")
