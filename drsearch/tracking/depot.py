@@ -115,12 +115,16 @@ class Depot:
                 if (now := int(run.data.tags.get(ATTEMPT_TAG, -1))) > attempt:
                     raise RunTaken(f"attempt {now} goes on with it elsewhere, this is attempt {attempt}.")
                 self._client.set_tag(run_id, ATTEMPT_TAG, str(attempt))
-            # Read after the earlier attempts were shut out: none can replace the file from here on.
+            # Read after the earlier attempts were shut out: none begins to replace the file from here on.
             state = json.loads(self._client.get_run(run_id).data.tags.get(HANDOVER_TAG, "{}"))
             if not state:
                 return False
             with tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
-                file = self._download(run_id, f"{_CHECKPOINTS}/{state['file']}", Path(place))
+                try:
+                    file = self._download(run_id, f"{_CHECKPOINTS}/{state['file']}", Path(place))
+                except MlflowException as wrong:
+                    # A sender that had asked before the earlier attempts were shut out may just be replacing it.
+                    raise OSError(f"{state['file']} of run {run_id} is not there") from wrong
                 if _sha256(file) != state["sha256"]:
                     raise OSError(f"{state['file']} of run {run_id} did not arrive whole")
                 told = about(file)

@@ -190,6 +190,22 @@ class TestThroughMlflow:
             depot.fetch(f"study-{key[:8]}", key, tmp_path / "else", attempt=2)
         assert str(refused.value) == "attempt 3 goes on with it elsewhere, this is attempt 2."
 
+    def test_a_file_that_is_just_being_replaced_is_asked_for_again(
+        self, tmp_path: Path, key: str, depot: Depot, send: Any, mlflow_server: MlflowServer
+    ) -> None:
+        home, client = Home(tmp_path / "here"), MlflowClient(mlflow_server.url)
+        checkpoint(begin(home, key), 3, range(1, 6))
+        send(home)
+        run_id = run_id_of(home.runs / "study" / "trial-0000")
+        assert run_id is not None
+        there = tmp_path / "there" / "trial-0000"
+        tag = client.get_run(run_id).data.tags["drsearch.handover"]
+        client.set_tag(run_id, "drsearch.handover", json.dumps({"file": "000003-replaced.zip", "sha256": ""}))
+        with pytest.raises(TrackerAway, match="000003-replaced.zip of run .* is not there"):
+            depot.fetch(f"study-{key[:8]}", key, there, attempt=4)
+        client.set_tag(run_id, "drsearch.handover", tag)
+        assert depot.fetch(f"study-{key[:8]}", key, there, attempt=4)
+
     def test_a_run_that_nobody_opened_has_nothing_to_fetch(self, tmp_path: Path, key: str, depot: Depot) -> None:
         assert not depot.fetch("no such experiment", key, tmp_path / "x", attempt=1)
         assert not (tmp_path / "x").exists()
