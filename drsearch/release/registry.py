@@ -73,7 +73,6 @@ class Registry:
 
     def __init__(self, tracking_uri: str) -> None:
         mlflow.set_tracking_uri(tracking_uri)
-        mlflow.set_registry_uri(tracking_uri)
         self._client = MlflowClient(tracking_uri, tracking_uri)
 
     def register(
