@@ -18,7 +18,7 @@ from absl import logging
 from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.data.records import Eyes, open_records, read_eyes
-from drsearch.disk import is_full
+from drsearch.disk import is_full, when_space
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.model.training import EpochResult, set_threads
@@ -86,13 +86,13 @@ class Worker:
         self._study, self._definition = load_study(storage, name)
         self._folder = study_folder(home, name, self._definition.uid)
         self._status_file = self._folder / "workers" / f"{index}-{os.getpid()}.json"
+        self._stop = False
+        self._launcher = launcher
         self._space = self._load_space()
         self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
         self._view = OneTrialASlot(storage)
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
-        self._stop = False
-        self._launcher = launcher
 
     def stop(self) -> None:
         """Stop at the end of the running epoch, and wait for nothing."""
@@ -214,10 +214,14 @@ class Worker:
     def _load_space(self) -> SearchSpace:
         """The space as the study keeps it: the file may have changed since."""
         path = self._folder / "space" / self._definition.space_file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(self._definition.space_source, encoding="utf-8")
-        os.replace(part, path)
+
+        def keep() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(self._definition.space_source, encoding="utf-8")
+            os.replace(part, path)
+
+        when_space(keep, self._folder, self.stop_asked)
         return read_space(path, lambda _: self._definition.base())
 
     def show(self, **status: float | int | str | None) -> None:
