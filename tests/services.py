@@ -175,7 +175,7 @@ class MlflowServer:
         """Return when it answers."""
         assert self._process is not None
         deadline = time.monotonic() + timeout_s
-        while not self._answers():
+        while not is_healthy(self.url):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((self._folder / "server.log").read_text()[-2000:])
             time.sleep(0.1)
@@ -187,9 +187,11 @@ class MlflowServer:
             self._process.wait()
             self._process = None
 
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+
+def is_healthy(url: str) -> bool:
+    """Whether an MLflow server answers there."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

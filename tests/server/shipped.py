@@ -7,15 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import requests
-from services import PostgresServer, free_port
+from services import PostgresServer, free_port, is_healthy
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "mlflow_server"
@@ -90,7 +88,7 @@ class ShippedServer:
                 env=self.environment(), cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + 120
-        while not self._answers():
+        while not is_healthy(self.url):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(self.log.read_text()[-3000:])
             time.sleep(0.1)
@@ -142,16 +140,9 @@ class ShippedServer:
         return f"postgresql://optuna@127.0.0.1:{self._postgresql.port}/optuna"
 
     def database_variables(self) -> Mapping[str, str]:
-        """What `backup.sh` and `restore.sh` reach the databases by."""
+        """What `backup.py` reaches the databases by."""
         return {"PGHOST": "127.0.0.1", "PGPORT": str(self._postgresql.port), **SECRETS}
 
     def _path(self) -> str:
         programs = [Path(sys.executable).parent, self._postgresql.binaries]
         return os.pathsep.join([*map(str, programs), os.environ["PATH"]])
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
