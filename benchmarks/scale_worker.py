@@ -18,7 +18,7 @@ import sqlalchemy.event
 
 from drsearch.search.definition import n_trials_of, trial_seed
 from drsearch.search.pruners import pruner_for
-from drsearch.search.samplers import sampler_for
+from drsearch.search.samplers import drawn_so_far, sampler_for
 from drsearch.search.slots import DRAWN, RUN_ID, claim
 from drsearch.search.storage import Heartbeat, open_storage, patiently
 from drsearch.search.view import OneTrialASlot
@@ -45,7 +45,10 @@ class Drsearch:
     def __init__(self, url: str, study: str, folder: Path) -> None:
         self._storage, self._name, self._folder = open_storage(url), study, folder
         self._study = optuna.load_study(study_name=study, storage=self._storage)
-        self._view = OneTrialASlot(self._storage)
+        self._view, self._drawn = OneTrialASlot(self._storage), drawn_so_far()
+
+    def _sampler(self, slot: int) -> optuna.samplers.BaseSampler:
+        return sampler_for(SETTINGS, slot, trial_seed(0, slot), None, self._drawn)
 
     def trial(self, sleep_s: float) -> None:
         """One trial from claim to tell."""
@@ -53,7 +56,7 @@ class Drsearch:
         assert claimed is not None
         slot, frozen = claimed
         with Heartbeat(self._storage, frozen._trial_id):
-            sampler, pruner = sampler_for(SETTINGS, slot, trial_seed(0, slot), None), pruner_for(SETTINGS)
+            sampler, pruner = self._sampler(slot), pruner_for(SETTINGS)
             study = optuna.load_study(study_name=self._name, storage=self._view, sampler=sampler, pruner=pruner)
             trial = optuna.Trial(study, frozen._trial_id)
             value = draw(trial)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
 from drsearch.settings import Settings
@@ -19,7 +20,9 @@ if TYPE_CHECKING:  # it loads TensorFlow
 _WALKS = 100
 
 
-def sampler_for(settings: Settings, slot: int, seed: int, space: "SearchSpace") -> optuna.samplers.BaseSampler:
+def sampler_for(
+    settings: Settings, slot: int, seed: int, space: "SearchSpace", drawn: IntersectionSearchSpace
+) -> optuna.samplers.BaseSampler:
     """The sampler that chooses the settings of one trial.
 
     Args:
@@ -28,13 +31,14 @@ def sampler_for(settings: Settings, slot: int, seed: int, space: "SearchSpace") 
         seed: The trial's own, of the study's seed and the number alone: two workers with one seed would draw the same
             points. Sobol's sequence alone is one for the whole study, of which the trial takes the point of its number.
         space: What is drawn.
+        drawn: What this process knows of the axes that all finished trials have: `drawn_so_far()`, one a study.
     """
     study = settings.study
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match study.sampler:
             case "tpe":
-                return optuna.samplers.TPESampler(seed=seed, n_startup_trials=study.sampler_startup_trials)
+                return _Tpe(drawn, seed=seed, n_startup_trials=study.sampler_startup_trials)
             case "qmc":
                 return _Sobol(slot, study.seed, axes_of(space), optuna.samplers.RandomSampler(seed=seed))
             case "nsga2":
@@ -47,6 +51,23 @@ def sampler_for(settings: Settings, slot: int, seed: int, space: "SearchSpace") 
 def missing_package(sampler: str) -> str:
     """The package that a sampler needs and that is not installed; empty if nothing is missing."""
     return "cmaes" if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None else ""
+
+
+def drawn_so_far() -> IntersectionSearchSpace:
+    """What a process that has looked at no trial knows of the axes that all have."""
+    return IntersectionSearchSpace(include_pruned=True)
+
+
+class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]  # untyped library
+    """Optuna's, which knows from trial to trial which axes all have.
+
+    Every trial has a sampler of its own, for its seed; each would look at the axes of thousands of trials again, half
+    of what a trial costs with 10,000 behind it (benchmarks/scale.py).
+    """
+
+    def __init__(self, drawn: IntersectionSearchSpace, **options: Any) -> None:
+        super().__init__(**options)
+        self._search_space = drawn
 
 
 class _Sobol(optuna.samplers.QMCSampler):  # type: ignore[misc]  # untyped library

@@ -4,6 +4,7 @@ Optuna's own view has every attempt. A dead one would stand in a rung of success
 took it up, and count twice; Hyperband's bracket, a function of the trial's number, would change with every retry.
 """
 
+import bisect
 import copy
 from collections.abc import Container
 from typing import Any
@@ -37,10 +38,9 @@ class OneTrialASlot:
                 attempts.setdefault(trial.user_attrs[SLOT], []).append(trial)
         counting = over.counting
         if attempts:
-            latest = {slot: over.attempts.get(slot, []) + some for slot, some in attempts.items()}
-            merged = dict(zip(over.numbers, over.counting, strict=True))
-            merged |= {slot: _numbered(attempt_that_counts(some), slot) for slot, some in latest.items()}
-            counting = [merged[slot] for slot in sorted(merged)]
+            numbers, counting = list(over.numbers), list(over.counting)
+            for slot, some in attempts.items():
+                _put(numbers, counting, slot, over.attempts.get(slot, []) + some)
         found = [trial for trial in counting if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
@@ -64,15 +64,23 @@ class _Over:
 
     def extend(self, trials: list[FrozenTrial]) -> None:
         """Take in those that came to their end since, up to the first that has not."""
-        changed = False
         while self.n_trials < len(trials) and trials[self.n_trials].state.is_finished():
             trial = trials[self.n_trials]
             if SLOT in trial.user_attrs:
-                self.attempts.setdefault(trial.user_attrs[SLOT], []).append(trial)
-            self.n_trials, changed = self.n_trials + 1, True
-        if changed:
-            self.numbers = sorted(self.attempts)
-            self.counting = [_numbered(attempt_that_counts(self.attempts[slot]), slot) for slot in self.numbers]
+                slot = trial.user_attrs[SLOT]
+                attempts = self.attempts.setdefault(slot, [])
+                attempts.append(trial)
+                _put(self.numbers, self.counting, slot, attempts)
+            self.n_trials += 1
+
+
+def _put(numbers: list[int], counting: list[FrozenTrial], slot: int, attempts: list[FrozenTrial]) -> None:
+    """Have a slot's attempt that counts in its place among the slots `numbers`, which are sorted."""
+    at = bisect.bisect_left(numbers, slot)
+    if at == len(numbers) or numbers[at] != slot:
+        numbers.insert(at, slot)
+        counting.insert(at, attempts[-1])
+    counting[at] = _numbered(attempt_that_counts(attempts), slot)
 
 
 def _numbered(trial: FrozenTrial, number: int) -> FrozenTrial:

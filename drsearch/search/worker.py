@@ -49,7 +49,7 @@ from drsearch.search.recorded import (
     record_parts,
     record_training,
 )
-from drsearch.search.samplers import sampler_for
+from drsearch.search.samplers import drawn_so_far, sampler_for
 from drsearch.search.slots import DRAWN, ERROR, KEPT, REASON, RUN_ID, all_over, claim, give_up, read_slots, this_process
 from drsearch.search.space import SearchSpace, read_space
 from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
@@ -92,6 +92,7 @@ class Worker:
         self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
         self._view = OneTrialASlot(storage)
+        self._drawn = drawn_so_far()
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
 
     def stop(self) -> None:
@@ -173,7 +174,7 @@ class Worker:
         study = optuna.load_study(
             study_name=self._name,
             storage=self._view,
-            sampler=sampler_for(base, slot, trial_seed(base.study.seed, slot), self._space),
+            sampler=sampler_for(base, slot, trial_seed(base.study.seed, slot), self._space, self._drawn),
             pruner=pruner_for(base),
         )
         return optuna.Trial(study, trial_id)

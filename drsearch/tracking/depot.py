@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from drsearch.tracking.base import KEY_TAG, TrackerRefused
 from drsearch.tracking.handover import HANDOVER_FILE, MODEL_FILE, about, give_away, pack, unpack
-from drsearch.tracking.mlflow_tracker import _translated
+from drsearch.tracking.mlflow_tracker import _translated, is_away
 from drsearch.tracking.sender import adopt
 
 ATTEMPT_TAG = "drsearch.attempt"
@@ -25,6 +26,7 @@ HANDOVER_TAG = "drsearch.handover"
 """Of a run: the handover file that counts, and its checksum."""
 
 _CHECKPOINTS = "checkpoint"
+_JOINED_TAG = "drsearch.joined"  # of an experiment: the machine that joined last
 
 
 class RunTaken(TrackerRefused):
@@ -47,6 +49,19 @@ class Depot:
         self._uri = tracking_uri
         with _translated():
             self._client = MlflowClient(tracking_uri)
+
+    def check_may_write(self, experiment: str) -> None:
+        """Have a server with users refuse now whom it would refuse later; one that does not answer says nothing.
+
+        Raises:
+            MlflowException: The refusal.
+        """
+        try:
+            if (found := self._client.get_experiment_by_name(experiment)) is not None:
+                self._client.set_experiment_tag(found.experiment_id, _JOINED_TAG, socket.gethostname())
+        except Exception as wrong:
+            if not is_away(wrong):
+                raise
 
     def keep(self, folder: Path, run_id: str) -> None:
         """Bring the handover file of a run to its artifacts, in the place of an earlier one, if there is a new one.

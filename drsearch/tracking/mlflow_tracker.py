@@ -198,8 +198,12 @@ def _translated() -> Iterator[None]:
 
 
 def is_away(wrong: BaseException) -> bool:
-    """Whether an error of MLflow's client says that its server does not answer."""
-    unanswered = isinstance(wrong, MlflowException) and "API request to" in str(wrong)
+    """Whether an error of MLflow's client says that its server does not answer; one that refuses a user does."""
+    unanswered = (
+        isinstance(wrong, MlflowException)
+        and "API request to" in str(wrong)
+        and not re.search(r"error code 40[13]\b", str(wrong))
+    )
     return unanswered or isinstance(wrong, requests.ConnectionError | requests.Timeout)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,12 @@ def test_a_full_disk_is_waited_for_and_corrupts_nothing(
     assert said[0].endswith(f"the disk that holds {study.trial_folder(0)} is full; waiting for space") or said[
         0
     ].endswith(f"the disk that holds {study.trial_folder(1)} is full; waiting for space")
-    assert launcher.poll() is None
+    victim = study.workers(launcher)[0]
+    victim.kill()
+    (new,) = when(lambda: [worker for worker in study.workers(launcher) if worker.create_time() > victim.create_time()
+                           and worker != victim and worker.cpu_times().user > 2], "a worker in its place")  # fmt: skip
+    time.sleep(5)
+    assert launcher.poll() is None and new.is_running(), "who starts on a full disk waits too"
     (small_disk / "filling").unlink()
     assert study.end(launcher) == peace["told"]
     assert study.curves() == peace["curves"]

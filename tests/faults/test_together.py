@@ -1,5 +1,6 @@
 """Do processes that do the same thing at once lose or double a trial? Two launchers, many openers, clocks that jump."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,30 @@ def test_two_launchers_and_a_clock_that_jumps_lose_and_double_no_trial(
     assert [len(slot.attempts) for slot in read_slots(study.optuna())] == [1, 1, 1]
     study.accounted_for()
     study.nothing_runs()
+
+
+def test_two_launchers_that_end_at_once_register_one_version_and_look_at_the_test_split_once(bench: Bench) -> None:
+    bench.folder.joinpath("both.py").write_text(space_of(RATES[:1], {"training.epochs": 6}))
+    command = [sys.executable, "-m", "drsearch", "run-study", "both.py", "--data", str(bench.eyes), "--json"]
+    launchers = [
+        subprocess.Popen(
+            command,
+            env=bench.environment(),
+            cwd=bench.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    bench.started += launchers
+    ended = [(*launcher.communicate(timeout=240), launcher.returncode) for launcher in launchers]
+    assert [code for *_, code in ended] == [0, 0], [said for _, said, _ in ended]
+    models = [json.loads(told)["model"] for told, *_ in ended]
+    assert models[0] == models[1]
+    assert [version.version for version in bench.client().search_model_versions()] == ["1"]
+    (looks,) = bench.home.test_looks.glob("*.jsonl")
+    assert len(looks.read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import qmc
 
 from drsearch.search.definition import trial_seed
-from drsearch.search.samplers import axes_of, missing_package, sampler_for
+from drsearch.search.samplers import axes_of, drawn_so_far, missing_package, sampler_for
 from drsearch.search.slots import SLOT
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import open_storage
@@ -49,7 +49,7 @@ def search(sampler: str, space: SearchSpace, n: int = 14, seed: int = 0) -> list
         study.enqueue_trial({}, user_attrs={SLOT: slot})
         trial_id = study.trials[-1]._trial_id
         study._storage.set_trial_state_values(trial_id, state=optuna.trial.TrialState.RUNNING)
-        chosen = sampler_for(settings(sampler), slot, trial_seed(seed, slot), space)
+        chosen = sampler_for(settings(sampler), slot, trial_seed(seed, slot), space, drawn_so_far())
         seen = optuna.load_study(study_name="s", storage=OneTrialASlot(study._storage), sampler=chosen)
         trial = optuna.Trial(seen, trial_id)
         drawn.append(space.draw(trial))
@@ -104,7 +104,7 @@ def test_a_worker_that_takes_the_fifth_trial_first_draws_the_same_point(tmp_path
     study.enqueue_trial({}, user_attrs={SLOT: 4})
     storage.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
     for sampler in ("qmc", "random"):
-        chosen = sampler_for(settings(sampler), 4, trial_seed(0, 4), space)
+        chosen = sampler_for(settings(sampler), 4, trial_seed(0, 4), space, drawn_so_far())
         fresh = optuna.create_study(sampler=chosen, direction="maximize")
         assert space.draw(fresh.ask()) == search(sampler, space, 5)[4]
 

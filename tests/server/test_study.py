@@ -53,6 +53,9 @@ def test_a_researchers_study_runs_and_the_others_see_it(
 
     code, said, _ = command("rita", "ui", "two_rates")
     assert code == 0 and f"{shipped.url}/#/experiments/{experiment.experiment_id}/runs" in said
+    monkeypatch.setenv("PGPASSWORD", SECRETS["OPTUNA_DATABASE_PASSWORD"])
+    code, _, said = command("rita", "worker", "--study", "two_rates", "--storage", shipped.storage)
+    assert code == 2 and said.splitlines()[-1] == f"drsearch: {shipped.url} refuses it to rita: Permission denied"
     fetched = Registry(shipped.url).download("models:/eyes/1", tmp_path / "fetched")
     assert (fetched / "model.keras").is_file()
     promote = ("promote", "eyes", "--version", "1", "--yes")
