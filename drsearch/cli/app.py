@@ -6,12 +6,12 @@ import sys
 from typing import Annotated
 
 import typer
-from absl import logging
 
 from drsearch import __version__
 from drsearch.disk import is_full, sentence
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
+from drsearch.log import start_logging
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,8 +42,7 @@ def common(
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Of a server's runs MLflow prints the address to standard output, where results stand.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.DEBUG if verbose else logging.INFO)
+    start_logging(verbose)
 
 
 def main() -> None:

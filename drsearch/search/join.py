@@ -40,11 +40,11 @@ class Joined:
         from drsearch.tracking.depot import Depot
 
         check_addresses(storage_url, home.tracking_uri)
+        Depot(home.tracking_uri).check_may_write(name)
         self._name, self._url, self._home = name, storage_url, home
         self._storage: Storage = open_storage(storage_url)
         self._study, self._definition = load_study(self._storage, name)
         check_code(self._study)
-        Depot(home.tracking_uri).check_may_write(name)
         self._folder = study_folder(home, name, self._definition.uid)
         self._vigil = Vigil()
         self._sender: SenderHandle | None = None

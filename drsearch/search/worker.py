@@ -21,6 +21,7 @@ from drsearch.data.records import Eyes, open_records, read_eyes
 from drsearch.disk import is_full, when_space
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
+from drsearch.log import start_logging
 from drsearch.model.training import EpochResult, set_threads
 from drsearch.search.budget import EPOCHS, spent
 from drsearch.search.control import is_cancelled
@@ -364,8 +365,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--launcher", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
+    start_logging()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher hears Ctrl-C and decides
     set_threads(options.threads)
     try:

@@ -8,6 +8,7 @@ import argparse
 import fcntl
 import hashlib
 import json
+import logging as python_logging
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from absl import logging
 
 from drsearch.disk import is_full, sentence
 from drsearch.home import Home
+from drsearch.log import start_logging
 from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
 from drsearch.tracking.entries import Entry, Metrics, RunStart
 from drsearch.tracking.handover import is_given_away
@@ -224,8 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for end in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(end, lambda *_: stop.set())
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
+    start_logging()
+    # A store that is full or locked is told of in a sentence below; MLflow's own traceback says no more.
+    python_logging.getLogger("mlflow.store.db.utils").setLevel(python_logging.CRITICAL)
     home = Home(options.home.resolve())
     _Loop(home, options.tracking_uri or home.tracking_uri, stop, options.parent).run()
     return 0

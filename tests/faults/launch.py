@@ -7,10 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from absl import logging
-
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
+from drsearch.log import start_logging
 from drsearch.release.job import define, prepare_all
 from drsearch.search import study as study_module
 from drsearch.search.space import load_space
@@ -19,8 +18,7 @@ from drsearch.settings import Settings
 
 
 def main(space_file: str, data: str, study: str, workers: str, storage: str = "") -> int:
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
+    start_logging()
     study_module.MLFLOW_AWAY_S = 5.0
     home = Home.from_environment()
     space = load_space(Path(space_file))

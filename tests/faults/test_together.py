@@ -70,7 +70,7 @@ def test_two_launchers_that_end_at_once_register_one_version_and_look_at_the_tes
     assert [code for *_, code in ended] == [0, 0], [said for _, said, _ in ended]
     models = [json.loads(told)["model"] for told, *_ in ended]
     assert models[0] == models[1]
-    assert [version.version for version in bench.client().search_model_versions()] == ["1"]
+    assert [int(version.version) for version in bench.client().search_model_versions()] == [1]
     (looks,) = bench.home.test_looks.glob("*.jsonl")
     assert len(looks.read_text().splitlines()) == 1
 
