@@ -41,15 +41,20 @@ def settings(sampler: str) -> Settings:
     )
 
 
-def search(sampler: str, space: SearchSpace, n: int = 14, seed: int = 0) -> list[dict[str, Any]]:
-    """`n` trials one after another, each by a sampler of its own, as by a new worker; the smallest dropout is best."""
+def search(
+    sampler: str, space: SearchSpace, n: int = 14, seed: int = 0, one_worker: bool = False
+) -> list[dict[str, Any]]:
+    """`n` trials one after another, each by a new worker unless all are by one; the smallest dropout is best."""
+    by_one = drawn_so_far()
     study = optuna.create_study(study_name="s", direction="maximize", storage=optuna.storages.InMemoryStorage())
     drawn = []
     for slot in range(n):
         study.enqueue_trial({}, user_attrs={SLOT: slot})
         trial_id = study.trials[-1]._trial_id
         study._storage.set_trial_state_values(trial_id, state=optuna.trial.TrialState.RUNNING)
-        chosen = sampler_for(settings(sampler), slot, trial_seed(seed, slot), space, drawn_so_far())
+        chosen = sampler_for(
+            settings(sampler), slot, trial_seed(seed, slot), space, by_one if one_worker else drawn_so_far()
+        )
         seen = optuna.load_study(study_name="s", storage=OneTrialASlot(study._storage), sampler=chosen)
         trial = optuna.Trial(seen, trial_id)
         drawn.append(space.draw(trial))
@@ -68,6 +73,11 @@ def test_a_study_by_one_worker_repeats_and_no_trial_draws_what_another_drew(samp
     for point in first:
         Settings().replace(point)
         assert ("training.weight_decay" in point) == (point["training.optimizer"] == "sgd")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_worker_knows_of_earlier_trials_changes_no_draw(seed: int, space: SearchSpace) -> None:
+    assert search("tpe", space, n=24, seed=seed, one_worker=True) == search("tpe", space, n=24, seed=seed)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "cmaes"])
