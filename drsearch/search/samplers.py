@@ -61,8 +61,8 @@ def drawn_so_far() -> IntersectionSearchSpace:
 class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]  # untyped library
     """Optuna's, which knows from trial to trial which axes all have.
 
-    Every trial has a sampler of its own, for its seed; each would look at the axes of thousands of trials again, a quarter
-    of what a trial costs with 10,000 behind it (benchmarks/scale.py).
+    Every trial has a sampler of its own, for its seed; each would look at the axes of thousands of trials again, a
+    quarter of what a trial costs with 10,000 behind it (benchmarks/scale.py).
     """
 
     def __init__(self, drawn: IntersectionSearchSpace, **options: Any) -> None:
