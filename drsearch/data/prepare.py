@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit, Finding, SamePicture, picture_groups, same_picture_findings
 from drsearch.data.folder import Folder, Photograph, read_folder
-from drsearch.data.images import LOOK_PX, eye_image
+from drsearch.data.images import LOOK_PX, PICTURE_VERSION, eye_image
 from drsearch.data.records import (
     AUDIT,
     MANIFEST,
@@ -185,7 +185,7 @@ def _fingerprints(folder: Folder, settings: Settings, hashes: Sequence[str]) -> 
     shaping = _shaping(settings)
     labelled = [row for row, photograph in zip(rows, folder.photographs, strict=True) if photograph.grade is not None]
     return _Prints(
-        _digest([SCHEMA_VERSION, shaping, rows, folder.labels_without_photograph]),
+        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, folder.labels_without_photograph]),
         _digest([shaping["data"], labelled]),
     )
 
