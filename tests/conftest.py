@@ -88,6 +88,11 @@ class Desk:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def copied(self, folder: Path) -> "Desk":
+        """A desk with a copy of the home, so that what a test promotes or judges there is not seen by others."""
+        shutil.copytree(self.home, folder / "home")
+        return Desk(folder)
+
     def study(self, *more: str) -> list[str]:
         return ["run-study", str(self.space), "--data", str(self.eyes), *more]
 

@@ -1,6 +1,5 @@
 """What does a researcher see on MLflow's own pages of a study that was really run, registered and promoted?"""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +62,10 @@ class Pages:
 
 @pytest.fixture(scope="module")
 def served(desk: Any, told: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[UiServer, int]]:
-    """The desk's home, copied: to be promoted is not what other tests of the desk expect."""
-    home = tmp_path_factory.mktemp("pages") / "home"
-    shutil.copytree(desk.home, home)
-    own = type(desk)(home.parent)
+    own = desk.copied(tmp_path_factory.mktemp("pages"))
     version = told["model"]["version"]
     own.json("promote", "retinopathy", "--version", str(version), "--yes", "--force", "--reason", REASON)
-    with serve_ui(Home(home), port=0) as server:
+    with serve_ui(Home(own.home), port=0) as server:
         yield server, version
 
 

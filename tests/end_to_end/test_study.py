@@ -146,34 +146,34 @@ def test_the_settings_file_of_a_trial_is_refused_on_other_eyes(
 
 
 def test_a_model_is_promoted_asked_and_judged(desk: Any, told: Any, tmp_path: Path) -> None:
-    version = told["model"]["version"]
+    own, version = desk.copied(tmp_path), told["model"]["version"]
     force = ("--force", "--reason", "four epochs know little")
-    done = desk.json("promote", "retinopathy", "--version", str(version), "--yes", *force)
+    done = own.json("promote", "retinopathy", "--version", str(version), "--yes", *force)
     assert (done["name"], done["version"], done["previous"], done["champion"]) == ("retinopathy", version, None, None)
     assert done["outcome"] == ("promoted" if done["passed"] else "forced")
     for name in ("accuracy", "auc", "sensitivity", "specificity"):
         assert done["challenger"]["scores"][name] == told["test"][name]
-    again = desk.run("promote", "retinopathy", "--version", str(version), "--yes")
+    again = own.run("promote", "retinopathy", "--version", str(version), "--yes")
     assert (again.returncode, again.stderr.splitlines()[-1]) == (
         2,
         f"drsearch: version {version} of retinopathy is the champion already; nothing was changed.",
     )
     eye = desk.eyes / "images" / "train" / "SYN_001.jpg"
     drawn = tmp_path / "cam.png"
-    said = desk.json("predict", "models:/retinopathy@champion", str(eye), "--explain", str(drawn))
+    said = own.json("predict", "models:/retinopathy@champion", str(eye), "--explain", str(drawn))
     assert said["predictions"][0]["label"] in ("NRDR", "RDR")
     assert drawn.stat().st_size > 10_000
-    judged = desk.json("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes))
+    judged = own.json("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes))
     assert judged["looks"] == 3
     for name in ("accuracy", "auc", "confusion"):
         assert judged[name] == told["test"][name]
-    refused = desk.run("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes), "--split", "train")
+    refused = own.run("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes), "--split", "train")
     assert refused.returncode == 2
     assert "the model was trained on" in refused.stderr
-    kept = desk.json("history", "retinopathy")
+    kept = own.json("history", "retinopathy")
     assert kept["champion"] == version
     assert [each["reason"] for each in kept["decisions"]] == ["four epochs know little"]
-    alone = desk.run("rollback", "retinopathy", "--reason", "to try", "--yes")
+    alone = own.run("rollback", "retinopathy", "--reason", "to try", "--yes")
     assert alone.returncode == 2
     assert alone.stderr.startswith(f"drsearch: version {version} is the first champion of retinopathy;")
 

@@ -62,8 +62,13 @@ def test_a_reader_follows_the_link_and_is_refused_a_note_that_the_runs_owner_may
         page.goto(link)
         page.wait_for_selector("text=a trial of alice", state="attached", timeout=60_000)
         page.goto(f"{shipped.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workspace=default")
-        page.get_by_role("button", name="Edit description").click()
-        page.get_by_test_id("text-area").fill(note)
+        field = page.get_by_test_id("text-area")
+        for _ in range(10):  # a page that is still loading draws itself anew, and the click was for nothing
+            page.get_by_role("button", name="Edit description").click()
+            with contextlib.suppress(Error):
+                field.wait_for(timeout=3_000)
+                break
+        field.fill(note)
         with page.expect_response(lambda answer: answer.url.endswith("/runs/set-tag")) as answered:
             page.get_by_test_id("editable-note-save-button").click()
         return page, answered.value.status
