@@ -12,7 +12,7 @@ BATCHES = (2, 16, 32)
 
 
 def measure(rounds: int) -> Result:
-    """The usual way and drsearch, at all cores and at one."""
+    """The usual way and drsearch, with all cores in an operation and with one."""
     ways = [(way, threads) for way in ("usual", "drsearch") for threads in (CORES, 1)]
     with prepared(256) as records:
         found = {b: group([(way, b, t) for way, t in ways], records.folder, rounds) for b in BATCHES}
@@ -25,7 +25,7 @@ def measure(rounds: int) -> Result:
         (
             Table(
                 "Seconds an epoch",
-                ("batch", "image, px", "threads", "the usual way", "drsearch", "ratio"),
+                ("batch", "image, px", "threads of an operation", "the usual way", "drsearch", "ratio"),
                 (*rows, _row(large, 4, 512, CORES)),
             ),
         ),

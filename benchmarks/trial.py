@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("records", type=Path)
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
-    set_threads(2)
+    set_threads(2, 2)
     records = open_records(options.records)
     train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
     settings = Settings().replace({"training.epochs": options.epochs})

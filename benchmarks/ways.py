@@ -327,7 +327,7 @@ def main() -> None:
     }
     settings = Settings().replace(values)
     if options.way != "torch":
-        set_threads(options.threads)
+        set_threads(options.threads, os.cpu_count() or 1)
     set_seeds(0)
     WAYS[options.way](records, settings)
 

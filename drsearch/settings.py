@@ -162,8 +162,9 @@ class TrainingSettings(_Section):
     checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
                                             low=1, searched=False)  # fmt: skip
     seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)
-    threads: int | None = _setting(None, "cores to compute on, which the last digits depend on; None: the machine's, "
-                                   "divided among the workers", low=1, searched=False)  # fmt: skip
+    threads: int | None = _setting(None, "that one operation computes with, which the last digits depend on; None: "
+                                   "as many as a worker has cores. With batches of 4 or less, 1 may be faster",
+                                   low=1, searched=False)  # fmt: skip
 
 
 @dataclass(frozen=True)

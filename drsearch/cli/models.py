@@ -1,6 +1,5 @@
 """Commands on models: train, evaluate, predict."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +41,7 @@ def train(
     from drsearch.model.training import set_threads
     from drsearch.release.training import check_network
     from drsearch.release.training import train as train_once
+    from drsearch.search.crew import cores
     from drsearch.search.space import read_space
 
     out, home = console(as_json), Home.from_environment()
@@ -50,8 +50,8 @@ def train(
     check_network(settings, network)
     with counting(out, "photographs") as count:
         made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
-    settings = settings.replace({"training.threads": settings.training.threads or os.cpu_count() or 1})
-    set_threads(settings.training.threads or 1)
+    settings = settings.replace({"training.threads": settings.training.threads or cores()})
+    set_threads(settings.training.threads or 1, cores())
     result = train_once(name, made.records, data, settings, home, liner(out), network)
     outcome = result.outcome
     if outcome.scores is not None:

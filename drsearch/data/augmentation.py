@@ -108,8 +108,15 @@ class Augmenter:
         matrix = change.matrix(height, width)
         # Repeated border, not black (looked at on IDRiD): the retina is cut flat at top and bottom, and goes on
         # smoothly; black would draw hard edges there, and wedges on the grey of a local mean subtracted.
-        cv2.warpAffine(
-            image, matrix, (width, height), dst=into, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        # A fourth channel, filled and dropped again: the same pixels in less than half the time, 0.27 ms instead of
+        # 0.61 for 256 px, for OpenCV has a quick warp of four channels and none of three.
+        moved = cv2.warpAffine(
+            cv2.cvtColor(image, cv2.COLOR_RGB2RGBA),
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
         )
+        cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=into)
         if change.brightness != 0.0:
             cv2.add(into, (round(change.brightness * 255),) * 3 + (0,), dst=into)

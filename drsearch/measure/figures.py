@@ -162,7 +162,9 @@ def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
 
 def _figure(width_inches: float, height_inches: float) -> Figure:
     # No pyplot: its figures live in a table of the process until closed, and trials run for days.
-    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI)
+    # All have tick labels of the same length. A layout that is searched for takes as long as the drawing.
+    figure.subplots_adjust(left=0.17, right=0.95, bottom=0.13, top=0.93)
     return figure
 
 

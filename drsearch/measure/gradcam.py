@@ -49,9 +49,12 @@ class GradCam:
         asked = tf.TensorSpec((None,), tf.int32)
         images = tf.TensorSpec((None, *self._shape, 3), tf.float32)
         begun = images if self._head is None else tf.TensorSpec((None, *features.shape[1:]), features.dtype)
-        # Always traced. Without a trace TensorFlow computes the gradients of filters too, which nobody asks for, and
-        # dies of those of narrow strided 1x1 convolutions (drsearch/model/step.py).
-        self._maps_from = tf.function(self._maps, input_signature=[begun, asked])
+        # Where there are filters, always traced. Without a trace TensorFlow computes their gradients too, which nobody
+        # asks for, and dies of those of narrow strided 1x1 convolutions (drsearch/model/step.py). Without filters the
+        # trace would take ten times as long as the maps of a trial's eyes.
+        self._maps_from = self._maps
+        if self._head is None or any(len(weight.shape) > 2 for weight in self._head.weights):
+            self._maps_from = tf.function(self._maps, input_signature=[begun, asked])
         self._explain_many = tf.function(self._explain, input_signature=[images, asked])
 
     def maps(
@@ -81,7 +84,7 @@ class GradCam:
 
     def _explain(self, images: Any, asked: Any) -> tuple[Any, Any]:
         begun = images if self._head is None else keras.tree.flatten(self._body([images], training=False))[0]
-        return self._maps_from(begun, asked)  # type: ignore[no-any-return]
+        return self._maps_from(begun, asked)
 
     def _maps(self, begun: Any, asked: Any) -> tuple[Any, Any]:
         """Maps and probabilities, from the features, or from the images where the features alone do not decide."""

@@ -97,6 +97,10 @@ class _SubsampledConvolution(keras.layers.Layer):  # type: ignore[misc]  # Keras
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self.layer = layer
 
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of the layer; told, Keras need not trace a call to learn it."""
+        return self.layer.compute_output_shape(shape)  # type: ignore[no-any-return]
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
         layer = self.layer
         y = tf.nn.conv2d(x[:, :: layer.strides[0], :: layer.strides[1]], layer.kernel, 1, "VALID")
@@ -111,6 +115,10 @@ class _FusedNormalisation(keras.layers.Layer):  # type: ignore[misc]  # Keras is
     def __init__(self, layer: keras.layers.BatchNormalization) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self.layer = layer
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of the input; told, Keras need not trace a call to learn it."""
+        return shape
 
     def call(self, x: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         layer = self.layer
@@ -164,6 +172,7 @@ def _apply_fused(
     rate = tf.convert_to_tensor(optimizer.learning_rate)
     if optimizer.weight_decay:
         optimizer._apply_weight_decay(variables)  # decoupled, before the step, as Keras does
+    powers = tf.pow(optimizer.beta_1, step), tf.pow(optimizer.beta_2, step)
     for gradient, variable, momentum, velocity in zip(
         gradients, variables, optimizer._momentums, optimizer._velocities, strict=True
     ):
@@ -171,8 +180,8 @@ def _apply_fused(
             var=variable.value.handle,
             m=momentum.value.handle,
             v=velocity.value.handle,
-            beta1_power=tf.pow(optimizer.beta_1, step),
-            beta2_power=tf.pow(optimizer.beta_2, step),
+            beta1_power=powers[0],
+            beta2_power=powers[1],
             lr=rate,
             beta1=optimizer.beta_1,
             beta2=optimizer.beta_2,

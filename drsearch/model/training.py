@@ -144,8 +144,9 @@ class Training:
     ) -> None:
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
-        model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
+        # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.
         fit, predict = compiled_fit(model, optimizer), Predictor(model)
+        model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, np.empty(0, np.float32))
         self._train = train
         self._validation = validation
@@ -300,14 +301,19 @@ def set_seeds(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def set_threads(n: int) -> None:
-    """Let this process compute on `n` cores; call it before TensorFlow computes anything.
+def set_threads(threads: int, cores: int) -> None:
+    """Let this process compute on some cores; call it before TensorFlow computes anything.
+
+    Args:
+        threads: That one operation computes with: `training.threads`. The last digits depend on them.
+        cores: That compute at once, each an operation that does not wait for another: the gradients of a convolution
+            with respect to its input and to its filter, say. No digit depends on them.
 
     Raises:
         RuntimeError: If TensorFlow has computed something already.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(n)
-    tf.config.threading.set_inter_op_parallelism_threads(n)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(cores)
     cv2.setNumThreads(1)  # images are changed one by one, in threads of tf.data
 
 

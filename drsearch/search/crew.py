@@ -36,14 +36,16 @@ class Crew:
         home: Where everything lies here.
         storage_url: Its database.
         n: Workers at once.
-        threads: Cores that each computes on; None for the machine's, divided among them.
+        threads: That an operation computes with; None for as many as a worker has cores. The machine's cores are
+            divided among the workers.
     """
 
     def __init__(
         self, study: str, folder: Path, home: Home, storage_url: str, n: int, threads: int | None = None
     ) -> None:
         self._study, self._folder, self._home, self._url, self._n = study, folder / "workers", home, storage_url, n
-        self._threads = threads or max(1, cores() // n)
+        self._cores = max(1, cores() // n)
+        self._threads = threads or self._cores
         self._gpus = gpus(os.environ)
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._places: dict[int, TextIO] = {}
@@ -147,7 +149,7 @@ class Crew:
     def _start(self, index: int) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-P", "-m", "drsearch.search.worker", "--study", self._study]
         command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(self._threads)]
-        command += ["--launcher", str(os.getpid())]
+        command += ["--cores", str(self._cores), "--launcher", str(os.getpid())]
         environment = worker_environment(os.environ, self._gpus, index) | {STORAGE_VARIABLE: self._url}
         with open(self._log(index), "ab") as output:
             # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to stop.

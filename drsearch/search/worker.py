@@ -78,7 +78,7 @@ class Worker:
         name: The study.
         home: Where records and journals lie.
         index: Its number among the workers of its launcher.
-        threads: Cores that it computes on.
+        threads: That one of its operations computes with.
         launcher: The process that it ends with.
     """
 
@@ -363,11 +363,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--home", required=True, type=Path)
     parser.add_argument("--index", required=True, type=int)
     parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--cores", required=True, type=int)
     parser.add_argument("--launcher", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
     start_logging()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher hears Ctrl-C and decides
-    set_threads(options.threads)
+    set_threads(options.threads, options.cores)
     try:
         worker = Worker(
             open_storage(os.environ[STORAGE_VARIABLE], patient=True),

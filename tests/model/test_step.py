@@ -177,7 +177,7 @@ import numpy as np, tensorflow as tf
 from drsearch.model import build_optimizer, build_resnet, set_threads
 from drsearch.model.step import compiled_fit
 from drsearch.settings import Settings
-set_threads(2)
+set_threads(2, 2)
 settings = Settings().replace({"model.width": 8})
 model, optimizer = build_resnet(settings.model, 256), build_optimizer(settings.training)
 optimizer.build(model.trainable_variables)

@@ -41,13 +41,14 @@ def test_a_containers_share_of_the_cores_counts(
     assert cores(tmp_path / "nowhere") == 64
 
 
-def test_threads_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cores_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("drsearch.search.crew.cores", lambda: 8)
 
-    def threads(n: int, asked: int | None = None) -> Any:
-        return Crew("s", tmp_path, Home(tmp_path), "", n, asked)._threads
+    def given(n: int, asked: int | None = None) -> Any:
+        crew = Crew("s", tmp_path, Home(tmp_path), "", n, asked)
+        return crew._threads, crew._cores
 
-    assert (threads(3), threads(20), threads(3, 5)) == (2, 1, 5)
+    assert (given(3), given(20), given(3, 5)) == ((2, 2), (1, 1), (5, 2))
 
 
 def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(

@@ -64,7 +64,7 @@ def definition(source: str, records: str, data: str) -> StudyDefinition:
 def start(home: Home, name: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "drsearch.search.worker", "--study", name, "--home", str(home.path)]
     return subprocess.run(
-        [*command, "--index", "0", "--threads", "1"],
+        [*command, "--index", "0", "--threads", "1", "--cores", "1"],
         env={**os.environ, STORAGE_VARIABLE: home.storage_url, "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
