@@ -24,7 +24,7 @@ lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-BENCHMARKS := epoch batches study tracking memory prepare search_cost serving server scale
+BENCHMARKS := epoch batches workers study tracking memory prepare search_cost serving server scale
 SHORT := epoch memory
 
 bench: .venv/installed-bench  ## Measure everything that is claimed about speed; write docs/benchmarks.md. More than an hour.

@@ -21,6 +21,7 @@ CHART = PAGE.parent / "pictures" / "benchmarks.png"
 ORDER = (
     "epoch",
     "batches",
+    "workers",
     "study",
     "tracking",
     "memory",

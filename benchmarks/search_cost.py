@@ -20,12 +20,14 @@ from benchmarks.rounds import Ratio, Result, Table, idrid, run, say
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 EPOCHS, TRIALS_A_CALL = 40, 4
+FIRST_SEED = 3
+"""Seeds 0 to 2 were looked at when the settings of `report_tpe.py` were chosen, so they say nothing about them."""
 
 
 def measure(rounds: int) -> Result:
     """Grid and TPE for every seed."""
     rows, ratios, shares = [], [], []
-    for seed in range(rounds):
+    for seed in range(FIRST_SEED, FIRST_SEED + rounds):
         with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder:
             home = Path(folder)
             grid = _study(home, "report_grid", seed, 8)

@@ -316,8 +316,12 @@ def main() -> None:
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("records", type=Path)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="that one operation computes with")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="operations that are computed at once")
+    parser.add_argument("--pinned-to", type=int, help="the only core that may be used")
     options = parser.parse_args()
+    if options.pinned_to is not None:
+        os.sched_setaffinity(0, {options.pinned_to})
     records = open_records(options.records)
     values = {
         "images.image_px": records.images.image_px,
@@ -327,7 +331,7 @@ def main() -> None:
     }
     settings = Settings().replace(values)
     if options.way != "torch":
-        set_threads(options.threads, os.cpu_count() or 1)
+        set_threads(options.threads, options.cores)
     set_seeds(0)
     WAYS[options.way](records, settings)
 
