@@ -56,7 +56,7 @@ def measure(rounds: int) -> Result:
             "accuracy, and nothing else.",
             "With one thread an operation, the cores compute different operations at once (`set_threads`).",
             "Keras by itself would compile the usual way with XLA, which makes it slower on a CPU: it is switched off.",
-            "Every figure of a round is the shortest of five epochs after a first one, without a pause: `fit` waits "
+            "Every figure of a round is the shortest of eight epochs after a first one, without a pause: `fit` waits "
             "for tf.data's autotuning at the end of many epochs (they take 2.55 or 5.11 s then), which is left out in "
             "its favour.",
         ),
