@@ -31,7 +31,9 @@ def run_study(
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
     trials: Annotated[int | None, typer.Option("--trials", help="Trials in total, over all calls.")] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes on this machine.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Worker processes on this machine; most trials an hour: one a core.")
+    ] = 1,
     storage: StorageUrl = "",
     timeout: Annotated[
         float | None,

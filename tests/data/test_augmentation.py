@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -45,6 +46,16 @@ def _apply(image: NDArray[np.uint8], change: Change) -> NDArray[np.uint8]:
 )
 def test_a_dot_twenty_pixels_right_of_the_centre_lands_where_the_change_says(change: Change, x: int, y: int) -> None:
     assert _brightest(_apply(_dot(52, 32), change)) == (x, y)
+
+
+def test_every_channel_is_moved_alike() -> None:
+    change = Change(True, False, 1.05, 4.0, -17.0, 0.03, -0.04)
+    image, (height, width) = _noise(), _noise().shape[:2]
+    moved = [
+        cv2.warpAffine(channel, change.matrix(height, width), (width, height), borderMode=cv2.BORDER_REPLICATE)
+        for channel in cv2.split(image)
+    ]
+    np.testing.assert_array_equal(_apply(image, change), np.dstack(moved))
 
 
 def test_shear_moves_the_lower_half_left_and_the_upper_half_right() -> None:

@@ -193,6 +193,32 @@ def test_a_narrow_network_trains_on_several_threads_without_harm_to_memory() -> 
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+FITS = """
+import numpy as np, tensorflow as tf
+from drsearch.model import build_optimizer, build_resnet, set_seeds, set_threads
+from drsearch.model.step import compiled_fit
+from drsearch.settings import Settings
+set_threads(1, CORES)
+set_seeds(0)
+settings = Settings()
+model, optimizer = build_resnet(settings.model, 64), build_optimizer(settings.training)
+optimizer.build(model.trainable_variables)
+images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+batches = iter(tf.data.Dataset.from_tensors((images, np.arange(4) % 2)).repeat())
+losses, _, _ = compiled_fit(model, optimizer)(batches, tf.constant(40))
+print(losses.numpy().tobytes().hex())
+"""
+
+
+def test_no_digit_depends_on_the_cores_that_compute_at_once() -> None:
+    said = [
+        subprocess.run([sys.executable, "-c", FITS.replace("CORES", cores)], capture_output=True, text=True, check=True)
+        for cores in ("1", "2")
+    ]
+    assert len(said[0].stdout) > 8 * 4 * 40
+    assert said[0].stdout == said[1].stdout
+
+
 def _config(model: keras.Model) -> str:
     return json.dumps(model.get_config(), default=str)
 
