@@ -163,7 +163,7 @@ class TrainingSettings(_Section):
                                             low=1, searched=False)  # fmt: skip
     seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)
     threads: int | None = _setting(None, "that one operation computes with, which the last digits depend on; None: "
-                                   "as many as a worker has cores. With batches of 4 or less, 1 may be faster",
+                                   "as many as a worker has cores. With batches of 2, 1 is faster",
                                    low=1, searched=False)  # fmt: skip
 
 
