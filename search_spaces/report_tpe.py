@@ -3,8 +3,8 @@
 what for   find as good a setting as the grid's best for fewer epochs
 command    drsearch run-study search_spaces/report_tpe.py --data ~/IDRiD --workers 2
 minutes    5 to 10 on 2 cores, 40 epochs a trial
-expect     luck decides: of two study seeds one reached the grid's best validation AUC after 20 of the grid's 320 epochs,
-           the other not within 320 (`python -m benchmarks.search_cost` repeats it on more seeds)
+expect     luck decides: of two study seeds one reached the grid's best validation AUC after 20 of the grid's 320
+           epochs, the other not within 320 (`python -m benchmarks.search_cost` repeats it on more seeds)
 """
 
 from keras_tuner import HyperParameters
