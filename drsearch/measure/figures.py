@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -33,17 +34,16 @@ def confusion_figure(confusion: ArrayLike, title: str) -> NDArray[np.uint8]:
     """
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = _figure(4.2, 4.0)
-    axes = figure.add_subplot()
+    axes = _axes(4.2, 4.0, title)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         share = f"{count}\n{100 * shares[row, column]:.0f} %"
         axes.text(column, row, share, ha="center", va="center", color=colour, fontsize=15)
     axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=CLASS_NAMES, yticklabels=CLASS_NAMES)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true")
     axes.spines[:].set_visible(False)
-    return _drawn(figure)
+    return _drawn(axes)
 
 
 def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> NDArray[np.uint8]:
@@ -59,8 +59,7 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0
     """
     curve = roc_curve(labels, probabilities)
     called, truth = np.asarray(probabilities) >= threshold, np.asarray(labels) == 1
-    figure = _figure(4.2, 4.0)
-    axes = figure.add_subplot()
+    axes = _axes(4.2, 4.0, f"AUC {curve.auc:.3f} on {truth.size} eyes")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1, label="chance")
     axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=_BLUE, linewidth=2, label="model")
     axes.plot(
@@ -72,10 +71,10 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0
         label=f"threshold {threshold:.3g}",
         clip_on=False,
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"AUC {curve.auc:.3f} on {truth.size} eyes")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     axes.legend(loc="lower right", frameon=False)
-    return _drawn(figure)
+    return _drawn(axes)
 
 
 def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike, float]]) -> NDArray[np.uint8]:
@@ -89,18 +88,17 @@ def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike,
         MetricError: If a class is missing.
     """
     truth = np.asarray(labels) == 1
-    figure = _figure(4.6, 4.4)
-    axes = figure.add_subplot()
+    axes = _axes(4.6, 4.4, f"{truth.size} test eyes, points: own threshold")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
     for (name, probabilities, threshold), colour in zip(models, _OF_MODELS, strict=False):
         curve, called = roc_curve(labels, probabilities), np.asarray(probabilities) >= threshold
         said = f"{name}, AUC {curve.auc:.3f}"
         axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, linewidth=2, label=said)
         axes.plot(called[~truth].mean(), called[truth].mean(), "o", color=colour, markersize=8, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{truth.size} test eyes, points: own threshold")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     axes.legend(loc="lower right", frameon=False)
-    return _drawn(figure)
+    return _drawn(axes)
 
 
 def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]]) -> NDArray[np.uint8]:
@@ -110,17 +108,16 @@ def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]
         labels: 0 or 1, shape `(n,)`.
         models: At most three: name, probabilities of RDR of shape `(n,)`.
     """
-    figure = _figure(4.6, 4.4)
-    axes = figure.add_subplot()
+    axes = _axes(4.6, 4.4, f"{np.asarray(labels).size} test eyes in 10 bins")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
     for (name, probabilities), colour in zip(models, _OF_MODELS, strict=False):
         chance, share, eyes = zip(*reliability(labels, probabilities), strict=True)
         axes.plot(chance, share, color=colour, linewidth=1, clip_on=False, label=name)
         axes.scatter(chance, share, s=20 + 10 * np.asarray(eyes), color=colour, alpha=0.6, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"{np.asarray(labels).size} test eyes in 10 bins")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set(xlabel="probability of RDR", ylabel="share of RDR")
     axes.legend(loc="upper left", frameon=False)
-    return _drawn(figure)
+    return _drawn(axes)
 
 
 def gradcam_row(
@@ -160,15 +157,18 @@ def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
     return strip
 
 
-def _figure(width_inches: float, height_inches: float) -> Figure:
+def _axes(width_inches: float, height_inches: float, title: str) -> Axes:
     # No pyplot: its figures live in a table of the process until closed, and trials run for days.
     figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI)
-    # All have tick labels of the same length. A layout that is searched for takes as long as the drawing.
+    # All have tick labels of the same length. A layout that is searched for takes as long as the drawing, and a
+    # title's place a fifth of it.
     figure.subplots_adjust(left=0.17, right=0.95, bottom=0.13, top=0.93)
-    return figure
+    axes = figure.add_subplot()
+    axes.set_title(title, y=1.0)
+    return axes
 
 
-def _drawn(figure: Figure) -> NDArray[np.uint8]:
-    canvas = FigureCanvasAgg(figure)
+def _drawn(axes: Axes) -> NDArray[np.uint8]:
+    canvas = FigureCanvasAgg(axes.figure)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3])

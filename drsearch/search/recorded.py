@@ -428,7 +428,10 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.add(RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason}))
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
-    judged_by = np.array(training.restore(recorder.best_file)["probabilities"], np.float32)
+    if training.epoch == recorder.best_epoch and len(training.seen):  # trained to the kept epoch, here and now
+        judged_by = training.seen
+    else:
+        judged_by = np.array(training.restore(recorder.best_file)["probabilities"], np.float32)
     epoch = history[recorder.best_epoch - 1]
     kept = recorder.when_space(
         lambda: _Kept(training.model, validation, judged_by, epoch, recorder, recorder.fresh_staging())
