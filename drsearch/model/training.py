@@ -198,7 +198,7 @@ class Training:
             "history": [dataclasses.asdict(result) for result in self._history],
             "extra": dict(extra),
         }
-        arrays = {name: np.asarray(variable) for name, variable in self._variables().items()}
+        arrays = {name: variable.numpy() for name, variable in self._variables().items()}
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             with unfinished.open("wb") as file:
@@ -238,12 +238,14 @@ class Training:
         self._data = None
         return dict(about["extra"])
 
-    def _variables(self) -> dict[str, keras.Variable]:
+    def _variables(self) -> dict[str, tf.Variable]:
         """Weights, batch statistics, states of random layers, and the optimizer's."""
         groups = {"model": self._state.model.variables, "optimizer": self._state.optimizer.variables}
         # by number: Keras numbers unnamed layers through the life of a process, so their names may not come again
         return {
-            f"{group}/{i:04d}": variable for group, variables in groups.items() for i, variable in enumerate(variables)
+            f"{group}/{i:04d}": variable.value
+            for group, variables in groups.items()
+            for i, variable in enumerate(variables)
         }
 
     def _data_from(self, first_epoch: int) -> TrainingData:

@@ -428,10 +428,9 @@ def _finish(recorder: "_Recorder", training: Training, validation: Eyes, state: 
         recorder.add(RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason}))
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
-    if training.epoch == recorder.best_epoch and len(training.seen):  # trained to the kept epoch, here and now
-        judged_by = training.seen
-    else:
-        judged_by = np.array(training.restore(recorder.best_file)["probabilities"], np.float32)
+    if training.epoch != recorder.best_epoch:
+        training.restore(recorder.best_file)
+    judged_by = np.array(recorder.best_probabilities, np.float32)
     epoch = history[recorder.best_epoch - 1]
     kept = recorder.when_space(
         lambda: _Kept(training.model, validation, judged_by, epoch, recorder, recorder.fresh_staging())
@@ -503,6 +502,7 @@ class _Recorder:
         self.part, self._first_epoch = part, first_epoch
         self.best_epoch = 0
         self.best_value = math.nan
+        self.best_probabilities: list[float] = []
         self._folder = self.plan.folder / part.replace("/", "-")
         self._checkpoints = self._folder / "checkpoint"
         self._latest = self._checkpoints / "latest.npz"
@@ -519,7 +519,7 @@ class _Recorder:
 
     @property
     def best_file(self) -> Path:
-        """The checkpoint of the best epoch; the epoch is in its name, so that a newer one never replaces it early."""
+        """The checkpoint of the best epoch, once another follows it; until then it is the latest."""
         return self._checkpoints / f"best-{self.best_epoch:06d}.npz"
 
     def when_space(self, write: Callable[[], T]) -> T:
@@ -543,9 +543,10 @@ class _Recorder:
     def resume(self, training: Training | None) -> None:
         """Go on from the latest checkpoint, if there is one; the run is open after this."""
         self._write(lambda: self._checkpoints.mkdir(parents=True, exist_ok=True))
-        if training is not None and self._latest.exists():
-            extra = training.restore(self._latest)
+        if training is not None and (checkpoint := self._newest()) is not None:
+            extra = training.restore(checkpoint)
             self.best_epoch, self.best_value = extra["best_epoch"], extra["best_value"]
+            self.best_probabilities = extra["best_probabilities"]
             self._write(lambda: self._say_again(extra["journal_size"], extra["lines"]))
         if self._open:
             return
@@ -554,6 +555,11 @@ class _Recorder:
         self._write(lambda: self.journal.append(resumed))
         epoch = self._first_epoch + (training.epoch if training is not None else 0)
         logging.info("%s goes on after epoch %d", self.plan.start.name, epoch)
+
+    def _newest(self) -> Path | None:
+        """The latest checkpoint; one that was set aside as the best, where its process died before it wrote another."""
+        kept = [self._latest] if self._latest.exists() else sorted(self._checkpoints.glob("best-*.npz"))
+        return kept[-1] if kept else None
 
     def _say_again(self, size: int, lines: list[str]) -> None:
         """Append what a checkpoint says, as far as its process did not before it died."""
@@ -590,17 +596,12 @@ class _Recorder:
         self.add(Metrics(result.epoch, self.named(points)), Metrics(self._first_epoch + result.epoch, dict(system)))
 
     def judge(self, training: Training, result: EpochResult) -> None:
-        """Keep this epoch's weights if they are the best of all checkpointed ones.
-
-        Raises:
-            GivenAway: If another attempt has taken the folder over.
-        """
+        """Take this epoch for the best if it is that of all checkpointed ones; the commit that follows keeps it."""
         objective = self.plan.settings.study.objective
         value = objective_of(result, objective)
         if self.best_epoch == 0 or self.plan.is_refit or is_better(value, self.best_value, objective):
             self.best_epoch, self.best_value = result.epoch, value
-            extra = {"probabilities": training.seen.tolist()}
-            self._write(lambda: training.save(self.best_file, extra))
+            self.best_probabilities = training.seen.tolist()
 
     def commit(self, training: Training) -> None:
         """Checkpoint, then append what was noted since the last commit.
@@ -610,8 +611,14 @@ class _Recorder:
         """
 
         def write() -> None:
-            noted = self._noted()
-            training.save(self._latest, noted | {"best_epoch": self.best_epoch, "best_value": self.best_value})
+            extra = self._noted() | {
+                "best_epoch": self.best_epoch,
+                "best_value": self.best_value,
+                "best_probabilities": self.best_probabilities,
+            }
+            if 0 < self.best_epoch < training.epoch and not self.best_file.exists():
+                os.replace(self._latest, self.best_file)
+            training.save(self._latest, extra)
             for old in self._checkpoints.glob("best-*.npz"):
                 if old != self.best_file:
                     old.unlink()

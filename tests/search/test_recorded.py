@@ -1,9 +1,10 @@
 """A training that dies at any moment goes on to the same curve, and says everything once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from drsearch.data.records import Eyes
 from drsearch.model.prediction import Predictor
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.training import EpochResult
+from drsearch.model.training import EpochResult, Training
 from drsearch.search.recorded import (
     GivenAway,
     Outcome,
@@ -163,6 +164,33 @@ def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
     again = run(tmp_path, owner="second")
     assert curve(again) == curve(whole)
     assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drsearch.search.recorded.is_better", lambda *_: False)  # so that epoch 2 stays the best
+    in_peace = run(tmp_path / "in peace")
+    save = Training.save
+
+    def save_or_die(training: Training, path: Path, extra: Mapping[str, Any]) -> None:
+        if training.epoch == 4:
+            kill()
+        save(training, path, extra)
+
+    with monkeypatch.context() as dying:
+        dying.setattr("drsearch.search.recorded._Recorder.close", lambda *_: None)
+        dying.setattr(Training, "save", save_or_die)
+        with pytest.raises(Killed):
+            run(tmp_path / "cut")
+    assert [path.name for path in (tmp_path / "cut" / "checkpoint").iterdir()] == ["best-000002.npz"]
+    again = run(tmp_path / "cut", owner="second")
+    assert curve(again) == curve(in_peace)
+    assert (again.epoch, again.value, again.predictions) == (2, in_peace.value, in_peace.predictions)
+    assert epochs_told(tmp_path / "cut") == [1, 2, 3, 4, 5]
+    assert again.model is not None and again.predictions is not None
+    kept = Predictor(keras.saving.load_model(again.model, compile=False))
+    np.testing.assert_allclose(kept(VALIDATION.images), again.predictions.probabilities, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_whole_lines", [0, 1])
