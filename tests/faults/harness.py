@@ -193,10 +193,11 @@ class RunningStudy:
         return optuna.load_study(study_name=self.name, storage=self.bench.storages[-1])
 
     def runs(self) -> dict[str, Any]:
-        """Its MLflow runs: of trials by number, of the study as `study`."""
+        """Its MLflow runs: of trials by number, of the study as `study`; none before the sender sent anything."""
         client = self.bench.client()
         experiment = client.get_experiment_by_name(self.name)
-        assert experiment is not None
+        if experiment is None:
+            return {}
         found: dict[str, Any] = {}
         for run in client.search_runs([experiment.experiment_id]):
             key = run.data.tags.get("drsearch.trial", run.data.tags["drsearch.kind"])
