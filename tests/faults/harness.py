@@ -193,17 +193,20 @@ class RunningStudy:
         return optuna.load_study(study_name=self.name, storage=self.bench.storages[-1])
 
     def runs(self) -> dict[str, Any]:
-        """Its MLflow runs: of trials by number, of the study as `study`; none before the sender sent anything."""
+        """Its MLflow runs: of trials by number, of the study as `study`."""
         client = self.bench.client()
         experiment = client.get_experiment_by_name(self.name)
-        if experiment is None:
-            return {}
+        assert experiment is not None
         found: dict[str, Any] = {}
         for run in client.search_runs([experiment.experiment_id]):
             key = run.data.tags.get("drsearch.trial", run.data.tags["drsearch.kind"])
             assert key not in found, f"two runs of trial {key}"
             found[key] = run
         return found
+
+    def has_run(self, number: int) -> bool:
+        """Whether MLflow has the run of a trial yet; the experiment comes with the first."""
+        return self.bench.client().get_experiment_by_name(self.name) is not None and str(number) in self.runs()
 
     def curves(self) -> dict[str, list[tuple[int, float]]]:
         """Train and validation loss of every trial by epoch, as MLflow has them."""

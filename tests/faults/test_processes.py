@@ -77,7 +77,7 @@ def space(hp):
 def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(bench: Bench, peace: Any) -> None:
     study = bench.study("killed", space_of(RATES))
     launcher = study.start(workers=2)
-    when(lambda: study.epochs(0) >= 4 and "0" in study.runs(), "some epochs of the first trial, in MLflow")
+    when(lambda: study.epochs(0) >= 4 and study.has_run(0), "some epochs of the first trial, in MLflow")
     run_id = study.runs()["0"].info.run_id
     kill(study.sender(launcher))
     kill(study.worker_of(0))
@@ -200,7 +200,7 @@ def test_workers_that_die_before_they_take_a_trial_stop_the_study(bench: Bench) 
 def test_a_killed_launcher_leaves_nothing_running_once_asked_and_a_study_that_goes_on(bench: Bench, peace: Any) -> None:
     study = bench.study("orphaned", space_of(RATES))
     launcher = study.start(workers=2)
-    when(lambda: study.epochs(0) >= 4 and "0" in study.runs(), "some epochs of the first trial, in MLflow")
+    when(lambda: study.epochs(0) >= 4 and study.has_run(0), "some epochs of the first trial, in MLflow")
     workers, sender = study.workers(launcher), study.sender(launcher)
     for process in (sender, *workers, psutil.Process(launcher.pid)):  # a machine that goes down
         kill(process)
