@@ -5,12 +5,15 @@ import cv2
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from drsearch.data.images import (
     LOOK_PX,
     Retina,
+    cropped,
     decode_stored,
     encode_stored,
     eye_image,
@@ -187,6 +190,41 @@ def test_an_eye_is_a_square_between_its_borders() -> None:
     left, right = eye.retina.left * 1072, eye.retina.right * 1072
     plain = cv2.resize(drawn_eye((0, 0, 0))[:, round(left) : round(right)], (96, 96), interpolation=cv2.INTER_AREA)
     assert np.abs(eye.image.astype(float) - plain).mean() < 2
+
+
+def area_means(levels: NDArray[np.float64], start: float, stop: float, n_out: int) -> NDArray[np.float64]:
+    """Along the first axis, by the integral of the levels: what lies between two edges is the difference of two."""
+    integral = np.concatenate([np.zeros((1, *levels.shape[1:])), np.cumsum(levels, axis=0)])
+    edges = np.linspace(start, stop, n_out + 1)
+    before = np.minimum(edges.astype(int), len(levels) - 1)
+    share = (edges - before).reshape(-1, *[1] * (levels.ndim - 1))
+    at_edges = integral[before] + share * (integral[before + 1] - integral[before])
+    return np.diff(at_edges, axis=0) * n_out / (stop - start)
+
+
+@given(
+    side=st.integers(2, 100),
+    height=st.floats(1, 6),
+    width=st.floats(1, 6),
+    cut=st.tuples(st.floats(0, 40), st.floats(0, 40)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_each_pixel_of_the_square_is_the_mean_of_the_area_it_covers(
+    side: int, height: float, width: float, cut: tuple[float, float], seed: int
+) -> None:
+    """Whatever the fractions of pixels at its edges; the picture is at least as large as the square."""
+    n_rows, n_columns = int(np.ceil(side * height)), int(np.ceil(sum(cut) + side * width))
+    picture = np.random.default_rng(seed).integers(0, 256, (n_rows, n_columns, 3), dtype=np.uint8)
+    retina = Retina(cut[0] / n_columns, 1 - cut[1] / n_columns)
+    rows = area_means(picture.astype(np.float64), 0, n_rows, side)
+    means = area_means(rows.swapaxes(0, 1), retina.left * n_columns, retina.right * n_columns, side).swapaxes(0, 1)
+    assert np.abs(cropped(picture, retina, side) - means).max() < 0.51  # rounded once
+
+
+def test_a_picture_smaller_than_the_square_is_interpolated() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    plain = cv2.resize(picture, (96, 96), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(cropped(picture, Retina(0.0, 1.0), 96).astype(int) - plain).max() <= 1
 
 
 def test_what_is_stored_is_what_the_network_sees(photograph: bytes) -> None:
