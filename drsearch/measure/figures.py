@@ -71,7 +71,7 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0
         label=f"threshold {threshold:.3g}",
         clip_on=False,
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    _unit_square(axes)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     axes.legend(loc="lower right", frameon=False)
     return _drawn(axes)
@@ -95,7 +95,7 @@ def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike,
         said = f"{name}, AUC {curve.auc:.3f}"
         axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, linewidth=2, label=said)
         axes.plot(called[~truth].mean(), called[truth].mean(), "o", color=colour, markersize=8, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    _unit_square(axes)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     axes.legend(loc="lower right", frameon=False)
     return _drawn(axes)
@@ -114,7 +114,7 @@ def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]
         chance, share, eyes = zip(*reliability(labels, probabilities), strict=True)
         axes.plot(chance, share, color=colour, linewidth=1, clip_on=False, label=name)
         axes.scatter(chance, share, s=20 + 10 * np.asarray(eyes), color=colour, alpha=0.6, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    _unit_square(axes)
     axes.set(xlabel="probability of RDR", ylabel="share of RDR")
     axes.legend(loc="upper left", frameon=False)
     return _drawn(axes)
@@ -166,6 +166,11 @@ def _axes(width_inches: float, height_inches: float, title: str) -> Axes:
     axes = figure.add_subplot()
     axes.set_title(title, y=1.0)
     return axes
+
+
+def _unit_square(axes: Axes) -> None:
+    """Both axes from 0 to 1; fewer ticks than there would be, because a fifth of the time goes into drawing them."""
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
 
 
 def _drawn(axes: Axes) -> NDArray[np.uint8]:
