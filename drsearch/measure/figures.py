@@ -4,7 +4,9 @@ Every picture is an RGB uint8 array `(height, width, 3)`; `png` makes a file's b
 and Ito (2008), which colour-blind readers tell apart.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,16 +36,12 @@ def confusion_figure(confusion: ArrayLike, title: str) -> NDArray[np.uint8]:
     """
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes = _axes(4.2, 4.0, title)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        share = f"{count}\n{100 * shares[row, column]:.0f} %"
-        axes.text(column, row, share, ha="center", va="center", color=colour, fontsize=15)
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=CLASS_NAMES, yticklabels=CLASS_NAMES)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.spines[:].set_visible(False)
-    return _drawn(axes)
+    scene = _confusion_scene()
+    cells, *words = scene.moving
+    cells.set_data(shares)
+    for word, count, share in zip(words, counts.flat, shares.flat, strict=True):
+        word.set(text=f"{count}\n{100 * share:.0f} %", color="white" if share > 0.5 else "black")
+    return scene.drawn(title)
 
 
 def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> NDArray[np.uint8]:
@@ -59,22 +57,11 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0
     """
     curve = roc_curve(labels, probabilities)
     called, truth = np.asarray(probabilities) >= threshold, np.asarray(labels) == 1
-    axes = _axes(4.2, 4.0, f"AUC {curve.auc:.3f} on {truth.size} eyes")
-    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1, label="chance")
-    axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=_BLUE, linewidth=2, label="model")
-    axes.plot(
-        called[~truth].mean(),
-        called[truth].mean(),
-        "o",
-        color=_ORANGE,
-        markersize=8,
-        label=f"threshold {threshold:.3g}",
-        clip_on=False,
-    )
-    _unit_square(axes)
-    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
-    axes.legend(loc="lower right", frameon=False)
-    return _drawn(axes)
+    scene = _roc_scene(f"threshold {threshold:.3g}")
+    line, point = scene.moving
+    line.set_data(curve.false_positive_rate, curve.true_positive_rate)
+    point.set_data([called[~truth].mean()], [called[truth].mean()])
+    return scene.drawn(f"AUC {curve.auc:.3f} on {truth.size} eyes")
 
 
 def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike, float]]) -> NDArray[np.uint8]:
@@ -141,7 +128,7 @@ def gradcam_row(
 
 def png(image: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG file of an RGB picture."""
-    encoded, data = cv2.imencode(".png", image[:, :, ::-1])
+    encoded, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert encoded
     return bytes(data)
 
@@ -157,6 +144,57 @@ def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
     return strip
 
 
+class _Scene:
+    """Axes that are drawn once in a process, and over them, picture by picture, what differs.
+
+    To draw axes, ticks and words anew is most of the time of a picture, and every trial ends with two.
+
+    Args:
+        axes: All that stays.
+        moving: What differs beside the title, to be changed in place.
+    """
+
+    def __init__(self, axes: Axes, *moving: Any) -> None:
+        self.moving = moving
+        self._axes = axes
+        for artist in (axes.title, *moving):
+            artist.set_animated(True)  # left out when the rest is drawn
+        self._canvas = FigureCanvasAgg(axes.figure)
+        self._canvas.draw()
+        self._still = self._canvas.copy_from_bbox(axes.figure.bbox)
+
+    def drawn(self, title: str) -> NDArray[np.uint8]:
+        """The picture as things stand now."""
+        self._axes.title.set_text(title)
+        self._canvas.restore_region(self._still)
+        for artist in (self._axes.title, *self.moving):
+            self._axes.draw_artist(artist)
+        return _pixels(self._canvas)
+
+
+@functools.cache
+def _confusion_scene() -> _Scene:
+    axes = _axes(4.2, 4.0, "")
+    cells = axes.imshow(np.zeros((2, 2)), cmap="Blues", vmin=0, vmax=1)
+    words = [axes.text(column, row, "", ha="center", va="center", fontsize=15) for row, column in np.ndindex(2, 2)]
+    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=CLASS_NAMES, yticklabels=CLASS_NAMES)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    return _Scene(axes, cells, *words)
+
+
+@functools.lru_cache(maxsize=4)
+def _roc_scene(point_label: str) -> _Scene:
+    axes = _axes(4.2, 4.0, "")
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1, label="chance")
+    (line,) = axes.plot([], [], color=_BLUE, linewidth=2, label="model")
+    (point,) = axes.plot([], [], "o", color=_ORANGE, markersize=8, label=point_label, clip_on=False)
+    _unit_square(axes)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+    axes.legend(loc="lower right", frameon=False)
+    return _Scene(axes, line, point)
+
+
 def _axes(width_inches: float, height_inches: float, title: str) -> Axes:
     # No pyplot: its figures live in a table of the process until closed, and trials run for days.
     figure = Figure(figsize=(width_inches, height_inches), dpi=_DPI)
@@ -169,11 +207,15 @@ def _axes(width_inches: float, height_inches: float, title: str) -> Axes:
 
 
 def _unit_square(axes: Axes) -> None:
-    """Both axes from 0 to 1; fewer ticks than there would be, because a fifth of the time goes into drawing them."""
+    """Both axes from 0 to 1."""
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
 
 
 def _drawn(axes: Axes) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(axes.figure)
     canvas.draw()
+    return _pixels(canvas)
+
+
+def _pixels(canvas: FigureCanvasAgg) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3])

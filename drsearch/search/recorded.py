@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 from drsearch.data.records import Eyes
 from drsearch.disk import DiskFull, when_space
 from drsearch.errors import DrsearchError, TrialFailed
-from drsearch.measure.figures import confusion_figure, roc_figure
+from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import Interval, Scores, scores
 from drsearch.model.prediction import Predictor
@@ -796,8 +795,7 @@ class _Kept:
         return drawn
 
     def _write_png(self, name: str, image: NDArray[np.uint8]) -> None:
-        _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))  # imwrite hides a full disk
-        (self._folder / name).write_bytes(data.tobytes())
+        (self._folder / name).write_bytes(png(image))  # OpenCV's imwrite hides a full disk
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         (self._folder / name).write_text(json.dumps(value, indent=2) + "\n")

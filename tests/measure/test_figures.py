@@ -38,6 +38,14 @@ def test_a_roc_figure_draws_the_curve_and_refuses_one_class() -> None:
         roc_figure([1, 1], [0.3, 0.4])
 
 
+def test_a_picture_keeps_nothing_of_the_one_drawn_before() -> None:
+    few, many = [0, 0, 1, 1], [0, 1] * 40
+    roc, confusion = roc_figure(few, [0.1, 0.4, 0.3, 0.9], 0.3), confusion_figure([[1, 1], [0, 2]], "few")
+    roc_figure(many, np.linspace(0.9, 0.1, 80), 0.3), confusion_figure([[40, 999], [1000, 0]], "a far longer title")
+    np.testing.assert_array_equal(roc_figure(few, [0.1, 0.4, 0.3, 0.9], 0.3), roc)
+    np.testing.assert_array_equal(confusion_figure([[1, 1], [0, 2]], "few"), confusion)
+
+
 def test_a_row_shows_each_eye_above_its_overlay() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
