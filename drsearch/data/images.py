@@ -150,7 +150,7 @@ def _read(data: Photograph, at_least_px: int | None) -> tuple[int, int, NDArray[
 
 
 def _n_scans(data: bytes) -> int:
-    """As often as the marker of a scan's start stands there; ten times as fast as `bytes.count`."""
+    """As often as the marker of a scan's start stands there; eight times as fast as `bytes.count`."""
     pairs = (np.frombuffer(data, np.uint16, (len(data) - at) // 2, at) for at in (0, 1))
     return sum(int(np.count_nonzero(pair == _SCAN_START)) for pair in pairs)
 
