@@ -95,6 +95,13 @@ def grey_noise(height: int, width: int) -> NDArray[np.uint8]:
     return np.repeat(noise[..., None], 3, axis=2)
 
 
+def warm_noise(height: int, width: int) -> NDArray[np.uint8]:
+    """A disc on black in the colours of a retina, and nothing but noise in it."""
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    inside = np.hypot(rows - height / 2, columns - width / 2) < 0.56 * height
+    return np.asarray(inside[..., None] * grey_noise(height, width) * [1, 0.5, 0.3], dtype=np.uint8)
+
+
 @pytest.mark.parametrize(
     ("nothing", "sentence"),
     [
@@ -103,12 +110,13 @@ def grey_noise(height: int, width: int) -> NDArray[np.uint8]:
         (np.full((300, 400, 3), (180, 80, 30), np.uint8), "shows no retina: it is of one colour"),
         (grey_noise(178, 268), NO_COLOUR),
         (grey_noise(1424, 2144), NO_BACKGROUND),
+        (warm_noise(712, 1072), "shows no retina: it is noise"),
         (text_page(), NO_PATCH),
         (np.pad(np.full((500, 700, 3), 250, np.uint8), ((90, 90), (90, 90), (0, 0))), NO_COLOUR),
         (np.zeros((20, 20, 3), np.uint8), "shows no retina: it is 20 x 20 pixels"),
         (np.zeros((100, 800, 3), np.uint8), "shows no retina: it is 800 x 100 pixels"),
     ],
-    ids=["black", "grey", "red", "noise", "fine noise", "text", "page on a table", "tiny", "strip"],
+    ids=["black", "grey", "red", "noise", "fine noise", "warm noise", "text", "page on a table", "tiny", "strip"],
 )
 def test_what_is_no_retina_is_refused(nothing: NDArray[np.uint8], sentence: str) -> None:
     with pytest.raises(PhotographError) as refused:
