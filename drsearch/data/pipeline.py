@@ -2,6 +2,9 @@
 
 import functools
 import math
+import os
+import sys
+import threading
 from typing import Protocol
 
 import numpy as np
@@ -105,6 +108,7 @@ def training_batches(
         return order, augmenter.parameters(np.random.default_rng([training.seed, epoch, _CHANGES]), len(order))
 
     def batch(k: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        _give_way()
         epoch, step = divmod(int(k), steps)
         order, changes = plan(epoch)
         here = slice(step * len(order) // steps, (step + 1) * len(order) // steps)
@@ -118,8 +122,22 @@ def training_batches(
         some_images, some_labels = tf.numpy_function(batch, [k], (tf.uint8, tf.int64), stateful=False)
         return tf.ensure_shape(some_images, (None, *images.shape[1:])), tf.ensure_shape(some_labels, (None,))
 
+    # Batches are ready long before they are wanted: a thread more would only take cores from the step.
+    threads = max(1, tf.config.threading.get_inter_op_parallelism_threads() // 2)
     dataset = tf.data.Dataset.counter(start=first_epoch * steps)
-    dataset = dataset.map(tensors, num_parallel_calls=2, deterministic=True)  # OpenCV lets go of the interpreter lock
+    dataset = dataset.map(tensors, num_parallel_calls=threads, deterministic=True)
     options = tf.data.Options()
     options.autotune.enabled = False
+    options.threading.private_threadpool_size = threads
     return dataset.prefetch(8).with_options(options)
+
+
+def _give_way() -> None:
+    """Let the threads of the step go first, where they and this one, which is the dataset's own, want the same core.
+
+    The threads of an operation wait for the last of them, and one that is interrupted by the next batch holds up all:
+    this and no second thread make the training part of an epoch 8 % shorter on two cores.
+    """
+    if sys.platform == "linux":  # where a thread has a niceness of its own
+        ours = os.getpriority(os.PRIO_PROCESS, os.getpid())
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, ours + 10))

@@ -222,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("tracking_uri", nargs="?", help="default: MLFLOW_TRACKING_URI, or the home's own store")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
+    os.nice(10)  # the workers beside it go first: they wait for nobody's sending
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for end in (signal.SIGTERM, signal.SIGHUP):

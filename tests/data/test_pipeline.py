@@ -1,4 +1,8 @@
 import itertools
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,3 +124,23 @@ def test_the_images_held_in_memory_are_not_touched() -> None:
     dataset = training_batches(images, LABELS, TrainingSettings(), AugmentationSettings(strength=2.0), 0)
     list(itertools.islice(dataset.as_numpy_iterator(), 8))
     assert np.array_equal(images, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a niceness of its own on Linux alone")
+def test_batches_are_made_by_a_thread_that_lets_the_step_go_first() -> None:
+    def niceness() -> dict[int, int]:
+        found = {}
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                found[int(thread.name)] = os.getpriority(os.PRIO_PROCESS, int(thread.name))
+        return found
+
+    before = niceness()
+    batches = iter(training_batches(_numbered(11), LABELS, TrainingSettings(batch_size=4), AugmentationSettings(), 0))
+    next(batches)
+    after = niceness()
+    nicer = {thread for thread in after if after[thread] > after[os.getpid()]}
+    assert nicer - before.keys()
+    assert {thread: n for thread, n in after.items() if thread in before} == {
+        thread: n for thread, n in before.items() if thread in after
+    }
