@@ -222,7 +222,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("tracking_uri", nargs="?", help="default: MLFLOW_TRACKING_URI, or the home's own store")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
-    os.nice(10)  # the workers beside it go first: they wait for nobody's sending
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for end in (signal.SIGTERM, signal.SIGHUP):
@@ -277,6 +276,7 @@ class _Loop:
                 self._courier = Courier(
                     self._home, _tracker(self._home, self._tracking_uri), _depot(self._tracking_uri)
                 )
+                os.nice(10)  # training goes first, now that MLflow is loaded: runs should not appear late
             n_sent = self._courier.drain()
         except (TrackerAway, OSError) as wrong:
             if not isinstance(wrong, TrackerAway) and not is_full(wrong):
