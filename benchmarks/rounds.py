@@ -128,7 +128,7 @@ def in_process(module: str, *arguments: str, environment: Mapping[str, str] | No
 
 
 class Standing:
-    """A process that does its work once for every line it is given, and answers with the seconds it took.
+    """A process that does its work once for every line it is given, and answers with the seconds of its parts.
 
     Start-up, imports and tracing are over when it is made. Use it in a `with` block.
     """
@@ -157,17 +157,22 @@ class Standing:
         except subprocess.TimeoutExpired:
             self._process.kill()
 
-    def __call__(self) -> float:
-        """Seconds of once more."""
+    @property
+    def pid(self) -> int:
+        """That of the process."""
+        return self._process.pid
+
+    def __call__(self) -> dict[str, float]:
+        """What once more took, in seconds by name."""
         assert self._process.stdin is not None
         self._process.stdin.write("again\n")
         self._process.stdin.flush()
-        return float(self._answer())
+        return dict(self._answer())
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.strip().startswith(('"', *"0123456789")):
+            if line.strip().startswith(('"', "{")):
                 return json.loads(line)
         raise RuntimeError(f"python -m {self._called} ended with status {self._process.wait()} without an answer")
 

@@ -25,9 +25,14 @@ from drsearch.tracking.entries import RunStart
 from drsearch.tracking.sender import start_sender
 
 
-class _NobodyLooks:
+class _Stopwatch:
+    """Looks on at a trial, and adds up the seconds of its epochs."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
     def epoch(self, result: EpochResult) -> None:
-        pass
+        self.seconds += result.seconds
 
     def judged(self, epoch: int, value: float) -> None:
         pass
@@ -36,25 +41,25 @@ class _NobodyLooks:
         return False
 
 
-def bare(train: Eyes, validation: Eyes, settings: Settings) -> None:
+def bare(train: Eyes, validation: Eyes, settings: Settings, watch: _Stopwatch) -> None:
     """Epochs, each measured on the validation split; no checkpoint, no journal, no picture."""
     set_seeds(0)
     training = Training(build_resnet(settings.model, settings.images.image_px), train, validation, settings)
     for _ in range(settings.training.epochs):
-        training.run_epoch()
+        watch.epoch(training.run_epoch())
 
 
-def tracked(train: Eyes, validation: Eyes, settings: Settings, home: Home) -> None:
+def tracked(train: Eyes, validation: Eyes, settings: Settings, watch: _Stopwatch, home: Home) -> None:
     """The same, recorded as a trial is."""
     name = uuid.uuid4().hex
     start = RunStart(f"benchmark/{name}", "benchmark", name, params=settings.flat())
     build = lambda: build_resnet(settings.model, settings.images.image_px)  # noqa: E731
     plan = Plan(home.runs / "benchmark" / name, start, settings, build, (), "benchmark")
-    assert record_training(plan, train, validation, _NobodyLooks()).state == "complete"
+    assert record_training(plan, train, validation, watch).state == "complete"
 
 
 def main() -> None:
-    """Answer every line with the seconds of a whole trial."""
+    """Answer every line with the seconds of a whole trial, and with those of its epochs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=("bare", "tracked"))
     parser.add_argument("records", type=Path)
@@ -65,15 +70,15 @@ def main() -> None:
     train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
     settings = Settings().replace({"training.epochs": options.epochs})
 
-    def once(settings: Settings) -> float:
-        started = time.perf_counter()
+    def once(settings: Settings) -> dict[str, float]:
+        started, watch = time.perf_counter(), _Stopwatch()
         if options.way == "bare":
-            bare(train, validation, settings)
+            bare(train, validation, settings, watch)
         else:
-            tracked(train, validation, settings, home)
+            tracked(train, validation, settings, watch, home)
         seconds = time.perf_counter() - started
         keras.utils.clear_session()
-        return seconds
+        return {"seconds": seconds, "epochs": watch.seconds}
 
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
