@@ -80,8 +80,9 @@ def measure(rounds: int) -> Result:
             "matrix, ROC curve, six Grad-CAM pictures, the saved model. Sender and server share the two cores.",
             "Beside the epochs: all seconds of a trial that are not those of an epoch (building the network, "
             "checkpoints, journal, pictures, scores, saving), and every second that a core spent meanwhile on sender "
-            "or server, as if training had stood still for it. The epochs of a trial on a shared machine differ by more "
-            "than 3 % from one round to the next, logged or not: whole trials tell only differences larger than that.",
+            "or server, as if training had stood still for it. The epochs of a trial on a shared machine differ "
+            "by more than 3 % from one round to the next, logged or not: whole trials tell only differences larger "
+            "than that.",
         ),
     )
 
