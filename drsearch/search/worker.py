@@ -107,8 +107,9 @@ class Worker:
 
     def look_for_cancel(self) -> bool:
         """Whether the study is cancelled; this worker stops at the end of the epoch then."""
-        self._stop = self._stop or is_cancelled(self._study)
-        return self._stop
+        if is_cancelled(self._study):
+            self._stop = True
+        return self._stop  # read last: `stop` may be called by a signal while the database is asked
 
     def run(self) -> None:
         """Run waiting trials until all are over, a budget is spent, or until asked to stop."""

@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
 from drsearch.model import build_resnet
+from drsearch.search import storage as storage_module
 from drsearch.search.crew import STORAGE_VARIABLE
 from drsearch.search.definition import StudyDefinition, code_now, images_key, open_study, study_folder
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import read_outcome
 from drsearch.search.slots import fill_slots, read_slots, this_process
 from drsearch.search.storage import open_storage
-from drsearch.search.worker import run_name, trial_plan
+from drsearch.search.worker import Worker, run_name, trial_plan
 from drsearch.settings import Settings
 from drsearch.tracking import Journal, RunEnd, RunStart
 
@@ -126,6 +128,24 @@ def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
         assert isinstance(entries[0], RunStart) and isinstance(entries[-1], RunEnd)
         assert entries[0].params["training.learning_rate"] == POINTS[slot.number]["training.learning_rate"]
     assert not list((folder / "workers").glob("*.json")), "nobody is at it any more"
+
+
+def test_a_worker_that_is_asked_to_stop_while_it_asks_the_database_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage_module, "_patience", storage_module._Patience())  # stop() ends that of a process
+    home = Home(tmp_path)
+    storage = open_storage(home.storage_url)
+    open_study(storage, "s", definition("/data/eyes", "fedcba98", "01234567"), 2)
+    worker = Worker(storage, "s", home, index=0, threads=1, launcher=os.getppid())
+    assert not worker.look_for_cancel()
+
+    @sqlalchemy.event.listens_for(storage._backend.engine, "before_cursor_execute")
+    def a_signal_arrives(*_: object) -> None:
+        worker.stop()
+
+    assert worker.look_for_cancel()
+    assert worker.stop_asked()
 
 
 def test_a_worker_of_no_study_says_so_and_ends_with_two(tmp_path: Path) -> None:
