@@ -367,9 +367,10 @@ def write_eyes(folder: Path, eyes: Iterable[EyeEntry]) -> dict[str, Any]:
 def _example(stored: bytes, eye: EyeEntry) -> bytes:
     import tensorflow as tf
 
-    texts = {"image": stored, "name": eye.name.encode(), "sha256": eye.sha256.encode()}
-    numbers = {"grade": eye.grade, "label": label_of(eye.grade)}
-    features = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text])) for key, text in texts.items()}
-    for key, number in numbers.items():
-        features[key] = tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
-    return bytes(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    example = tf.train.Example()
+    features = example.features.feature
+    for key, text in {"image": stored, "name": eye.name.encode(), "sha256": eye.sha256.encode()}.items():
+        features[key].bytes_list.value.append(text)
+    for key, number in {"grade": eye.grade, "label": label_of(eye.grade)}.items():
+        features[key].int64_list.value.append(number)
+    return bytes(example.SerializeToString())
