@@ -8,7 +8,16 @@ import pytest
 
 from drsearch.data.images import LOOK_PX, decode_stored, eye_image
 from drsearch.data.prepare import prepare
-from drsearch.data.records import MANIFEST, EyeEntry, RecordSet, open_records, read_eyes, read_test_eyes, test_looks
+from drsearch.data.records import (
+    MANIFEST,
+    EyeEntry,
+    RecordSet,
+    open_records,
+    read_eyes,
+    read_test_eyes,
+    test_looks,
+    write_shard,
+)
 from drsearch.errors import RecordsError
 from drsearch.grades import label_of
 from drsearch.home import Home
@@ -49,6 +58,14 @@ def test_the_manifest_tells_eyes_by_content(eyes: Path, records: RecordSet) -> N
     photograph = (eyes / f"images/train/{found[0].name}.jpg").read_bytes()
     assert found[0].sha256 == hashlib.sha256(photograph).hexdigest()
     assert np.array_equal(found[0].look, eye_image(photograph, ImageSettings(image_px=48)).look)
+
+
+def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
+    looks = np.arange(3 * LOOK_PX * LOOK_PX, dtype=np.uint8).reshape(3, LOOK_PX, LOOK_PX)
+    eyes = [(bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, "0" * 64, looks[i])) for i in range(3)]
+    assert write_shard(tmp_path / "shard", eyes)["sha256"] == (
+        "ce8a225889ae6e80cf6ff16e4fbd4daf80b8627b99ba2532d9697fa1539fccec"
+    )
 
 
 def test_an_entry_reads_back_from_json() -> None:
