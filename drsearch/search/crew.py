@@ -114,17 +114,21 @@ class Crew:
             )
         logging.warning("a worker was killed (%s); another goes on", by)
 
-    def stop(self) -> None:
-        """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed."""
+    def stop(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed.
+
+        Args:
+            meanwhile: Called now and then: a worker may wait until what it said is sent, and the sender may die.
+        """
         for process in self._workers.values():
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
+        while any(process.poll() is None for process in self._workers.values()) and time.monotonic() < deadline:
+            meanwhile()
+            time.sleep(0.05)
         for process in self._workers.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # does nothing to one that has ended
+            process.wait()
         self._workers.clear()
         for file in self._places.values():
             file.close()

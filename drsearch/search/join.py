@@ -78,7 +78,7 @@ class Joined:
                 logging.warning("left while the study database was away; another machine goes on with what was begun")
             finally:
                 end_patience()
-                crew.stop()
+                crew.stop(self._send)
                 with contextlib.suppress(StorageAway):  # whoever is at the study does it
                     reconcile(self._study, self._storage, self._vigil.silent)
                 if self._sender is not None and not self._sender.stop(STOP_S):

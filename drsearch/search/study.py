@@ -213,7 +213,7 @@ class Launcher:
             end_patience()
             raise
         finally:
-            crew.stop()
+            crew.stop(self._send)
             with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
                 self._reconcile()
                 self._hours.note()

@@ -69,6 +69,7 @@ class Storm:
             "stop a worker until its trial is given away": self.give_away,
             "kill -9 the sender": self.kill_sender,
             "kill -9 the launcher, same command again": self.kill_launcher,
+            "Ctrl-C, same command again": self.interrupt,
             "database down for seconds": self.database_down,
             "MLflow down for seconds": self.mlflow_down,
             "disk full for seconds": self.fill_disk,
@@ -141,6 +142,16 @@ class Storm:
         self.launched += 1
         self.launcher = self.study.start(self.workers)
 
+    def interrupt(self, fault: Fault) -> None:
+        self.look_after_stopped(everything=True)
+        self.launcher.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        self.launcher.communicate(timeout=100)  # it would kill a worker that did not hear of it after two minutes
+        assert self.launcher.returncode in (0, -signal.SIGINT), self.launcher.returncode  # it may be at its imports
+        fault.met = f"the launcher, which ended after {time.monotonic() - began:.0f} s"
+        self.launched += 1
+        self.launcher = self.study.start(self.workers)
+
     def database_down(self, fault: Fault) -> None:
         assert self.database is not None
         seconds = self.draw.uniform(0.5, 5.0)
@@ -198,13 +209,14 @@ def go_on(worker: psutil.Process) -> None:
 
 
 def kinds_for(storm_has_database: bool, has_disk: bool) -> dict[str, int]:
-    """How often each kind comes, of a hundred."""
+    """How often each kind comes, beside the others."""
     kinds = {
-        "kill -9 a worker": 40,
+        "kill -9 a worker": 30,
         "stop a worker for seconds": 10,
         "stop a worker until its trial is given away": 10,
         "kill -9 the sender": 8,
         "kill -9 the launcher, same command again": 6,
+        "Ctrl-C, same command again": 10,
         "MLflow down for seconds": 8,
     }
     if storm_has_database:

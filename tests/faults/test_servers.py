@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from harness import RATES, Bench, space_of, when
+from harness import RATES, Bench, children, kill, space_of, when
 
 from drsearch.search.slots import read_slots
 
@@ -47,6 +47,25 @@ def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, post
     told, _ = launcher.communicate(timeout=60)
     assert '"stopped": "interrupted"' in told
     postgresql.start()
+    assert study.run(workers=2) == peace["told"]
+    assert study.curves() == peace["curves"]
+    study.nothing_runs()
+
+
+def test_a_sender_that_dies_as_workers_stop_does_not_keep_ctrl_c_waiting(
+    bench: Bench, postgresql: Any, mlflow_server: Any, peace: Any
+) -> None:
+    bench.storage_url, bench.tracking_uri = postgresql.database(), mlflow_server.url
+    study = bench.study("unsent", space_of(RATES))
+    launcher = study.start(workers=1)
+    when(lambda: study.epochs(0) >= 2 and study.has_run(0), "some epochs in MLflow")
+    for sender in children(launcher, "drsearch.tracking.sender"):
+        kill(sender)
+    launcher.send_signal(2)
+    told, _ = launcher.communicate(timeout=100)
+    assert '"stopped": "interrupted"' in told
+    logs = "".join(path.read_text() for path in bench.home.runs.glob("unsent-*/workers/*.log"))
+    assert "has not reached MLflow" not in logs, "it waited for a sender until its patience was over"
     assert study.run(workers=2) == peace["told"]
     assert study.curves() == peace["curves"]
     study.nothing_runs()
