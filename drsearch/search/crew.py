@@ -114,7 +114,7 @@ class Crew:
             )
         logging.warning("a worker was killed (%s); another goes on", by)
 
-    def stop(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def stop(self, meanwhile: Callable[[], None]) -> None:
         """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed.
 
         Args:

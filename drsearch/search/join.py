@@ -17,7 +17,7 @@ from drsearch.search.slots import all_over, read_slots, reconcile
 from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
 from drsearch.search.study import Interrupts
-from drsearch.tracking.sender import SenderHandle, start_sender
+from drsearch.tracking.sender import KeptSender
 
 _POLL_S = 1.0
 _RECONCILE_S = 5.0
@@ -47,7 +47,7 @@ class Joined:
         check_code(self._study)
         self._folder = study_folder(home, name, self._definition.uid)
         self._vigil = Vigil()
-        self._sender: SenderHandle | None = None
+        self._sender = KeptSender(home)
         self._stopped = False
         self._why = "all trials are over"
         self._began = time.monotonic()
@@ -78,17 +78,17 @@ class Joined:
                 logging.warning("left while the study database was away; another machine goes on with what was begun")
             finally:
                 end_patience()
-                crew.stop(self._send)
+                crew.stop(self._sender.look_after)
                 with contextlib.suppress(StorageAway):  # whoever is at the study does it
                     reconcile(self._study, self._storage, self._vigil.silent)
-                if self._sender is not None and not self._sender.stop(STOP_S):
+                if not self._sender.stop(STOP_S):
                     logging.warning("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
         return "" if self._stopped else self._why
 
     def _watch(self, crew: Crew, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
         while not self._stopped:
-            self._send()
+            self._sender.look_after()
             if crew.ended(lambda: read_slots(self._study)) or time.monotonic() - reconciled > _RECONCILE_S:
                 reconcile(self._study, self._storage, self._vigil.silent)
                 reconciled = time.monotonic()
@@ -106,11 +106,6 @@ class Joined:
             if not over:
                 crew.fill(n - sum(slot.is_over for slot in slots))
             time.sleep(_POLL_S)
-
-    def _send(self) -> None:
-        """See that a sender runs: it may die as every process may."""
-        if self._sender is None or not self._sender.running:
-            self._sender = start_sender(self._home, self._home.tracking_uri)
 
     def _stop(self) -> None:
         self._stopped = True

@@ -39,14 +39,12 @@ from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.notes import note_table
-from drsearch.tracking.sender import SenderHandle, run_id_of, start_sender, unsent
+from drsearch.tracking.sender import KeptSender, run_id_of, unsent
 
 T = TypeVar("T")
 
 _POLL_S = 0.5
 _RECONCILE_S = 5.0
-_SENDER_S = 10.0
-"""Seconds between two starts of the sender, at least."""
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
 
@@ -162,8 +160,7 @@ class Launcher:
         self._folder = study_folder(home, name, self._definition.uid)
         self._closer = Closer(self._folder, name, self._definition)
         self._vigil = Vigil()
-        self._sender: SenderHandle | None = None
-        self._sender_began = 0.0
+        self._sender = KeptSender(home)
         self._known: list[Slot] = []
         self._stopped = ""
         self._began = time.monotonic()
@@ -213,7 +210,7 @@ class Launcher:
             end_patience()
             raise
         finally:
-            crew.stop(self._send)
+            crew.stop(self._sender.look_after)
             with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
                 self._reconcile()
                 self._hours.note()
@@ -221,7 +218,7 @@ class Launcher:
             self._with_space(lambda: self._end_run(journal, slots, status, reason))
             if status == "FINISHED":
                 self._await_mlflow()
-            if self._sender is not None and not self._sender.stop(STOP_S):
+            if not self._sender.stop(STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
         return StudyResult(
             self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped, self._spent
@@ -230,7 +227,7 @@ class Launcher:
     def _watch(self, crew: Crew, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
         while True:
-            self._send()
+            self._sender.look_after()
             ended = crew.ended(self._slots)
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
@@ -249,21 +246,11 @@ class Launcher:
                 self._with_space(lambda n=n_left: crew.fill(n))  # type: ignore[misc]
             time.sleep(_POLL_S)
 
-    def _send(self) -> None:
-        """See that a sender runs: it may die as every process may."""
-        if self._sender is None or not self._sender.running:
-            if self._sender is not None:
-                if time.monotonic() - self._sender_began < _SENDER_S:
-                    return  # one that ends at once would be started again and again
-                logging.warning("the process that sends to MLflow was killed; another goes on")
-            self._sender_began = time.monotonic()
-            self._sender = start_sender(self._home, self._home.tracking_uri)
-
     def _await_mlflow(self) -> None:
         """What follows a study needs its runs: where MLflow is away just now, it is given some time."""
         deadline = time.monotonic() + MLFLOW_AWAY_S
         while unsent(self._home) and time.monotonic() < deadline:
-            self._send()
+            self._sender.look_after()
             time.sleep(_POLL_S)
 
     def _reconcile(self) -> None:

@@ -38,6 +38,7 @@ SENT_FILE = "sent.json"
 _LOOK_EVERY_S = 0.5
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 30.0
+_RESTART_S = 10.0  # between two starts at least: one that ends at once would be started again and again
 _ANCHOR_BYTES = 4096
 
 
@@ -200,6 +201,28 @@ class SenderHandle:
         while (left := unsent(self._home)) and _someone_sends(self._home) and time.monotonic() < deadline:
             time.sleep(0.1)
         return not left
+
+
+class KeptSender:
+    """The sender of a home while a study runs there: another takes over where it dies, as every process may."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._handle: SenderHandle | None = None
+        self._began = 0.0
+
+    def look_after(self) -> None:
+        """See that a sender runs; to be called now and then."""
+        if self._handle is not None:
+            if self._handle.running or time.monotonic() - self._began < _RESTART_S:
+                return
+            logging.warning("the process that sends to MLflow was killed; another goes on")
+        self._began = time.monotonic()
+        self._handle = start_sender(self._home, self._home.tracking_uri)
+
+    def stop(self, timeout_s: float) -> bool:
+        """`SenderHandle.stop`; true where none was ever started."""
+        return self._handle is None or self._handle.stop(timeout_s)
 
 
 def start_sender(home: Home, tracking_uri: str) -> SenderHandle:

@@ -69,14 +69,14 @@ def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(
         "3 workers of study 's' in a row were killed (SIGKILL) before they took a trial, so the study stops; "
         f"a lack of memory does that, and {tmp_path / 'workers' / '0.log'} may tell."
     )
-    crew.stop()
+    crew.stop(lambda: None)
 
 
 def test_two_crews_of_one_home_give_their_workers_other_numbers(tmp_path: Path) -> None:
     first, second = (Crew("s", tmp_path, Home(tmp_path), "", 2, 1) for _ in range(2))
     assert (first._numbers(), second._numbers()) == ([0, 1], [2, 3])
-    first.stop()
+    first.stop(lambda: None)
     third = Crew("s", tmp_path, Home(tmp_path), "", 1, 1)
     assert third._numbers() == [0]
     for crew in (second, third):
-        crew.stop()
+        crew.stop(lambda: None)
