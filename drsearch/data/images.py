@@ -22,11 +22,12 @@ JPEG_QUALITY = 98
 LOOK_PX = 32
 """Side of a `look`, the thumbnail by which pictures are compared."""
 
-PICTURE_VERSION = 3
+PICTURE_VERSION = 4
 """Raised when the same photograph comes out with other pixels: records made before are not taken for the same."""
 
-CANONICAL_PX = 176
-"""Shorter side of the small picture on which the border of the retina is found, whatever the decode scale."""
+BORDER_PX = 176
+"""The border of the retina is found on a picture whose shorter side has at least as many pixels, and fewer than twice
+as many; what is retina at all, on one half as large."""
 
 MOST_PIXELS = 64_000_000
 """A photograph with more is refused before it is decoded; fundus cameras have some 12 million."""
@@ -96,7 +97,7 @@ def eye_image(photograph: Photograph, settings: ImageSettings) -> EyeImage:
     Raises:
         PhotographError: If the photograph cannot be read whole or shows no retina.
     """
-    height, width, picture = _read(photograph, max(settings.image_px, CANONICAL_PX))
+    height, width, picture = _read(photograph, max(settings.image_px, BORDER_PX))
     retina = find_retina(picture)
     square = cropped(picture, retina, settings.image_px)
     look = cv2.resize(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
@@ -213,7 +214,8 @@ def _pixels(array: Any) -> NDArray[np.uint8]:
 def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     """Where the retina's left and right border lie.
 
-    The border is found on a small picture of one size, between its pixels, so that it stays where it is when the same
+    What is retina is told from a coarse picture, where its border lies from strips of a finer one, between its pixels.
+    Both are halved from the photograph, as its decoder does it, so that the border stays where it is when the same
     photograph is decoded at another scale. A retina that fills the frame has its borders at 0 and 1.
 
     Args:
@@ -224,41 +226,41 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     """
     if min(rgb.shape[:2]) < LOOK_PX or max(rgb.shape[:2]) > 4 * min(rgb.shape[:2]):
         raise PhotographError(f"shows no retina: it is {rgb.shape[1]} x {rgb.shape[0]} pixels")
-    small = _canonical(rgb)
-    background = _background(small)
+    fine, times = _halved(rgb, BORDER_PX)
+    coarse, times_coarser = _halved(fine, BORDER_PX // 2)
+    background = _background(coarse)
     if background is None:
-        _check_looks_like_retina(small, np.ones(small.shape[:2], np.uint8))
+        _check_looks_like_retina(coarse, np.ones(coarse.shape[:2], np.uint8))
         return Retina(0.0, 1.0)
-    distance = _distance(small, background)
+    distance = _distance(coarse, background)
     threshold = _threshold(distance)
     patch, box = _largest_patch(distance, threshold)
-    _check_looks_like_retina(small, patch)
-    return _borders(distance, threshold, box)
+    _check_looks_like_retina(coarse, patch)
+    rows, columns = (slice(side.start * times_coarser, side.stop * times_coarser) for side in box)
+    inset = (columns.stop - columns.start) // 10
+    left = _crossing(_distance(fine[rows, : columns.start + inset], background), threshold)
+    beside = _crossing(_distance(fine[rows, columns.stop - inset :], background)[:, ::-1], threshold)
+    width = rgb.shape[1] / times  # more than that of `fine`, which leaves out what does not make a whole pixel
+    return Retina(left / width, (fine.shape[1] - beside) / width if beside else 1.0)
 
 
-def _canonical(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The small picture: by means over whole squares of pixels, then, by less than half, between pixels.
-
-    A fifth of the time of means over areas with fractions of pixels. Between the scales at which IDRiD's originals can
-    be decoded the border moves by at most 0.4 of 4288 pixels.
-    """
-    times = min(rgb.shape[:2]) // CANONICAL_PX
-    if times > 1:
-        height, width = (side // times for side in rgb.shape[:2])
-        whole = rgb[: height * times, : width * times]
-        rgb = _pixels(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-    scale = CANONICAL_PX / min(rgb.shape[:2])
-    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-    return _pixels(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR))
+def _halved(rgb: NDArray[np.uint8], least_px: int) -> tuple[NDArray[np.uint8], int]:
+    """The picture, halved as often as its shorter side keeps `least_px`, and how many of its pixels are one now."""
+    times = 1
+    while min(rgb.shape[:2]) >= 2 * least_px:
+        height, width = (side // 2 for side in rgb.shape[:2])
+        rgb = _pixels(cv2.resize(rgb[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA))
+        times *= 2
+    return rgb, times
 
 
-def _background(small: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+def _background(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """The colour around the retina; None where the retina fills the frame.
 
     With fewer than two corners of background the retina reaches both sides anyway.
     """
-    side = CANONICAL_PX // 25  # odd, so the median of a corner is one of its levels
-    corners = [small[rows, columns] for rows in (slice(side), slice(-side, None))
+    side = 3  # odd, so the median of a corner is one of its levels
+    corners = [picture[rows, columns] for rows in (slice(side), slice(-side, None))
                for columns in (slice(side), slice(-side, None))]  # fmt: skip
     colours = np.sort(np.reshape(corners, (4, -1, 3)), axis=1)[:, side * side // 2].astype(np.int32)  # medians
     dark = colours.max(axis=1) < _DARK
@@ -271,15 +273,15 @@ def _background(small: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     return _pixels(min(colours, key=lambda colour: float(colour.sum())))
 
 
-def _distance(small: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _distance(picture: NDArray[np.uint8], background: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Levels between each pixel and the background, in the channel that differs most."""
-    red, green, blue = cv2.split(cv2.absdiff(small, (*background.tolist(), 0)))
+    red, green, blue = cv2.split(cv2.absdiff(picture, (*background.tolist(), 0)))
     return _pixels(cv2.max(cv2.max(red, green), blue))
 
 
 def _threshold(distance: NDArray[np.uint8]) -> float:
     """Levels from the background at which the retina begins: a fifth of its own, so that dim eyes have a border too."""
-    levels = distance[::2, ::2].ravel()  # a quarter of the pixels says the same
+    levels = distance.ravel()
     at = int(0.7 * len(levels))
     level = float(np.partition(levels, at)[at])
     if level < _LEAST_CONTRAST:
@@ -289,7 +291,7 @@ def _threshold(distance: NDArray[np.uint8]) -> float:
 
 def _largest_patch(distance: NDArray[np.uint8], threshold: float) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
     """The largest patch that stands out, as a mask, and the rows and columns that it reaches over."""
-    apart = cv2.morphologyEx((distance > threshold).view(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+    apart = cv2.morphologyEx((distance > threshold).view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     outlines, _ = cv2.findContours(apart, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)  # faster than labelling each pixel
     if not outlines:
         raise PhotographError(_NO_PATCH)
@@ -303,26 +305,16 @@ def _largest_patch(distance: NDArray[np.uint8], threshold: float) -> tuple[NDArr
     return _pixels(patch), (slice(top, top + height), slice(left, left + width))
 
 
-def _check_looks_like_retina(small: NDArray[np.uint8], patch: NDArray[np.uint8]) -> None:
-    mask = cv2.erode(patch, np.ones((9, 9), np.uint8))  # without the edge, which is never even
-    mean, spread = (numbers.ravel() for numbers in cv2.meanStdDev(small, mask=mask))
+def _check_looks_like_retina(picture: NDArray[np.uint8], patch: NDArray[np.uint8]) -> None:
+    mask = cv2.erode(patch, np.ones((5, 5), np.uint8))  # without the edge, which is never even
+    mean, spread = (numbers.ravel() for numbers in cv2.meanStdDev(picture, mask=mask))
     if mean[0] < 1.05 * mean[2]:
         raise PhotographError("shows no retina: its colours are not those of one")
     if spread.max() < 1.5:
         raise PhotographError("shows no retina: it is of one colour")
-    grain = np.mean(cv2.mean(cv2.absdiff(small, cv2.blur(small, (3, 3))), mask=mask)[:3])
+    grain = np.mean(cv2.mean(cv2.absdiff(picture, cv2.blur(picture, (3, 3))), mask=mask)[:3])
     if grain > 0.35 * spread.max():
         raise PhotographError("shows no retina: it is noise")
-
-
-def _borders(distance: NDArray[np.uint8], threshold: float, box: tuple[slice, slice]) -> Retina:
-    rows, columns = box
-    width = distance.shape[1]
-    inset = (columns.stop - 1 - columns.start) // 10
-    inside = distance[rows]
-    left = _crossing(inside[:, : columns.start + inset + 1], threshold)
-    right = width - _crossing(inside[:, : columns.stop - 2 - inset : -1], threshold)
-    return Retina(left / width, right / width)
 
 
 def _crossing(side: NDArray[np.uint8], threshold: float) -> float:

@@ -58,9 +58,10 @@ def test_a_dim_eye_has_the_border_of_a_bright_one() -> None:
     assert dim.right == pytest.approx(find_retina(bright).right, abs=0.002)
 
 
+@pytest.mark.parametrize("size", [(4288, 2848), (4303, 2863)], ids=["whole at every scale", "halves left over"])
 @pytest.mark.parametrize("times", [1, 2, 4])
-def test_the_border_stays_when_the_photograph_is_decoded_smaller(times: int) -> None:
-    data = simplejpeg.encode_jpeg(cv2.resize(drawn_eye((3, 3, 3)), (4288, 2848)), 92)
+def test_the_border_stays_when_the_photograph_is_decoded_smaller(times: int, size: tuple[int, int]) -> None:
+    data = simplejpeg.encode_jpeg(cv2.resize(drawn_eye((3, 3, 3)), size), 92)
     whole, small = find_retina(read_photograph(data)), find_retina(read_photograph(data, 2848 // (2 * times)))
     assert small.left * 4288 == pytest.approx(whole.left * 4288, abs=3)
     assert small.right * 4288 == pytest.approx(whole.right * 4288, abs=3)
@@ -70,10 +71,15 @@ def test_a_retina_that_fills_the_frame_is_not_cropped() -> None:
     assert find_retina(drawn_eye((0, 0, 0))[200:500, 300:700]) == Retina(0.0, 1.0)
 
 
-def test_a_retina_cut_on_one_side_is_cropped_on_the_other() -> None:
-    found = find_retina(np.ascontiguousarray(drawn_eye((0, 0, 0))[:, 300:]))
+@pytest.mark.parametrize("first", [300, 301])
+def test_a_retina_cut_on_one_side_is_cropped_on_the_other(first: int) -> None:
+    cut = np.ascontiguousarray(drawn_eye((0, 0, 0))[:, first:])
+    found = find_retina(cut)
     assert found.left == 0.0
-    assert found.right * 772 == pytest.approx(600.25, abs=2)
+    assert found.right * (1072 - first) == pytest.approx(900.25 - first, abs=2)
+    mirrored = find_retina(np.ascontiguousarray(cut[:, ::-1]))
+    assert mirrored.right == 1.0
+    assert mirrored.left * (1072 - first) == pytest.approx(1072 - 900.25, abs=2)
 
 
 def test_writing_beside_the_retina_does_not_move_its_border() -> None:
@@ -111,12 +117,13 @@ def warm_noise(height: int, width: int) -> NDArray[np.uint8]:
         (grey_noise(178, 268), NO_COLOUR),
         (grey_noise(1424, 2144), NO_BACKGROUND),
         (warm_noise(712, 1072), "shows no retina: it is noise"),
+        (warm_noise(64, 96), "shows no retina: it is noise"),
         (text_page(), NO_PATCH),
         (np.pad(np.full((500, 700, 3), 250, np.uint8), ((90, 90), (90, 90), (0, 0))), NO_COLOUR),
         (np.zeros((20, 20, 3), np.uint8), "shows no retina: it is 20 x 20 pixels"),
         (np.zeros((100, 800, 3), np.uint8), "shows no retina: it is 800 x 100 pixels"),
     ],
-    ids=["black", "grey", "red", "noise", "fine noise", "warm noise", "text", "page on a table", "tiny", "strip"],
+    ids=["black", "grey", "red", "noise", "fine noise", "warm noise", "small warm noise", "text", "page on a table", "tiny", "strip"],
 )
 def test_what_is_no_retina_is_refused(nothing: NDArray[np.uint8], sentence: str) -> None:
     with pytest.raises(PhotographError) as refused:
