@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,13 +17,13 @@ import pytest
 
 from drsearch.data import prepare as prepare_module
 from drsearch.data.audit import Audit
-from drsearch.data.images import read_photograph
+from drsearch.data.images import Decoded, EyeImage, read_photograph
 from drsearch.data.prepare import prepare
 from drsearch.data.records import open_records, read_eyes
 from drsearch.data.synthetic import synthesize
 from drsearch.errors import DataError
 from drsearch.home import Home
-from drsearch.settings import Settings
+from drsearch.settings import ImageSettings, Settings
 
 SMALL = Settings().replace({"images.image_px": 32})
 Relabel = Callable[[Callable[[list[str]], list[str]]], None]
@@ -61,7 +62,7 @@ def test_the_same_photographs_and_settings_are_reused_without_decoding(
     eyes: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(eyes, SMALL, home)
-    monkeypatch.setattr(prepare_module, "eye_image", None)
+    monkeypatch.setattr(prepare_module, "decode_photograph", None)
     second = prepare(eyes, SMALL.replace({"training.seed": 7}), home)
     assert second.reused
     assert second.records == first.records and second.audit == first.audit
@@ -253,6 +254,23 @@ def test_records_do_not_depend_on_where_the_folder_lies(eyes: Path, home: Home, 
     (images / "a. Training Set").symlink_to(eyes / "images/train")
     shutil.copy(eyes / "labels/train.csv", tables / "a. IDRiD_Disease Grading_Training Labels.csv")
     assert prepare(root, SMALL, home).records == first.records
+
+
+def test_a_slow_caller_has_the_threads_look_and_changes_no_record(
+    eyes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lookers: list[threading.Thread] = []
+    eye_of = prepare_module.eye_of
+
+    def watched(decoded: Decoded, settings: ImageSettings) -> EyeImage:
+        lookers.append(threading.current_thread())
+        return eye_of(decoded, settings)
+
+    monkeypatch.setattr(prepare_module, "eye_of", watched)
+    slow = prepare(eyes, SMALL, Home(tmp_path / "slow"), on_photograph=lambda *_: time.sleep(0.05)).records
+    assert 0 < lookers.count(threading.main_thread()) < len(lookers) == 30
+    quick = prepare(eyes, SMALL, Home(tmp_path / "quick")).records
+    assert slow.manifest == quick.manifest
 
 
 @pytest.mark.faults
