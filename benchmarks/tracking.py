@@ -5,7 +5,6 @@ python -m benchmarks.tracking [--rounds 3]
 
 import functools
 import tempfile
-from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -30,25 +29,18 @@ def measure(rounds: int) -> Result:
         records = str(prepare(idrid(), Settings(), home).records.folder)
         server = stack.enter_context(serve_ui(home, 0))
 
-        def standing(way: str, uri: str = "") -> Standing:
-            options = ("benchmarks.trial", way, records, "--epochs", str(EPOCHS))
-            return stack.enter_context(Standing(*options, environment={"MLFLOW_TRACKING_URI": uri}))
-
-        trials = {
-            NONE: standing("bare"),
-            "everything, SQLite": standing("tracked"),
-            "everything, MLflow server": standing("tracked", server.url),
-        }
-        training = {trial.pid for trial in trials.values()}
+        options = ("benchmarks.trial", records, "--server", server.url, "--epochs", str(EPOCHS))
+        trial = stack.enter_context(Standing(*options, environment={"MLFLOW_TRACKING_URI": ""}))
+        ways = {NONE: "bare", "everything, SQLite": "sqlite", "everything, MLflow server": "server"}
 
         def whole(name: str) -> float:
-            before = _cpu_s_of_others(training)
-            took = trials[name]()
-            others = _cpu_s_of_others(training) - before
+            before = _cpu_s_of_others(trial.pid)
+            took = trial(ways[name])
+            others = _cpu_s_of_others(trial.pid) - before
             beside.setdefault(name, []).append(took["seconds"] - took["epochs"] + others)
             return took["seconds"]
 
-        seconds = in_turn({name: functools.partial(whole, name) for name in trials}, rounds)
+        seconds = in_turn({name: functools.partial(whole, name) for name in ways}, rounds)
     bare = median(seconds[NONE])
     # what a round of each would take, were all epochs as long as those of a trial without logging
     counted = {name: [bare - median(beside[NONE]) + spent for spent in found] for name, found in beside.items()}
@@ -87,9 +79,9 @@ def measure(rounds: int) -> Result:
     )
 
 
-def _cpu_s_of_others(training: Collection[int]) -> float:
-    """Seconds of a core that senders and server, processes of this one that do not train, have spent."""
-    others = [process for process in psutil.Process().children(recursive=True) if process.pid not in training]
+def _cpu_s_of_others(training: int) -> float:
+    """Seconds of a core that senders and server, processes of this one but that which trains, have spent."""
+    others = [process for process in psutil.Process().children(recursive=True) if process.pid != training]
     return sum(times.user + times.system for times in (process.cpu_times() for process in others))
 
 

@@ -1,6 +1,5 @@
 """What does the network see of one photograph?"""
 
-import functools
 import io
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from scipy.sparse import csr_array
 
 from drsearch.errors import PhotographError
 from drsearch.settings import ImageSettings
@@ -40,7 +38,6 @@ _OTHER_FORMATS = ("PNG", "TIFF", "BMP")
 _SCALES = (8, 4, 2)
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 12.0  # levels between retina and background; the dimmest eye of IDRiD has 40
-_STRIP_ROWS = 32  # a strip and its sums stay in the processor's cache, and in memory that need not be given anew
 _NO_PATCH = "shows no retina: there is no large round patch"
 _EDGE_ROWS = 0.9  # quantile over rows: text or a reflection beside the retina covers fewer than a tenth of them
 
@@ -361,58 +358,28 @@ def _crossing(side: NDArray[np.uint8], threshold: float) -> float:
 
 
 def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray[np.uint8]:
-    """The square between the borders, each of its pixels the mean of the area it covers, fractions of pixels included.
+    """The square between the borders: the picture is halved as often as enough is left, then read between its pixels.
 
-    cv2.resize would cut at whole pixels, which at 1/8 scale moves the picture by up to 4 of the photograph's. Rows are
-    added up first, as they lie in memory. The products are sparse ones: as products of full matrices they would start
-    BLAS's threads in each of ours.
+    cv2.resize alone would cut at whole pixels, which at 1/8 scale moves the picture by up to 4 of the photograph's.
+    Beside means over the same areas of whole originals, IDRiD's at 1/8 scale and 256 px are off by 0.39 of 255 levels
+    on average, and as sharp; exact means over areas of the scaled picture are off by 0.33, blur, and take twice as
+    long.
 
     Args:
         picture: uint8 RGB, shape (height, width, 3).
         retina: Where its borders are; every row is kept.
-        side_px: Side of the square. A picture smaller than it is enlarged, by linear interpolation.
+        side_px: Side of the square. A picture smaller than it is enlarged.
 
     Returns:
         uint8 RGB, shape (side_px, side_px, 3).
     """
-    height, width = picture.shape[:2]
-    first, last = int(retina.left * width), min(int(np.ceil(retina.right * width)) + 1, width)
-    part, n_columns = picture[:, first:last], last - first
-    columns = _shares(retina.left * width - first, retina.right * width - first, side_px, n_columns)
-    square = np.empty((side_px, side_px, 3), np.uint8)
-    for out, covered, rows in _strips(height, side_px):
-        strip = rows @ part[covered].reshape(-1, 3 * n_columns).astype(np.float32)
-        across = cv2.transpose(strip.reshape(-1, n_columns, 3)).reshape(n_columns, -1)
-        square[out] = cv2.transpose(cv2.convertScaleAbs(columns @ across).reshape(side_px, -1, 3))
-    return square
-
-
-@functools.lru_cache(maxsize=8)  # photographs of one camera have one height
-def _strips(n_in: int, n_out: int) -> tuple[tuple[slice, slice, csr_array], ...]:
-    """Rows of the square, the rows of the picture that they cover, and the shares of these."""
-    strips, step = [], n_in / n_out
-    for top in range(0, n_out, _STRIP_ROWS):
-        below = min(top + _STRIP_ROWS, n_out)
-        # One more on each side, for rows between which is interpolated.
-        first, last = max(int(top * step) - 1, 0), min(int(np.ceil(below * step)) + 1, n_in)
-        shares = _shares(top * step - first, below * step - first, below - top, last - first)
-        strips.append((slice(top, below), slice(first, last), shares))
-    return tuple(strips)
-
-
-def _shares(start: float, stop: float, n_out: int, n_in: int) -> csr_array:
-    """What share of each of `n_out` pixels, which divide `start` to `stop`, each of `n_in` pixels in a line covers.
-
-    Each covers at least one pixel of the input: enlarging is linear interpolation then.
-    """
-    step = (stop - start) / n_out
-    centres, half = start + (np.arange(n_out) + 0.5) * step, max(step, 1.0) / 2
-    low, high = np.maximum(centres - half, 0)[:, None], np.minimum(centres + half, n_in)[:, None]
-    pixel = low.astype(np.int32) + np.arange(int(2 * half) + 2, dtype=np.int32)
-    area = np.maximum(np.minimum(pixel + 1, high) - np.maximum(pixel, low), 0) / (high - low)
-    ends = np.arange(0, pixel.size + 1, pixel.shape[1], dtype=np.int32)
-    pixel = np.minimum(pixel, n_in - 1)  # of no share where it was more
-    return csr_array((area.astype(np.float32).ravel(), pixel.ravel(), ends), shape=(n_out, n_in))
+    halved, times = _halved(picture, side_px)
+    height, width = (side / times for side in picture.shape[:2])
+    down, across = height / side_px, (retina.right - retina.left) * width / side_px
+    # Where in the picture the middle of a pixel of the square lies; the middle of the first pixel of both is 0.
+    place = np.array([[across, 0, retina.left * width + (across - 1) / 2], [0, down, (down - 1) / 2]])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return _pixels(cv2.warpAffine(halved, place, (side_px, side_px), flags=how, borderMode=cv2.BORDER_REPLICATE))
 
 
 def normalised(square: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np.uint8]:
