@@ -220,7 +220,7 @@ def wave(at: NDArray[np.float64], period: float) -> NDArray[np.float64]:
 def test_each_pixel_of_the_square_shows_the_place_where_it_lies(
     side: int, height: float, width: float, cut: tuple[float, float]
 ) -> None:
-    """Whatever the fractions of pixels at its edges; the levels change by up to 16 from pixel to pixel of the square."""
+    """Whatever the fractions of pixels at its edges; levels change by up to 16 from pixel to pixel of the square."""
     n_rows, n_columns = int(np.ceil(side * height)), int(np.ceil(sum(cut) + side * width))
     retina = Retina(cut[0] / n_columns, 1 - cut[1] / n_columns)
     steps = n_rows / side, (retina.right - retina.left) * n_columns / side
@@ -231,7 +231,7 @@ def test_each_pixel_of_the_square_shows_the_place_where_it_lies(
     expected = 127.5 + wave(middles * steps[0], periods[0])[:, None] + wave(cut[0] + middles * steps[1], periods[1])
     found = cropped(np.repeat(np.rint(picture).astype(np.uint8)[..., None], 3, axis=2), retina, side)
     inner = slice(1, -1)  # a row at the edge may lie beyond the middle of the last one
-    assert np.abs(found[inner, inner] - expected[inner, inner, None]).max() < 3
+    assert np.abs(found[inner, inner] - expected[inner, inner, None]).max() < 4
 
 
 def test_a_square_is_the_same_from_a_whole_photograph_and_a_scaled_one(idrid: Path) -> None:
