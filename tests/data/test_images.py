@@ -292,4 +292,4 @@ def test_the_borders_of_real_eyes_are_found_at_every_scale(idrid: Path) -> None:
 
 def test_a_stored_real_eye_has_under_42_kb_on_average(idrid: Path) -> None:
     eyes = [eye_image(p.read_bytes(), ImageSettings()) for p in sorted((idrid / "images/train").glob("*.jpg"))[::20]]
-    assert sum(len(eye.stored) for eye in eyes) / len(eyes) < 40_000
+    assert sum(len(eye.stored) for eye in eyes) / len(eyes) < 42_000

@@ -327,7 +327,7 @@ def test_idrid_is_split_as_promised_in_little_room(idrid: Path, tmp_path: Path) 
         ("images/train/IDRiD_021.jpg", "images/train/IDRiD_391.jpg")
     ]
     assert prepared.audit.bad == ()
-    assert prepared.records.record_bytes / 413 < 40_000
+    assert prepared.records.record_bytes / 413 < 42_000
     start = time.monotonic()
     again = prepare(idrid, Settings(), Home(tmp_path))
     # A second on an idle machine; this one is shared.
