@@ -32,6 +32,7 @@ from drsearch.data.records import (
     RecordSet,
     Split,
     open_records,
+    shard_entry,
     write_eyes,
     write_shard,
 )
@@ -408,14 +409,21 @@ def _write_shards(
     members: Mapping[Split, Sequence[int]],
     image_and_entry: Callable[[int, Split], tuple[bytes, EyeEntry]],
 ) -> list[dict[str, Any]]:
-    shards = []
-    for side, numbers in members.items():
-        starts = range(0, len(numbers), SHARD_EYES)
-        for number, start in enumerate(starts):
-            name = f"{side}-{number:05}-of-{len(starts):05}.tfrecord"
-            eyes = (image_and_entry(i, side) for i in numbers[start : start + SHARD_EYES])  # noqa: B023  # used up here
-            shards.append(write_shard(partial / name, eyes))
-    return shards
+    entries = []
+    with ThreadPoolExecutor(1) as thread:  # hashes a shard and has the disk hold it while the next one is written
+        for side, numbers in members.items():
+            starts = range(0, len(numbers), SHARD_EYES)
+            for number, start in enumerate(starts):
+                path = partial / f"{side}-{number:05}-of-{len(starts):05}.tfrecord"
+                inside = numbers[start : start + SHARD_EYES]
+                write_shard(path, (image_and_entry(i, side) for i in inside))  # noqa: B023  # used up here
+                entries.append(thread.submit(_finish_shard, path, side, len(inside)))
+    return [entry.result() for entry in entries]
+
+
+def _finish_shard(path: Path, side: Split, n: int) -> dict[str, Any]:
+    _sync_one(path)
+    return shard_entry(path, side, n)
 
 
 def _from_spool(spool: BinaryIO, one: _Seen) -> bytes:
@@ -463,11 +471,15 @@ def _write_json(path: Path, values: Any) -> None:
 def _sync(folder: Path) -> None:
     """Have the disk hold every file before the folder gets its name."""
     for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _put_in_place(partial: Path, place: Path) -> None:

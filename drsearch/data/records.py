@@ -331,27 +331,23 @@ def _parse(example: Any) -> tuple[Any, Any, Any, Any]:
     return found["name"], image, found["grade"], found["label"]
 
 
-def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> dict[str, Any]:
-    """Write one shard, and say of it what the manifest says.
+def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> None:
+    """Write one shard.
 
     Args:
         path: The file to be.
-        eyes: Stored JPEG and entry of each eye, all of one split, at least one.
+        eyes: Stored JPEG and entry of each eye, all of one split.
     """
     import tensorflow as tf
 
-    splits: list[str] = []
     with tf.io.TFRecordWriter(str(path)) as writer:
         for stored, eye in eyes:
             writer.write(_example(stored, eye))
-            splits.append(eye.split)
-    return {
-        "file": path.name,
-        "split": splits[0],
-        "n": len(splits),
-        "bytes": path.stat().st_size,
-        "sha256": file_sha256(path),
-    }
+
+
+def shard_entry(path: Path, split: Split, n: int) -> dict[str, Any]:
+    """What the manifest says of a shard: with so many eyes of one split."""
+    return {"file": path.name, "split": split, "n": n, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def write_eyes(folder: Path, eyes: Iterable[EyeEntry]) -> dict[str, Any]:

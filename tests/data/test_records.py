@@ -15,6 +15,7 @@ from drsearch.data.records import (
     open_records,
     read_eyes,
     read_test_eyes,
+    shard_entry,
     test_looks,
     write_shard,
 )
@@ -63,7 +64,8 @@ def test_the_manifest_tells_eyes_by_content(eyes: Path, records: RecordSet) -> N
 def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
     looks = np.arange(3 * LOOK_PX * LOOK_PX, dtype=np.uint8).reshape(3, LOOK_PX, LOOK_PX)
     eyes = [(bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, "0" * 64, looks[i])) for i in range(3)]
-    assert write_shard(tmp_path / "shard", eyes)["sha256"] == (
+    write_shard(tmp_path / "shard", eyes)
+    assert shard_entry(tmp_path / "shard", "train", 3)["sha256"] == (
         "ce8a225889ae6e80cf6ff16e4fbd4daf80b8627b99ba2532d9697fa1539fccec"
     )
 
