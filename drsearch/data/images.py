@@ -39,6 +39,7 @@ _OTHER_FORMATS = ("PNG", "TIFF", "BMP")
 _SCALES = (8, 4, 2)
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 12.0  # levels between retina and background; the dimmest eye of IDRiD has 40
+_LOOKED_AT_PX = 4 * LOOK_PX  # a look is made of means; a square as small as it is changes with the photograph's size
 _NO_PATCH = "shows no retina: there is no large round patch"
 _EDGE_ROWS = 0.9  # quantile over rows: text or a reflection beside the retina covers fewer than a tenth of them
 
@@ -84,7 +85,7 @@ class EyeImage:
         retina: Where the photograph was cropped.
         height: Of the photograph, pixels.
         width: Of the photograph, pixels.
-        look: uint8 grey, shape (LOOK_PX, LOOK_PX), of the crop before normalisation: what `same_pictures` compares.
+        look: uint8 grey, shape (LOOK_PX, LOOK_PX), between the borders, not normalised: what `same_pictures` compares.
     """
 
     stored: bytes
@@ -130,7 +131,8 @@ def eye_of(decoded: Decoded, settings: ImageSettings) -> EyeImage:
     """
     retina = find_retina(decoded.pixels)
     square = cropped(decoded.pixels, retina, settings.image_px)
-    look = cv2.resize(cv2.cvtColor(square, cv2.COLOR_RGB2GRAY), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
+    larger = square if settings.image_px >= _LOOKED_AT_PX else cropped(decoded.pixels, retina, _LOOKED_AT_PX)
+    look = cv2.resize(cv2.cvtColor(larger, cv2.COLOR_RGB2GRAY), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
     stored = encode_stored(normalised(square, settings))
     return EyeImage(stored, retina, decoded.height, decoded.width, _pixels(look))
 
@@ -375,8 +377,9 @@ def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray
     """
     height, width = picture.shape[:2]
     left, right = retina.left * width, retina.right * width
-    first = int(left) // 16 * 16  # so that halving joins the pixels that the decoder joins at smaller scales
-    halved, times = _halved(picture[:, first : math.ceil(right)], side_px)
+    # In steps of 16, so that halving joins the pixels that the decoder joins at smaller scales, and leaves none out.
+    first, last = int(left) // 16 * 16, math.ceil(right / 16) * 16
+    halved, times = _halved(picture[:, first:last], side_px)
     down, across = height / times / side_px, (right - left) / times / side_px
     # Where in the picture the middle of a pixel of the square lies; the middle of the first pixel of both is 0.
     place = np.array([[across, 0, (left - first) / times + (across - 1) / 2], [0, down, (down - 1) / 2]])

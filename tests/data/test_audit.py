@@ -25,8 +25,8 @@ from drsearch.data.images import eye_image, read_photograph
 from drsearch.settings import ImageSettings
 
 
-def look(data: bytes) -> NDArray[np.uint8]:
-    return eye_image(data, ImageSettings(image_px=64)).look
+def look(data: bytes, image_px: int = 64) -> NDArray[np.uint8]:
+    return eye_image(data, ImageSettings(image_px=image_px)).look
 
 
 def pairs_among(looks: NDArray[np.uint8]) -> list[tuple[int, int]]:
@@ -46,13 +46,16 @@ def distinct_looks(n: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.stack([cv2.resize(one, (32, 32), interpolation=cv2.INTER_LINEAR) for one in coarse])
 
 
+@pytest.mark.parametrize("image_px", [32, 64, 256])
 @pytest.mark.parametrize("quality", [50, 75, 95])
-@pytest.mark.parametrize("times", [0.75, 1.0, 2.0])
-def test_a_picture_is_known_again_at_another_quality_and_size(quality: int, times: float, photograph: bytes) -> None:
+@pytest.mark.parametrize("times", [0.75, 1.0, 1.5, 2.0])
+def test_a_picture_is_known_again_at_another_quality_and_size(
+    image_px: int, quality: int, times: float, photograph: bytes
+) -> None:
     picture = read_photograph(photograph)
     again = cv2.resize(picture, None, fx=times, fy=times, interpolation=cv2.INTER_AREA)
     stored = simplejpeg.encode_jpeg(np.ascontiguousarray(again), quality, "RGB", "420")
-    assert same_pictures(look(photograph)[None], look(stored)[None]) == [(0, 0)]
+    assert same_pictures(look(photograph, image_px)[None], look(stored, image_px)[None]) == [(0, 0)]
 
 
 def test_a_dim_picture_is_told_from_another_dim_one() -> None:
