@@ -2,8 +2,8 @@
 
     python -m benchmarks.trial RECORDS --server http://localhost:5000 --epochs 30
 
-`sqlite` writes to a database in a folder of its own, `server` to the one that is named. One process does all three:
-of two processes that train the same, one is up to a tenth faster from its first epoch to its last.
+`sqlite` writes to a database in a folder of its own, `server` to the one that is named. One process does all three,
+so that how lucky a process is with its memory and its cores is in no ratio.
 """
 
 import argparse
