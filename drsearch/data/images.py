@@ -276,7 +276,7 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
 
 
 def _halved(rgb: NDArray[np.uint8], least_px: int) -> tuple[NDArray[np.uint8], int]:
-    """The picture, halved as often as its shorter side keeps `least_px`, and how many of its pixels are one now."""
+    """The picture, halved as often as its shorter side keeps `least_px`; how many pixels of a row are one now."""
     times = 1
     while min(rgb.shape[:2]) >= 2 * least_px:
         height, width = (side // 2 for side in rgb.shape[:2])

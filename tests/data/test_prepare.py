@@ -266,6 +266,7 @@ def test_a_slow_caller_has_the_threads_look_and_changes_no_record(
         lookers.append(threading.current_thread())
         return eye_of(decoded, settings)
 
+    monkeypatch.setattr(prepare_module, "_THREADS", 2)  # with many, 30 photographs make nobody wait
     monkeypatch.setattr(prepare_module, "eye_of", watched)
     slow = prepare(eyes, SMALL, Home(tmp_path / "slow"), on_photograph=lambda *_: time.sleep(0.05)).records
     assert 0 < lookers.count(threading.main_thread()) < len(lookers) == 30
