@@ -25,8 +25,11 @@ def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_help_loads_nothing_heavy() -> None:
     program = (
-        "import sys; from drsearch.cli import main; sys.argv = ['drsearch', '--help']\n"
-        "try: main()\nexcept SystemExit: pass\n"
+        "import sys; from drsearch.cli import main\n"
+        "for command in (['--help'], ['-h'], ['run-study', '-h'], ['predict', '--help']):\n"
+        "    sys.argv = ['drsearch', *command]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
         "print([name for name in ('tensorflow', 'keras', 'mlflow', 'optuna', 'sklearn', 'cv2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

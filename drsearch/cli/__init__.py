@@ -3,8 +3,8 @@
 Nothing heavy is imported above the commands: `drsearch --help` needs neither TensorFlow nor MLflow.
 """
 
-# In the order in which --help names their commands.
-from drsearch.cli import data, search, seeing, models, gate, serving, tracking, users  # noqa: F401, I001
+# In the order in which --help lists their commands.
+from drsearch.cli import data, search, seeing, models, serving, gate, tracking, users  # noqa: F401, I001
 from drsearch.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -1,11 +1,14 @@
-"""The program itself: its options that every command has, and how it ends."""
+"""The program itself: how commands are added and explained, the options before a command, and how it ends."""
 
+import inspect
 import os
 import re
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from drsearch import __version__
 from drsearch.disk import is_full, sentence
@@ -13,13 +16,73 @@ from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
 from drsearch.log import start_logging
 
+Panel = Literal["Data", "Studies", "Models", "Champion", "MLflow"]
+"""The groups of commands in `drsearch --help`."""
+
+_F = TypeVar("_F", bound=Callable[..., None])
+
+
+class _Command(TyperCommand):
+    """A command whose help names values, not Python types."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    """The program, with the same help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    """Drop the types that Typer shows: `<bool>` for an option without a value, `<list[Path]>` for an argument."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+        elif param.param_type_name == "argument":
+            param.display_type = lambda ctx: ""
+    return params
+
+
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="From a folder of fundus photographs to a registered classifier of referable diabetic retinopathy. "
-    "What is kept lies under DRSEARCH_HOME (default ./drsearch-home); MLFLOW_TRACKING_URI names another MLflow.",
+    context_settings={"help_option_names": ["--help", "-h"]},
+    help="From a folder of fundus photographs to a registered classifier of referable diabetic retinopathy.",
+    epilog="Everything lies in DRSEARCH_HOME (default ./drsearch-home); MLFLOW_TRACKING_URI names another MLflow.\n\n"
+    "First steps without photographs of your own: drsearch synthesize eyes; "
+    "drsearch run-study search_spaces/sample.py --data eyes",
 )
+
+
+def command(panel: Panel, name: str | None = None) -> Callable[[_F], _F]:
+    """Add a function to the program as a command; its docstring is the help.
+
+    Args:
+        panel: The group of `drsearch --help` that lists it.
+        name: Of the command; None for the function's.
+    """
+
+    def add(function: _F) -> _F:
+        text = _flowing(inspect.getdoc(function) or "")
+        app.command(name, cls=_Command, rich_help_panel=panel, help=text)(function)
+        return function
+
+    return add
+
+
+def _flowing(text: str) -> str:
+    """Help without the line breaks of the source; indented lines, which are examples, keep theirs.
+
+    Example:
+        >>> _flowing("Do\\nit.\\n\\nExample:\\n    drsearch do")
+        'Do it.\\n\\nExample:\\n    drsearch do'
+    """
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
 def _print_version(asked: bool) -> None:
@@ -32,9 +95,9 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log more to standard error.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Write debug messages to standard error.")] = False,
 ) -> None:
     """Set up logging; every command starts here."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

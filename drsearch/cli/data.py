@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsearch.cli.app import app
+from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, SkipBad
 from drsearch.cli.output import console, counting, print_json
 from drsearch.home import Home
@@ -17,15 +17,25 @@ if TYPE_CHECKING:
     from drsearch.data.prepare import Prepared
 
 
-@app.command()
+@command("Data")
 def prepare(
-    data: Annotated[Path, typer.Argument(help="Folder of the data set: IDRiD as published, or flat.")],
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Photographs and labels: IDRiD as published, or flat (README.md)."),
+    ],
     config: Configs = [],  # noqa: B006  # typer wants the default itself
     set_: Assignments = [],  # noqa: B006
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Audit a folder of photographs, split it, and write its records."""
+    """Audit a folder of photographs, split it, and write TFRecords.
+
+    run-study and train do this first, too. Run it alone to see what the audit finds. Nothing is written when a
+    photograph or a label cannot be used; --skip-bad leaves them out.
+
+    Example:
+        drsearch prepare ~/IDRiD --set images.image_px=256
+    """
     from drsearch import config as gin_files
     from drsearch.data.prepare import prepare as make
 
@@ -38,14 +48,22 @@ def prepare(
     print_json(as_json, _prepared_json(made))
 
 
-@app.command()
+@command("Data")
 def synthesize(
-    out_folder: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, laid out flat.")],
-    images: Annotated[int, typer.Option("--images", min=1, help="How many photographs.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same photographs.")] = 0,
+    out_folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="Number of photographs.")] = 100,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="The same seed draws the same photographs.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Draw fundus-like photographs with lesions and their boxes, to try drsearch without a data set."""
+    """Draw synthetic eyes with lesions, to try drsearch without data.
+
+    The folder has a train and a test split, grades 0 to 4, and the boxes of the lesions.
+
+    Example:
+        drsearch synthesize eyes --images 200
+    """
     from drsearch.data.synthetic import synthesize as draw
     from drsearch.grades import GRADES
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
-from drsearch.cli.app import app
-from drsearch.cli.options import Assignments, Configs, Json, SkipBad
+from drsearch.cli.app import command
+from drsearch.cli.options import Assignments, Configs, Json, ModelName, SkipBad, Yes
 from drsearch.cli.output import command_name, confirmed, console, counting, liner, load_tensorflow, print_json
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
@@ -20,35 +20,40 @@ if TYPE_CHECKING:
     from drsearch.release.gate import Contest
     from drsearch.release.lineage import Node
 
-ModelName = Annotated[str, typer.Argument(help="Registered model, e.g. retinopathy.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded with the decision.")]
 
 
-@app.command()
+@command("Champion")
 def promote(
     name: ModelName,
-    version: Annotated[int, typer.Option("--version", help="The version to become champion.")],
+    version: Annotated[
+        int, typer.Option("--version", metavar="N", help="The challenger: the version to become champion.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
-            help="Take the test eyes from this data set. Default: the records that the version was trained from, "
-            "in DRSEARCH_HOME or at the MLflow server.",
+            metavar="FOLDER",
+            help="Data set whose test split decides. Default: the one that the version was trained with.",
         ),
     ] = None,
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
-    force: Annotated[bool, typer.Option("--force", help="Promote although the rule fails; needs --reason.")] = False,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Promote even if the rule fails; needs --reason.")] = False,
+    reason: Reason = "",
     skip_bad: SkipBad = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Judge a version against the champion on the same test eyes, and make it the champion if the rule holds.
+    """Make a version the champion if it passes the rule.
 
-    The rule is a setting (gate.*): at most gate.sensitivity_margin of sensitivity may be lost, and the 95 % interval of
-    the AUC's difference (DeLong) must lie above -gate.auc_margin. A version that was trained on test eyes is refused
-    whatever its score. Every decision, also a refusal, becomes an MLflow run in the experiment drsearch-decisions.
+    Challenger and champion are compared on the same test eyes. The challenger may lose at most gate.sensitivity_margin
+    of sensitivity, and the 95 % interval of the AUC difference (DeLong) must lie above -gate.auc_margin. A version that
+    was trained on test eyes is refused. Every decision, also a refusal, becomes an MLflow run in the experiment
+    drsearch-decisions.
+
+    Example:
+        drsearch promote retinopathy --version 2
     """
     if force and not reason:
         raise DrsearchError(
@@ -89,16 +94,20 @@ def promote(
         raise DrsearchError(f"the champion is unchanged; recorded as run {decision.run_id}.")
 
 
-@app.command()
+@command("Champion")
 def rollback(
     name: ModelName,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    reason: Reason,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Make the champion before the present one the champion again; given twice, it goes back two.
+    """Make the previous champion the champion again.
 
-    Nothing is judged, and no test eyes are looked at. The decision becomes an MLflow run, as promotions do.
+    A second rollback goes back one champion further. Nothing is compared, and the test split is not used. The decision
+    becomes an MLflow run, as promotions do.
+
+    Example:
+        drsearch rollback retinopathy --reason "misses small lesions"
     """
     from dataclasses import asdict
 
@@ -115,9 +124,15 @@ def rollback(
     print_json(as_json, asdict(decision))
 
 
-@app.command()
+@command("Champion")
 def history(name: ModelName, as_json: Json = False) -> None:
-    """What was champion when, who decided it, and why: every decision about a model, the oldest first."""
+    """List all decisions on a model: champion when, by whom, why.
+
+    Promotions, refusals and rollbacks, the oldest first.
+
+    Example:
+        drsearch history retinopathy
+    """
     from dataclasses import asdict
 
     from drsearch.release.decisions import CHANGES, Decisions, champions
@@ -145,16 +160,23 @@ def history(name: ModelName, as_json: Json = False) -> None:
     print_json(as_json, {"name": name, "champion": now, "decisions": [asdict(each) for each in decisions]})
 
 
-@app.command()
+@command("Champion")
 def lineage(
     what: Annotated[
-        str, typer.Argument(help="A version (retinopathy@champion, retinopathy/3), a study, or a run's id.")
+        str,
+        typer.Argument(
+            metavar="MODEL|STUDY|RUN",
+            help="A version (retinopathy@champion, retinopathy/3), a study, or the id of an MLflow run.",
+        ),
     ],
     as_json: Json = False,
 ) -> None:
-    """Where a version comes from: run, trial, study, parent, data, audit, code, decisions.
+    """Trace a version to its study, trial, data, code and decisions.
 
-    The other way round, of a study or a run: the versions that came of it, each with its own lineage.
+    For a study or a run: the versions that were made from it, each with its own lineage.
+
+    Example:
+        drsearch lineage retinopathy@champion
     """
     from drsearch.release.lineage import Lineage
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from drsearch.cli.app import app
-from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad
+from drsearch.cli.app import command
+from drsearch.cli.options import Assignments, Configs, Data, Json, Model, SkipBad
 from drsearch.cli.output import (
     console,
     counting,
@@ -20,19 +20,27 @@ from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
 
-@app.command()
+@command("Models")
 def train(
     data: Data,
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
     space: Annotated[
-        Path | None, typer.Option("--space", help="Search space whose build_model makes the network, for its trials.")
+        Path | None,
+        typer.Option("--space", metavar="FILE", help="The search space, if its build_model made the trial's network."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Name of the run.")] = "training",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the MLflow run.")] = "training",
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """One training, no study: repeat a trial from its settings file, or try something."""
+    """Train one network without a study, e.g. to repeat a trial.
+
+    settings.gin, with all settings of a trial, is among the artifacts of its MLflow run. The same command resumes a
+    training that was interrupted.
+
+    Example:
+        drsearch train --data ~/IDRiD --config settings.gin
+    """
     load_tensorflow()
     from dataclasses import asdict
 
@@ -73,15 +81,28 @@ def train(
         raise DrsearchError(f"the training failed: {outcome.reason}")
 
 
-@app.command()
+@command("Models")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
+    model: Model,
     data: Data,
-    split: Annotated[str, typer.Option("--split", help="test, validation, train, or all of a foreign set.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            metavar="test|validation|train|all",
+            help="Which photographs; all of them only for a data set that the model was not trained on.",
+        ),
+    ] = "test",
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Scores of a registered model on a split, with 95 % intervals; eyes it was trained on are refused."""
+    """Score a registered model on a split, with 95 % intervals.
+
+    Photographs that the model was trained on are refused. Every test evaluation is counted.
+
+    Example:
+        drsearch evaluate retinopathy@champion --data ~/other-eyes --split all
+    """
     load_tensorflow()
     from typing import get_args
 
@@ -103,16 +124,27 @@ def evaluate(
     print_json(as_json, {"model": model, "split": split, "looks": judged.looks, **judged.scores.to_json()})
 
 
-@app.command()
+@command("Models")
 def predict(
-    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
-    images: Annotated[list[Path], typer.Argument(help="Photographs as they come from the camera.")],
+    model: Model,
+    images: Annotated[list[Path], typer.Argument(metavar="PHOTOGRAPH", help="Photographs as the camera wrote them.")],
     explain: Annotated[
-        Path | None, typer.Option("--explain", help="Write Grad-CAM on the original; a folder for several photographs.")
+        Path | None,
+        typer.Option(
+            "--explain",
+            metavar="PATH",
+            help="Write the photograph with its Grad-CAM heat map: a file, or a folder for several photographs.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Grade photographs straight from the camera, and show what spoke for it."""
+    """Grade photographs: referable (RDR) or not (NRDR).
+
+    RDR means that the probability reaches the threshold that is stored with the model.
+
+    Example:
+        drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
+    """
     load_tensorflow()
     from dataclasses import asdict
 

@@ -1,24 +1,45 @@
-"""Options that several commands have: one word, one meaning."""
+"""Options and arguments that several commands have: one word, one meaning."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
-Data = Annotated[Path, typer.Option("--data", help="Folder of the data set: IDRiD as published, or flat.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object on standard output; all other text goes to standard error."),
+]
+Data = Annotated[
+    Path,
+    typer.Option("--data", metavar="FOLDER", help="Photographs and labels: IDRiD as published, or flat (README.md)."),
+]
 Configs = Annotated[
-    list[str], typer.Option("--config", help="Gin file, or the name of a shipped one (report.gin); later ones win.")
+    list[str],
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Gin file, or a shipped one: report.gin, small.gin. Repeatable; later ones win.",
+    ),
 ]
 Assignments = Annotated[
-    list[str], typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="One setting; wins over every file.")
+    list[str],
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="One setting, e.g. training.epochs=40. Repeatable; wins over every file."
+    ),
 ]
 StorageUrl = Annotated[
     str,
     typer.Option(
         "--storage",
+        metavar="URL",
         envvar="DRSEARCH_STORAGE",  # a command line, and a password in it, can be read by everyone on the machine
-        help="Study database; default: SQLite in DRSEARCH_HOME.",
+        help="Study database, e.g. postgresql://user@host/optuna. Default: SQLite in DRSEARCH_HOME.",
     ),
 ]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without photographs and labels that cannot be used.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out photographs and labels that cannot be used.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A registered version: retinopathy/3 or retinopathy@champion.")
+]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, e.g. retinopathy.")]
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study; `drsearch status` lists them.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]

@@ -7,12 +7,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from drsearch.cli.app import app
+from drsearch.cli.app import command
 from drsearch.cli.data import print_audit, print_counts
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
 from drsearch.cli.output import command_name, console, counting, liner, load_tensorflow, print_json, print_scores
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
+
+SpaceFile = Annotated[
+    Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, e.g. search_spaces/resnet.py.")
+]
 
 if TYPE_CHECKING:
     from drsearch.release.job import JobResult
@@ -23,35 +27,53 @@ if TYPE_CHECKING:
     from drsearch.settings import Settings
 
 
-@app.command("run-study")
+@command("Studies", "run-study")
 def run_study(
-    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/report_grid.py.")],
+    space: SpaceFile,
     data: Data,
-    study: Annotated[str, typer.Option("--study", help="Name; the same name goes on. Default: the file's stem.")] = "",
+    study: Annotated[
+        str, typer.Option("--study", metavar="NAME", help="Study to start or resume. Default: the file name of SPACE.")
+    ] = "",
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
-    trials: Annotated[int | None, typer.Option("--trials", help="Trials in total, over all calls.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", help="Trials in total, earlier calls included.")
+    ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Worker processes on this machine; most trials an hour: one a core.")
+        int,
+        typer.Option("--workers", metavar="N", min=1, help="Worker processes on this machine; fastest: one per core."),
     ] = 1,
     storage: StorageUrl = "",
     timeout: Annotated[
         float | None,
         typer.Option(
-            "--timeout", help="Seconds of this call; then trials stop at a checkpoint. Over all calls: study.hours."
+            "--timeout",
+            metavar="SECONDS",
+            help="Stop this call after so long, at a checkpoint. The setting study.hours limits all calls together.",
         ),
     ] = None,
     known: Annotated[
         Path | None,
-        typer.Option("--enqueue", help="Settings to start from: settings.gin of a run, or a JSON object a line."),
+        typer.Option(
+            "--enqueue",
+            metavar="FILE",
+            help="Settings to try first: settings.gin of a run, or one JSON object per line.",
+        ),
     ] = None,
     warm_start: Annotated[
-        str, typer.Option("--warm-start", help="Another study, whose finished trials count here and are not run again.")
+        str,
+        typer.Option("--warm-start", metavar="STUDY", help="Another study, whose finished trials are taken over."),
     ] = "",
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Search, register the best model, fine-tune and test it. The same command goes on where it stopped."""
+    """Search, then register, fine-tune and test the best model.
+
+    The same command resumes a study that was interrupted; with a larger --trials it adds trials to a finished one.
+
+    Example:
+        drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2
+    """
     load_tensorflow()
     from drsearch import config as gin_files
     from drsearch.live import study_view
@@ -94,12 +116,15 @@ def run_study(
     print_json(as_json, _job_json(result, job))
 
 
-@app.command("space")
-def show_space(
-    space: Annotated[Path, typer.Argument(help="Search-space file, e.g. search_spaces/resnet.py.")],
-    as_json: Json = False,
-) -> None:
-    """Check a search space and print it: axes, points of its grid, ten draws. Nothing is trained, no study touched."""
+@command("Studies", "space")
+def show_space(space: SpaceFile, as_json: Json = False) -> None:
+    """Check a search space; show its axes, grid size and ten draws.
+
+    Nothing is trained, and no study is touched.
+
+    Example:
+        drsearch space search_spaces/resnet.py
+    """
     load_tensorflow()
     from dataclasses import asdict
 
@@ -112,19 +137,26 @@ def show_space(
     print_json(as_json, {"space": str(space), **asdict(seen)})
 
 
-@app.command()
+@command("Studies")
 def worker(
-    study: Annotated[str, typer.Option("--study", help="The study to join.")],
+    study: Annotated[str, typer.Option("--study", metavar="NAME", help="The study to join.")],
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Worker processes here. Default: one a GPU; one without any.")
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", min=1, help="Worker processes here. Default: one per GPU, at least one."
+        ),
     ] = None,
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
-    """Join a study from another machine: run its trials until all are over. Ctrl-C leaves at a checkpoint.
+    """Run trials of a study that was started on another machine.
 
-    Everything else comes through the study's database and MLFLOW_TRACKING_URI: space, settings, records (photographs of
-    patients, kept in DRSEARCH_HOME). Join and leave at any time; another machine goes on with what was left.
+    Search space, settings and records come from the study's database and MLFLOW_TRACKING_URI; records are photographs
+    of patients and are kept in DRSEARCH_HOME. Machines may join and leave at any time: Ctrl-C leaves at a checkpoint,
+    from which another machine resumes the trial.
+
+    Example:
+        drsearch worker --study resnet --storage postgresql://user@host/optuna
     """
     from drsearch.live import study_view
     from drsearch.search.join import Joined

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from drsearch.cli.app import app
-from drsearch.cli.options import Json, StorageUrl
+from drsearch.cli.app import command
+from drsearch.cli.options import Json, StorageUrl, Study, Yes
 from drsearch.cli.output import confirmed, console, liner, open_studies, print_json
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from drsearch.search.standing import Standing
 
 
-@app.command()
+@command("Studies")
 def status(
-    study: Annotated[str, typer.Argument(help="Study to look at closely; default: all, one line each.")] = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Go on looking until it is complete, or Ctrl-C.")] = False,
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help="One study in detail. Default: all, one line each.", show_default=False),
+    ] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Keep watching until the study is over, or Ctrl-C.")] = False,
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
-    """What the studies have come to, who is at them, and how long they will take.
+    """Show how far studies are: trials, best value, time left.
 
-    With STUDY it also puts right what dead processes left: their trials wait again, and their runs are closed.
+    With STUDY it also cleans up after crashed processes: their trials wait again, and their MLflow runs are closed.
+
+    Example:
+        drsearch status resnet --watch
     """
     from drsearch.listing import studies_view
     from drsearch.live import repeat, study_view
@@ -61,18 +67,29 @@ def status(
             repeat(lambda: show_all(look_at_all(opened, home)))
 
 
-@app.command()
+@command("Studies")
 def trials(
-    study: Annotated[str, typer.Argument(help="Whose trials.")],
+    study: Study,
     sort: Annotated[
-        str, typer.Option("--sort", help="number, state, value (best first), epochs, attempts, seconds or a parameter.")
+        str,
+        typer.Option(
+            "--sort",
+            metavar="COLUMN",
+            help="number, state, value (best first), epochs, attempts, seconds, or a setting, e.g. learning_rate.",
+        ),
     ] = "number",
-    best: Annotated[int | None, typer.Option("--best", min=1, help="Only so many, the best first.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output: every column, not rounded.")] = False,
+    best: Annotated[int | None, typer.Option("--best", metavar="N", min=1, help="Only the N best, best first.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: all columns, not rounded.")] = False,
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
-    """The trials of a study: objective with its 95 % interval, kept epoch, parameters, run, and why one ended early."""
+    """List the trials of a study: value, best epoch, settings, run.
+
+    The value is the objective at the best epoch, with its 95 % interval.
+
+    Example:
+        drsearch trials resnet --best 10
+    """
     from drsearch.listing import trials_table, write_csv
     from drsearch.search.standing import read_trials, sort_trials
 
@@ -88,15 +105,18 @@ def trials(
     print_json(as_json, {"study": study, "objective": objective, "trials": [row.to_json() for row in rows]})
 
 
-@app.command()
+@command("Studies")
 def cancel(
-    study: Annotated[str, typer.Argument(help="Study to stop, wherever it runs.")],
+    study: Study,
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
-    """End a running study cleanly, on every machine: its trials stop at a checkpoint, and wait.
+    """Stop a study on every machine, each trial at a checkpoint.
 
-    The same `run-study` command goes on; until then no worker takes a trial of it.
+    The same run-study command resumes it; until then no worker takes a trial of it.
+
+    Example:
+        drsearch cancel resnet
     """
     from drsearch.search.control import cancel as stop
     from drsearch.search.standing import reason_of
@@ -118,17 +138,20 @@ def cancel(
     print_json(as_json, {"study": study, "state": look.state, "stopped": told})
 
 
-@app.command()
+@command("Studies")
 def delete(
-    study: Annotated[str, typer.Argument(help="Study to delete; a running one is refused.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    study: Study,
+    yes: Yes = False,
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
-    """Delete a study with its checkpoints, after showing what goes and what stays.
+    """Delete a study and its checkpoints; registered models stay.
 
-    Registered versions stay, and the MLflow runs that they come from; so do records, and the count of looks at the
-    test split. The study's name is free afterwards.
+    It shows what goes and what stays, and asks. The MLflow runs of registered versions, the records and the count of
+    test evaluations stay. A running study is refused. The study's name is free afterwards.
+
+    Example:
+        drsearch delete resnet
     """
     from drsearch.listing import removal_lines
     from drsearch.release.removal import Remover

@@ -5,27 +5,31 @@ from typing import Annotated
 
 import typer
 
-from drsearch.cli.app import app
-from drsearch.cli.options import Json
+from drsearch.cli.app import command
+from drsearch.cli.options import Json, Model
 from drsearch.cli.output import console, liner, load_tensorflow, opened_model, print_json
 from drsearch.home import Home
 
 
-@app.command()
+@command("Models")
 def serve(
-    model: Annotated[str, typer.Argument(help="models:/retinopathy/3 or models:/retinopathy@champion")],
-    port: Annotated[int, typer.Option("--port", help="Port to listen at; 0 takes a free one.")] = 5001,
+    model: Model,
+    port: Annotated[int, typer.Option("--port", metavar="N", help="Port to listen on; 0 picks a free one.")] = 5001,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen at; by default only this machine can ask.")
+        str,
+        typer.Option("--host", metavar="ADDRESS", help="Address to listen on; the default serves this machine only."),
     ] = "127.0.0.1",
     as_json: Json = False,
 ) -> None:
-    """Let a registered model answer over HTTP: photographs in, class, probability and Grad-CAM out. Ctrl-C ends it.
+    """Serve a registered model over HTTP until Ctrl-C.
 
-    POST a photograph to /predict or /explain, or MLflow's JSON to /invocations.
-    GET /health says that it is up. An alias is looked up once, at the start.
+    POST a photograph to /predict or /explain, or MLflow's JSON to /invocations; GET /health tells whether it is up. An
+    alias such as @champion is looked up once, at the start.
 
-    There is neither a password nor encryption: read docs/serving.md before you open it to a network.
+    There is no password and no encryption: read docs/serving.md before you open it to a network.
+
+    Example:
+        drsearch serve retinopathy@champion
     """
     from drsearch.release.service import Service, bind
 

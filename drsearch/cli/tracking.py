@@ -5,25 +5,28 @@ from typing import Annotated
 
 import typer
 
-from drsearch.cli.app import app
+from drsearch.cli.app import command
 from drsearch.cli.options import Json, StorageUrl
 from drsearch.cli.output import console, liner, open_studies, print_json
 from drsearch.home import Home
 
 
-@app.command()
+@command("MLflow")
 def ui(
-    study: Annotated[str, typer.Argument(help="Study to open; default: the one begun last.")] = "",
-    port: Annotated[int, typer.Option("--port", help="Port on this machine; 0 takes a free one.")] = 5000,
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="Study to compare. Default: the newest.", show_default=False)
+    ] = "",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="Port to listen on; 0 picks a free one.")] = 5000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the link in a browser.")] = True,
-    with_optuna: Annotated[
-        bool, typer.Option("--dashboard", help="Serve optuna-dashboard on the study database instead.")
-    ] = False,
+    with_optuna: Annotated[bool, typer.Option("--dashboard", help="Serve optuna-dashboard instead of MLflow.")] = False,
     storage: StorageUrl = "",
 ) -> None:
-    """Serve MLflow on what is kept here, and print the link that compares a study's best trials. Ctrl-C ends it.
+    """Serve MLflow until Ctrl-C; print the link to the best trials.
 
-    Where MLFLOW_TRACKING_URI names a server, that one is up already, and only the link is printed.
+    If MLFLOW_TRACKING_URI names a server, only the link is printed.
+
+    Example:
+        drsearch ui resnet --port 0
     """
     import webbrowser
 
@@ -53,9 +56,15 @@ def ui(
             server.wait()
 
 
-@app.command()
+@command("MLflow")
 def sync(as_json: Json = False) -> None:
-    """Send to MLflow what has not reached it yet; each thing once, however often this is called."""
+    """Send to MLflow what it has not received yet.
+
+    Studies do this while they run. Run it after MLflow was unreachable; nothing is sent twice.
+
+    Example:
+        drsearch sync
+    """
     from drsearch.tracking.sender import sync as send
 
     home = Home.from_environment()

@@ -5,22 +5,27 @@ from typing import Annotated
 
 import typer
 
-from drsearch.cli.app import app
+from drsearch.cli.app import command
 from drsearch.cli.options import Json
 from drsearch.cli.output import console, liner, print_json
 from drsearch.home import Home
 
 
-@app.command()
+@command("MLflow")
 def users(
-    file: Annotated[Path, typer.Argument(help="CSV with the columns user, role and, where wanted, password.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV file with the columns user, role and, optionally, password.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Bring the accounts of the MLflow server to what FILE says, as an admin; again changes nothing.
+    """Set the accounts of an MLflow server from a file, as an admin.
 
     Roles: reader (sees everything), researcher (own experiments, adds model versions), registrar (a researcher who
-    may set `champion`), gone (the account is removed). The column password names an environment variable that holds
-    one; without it a password is made, and printed this once.
+    may set the champion), gone (the account is removed). The column password names an environment variable that holds
+    the password; without it a password is generated and printed once. A second call with the same file changes nothing.
+
+    Example:
+        drsearch users team.csv
     """
     from drsearch.tracking.users import Users, read_users
 
@@ -36,9 +41,15 @@ def users(
     print_json(as_json, {"users": told})
 
 
-@app.command()
+@command("MLflow")
 def password() -> None:
-    """Change the password of the user MLFLOW_TRACKING_USERNAME on the MLflow server; asked for twice."""
+    """Change your own password on the MLflow server.
+
+    You are the user that MLFLOW_TRACKING_USERNAME names. The new password is asked for twice.
+
+    Example:
+        drsearch password
+    """
     from drsearch.tracking.users import Users
 
     accounts = Users(Home.from_environment().tracking_uri)
