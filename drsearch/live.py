@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from drsearch.search.objectives import Objective
 from drsearch.search.standing import Progress, place, study_left_s
 
 _LINE_EVERY_S = 15.0
@@ -82,9 +83,7 @@ def _summary(progress: Progress) -> str:
 
 def _best(progress: Progress) -> float | None:
     values = [slot.value for slot in progress.slots if slot.state == "complete" and slot.value is not None]
-    if not values:
-        return None
-    return min(values) if progress.objective == "val_loss" else max(values)
+    return Objective(progress.objective).best(values)
 
 
 def _shown(value: float, n_digits: int) -> str:

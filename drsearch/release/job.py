@@ -28,10 +28,10 @@ from drsearch.release.grader import Grader, load_network
 from drsearch.release.operating import operation
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
 from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid, trial_key
-from drsearch.search.objectives import pick_rule
+from drsearch.search.objectives import Objective, pick_rule
 from drsearch.search.parts import deal_folds, n_parts, parts_word
 from drsearch.search.provenance import provenance_tags
-from drsearch.search.recorded import Outcome, Plan, is_better, read_outcome, record_training
+from drsearch.search.recorded import Outcome, Plan, read_outcome, record_training
 from drsearch.search.slots import this_process
 from drsearch.search.space import SearchSpace
 from drsearch.search.study import Interrupts, StudyResult
@@ -379,7 +379,7 @@ class Job:
         tuned, run_id = self._train_on(searched)
         if tuned.state != "complete" or tuned.model is None or tuned.scores is None:
             return told | {"ran": True, "run_id": run_id, "better": False, "why_not": tuned.reason}
-        better = is_better(tuned.value, outcome.value, self._settings.study.objective)
+        better = Objective(self._settings.study.objective).is_better(tuned.value, outcome.value)
         told |= {"ran": True, "run_id": run_id, "value": tuned.value, "before": outcome.value, "better": better}
         if not better:
             self._say(f"fine-tuning did not help on validation: {tuned.value:.4f}, before {outcome.value:.4f}")

@@ -16,7 +16,7 @@ from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.search.budget import BUDGETS
 from drsearch.search.hypermodel import PREFIX, changed_choices, to_setting
-from drsearch.search.objectives import directions_of
+from drsearch.search.objectives import objectives_of
 from drsearch.search.provenance import git_commit, library_versions, source_digest
 from drsearch.search.slots import MAX_RETRIES
 from drsearch.search.storage import Storage, alone_with, patiently
@@ -135,7 +135,7 @@ def open_study(
         raise StudyError(
             f"--study {name!r} cannot name a folder and an experiment; use letters, digits, '.', '_' and '-'."
         )
-    directions = directions_of(wanted.base())
+    directions = [objective.direction for objective in objectives_of(wanted.base())]
 
     def begin() -> tuple[optuna.Study, StudyDefinition]:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

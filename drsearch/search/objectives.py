@@ -1,7 +1,8 @@
-"""Which trial is the best, where one number counts, or two do? The Pareto front, and the member that is picked."""
+"""What makes a trial better, and which trial is the best? With two objectives, the picked one of the Pareto front."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from drsearch.search.slots import ERROR, Slot
 from drsearch.settings import Settings
@@ -9,11 +10,49 @@ from drsearch.settings import Settings
 COST_UNITS = {"parameters": "weights", "latency": "ms an eye"}
 
 
-def directions_of(settings: Settings) -> list[str]:
-    """Optuna's word for where each objective of a study should go."""
-    return ["minimize" if settings.study.objective == "val_loss" else "maximize"] + (
-        ["minimize"] if settings.study.cost != "none" else []
-    )
+@dataclass(frozen=True)
+class Objective:
+    """A number that judges trials. Nothing else in drsearch knows which way is better.
+
+    Attributes:
+        name: A value of `study.objective` or `study.cost`.
+
+    Example:
+        >>> Objective("val_auc").best([0.7, 0.9]), Objective("val_loss").best([0.7, 0.9])
+        (0.9, 0.7)
+    """
+
+    name: str
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the smaller of two values is the better one."""
+        return self.name == "val_loss" or self.name in COST_UNITS
+
+    @property
+    def direction(self) -> str:
+        """`minimize` or `maximize`, as Optuna says it."""
+        return "minimize" if self.less_is_better else "maximize"
+
+    def loss(self, value: float) -> float:
+        """The value, with its sign changed where more is better: the smaller loss is always the better one."""
+        return value if self.less_is_better else -value
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value beats another; every number beats NaN, nothing beats its equal."""
+        if math.isnan(than):
+            return not math.isnan(value)
+        return self.loss(value) < self.loss(than)
+
+    def best(self, values: Iterable[float]) -> float | None:
+        """The best of some values; None without any."""
+        return min(values, key=self.loss, default=None)
+
+
+def objectives_of(settings: Settings) -> tuple[Objective, ...]:
+    """The objectives of a study, in the order of a trial's values: `study.objective`, then `study.cost` if any."""
+    names = [settings.study.objective, settings.study.cost]
+    return tuple(Objective(name) for name in names if name != "none")
 
 
 def cost_metric(settings: Settings) -> str:
@@ -90,5 +129,4 @@ def _covers(one: Slot, other: Slot, settings: Settings) -> bool:
 
 def _losses(slot: Slot, settings: Settings) -> tuple[float, ...]:
     """The objectives, turned so that less is better."""
-    sign = 1.0 if settings.study.objective == "val_loss" else -1.0
-    return (sign * slot.values[0], *slot.values[1:])
+    return tuple(each.loss(value) for each, value in zip(objectives_of(settings), slot.values, strict=True))

@@ -10,6 +10,7 @@ import warnings
 import optuna
 from optuna.trial import FrozenTrial
 
+from drsearch.search.objectives import Objective
 from drsearch.search.parts import n_parts, parts_word
 from drsearch.settings import Settings
 
@@ -45,8 +46,8 @@ def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
                     reduction_factor=study.pruner_reduction_factor,
                 )
             case "patient":
-                return _Patient(optuna.pruners.MedianPruner(**common), study.pruner_patience_epochs,
-                                smaller_is_better=study.objective == "val_loss")  # fmt: skip
+                median = optuna.pruners.MedianPruner(**common)
+                return _Patient(median, study.pruner_patience_epochs, Objective(study.objective))
             case "wilcoxon":
                 return optuna.pruners.WilcoxonPruner(p_threshold=study.pruner_p_threshold)
         return optuna.pruners.NopPruner()
@@ -80,8 +81,8 @@ class _Patient(optuna.pruners.BasePruner):  # type: ignore[misc]  # untyped libr
     Optuna's `PatientPruner` waits for a fall, and the best value so far, which trials report here, never falls.
     """
 
-    def __init__(self, asked: optuna.pruners.BasePruner, epochs: int, *, smaller_is_better: bool) -> None:
-        self._asked, self._epochs, self._sign = asked, epochs, -1.0 if smaller_is_better else 1.0
+    def __init__(self, asked: optuna.pruners.BasePruner, epochs: int, objective: Objective) -> None:
+        self._asked, self._epochs, self._objective = asked, epochs, objective
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         if trial.last_step is None or trial.last_step - self._last_rise(trial) < self._epochs:
@@ -89,8 +90,8 @@ class _Patient(optuna.pruners.BasePruner):  # type: ignore[misc]  # untyped libr
         return bool(self._asked.prune(study, trial))
 
     def _last_rise(self, trial: FrozenTrial) -> int:
-        best, at = -math.inf, 0
+        best, at = math.nan, 0
         for step, value in sorted(trial.intermediate_values.items()):
-            if self._sign * value > best:
-                best, at = self._sign * value, step
+            if self._objective.is_better(value, best):
+                best, at = value, step
         return at

@@ -30,6 +30,7 @@ from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import Interval, Scores, scores
 from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult, Measures, Training, set_seeds
+from drsearch.search.objectives import Objective
 from drsearch.search.ownership import NotTheOwner, Ownership
 from drsearch.search.parts import Dealt, Part, mean_history, n_parts, part_seed, parts_word, spread
 from drsearch.settings import Settings, gin_text
@@ -202,13 +203,6 @@ def objective_of(result: EpochResult, objective: str) -> float:
     return float(getattr(result.validation, objective.removeprefix("val_")))
 
 
-def is_better(value: float, than: float, objective: str) -> bool:
-    """Whether a value of the objective beats another; every number beats NaN, nothing beats its equal."""
-    if math.isnan(than):
-        return not math.isnan(value)
-    return value < than if objective == "val_loss" else value > than
-
-
 def fixed_eyes(eyes: Eyes, n: int) -> NDArray[np.int64]:
     """Which eyes are explained in every run: `n` spread evenly over the grades, the same for the same records."""
     by_grade = sorted(range(len(eyes.names)), key=lambda i: (eyes.grades[i], eyes.names[i]))
@@ -324,7 +318,7 @@ def _finish_parts(recorder: "_Recorder", parts: Sequence[Outcome], state: State,
     history = mean_history([part.history for part in parts])
     kept, *later = (result for result in history if _checkpointed(result.epoch, settings))
     for result in later:
-        if is_better(objective_of(result, objective), objective_of(kept, objective), objective):
+        if Objective(objective).is_better(objective_of(result, objective), objective_of(kept, objective)):
             kept = result
     at_kept = [part.history[kept.epoch - 1] for part in parts]
     numbers = {"kept_epoch": float(kept.epoch), "parts": float(len(parts))}
@@ -596,9 +590,9 @@ class _Recorder:
 
     def judge(self, training: Training, result: EpochResult) -> None:
         """Take this epoch for the best if it is that of all checkpointed ones; the commit that follows keeps it."""
-        objective = self.plan.settings.study.objective
-        value = objective_of(result, objective)
-        if self.best_epoch == 0 or self.plan.is_refit or is_better(value, self.best_value, objective):
+        objective = Objective(self.plan.settings.study.objective)
+        value = objective_of(result, objective.name)
+        if self.best_epoch == 0 or self.plan.is_refit or objective.is_better(value, self.best_value):
             self.best_epoch, self.best_value = result.epoch, value
             self.best_probabilities = training.seen.tolist()
 

@@ -27,7 +27,7 @@ from drsearch.search.definition import (
     study_folder,
 )
 from drsearch.search.machines import is_shared, start_upload
-from drsearch.search.objectives import best_slot, front
+from drsearch.search.objectives import Objective, best_slot, front
 from drsearch.search.pages import write_pages
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, enqueue, read_slots, reconcile
@@ -338,7 +338,7 @@ class Launcher:
         return self._known
 
     def _end_run(self, journal: Journal, slots: list[Slot], status: Status, reason: str) -> None:
-        pages = write_pages(self._study, slots, self._settings, journal.folder)
+        pages = write_pages(slots, self._settings, journal.folder)
         result = StudyResult(
             self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped, self._spent
         )
@@ -348,7 +348,7 @@ class Launcher:
         if self.warm_start is not None:
             tags["drsearch.warm_start"] = self.warm_start.study
         if result.best is not None:
-            numbers[f"best_{self._settings.study.objective}"] = float(result.best.value or 0.0)
+            numbers[f"best_{self._settings.study.objective}"] = result.best.values[0]
             tags["drsearch.best_trial"] = str(result.best.number)
         n_over = sum(slot.is_over for slot in slots)
         journal.append([Artifact(page, "study") for page in pages])
@@ -357,12 +357,12 @@ class Launcher:
 
 def study_note(result: StudyResult) -> str:
     """What MLflow's page of a study's own run says it came to: its ten best trials, Markdown."""
-    objective = result.definition.base().study.objective
-    told = [slot for slot in result.slots if slot.state == "complete" and slot.value is not None]
-    told.sort(key=lambda slot: slot.value or 0.0, reverse=objective != "val_loss")
+    objective = Objective(result.definition.base().study.objective)
+    told = [slot for slot in result.slots if slot.state == "complete"]
+    told.sort(key=lambda slot: objective.loss(slot.values[0]))
     counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
     best = result.best
-    chosen = f" Best: trial {best.number}, {objective} {best.value or 0.0:.4f}." if best is not None else ""
+    chosen = f" Best: trial {best.number}, {objective.name} {best.values[0]:.4f}." if best is not None else ""
     lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}"]
     if told:
         names = list({name: None for slot in told for name in slot.last.params})
@@ -370,7 +370,7 @@ def study_note(result: StudyResult) -> str:
             (str(slot.number), f"{slot.value:.4f}", *(_cell(slot.last.params.get(name, "")) for name in names))
             for slot in told[:10]
         ]
-        lines += ["", *note_table(("trial", objective, *names), rows)]
+        lines += ["", *note_table(("trial", objective.name, *names), rows)]
     if len(told) > 10:
         lines += ["", f"The ten best of {len(told)}."]
     if told:
@@ -395,7 +395,7 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
     return {
         "mlflow.note.content": note,
         "mlflow.experiment.primaryMetric.name": f"kept_{objective}",
-        "mlflow.experiment.primaryMetric.greaterIsBetter": str(objective != "val_loss"),
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(not Objective(objective).less_is_better),
     }
 
 

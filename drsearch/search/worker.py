@@ -35,7 +35,7 @@ from drsearch.search.definition import (
 )
 from drsearch.search.hypermodel import PREFIX
 from drsearch.search.machines import fetch_attempt, is_shared, wait_until_sent
-from drsearch.search.objectives import cost_metric
+from drsearch.search.objectives import Objective, cost_metric
 from drsearch.search.parts import deal, n_parts
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.pruners import pruner_for, why_pruned
@@ -45,7 +45,6 @@ from drsearch.search.recorded import (
     Plan,
     Pruned,
     Stopped,
-    is_better,
     objective_of,
     record_parts,
     record_training,
@@ -304,7 +303,7 @@ class _TrialWatch:
 
     def epoch(self, result: EpochResult) -> None:
         value = objective_of(result, self._settings.study.objective)
-        if is_better(value, self._best, self._settings.study.objective):
+        if Objective(self._settings.study.objective).is_better(value, self._best):
             self._best = value
         self._worker.show(
             slot=self._slot,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from drsearch.search.objectives import best_slot, directions_of, front, pick_rule, since_improved
+from drsearch.search.objectives import Objective, best_slot, front, objectives_of, pick_rule, since_improved
 from drsearch.search.slots import ERROR, Slot
 from drsearch.settings import Settings
 
@@ -22,6 +22,26 @@ def slot(number: int, *values: float, error: float = 0.0, state: TrialState = Tr
     trial = create_trial(state=state, values=list(values) or None, user_attrs={ERROR: error})
     trial.datetime_complete = MIDNIGHT + timedelta(minutes=at or number)
     return Slot(number, (trial,), 2)
+
+
+def test_an_objective_knows_which_way_is_better() -> None:
+    assert [(each.name, each.direction) for each in objectives_of(ONE)] == [("val_auc", "maximize")]
+    two = TWO.replace({"study.objective": "val_loss"})
+    assert [(each.name, each.direction) for each in objectives_of(two)] == [
+        ("val_loss", "minimize"),
+        ("parameters", "minimize"),
+    ]
+    auc, loss = Objective("val_auc"), Objective("val_loss")
+    assert auc.is_better(0.6, 0.5) and not auc.is_better(0.4, 0.5)
+    assert loss.is_better(0.4, 0.5) and not loss.is_better(0.6, 0.5)
+    assert (auc.best([0.4, 0.6]), loss.best([0.4, 0.6]), auc.best([])) == (0.6, 0.4, None)
+
+
+def test_nothing_is_better_than_its_equal_and_every_number_is_better_than_nan() -> None:
+    for objective in (Objective("val_auc"), Objective("val_loss")):
+        assert not objective.is_better(0.5, 0.5)
+        assert objective.is_better(0.5, math.nan)
+        assert not objective.is_better(math.nan, 0.5)
 
 
 def test_with_one_objective_the_best_is_registered_and_of_equals_the_first() -> None:
@@ -51,7 +71,6 @@ def test_of_two_objectives_the_cheapest_within_one_standard_error_is_registered(
 def test_the_rule_can_be_read() -> None:
     assert pick_rule(TWO) == "the smallest parameters within one standard error of the best val_auc"
     assert pick_rule(TWO.replace({"study.pick": "best"})) == "the best val_auc"
-    assert directions_of(TWO.replace({"study.objective": "val_loss"})) == ["minimize", "minimize"]
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.integers(1, 5)), min_size=1, max_size=12))

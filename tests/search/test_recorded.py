@@ -1,6 +1,5 @@
 """A training that dies at any moment goes on to the same curve, and says everything once."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from drsearch.data.records import Eyes
 from drsearch.model.prediction import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult, Training
+from drsearch.search.objectives import Objective
 from drsearch.search.recorded import (
     GivenAway,
     Outcome,
@@ -21,7 +21,6 @@ from drsearch.search.recorded import (
     Pruned,
     Stopped,
     fixed_eyes,
-    is_better,
     read_outcome,
     record_training,
 )
@@ -169,7 +168,7 @@ def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
 def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drsearch.search.recorded.is_better", lambda *_: False)  # so that epoch 2 stays the best
+    monkeypatch.setattr(Objective, "is_better", lambda *_: False)  # so that epoch 2 stays the best
     in_peace = run(tmp_path / "in peace")
     save = Training.save
 
@@ -279,13 +278,6 @@ def test_a_bug_keeps_its_traceback_and_its_run_ends(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         run(tmp_path, Watch({1: bug}))
     assert ends(tmp_path) == [("FAILED", "failed", "ZeroDivisionError: one over nothing")]
-
-
-def test_of_equal_epochs_the_first_is_kept_and_numbers_beat_nan() -> None:
-    assert not is_better(0.5, 0.5, "val_auc")
-    assert is_better(0.5, math.nan, "val_auc")
-    assert not is_better(math.nan, 0.5, "val_auc")
-    assert is_better(0.4, 0.5, "val_loss")
 
 
 def test_the_same_eyes_are_explained_whatever_the_order() -> None:
