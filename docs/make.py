@@ -8,7 +8,6 @@ Synthetic eyes only for `pages`: it shows photographs.
 """
 
 import argparse
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -181,7 +180,6 @@ def main() -> None:
     parser.add_argument("what", choices=["pages", "grid"])
     parser.add_argument("study")
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     PICTURES.mkdir(exist_ok=True)
     {"pages": pages, "grid": grid}[options.what](options.study, Home.from_environment())
 

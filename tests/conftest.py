@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from services import MlflowServer, PostgresServer, postgresql_binaries
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 SPACE = '''

@@ -100,7 +100,6 @@ def common(
     verbose: Annotated[bool, typer.Option("--verbose", help="Write debug messages to standard error.")] = False,
 ) -> None:
     """Set up logging; every command starts here."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # Of a server's runs MLflow prints the address to standard output, where results stand.

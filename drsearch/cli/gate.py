@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, ModelName, SkipBad, Yes
-from drsearch.cli.output import command_name, confirmed, console, counting, liner, load_tensorflow, print_json
+from drsearch.cli.output import command_name, confirmed, console, counting, liner, print_json
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
@@ -63,7 +63,6 @@ def promote(
         raise DrsearchError(
             "nothing was judged or changed: there is nobody to ask here; --yes promotes without asking."
         )
-    load_tensorflow()
     from dataclasses import asdict
 
     from drsearch import config as gin_files

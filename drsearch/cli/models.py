@@ -11,7 +11,6 @@ from drsearch.cli.output import (
     console,
     counting,
     liner,
-    load_tensorflow,
     opened_model,
     print_json,
     print_scores,
@@ -41,7 +40,6 @@ def train(
     Example:
         drsearch train --data ~/IDRiD --config settings.gin
     """
-    load_tensorflow()
     from dataclasses import asdict
 
     from drsearch import config as gin_files
@@ -103,7 +101,6 @@ def evaluate(
     Example:
         drsearch evaluate retinopathy@champion --data ~/other-eyes --split all
     """
-    load_tensorflow()
     from typing import get_args
 
     from drsearch.data.prepare import prepare as make
@@ -145,7 +142,6 @@ def predict(
     Example:
         drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
     """
-    load_tensorflow()
     from dataclasses import asdict
 
     from drsearch.errors import PhotographError

@@ -64,18 +64,6 @@ def command_name() -> str:
     return os.path.relpath(sys.argv[0])
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without the lines on processor features that it writes whatever its log level is."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def open_studies(storage: str, home: Home) -> Any:
     """The study database, asked for what is there: none is made where there is none."""
     from drsearch.search.storage import open_storage

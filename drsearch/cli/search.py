@@ -10,7 +10,7 @@ from rich.table import Table
 from drsearch.cli.app import command
 from drsearch.cli.data import print_audit, print_counts
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
-from drsearch.cli.output import command_name, console, counting, liner, load_tensorflow, print_json, print_scores
+from drsearch.cli.output import command_name, console, counting, liner, print_json, print_scores
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
 
@@ -74,7 +74,6 @@ def run_study(
     Example:
         drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2
     """
-    load_tensorflow()
     from drsearch import config as gin_files
     from drsearch.live import study_view
     from drsearch.release.job import Job, define, prepare_all
@@ -125,7 +124,6 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     Example:
         drsearch space search_spaces/resnet.py
     """
-    load_tensorflow()
     from dataclasses import asdict
 
     from drsearch.search.overview import overview

@@ -7,7 +7,7 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, Model
-from drsearch.cli.output import console, liner, load_tensorflow, opened_model, print_json
+from drsearch.cli.output import console, liner, opened_model, print_json
 from drsearch.home import Home
 
 
@@ -35,7 +35,6 @@ def serve(
 
     home, out = Home.from_environment(), liner(console(as_json))
     with bind(host, port) as listening:
-        load_tensorflow()
         from drsearch.release.answers import Answerer
         from drsearch.release.registry import Registry
 

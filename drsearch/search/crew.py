@@ -172,7 +172,7 @@ def worker_environment(environment: Mapping[str, str], gpus: Sequence[str], inde
         >>> worker_environment({}, ["0", "1"], 3)["CUDA_VISIBLE_DEVICES"]
         '1'
     """
-    own = {**environment, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    own = dict(environment)
     if gpus:
         # Without growth the first worker on a GPU would take all of its memory, whatever its model needs.
         own |= {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)], "TF_FORCE_GPU_ALLOW_GROWTH": "true"}

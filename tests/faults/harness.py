@@ -85,7 +85,7 @@ class Bench:
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
-        more = {"DRSEARCH_HOME": str(self.home.path), "TF_CPP_MIN_LOG_LEVEL": "2", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+        more = {"DRSEARCH_HOME": str(self.home.path), "MLFLOW_LOGGING_LEVEL": "WARNING"}
         more["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # results stand there
         return kept | more | ({"MLFLOW_TRACKING_URI": self.tracking_uri} if self.tracking_uri else {})
 

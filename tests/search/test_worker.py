@@ -67,7 +67,7 @@ def start(home: Home, name: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "drsearch.search.worker", "--study", name, "--home", str(home.path)]
     return subprocess.run(
         [*command, "--index", "0", "--threads", "1", "--cores", "1"],
-        env={**os.environ, STORAGE_VARIABLE: home.storage_url, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        env={**os.environ, STORAGE_VARIABLE: home.storage_url},
         capture_output=True,
         text=True,
         timeout=200,
