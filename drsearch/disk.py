@@ -1,6 +1,9 @@
-"""What if the disk is full? Whoever writes waits, says so once, and goes on when there is space."""
+"""What if a file cannot be read or written? A full disk is waited for; any other fault is a sentence with its path."""
 
 import errno
+import os
+import re
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +46,109 @@ def sentence(where: Path | str) -> str:
     return f"the disk that holds {where} is full"
 
 
+_OWNER = "give the user who runs this the right to it, or name another place"
+# A path must be known for these: without one, the error may as well be a bug.
+_OF_A_PATH = {
+    errno.EACCES: f"permission denied; {_OWNER}",
+    errno.EPERM: f"permission denied; {_OWNER}",
+    errno.ENOTDIR: "a part of this path is a file where a folder must be; remove the file, or name another place",
+    errno.EISDIR: "is a folder where a file must be; remove it, or name another place",
+    errno.EEXIST: "is a file where a folder must be; remove it, or name another place",
+    errno.ENAMETOOLONG: "the name is too long for this disk; take a shorter one",
+    errno.ELOOP: "is a link that leads to itself; remove it",
+}
+# These come from the machine, whatever the program does.
+_OF_THE_MACHINE = {
+    errno.EROFS: "the disk is read-only; name a place that can be written",
+    errno.EFBIG: "the file would be larger than the limit on file sizes; raise it (ulimit -f)",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; close some, or raise the limit (fs.file-max)",
+    errno.EIO: "the disk answers with an input/output error; look at the system's log",
+    errno.ESTALE: "the network disk has lost the file; mount it anew",
+}
+# What HDF5, SQLite and TensorFlow say instead of a number.
+_WORDS = {
+    "Permission denied": errno.EACCES,
+    "Read-only file system": errno.EROFS,
+    "attempt to write a readonly database": errno.EACCES,
+    "File too large": errno.EFBIG,
+    "Too many open files": errno.EMFILE,
+    "Input/output error": errno.EIO,
+}
+_NAMED = re.compile(r"name = '([^']+)'|^(/[^;:]+); ")
+_NO_TEMPORARY = "No usable temporary directory found"
+
+
+def fault(wrong: BaseException, home: Path | None = None) -> str:
+    """One sentence for an error of the file system that its user can mend; empty for every other error.
+
+    Args:
+        wrong: The error; those that it came from are looked at too.
+        home: Where the program writes, for errors that do not say where they happened.
+
+    Example:
+        >>> fault(PermissionError(errno.EACCES, "Permission denied", "/home/ann/eyes"))[:34]
+        '/home/ann/eyes: permission denied;'
+        >>> fault(OSError("no number and no path")), fault(ValueError("x"))
+        ('', '')
+    """
+    if is_full(wrong):
+        return f"{sentence(full_place(wrong, home))}; make space, and give the same command again."
+    error: BaseException | None = wrong
+    while error is not None:
+        if text := _fault(error, home):
+            return text
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _fault(error: BaseException, home: Path | None) -> str:
+    if isinstance(error, OSError) and _NO_TEMPORARY in str(error):
+        return f"no temporary file can be written ({', '.join(_temporary_places())}); make space or set TMPDIR."
+    number, path = None, ""
+    if isinstance(error, OSError) and error.errno is not None:
+        number, path = error.errno, os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    elif isinstance(error, OSError) or not isinstance(error, ArithmeticError | LookupError | TypeError):
+        number = next((number for words, number in _WORDS.items() if words in str(error)), None)
+        if named := _NAMED.search(str(error)):
+            path = named[1] or named[2]
+    if number == errno.ENOENT and os.path.islink(path):
+        return f"{path}: is a link to {os.readlink(path)}, which is not there; bring that back, or remove the link."
+    if number in _OF_THE_MACHINE:
+        return f"{path or home or 'a file'}: {_OF_THE_MACHINE[number]}."
+    if number in _OF_A_PATH and path and not (number == errno.EEXIST and os.path.isdir(path)):
+        return f"{path}: {_OF_A_PATH[number]}."
+    return ""
+
+
+def full_place(wrong: BaseException, home: Path | None) -> Path | str:
+    """The place whose disk is full.
+
+    Args:
+        wrong: An error for which `is_full` is true; mostly it does not say where it happened.
+        home: Where the program writes. The folder of temporary files is looked at too.
+    """
+    error: BaseException | None = wrong
+    while error is not None:
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            inside = home is not None and Path(error.filename).is_relative_to(home)
+            return home if home is not None and inside else error.filename
+        error = error.__cause__ or error.__context__
+    places = [*([home] if home else []), *map(Path, _temporary_places())]
+    return next((place for place in places if _has_no_space(place)), places[0])
+
+
+def _temporary_places() -> list[str]:
+    return [tempfile.tempdir] if tempfile.tempdir else [os.environ.get("TMPDIR", "") or "/tmp"]
+
+
+def _has_no_space(place: Path) -> bool:
+    try:
+        return os.statvfs(place).f_bavail == 0
+    except OSError:
+        return False
+
+
 def when_space(write: Callable[[], T], where: Path, stop_asked: Callable[[], bool]) -> T:
     """The result of `write`, tried again with growing pauses while the disk is full: one warning, then patience.
 
@@ -62,11 +168,13 @@ def when_space(write: Callable[[], T], where: Path, stop_asked: Callable[[], boo
             if not is_full(wrong):
                 raise
             if pause_s == 1.0:
-                logging.warning("%s; waiting for space", sentence(where))
+                logging.warning("%s; waiting for space", sentence(full_place(wrong, where)))
             until = time.monotonic() + pause_s
             while time.monotonic() < until:
                 if stop_asked():
-                    raise DiskFull(f"{sentence(where)}; make space, and the same command goes on.") from wrong
+                    raise DiskFull(
+                        f"{sentence(full_place(wrong, where))}; make space, and the same command goes on."
+                    ) from wrong
                 time.sleep(_LOOK_EVERY_S)
             pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
         else:

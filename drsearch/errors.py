@@ -4,9 +4,14 @@ Kinds follow consequence: `TrialFailed` ends one trial and the study goes on; ev
 `DrsearchError` ends the command with status 2. A bug is neither and keeps its traceback.
 """
 
+from drsearch.masking import masked
+
 
 class DrsearchError(Exception):
-    """An error that was foreseen: its text says what was found, where, and what to do."""
+    """An error that was foreseen: its text says what was found, where, and what to do; it shows no password."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(masked(each) if isinstance(each, str) else each for each in args))
 
 
 class SettingsError(DrsearchError, ValueError):

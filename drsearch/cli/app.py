@@ -11,10 +11,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from drsearch import __version__
-from drsearch.disk import is_full, sentence
+from drsearch.disk import fault
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
 from drsearch.log import start_logging
+from drsearch.masking import mask_output
+from drsearch.signals import stop_like_ctrl_c
+from drsearch.tracking.reach import set_up_client
 
 Panel = Literal["Data", "Studies", "Models", "Champion", "MLflow"]
 """The groups of commands in `drsearch --help`."""
@@ -100,15 +103,14 @@ def common(
     verbose: Annotated[bool, typer.Option("--verbose", help="Write debug messages to standard error.")] = False,
 ) -> None:
     """Set up logging; every command starts here."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    # Of a server's runs MLflow prints the address to standard output, where results stand.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    set_up_client()
     start_logging(verbose)
 
 
 def main() -> None:
     """Run the command line: 0 on success, 2 for what was foreseen (one sentence), 130 when interrupted."""
+    mask_output()
+    stop_like_ctrl_c()
     try:
         code = app(standalone_mode=False)
         if code == 130:  # typer takes Ctrl-C itself, and returns this
@@ -122,14 +124,19 @@ def main() -> None:
         sys.exit(2)
     except Exception as wrong:
         _explain_usage(wrong)
-        if refusal := _refusal(wrong):
-            print(f"drsearch: {refusal}", file=sys.stderr)
-            sys.exit(2)
-        if is_full(wrong):
-            where = getattr(wrong, "filename", None) or Home.from_environment().path
-            print(f"drsearch: {sentence(where)}; make space, and give the same command again.", file=sys.stderr)
+        if foreseen := _refusal(wrong) or _outage(wrong) or fault(wrong, Home.from_environment().path):
+            print(f"drsearch: {foreseen}", file=sys.stderr)
             sys.exit(2)
         raise
+
+
+def _outage(wrong: Exception) -> str:
+    """What is said of an MLflow that went away while a command used it; empty for any other error."""
+    if "mlflow" not in sys.modules:
+        return ""
+    from drsearch.tracking.mlflow_tracker import outage
+
+    return outage(wrong, Home.from_environment().tracking_uri)
 
 
 def _refusal(wrong: Exception) -> str:

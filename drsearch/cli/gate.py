@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, ModelName, SkipBad, Yes
-from drsearch.cli.output import command_name, confirmed, console, counting, liner, print_json
+from drsearch.cli.output import command_name, confirmed, console, counting, liner, print_json, reach_mlflow
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
@@ -63,6 +63,8 @@ def promote(
         raise DrsearchError(
             "nothing was judged or changed: there is nobody to ask here; --yes promotes without asking."
         )
+    home = Home.from_environment()
+    reach_mlflow(home)
     from dataclasses import asdict
 
     from drsearch import config as gin_files
@@ -70,7 +72,7 @@ def promote(
 
     out = console(as_json)
     gate = gin_files.load(config, set_).gate
-    promotion = Promotion(name, version, gate, Home.from_environment())
+    promotion = Promotion(name, version, gate, home)
     with counting(out, "photographs") as count:
         found, before = promotion.judge(data, skip_bad=skip_bad, on_photograph=count)
     _print_contest(out, found, before)
@@ -108,12 +110,13 @@ def rollback(
     Example:
         drsearch rollback retinopathy --reason "misses small lesions"
     """
+    out, home = console(as_json), Home.from_environment()
+    reach_mlflow(home)
     from dataclasses import asdict
 
     from drsearch.release.rollback import Rollback
 
-    out = console(as_json)
-    back = Rollback(name, Home.from_environment())
+    back = Rollback(name, home)
     champion = back.standing.champion.version if back.standing.champion is not None else 0
     question = f"Make version {back.to.version} of {name} the champion again, in the place of version {champion}?"
     if not yes and not confirmed(out, question):
@@ -132,12 +135,13 @@ def history(name: ModelName, as_json: Json = False) -> None:
     Example:
         drsearch history retinopathy
     """
+    out, home = console(as_json), Home.from_environment()
+    reach_mlflow(home)
     from dataclasses import asdict
 
     from drsearch.release.decisions import CHANGES, Decisions, champions
     from drsearch.release.registry import CHAMPION, Registry
 
-    out, home = console(as_json), Home.from_environment()
     registry = Registry(home.tracking_uri)
     decisions = Decisions(registry, home).history(name)
     champion = registry.with_alias(name, CHAMPION)
@@ -177,10 +181,11 @@ def lineage(
     Example:
         drsearch lineage retinopathy@champion
     """
+    out, home = console(as_json), Home.from_environment()
+    reach_mlflow(home)
     from drsearch.release.lineage import Lineage
 
-    out = console(as_json)
-    found = Lineage(Home.from_environment()).of(what)
+    found = Lineage(home).of(what)
     out.print(_tree(found))
     print_json(as_json, found.to_json())
 

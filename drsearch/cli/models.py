@@ -14,6 +14,8 @@ from drsearch.cli.output import (
     opened_model,
     print_json,
     print_scores,
+    reach_mlflow,
+    warn_if_away,
 )
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
@@ -51,6 +53,7 @@ def train(
     from drsearch.search.space import read_space
 
     out, home = console(as_json), Home.from_environment()
+    warn_if_away(home, out)
     settings = gin_files.load(config, set_)
     network = read_space(space) if space is not None else None
     check_network(settings, network)
@@ -101,6 +104,8 @@ def evaluate(
     Example:
         drsearch evaluate retinopathy@champion --data ~/other-eyes --split all
     """
+    out, home = console(as_json), Home.from_environment()
+    reach_mlflow(home)
     from typing import get_args
 
     from drsearch.data.prepare import prepare as make
@@ -110,7 +115,6 @@ def evaluate(
 
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
-    out, home = console(as_json), Home.from_environment()
     with opened_model(model, home) as grader:
         settings = Settings(images=grader.serving.images, data=grader.serving.data)
         with counting(out, "photographs") as count:
@@ -142,13 +146,15 @@ def predict(
     Example:
         drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
     """
+    home = Home.from_environment()
+    reach_mlflow(home)
     from dataclasses import asdict
 
     from drsearch.errors import PhotographError
 
     out = console(as_json)
     found = []
-    with opened_model(model, Home.from_environment()) as grader:
+    with opened_model(model, home) as grader:
         photographs = [(path, _read_bytes(path)) for path in images]
         for path, data in photographs:
             try:

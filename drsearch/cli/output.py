@@ -64,6 +64,28 @@ def command_name() -> str:
     return os.path.relpath(sys.argv[0])
 
 
+def reach_mlflow(home: Home) -> None:
+    """End a command that only MLflow can answer, within seconds, where it does not."""
+    from drsearch.tracking.base import TrackerAway
+    from drsearch.tracking.reach import check_answers
+
+    try:
+        check_answers(home.tracking_uri)
+    except TrackerAway as wrong:
+        raise DrsearchError(f"{wrong}; start it, or set MLFLOW_TRACKING_URI to the address of another.") from wrong
+
+
+def warn_if_away(home: Home, out: Console) -> None:
+    """Say at once that MLflow does not answer, where a training does not need it before its end."""
+    from drsearch.tracking.base import TrackerAway
+    from drsearch.tracking.reach import check_answers
+
+    try:
+        check_answers(home.tracking_uri)
+    except TrackerAway as wrong:
+        liner(out)(f"{wrong}; training goes on without it, and runs are sent, and models registered, when it answers")
+
+
 def open_studies(storage: str, home: Home) -> Any:
     """The study database, asked for what is there: none is made where there is none."""
     from drsearch.search.storage import open_storage

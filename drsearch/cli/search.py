@@ -10,7 +10,7 @@ from rich.table import Table
 from drsearch.cli.app import command
 from drsearch.cli.data import print_audit, print_counts
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
-from drsearch.cli.output import command_name, console, counting, liner, print_json, print_scores
+from drsearch.cli.output import command_name, console, counting, liner, print_json, print_scores, warn_if_away
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
 
@@ -88,6 +88,7 @@ def run_study(
     if trials is not None:
         settings = settings.replace({"study.trials": trials})
     check_study(settings)
+    warn_if_away(home, out)
     enqueued = _enqueued(known, read, settings) if known is not None else []
     with counting(out, "photographs") as count:
         prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
@@ -161,6 +162,7 @@ def worker(
 
     out = console(as_json)
     home = Home.from_environment()
+    warn_if_away(home, out)
     joined = Joined(study, storage or home.storage_url, home)
     with study_view(out) as show:
         why = joined.run(workers, show)

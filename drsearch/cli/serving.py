@@ -7,8 +7,9 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, Model
-from drsearch.cli.output import console, liner, opened_model, print_json
+from drsearch.cli.output import console, liner, opened_model, print_json, reach_mlflow
 from drsearch.home import Home
+from drsearch.signals import on_hangup
 
 
 @command("Models")
@@ -31,9 +32,10 @@ def serve(
     Example:
         drsearch serve retinopathy@champion
     """
+    home, out = Home.from_environment(), liner(console(as_json))
+    reach_mlflow(home)
     from drsearch.release.service import Service, bind
 
-    home, out = Home.from_environment(), liner(console(as_json))
     with bind(host, port) as listening:
         from drsearch.release.answers import Answerer
         from drsearch.release.registry import Registry
@@ -45,5 +47,6 @@ def serve(
             out("whoever reaches this address may ask: there is no password")
         out(f"{name} answers at {service.url}; Ctrl-C ends it")
         print_json(as_json, {"model": name, "url": service.url})
+        on_hangup(service.stop)
         with contextlib.suppress(KeyboardInterrupt):
             service.run()

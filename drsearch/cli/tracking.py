@@ -7,7 +7,8 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, StorageUrl
-from drsearch.cli.output import console, liner, open_studies, print_json
+from drsearch.cli.output import console, liner, open_studies, print_json, reach_mlflow
+from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
 
@@ -44,6 +45,7 @@ def ui(
                 wait()
         return
     if home.tracking_uri.startswith(("http://", "https://")):
+        reach_mlflow(home)
         liner(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
         return
     with serve_ui(home, port) as server:
@@ -66,8 +68,16 @@ def sync(as_json: Json = False) -> None:
         drsearch sync
     """
     from drsearch.tracking.sender import sync as send
+    from drsearch.tracking.sender import unsent, why_unsent
 
     home = Home.from_environment()
+    reach_mlflow(home)
     n = send(home)
-    console(as_json).print(f"{n} entries sent to {home.tracking_uri}")
-    print_json(as_json, {"sent": n})
+    console(as_json).print(f"{n} entries sent to {home.tracking_uri}", soft_wrap=True)
+    left = {folder: why_unsent(folder) or "a study that runs in this home is sending it" for folder in unsent(home)}
+    runs = [{"run": str(folder.relative_to(home.runs)), "why": why} for folder, why in left.items()]
+    print_json(as_json, {"sent": n, "unsent": runs})
+    if left:
+        whys = list(dict.fromkeys(left.values()))
+        shown = " ".join(f"{sum(each == why for each in left.values())} of them: {why.rstrip('.')}." for why in whys)
+        raise DrsearchError(f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not wholly in MLflow. {shown}")

@@ -7,7 +7,7 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json
-from drsearch.cli.output import console, liner, print_json
+from drsearch.cli.output import console, liner, print_json, reach_mlflow
 from drsearch.home import Home
 
 
@@ -29,8 +29,9 @@ def users(
     """
     from drsearch.tracking.users import Users, read_users
 
-    say, told = liner(console(as_json)), []
-    for change in Users(Home.from_environment().tracking_uri).bring(read_users(file)):
+    say, told, home = liner(console(as_json)), [], Home.from_environment()
+    reach_mlflow(home)
+    for change in Users(home.tracking_uri).bring(read_users(file)):
         role = f", {change.role}," if change.role else ""
         once = f"; password {change.password} (to be changed: `drsearch password`)" if change.password else ""
         say(f"{change.name}{role} {change.what}{once}")
@@ -52,6 +53,8 @@ def password() -> None:
     """
     from drsearch.tracking.users import Users
 
-    accounts = Users(Home.from_environment().tracking_uri)
+    home = Home.from_environment()
+    reach_mlflow(home)
+    accounts = Users(home.tracking_uri)
     name = accounts.change_password(typer.prompt("New password", hide_input=True, confirmation_prompt=True))
     liner(console(False))(f"{name} has a new password; set MLFLOW_TRACKING_PASSWORD to it.")

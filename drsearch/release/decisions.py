@@ -28,7 +28,7 @@ from drsearch.search.provenance import provenance_tags
 from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.entries import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.sender import is_served
+from drsearch.tracking.reach import is_served
 
 EXPERIMENT = "drsearch-decisions"
 """The MLflow experiment of all decisions: of its own, so that the pages of a study show trainings alone."""

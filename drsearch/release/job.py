@@ -34,14 +34,16 @@ from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import Outcome, Plan, read_outcome, record_training
 from drsearch.search.slots import this_process
 from drsearch.search.space import SearchSpace
-from drsearch.search.study import Interrupts, StudyResult
+from drsearch.search.study import StudyResult
 from drsearch.search.worker import dataset_input
 from drsearch.settings import Settings
+from drsearch.signals import Interrupts
 from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.entries import RunStart
 from drsearch.tracking.mlflow_tracker import is_away
 from drsearch.tracking.notes import note_table
-from drsearch.tracking.sender import is_served, run_id_of, start_sender
+from drsearch.tracking.reach import is_served
+from drsearch.tracking.sender import run_id_of, start_sender
 
 Say = Callable[[str], None]
 """Told in a sentence what is done now."""

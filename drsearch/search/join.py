@@ -16,7 +16,7 @@ from drsearch.search.machines import check_addresses, check_code, fetch_records
 from drsearch.search.slots import all_over, read_slots, reconcile
 from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
-from drsearch.search.study import Interrupts
+from drsearch.signals import Interrupts
 from drsearch.tracking.sender import KeptSender
 
 _POLL_S = 1.0

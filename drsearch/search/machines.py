@@ -23,7 +23,8 @@ from drsearch.search.recorded import GivenAway, Plan
 from drsearch.search.slots import read_slots
 from drsearch.search.storage import patiently
 from drsearch.tracking.base import TrackerAway
-from drsearch.tracking.sender import is_sent, is_served
+from drsearch.tracking.reach import is_served
+from drsearch.tracking.sender import is_sent
 
 RECORDS_EXPERIMENT = "drsearch-records"
 """The MLflow experiment that holds the record sets of studies on several machines, one run a set."""

@@ -23,6 +23,7 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.errors import StudyError
+from drsearch.masking import masked
 from drsearch.search.storage import HEARTBEAT_S, Storage, alone_with, heartbeats, patiently
 from drsearch.settings import Value
 
@@ -351,7 +352,7 @@ def give_up(storage: Storage, trial_id: int, reason: str, *, final: bool) -> boo
         False if it had ended meanwhile.
     """
     try:
-        storage.set_trial_user_attr(trial_id, REASON, reason)
+        storage.set_trial_user_attr(trial_id, REASON, masked(reason))
         storage.set_trial_user_attr(trial_id, FINAL, final)
         return bool(storage.set_trial_state_values(trial_id, state=TrialState.FAIL))
     except optuna.exceptions.UpdateFinishedTrialError:
@@ -421,7 +422,7 @@ def _bury(storage: Storage, slot: Slot, attempt: FrozenTrial) -> None:
             if deaths > slot.max_retries
             else "its process died"
         )
-        storage.set_trial_user_attr(trial_id, REASON, reason)
+        storage.set_trial_user_attr(trial_id, REASON, masked(reason))
         storage.set_trial_user_attr(trial_id, DIED, True)
     storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
 

@@ -20,6 +20,7 @@ from optuna.storages import RDBStorage
 
 from drsearch.disk import is_full
 from drsearch.errors import StudyError
+from drsearch.masking import hide
 
 HEARTBEAT_S = 10
 """Seconds between the signs of life of a running trial."""
@@ -37,6 +38,9 @@ _LOCK_S = 30
 
 _LET_GO = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=30s"
 """To PostgreSQL: a process that was stopped within a transaction loses it, and keeps nobody waiting for its locks."""
+
+_CONNECT_S = 10
+"""Seconds to wait for the first word of a PostgreSQL server; the system waits for minutes."""
 
 _IDLE_IN_TRANSACTION = "25P03"
 """How PostgreSQL tells such a process so, when it goes on."""
@@ -92,13 +96,14 @@ def open_storage(url: str, *, patient: bool = False) -> Storage:
 
 
 def _open(url: str) -> Storage:
+    hide(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {}
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
     elif url.startswith("postgresql") and "options=" not in url:
-        options = {"connect_args": {"options": _LET_GO}}
+        options = {"connect_args": {"options": _LET_GO, "connect_timeout": _CONNECT_S}}
     for opening in range(1, _OPENINGS + 1):
         try:
             with warnings.catch_warnings():
@@ -107,7 +112,7 @@ def _open(url: str) -> Storage:
             break
         except ModuleNotFoundError as wrong:
             raise StudyError(
-                f"--storage {_shown(url)}: the driver {wrong.name} is not installed; "
+                f"--storage {url}: the driver {wrong.name} is not installed; "
                 "for PostgreSQL: pip install 'drsearch[postgresql]'."
             ) from wrong
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as wrong:
@@ -131,7 +136,7 @@ def _made_by_another(wrong: BaseException) -> bool:
 
 def _no_database(url: str, wrong: BaseException) -> StudyError:
     return StudyError(
-        f"--storage {_shown(url)}: no study database there ({_first_line(wrong)}); "
+        f"--storage {url}: no study database there ({_first_line(wrong)}); "
         "write for example sqlite:////home/me/studies.db or postgresql://user@host/optuna."
     )
 
@@ -165,14 +170,6 @@ def _set_up_sqlite(engine: sqlalchemy.Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()  # connections made before
-
-
-def _shown(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
 
 
 @contextmanager

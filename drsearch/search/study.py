@@ -1,13 +1,10 @@
 """How is a study run to its end? Workers are started and watched, the sender too, until all trials are over."""
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
 from absl import logging
@@ -36,6 +33,7 @@ from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
 from drsearch.search.warm_start import carry, planned
 from drsearch.settings import Settings, Value
+from drsearch.signals import Interrupts
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.notes import note_table
@@ -397,26 +395,3 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
         "mlflow.experiment.primaryMetric.name": f"kept_{objective}",
         "mlflow.experiment.primaryMetric.greaterIsBetter": str(not Objective(objective).less_is_better),
     }
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM ask what is running to stop; a second one is not caught any more."""
-
-    def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask = ask
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._heard)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave
-
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
-        # Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
-        os.write(2, b"drsearch: stopping at the end of the epoch, with a checkpoint (once more: at once)\n")
-        self._ask()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -367,7 +367,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--launcher", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
     start_logging()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher hears Ctrl-C and decides
+    for meant_for_launcher in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(meant_for_launcher, signal.SIG_IGN)  # which hears them too, and decides
     set_threads(options.threads, options.cores)
     try:
         worker = Worker(

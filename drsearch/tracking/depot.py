@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import tempfile
@@ -17,6 +16,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from drsearch.tracking.base import KEY_TAG, TrackerRefused
 from drsearch.tracking.handover import HANDOVER_FILE, MODEL_FILE, about, give_away, pack, unpack
 from drsearch.tracking.mlflow_tracker import _translated, is_away
+from drsearch.tracking.reach import set_up_client
 from drsearch.tracking.sender import adopt
 
 ATTEMPT_TAG = "drsearch.attempt"
@@ -41,13 +41,9 @@ class Depot:
     """
 
     def __init__(self, tracking_uri: str) -> None:
-        # The waiting is done by who asks, where a SIGTERM is heeded: MLflow's own retries take minutes a request.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        set_up_client()
         self._uri = tracking_uri
-        with _translated():
+        with _translated(self._uri):
             self._client = MlflowClient(tracking_uri)
 
     def check_may_write(self, experiment: str) -> None:
@@ -76,7 +72,7 @@ class Depot:
         """
         if not (folder / HANDOVER_FILE).exists():
             return
-        with _translated(), tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
+        with _translated(self._uri), tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
             copy = Path(
                 shutil.copyfile(folder / HANDOVER_FILE, Path(place) / HANDOVER_FILE)
             )  # the worker may replace it
@@ -121,7 +117,7 @@ class Depot:
         return fetched
 
     def _fetch(self, experiment: str, key: str, folder: Path, attempt: int | None) -> bool:
-        with _translated():
+        with _translated(self._uri):
             run = self._find(experiment, key)
             if run is None:
                 return False
@@ -163,7 +159,7 @@ class Depot:
         Raises:
             TrackerAway: If the server does not answer; what had arrived is not found by anyone.
         """
-        with _translated():
+        with _translated(self._uri):
             if self._whole_folder(experiment, key) is not None:
                 return False
             number = self._experiment(experiment)
@@ -179,7 +175,7 @@ class Depot:
         Raises:
             TrackerAway: If the server does not answer.
         """
-        with _translated():
+        with _translated(self._uri):
             run = self._whole_folder(experiment, key)
             if run is None:
                 return False

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from drsearch.masking import masked
+
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 Param = bool | int | float | str | None
 
@@ -136,7 +138,7 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def to_line(entry: Entry) -> str:
-    """One line of JSON, without its newline.
+    """One line of JSON, without its newline, and without the passwords of addresses.
 
     NaN and infinities are written as Python's own JSON has them, and read back the same.
 
@@ -144,7 +146,7 @@ def to_line(entry: Entry) -> str:
         >>> to_line(Metrics(step=3, values={"val_auc": 0.5}, at_ms=7))
         '{"entry": "Metrics", "step": 3, "values": {"val_auc": 0.5}, "at_ms": 7}'
     """
-    return json.dumps({"entry": type(entry).__name__, **dataclasses.asdict(entry)}, ensure_ascii=False)
+    return masked(json.dumps({"entry": type(entry).__name__, **dataclasses.asdict(entry)}, ensure_ascii=False))
 
 
 def from_line(line: str) -> Entry:

@@ -25,7 +25,7 @@ have the folder since, on this machine, and what it says is sent."""
 
 MODEL_FILE = "model.keras"
 _OWNERS = {"owner", "owner.lock"}
-_STAYS = {HANDOVER_FILE, GIVEN_AWAY_FILE, JOURNAL_FILE, MODEL_FILE, "sent.json", *_OWNERS}
+_STAYS = {HANDOVER_FILE, GIVEN_AWAY_FILE, JOURNAL_FILE, MODEL_FILE, "sent.json", "refused.txt", *_OWNERS}
 
 
 @dataclass(frozen=True)

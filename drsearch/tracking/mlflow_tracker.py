@@ -6,7 +6,6 @@ value); params and pictures that are there already are looked up and not written
 
 import hashlib
 import json
-import os
 import posixpath
 import re
 import shutil
@@ -30,6 +29,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_IMAGE
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
+from drsearch.disk import fault, is_full
 from drsearch.tracking.base import KEY_TAG, TrackerAway, TrackerRefused
 from drsearch.tracking.entries import (
     Artifact,
@@ -42,6 +42,7 @@ from drsearch.tracking.entries import (
     RunStart,
     Tags,
 )
+from drsearch.tracking.reach import set_up_client, why_away
 
 _Item = TypeVar("_Item")
 
@@ -70,15 +71,15 @@ class MlflowTracker:
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
-        # MLflow prints the address of every run that ends to standard output, where results stand.
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        set_up_client()
+        self._uri = tracking_uri
         self._artifact_root = artifact_root
-        with _translated():
+        with _translated(self._uri):
             self._client = MlflowClient(tracking_uri)
 
     def open(self, start: RunStart) -> str:
         """See `Tracker.open`."""
-        with _translated():
+        with _translated(self._uri):
             experiment_id = self._experiment(start)
             run_id, known_params = self._run(experiment_id, start)
             params = [
@@ -92,7 +93,7 @@ class MlflowTracker:
 
     def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
         """See `Tracker.send`."""
-        with _translated():
+        with _translated(self._uri):
             self._send_metrics(run_id, [entry for entry in entries if isinstance(entry, Metrics)])
             self._send_images(run_id, [entry for entry in entries if isinstance(entry, Image)], folder)
             for entry in entries:
@@ -185,16 +186,19 @@ class MlflowTracker:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(tracking_uri: str) -> Iterator[None]:
     """Foreign errors as ours: refused, or away."""
     try:
         yield
     except MlflowException as wrong:
         if wrong.error_code in _REFUSALS:
             raise TrackerRefused(f"MLflow refuses it: {_first_line(wrong)}") from wrong
-        raise TrackerAway(f"MLflow does not take it: {_first_line(wrong)}") from wrong
+        raise TrackerAway(outage(wrong, tracking_uri) or f"MLflow does not take it: {_first_line(wrong)}") from wrong
     except (OSError, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as wrong:
-        raise TrackerAway(f"MLflow does not take it: {_first_line(wrong)}") from wrong
+        text = (
+            outage(wrong, tracking_uri) or fault(wrong).rstrip(".") or f"MLflow does not take it: {_first_line(wrong)}"
+        )
+        raise TrackerAway(text) from wrong
 
 
 def is_away(wrong: BaseException) -> bool:
@@ -207,8 +211,20 @@ def is_away(wrong: BaseException) -> bool:
     return unanswered or isinstance(wrong, requests.ConnectionError | requests.Timeout)
 
 
-def _first_line(wrong: Exception) -> str:
-    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:300]
+def outage(wrong: BaseException, tracking_uri: str) -> str:
+    """What is said of an MLflow that does not answer, or whose database does not; empty for any other error."""
+    if is_away(wrong):
+        return f"MLflow at {tracking_uri} does not answer: {why_away(wrong)}"
+    error: BaseException | None = wrong
+    while error is not None:
+        if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not is_full(error):
+            return f"MLflow's database {tracking_uri} does not answer: {_first_line(error)}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _first_line(wrong: BaseException) -> str:
+    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:300].rstrip(".")
 
 
 def _batches(items: Sequence[_Item], n_items: int) -> Iterator[Sequence[_Item]]:

@@ -23,18 +23,21 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from drsearch.disk import is_full, sentence
+from drsearch.disk import fault, full_place, is_full, sentence
 from drsearch.home import Home
 from drsearch.log import start_logging
+from drsearch.masking import masked
 from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
 from drsearch.tracking.entries import Entry, Metrics, RunStart
 from drsearch.tracking.handover import is_given_away
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
+from drsearch.tracking.reach import check_answers, is_served, set_up_client
 
 if TYPE_CHECKING:
     from drsearch.tracking.depot import Depot
 
 SENT_FILE = "sent.json"
+REFUSED_FILE = "refused.txt"
 _LOOK_EVERY_S = 0.5
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 30.0
@@ -86,11 +89,13 @@ class Courier:
             try:
                 n_sent += self._deliver(folder)
                 self._failed.discard(folder)
+                _note_refusal(folder, "")
             except (TrackerAway, OSError):
                 self._failed.add(folder)
                 raise
             except (TrackerRefused, ValueError) as wrong:
                 logging.warning("%s stays unsent: %s", folder, wrong)
+                _note_refusal(folder, str(wrong))
                 if is_given_away(folder):
                     continue  # until a later attempt has it, whose first word may be all that was said before
             self._done[folder] = state
@@ -136,6 +141,7 @@ def sync(home: Home) -> int:
     Raises:
         TrackerAway: If MLflow does not answer.
     """
+    check_answers(home.tracking_uri)
     return drain(home, _tracker(home, home.tracking_uri), _depot(home.tracking_uri))
 
 
@@ -158,6 +164,23 @@ def is_sent(folder: Path) -> bool:
 def unsent(home: Home) -> list[Path]:
     """The folders of runs that have entries which were not sent."""
     return [folder for folder in _folders(home) if not _all_sent(folder)]
+
+
+def why_unsent(folder: Path) -> str:
+    """Why MLflow refuses what a run has to say, as its sender was told; empty if it does not."""
+    try:
+        return (folder / REFUSED_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _note_refusal(folder: Path, why: str) -> None:
+    """Keep why a run is refused beside it, for other processes to tell; empty: it is not, any more."""
+    if why != why_unsent(folder):
+        if why:
+            (folder / REFUSED_FILE).write_text(masked(why), encoding="utf-8")
+        else:
+            (folder / REFUSED_FILE).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -228,7 +251,8 @@ class KeptSender:
 def start_sender(home: Home, tracking_uri: str) -> SenderHandle:
     """Start the sender of a home; it ends with `stop`, or when the process that started it is gone.
 
-    It ignores Ctrl-C (which reaches every process of a terminal): what the workers say while they end is sent too.
+    It ignores Ctrl-C, SIGHUP and SIGUSR1, which reach every process of a terminal or of a Slurm step: what the workers
+    say while they end is sent too.
     Its warnings go to standard error.
     """
     command = [sys.executable, "-P", "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
@@ -246,9 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
     stop = threading.Event()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for end in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, lambda *_: stop.set())
+    for meant_for_parent in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(meant_for_parent, signal.SIG_IGN)  # what is said while that ends is sent too
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     start_logging()
     # A store that is full or locked is told of in a sentence below; MLflow's own traceback says no more.
     python_logging.getLogger("mlflow.store.db.utils").setLevel(python_logging.CRITICAL)
@@ -302,12 +326,14 @@ class _Loop:
                 os.nice(10)  # training goes first, now that MLflow is loaded: runs should not appear late
             n_sent = self._courier.drain()
         except (TrackerAway, OSError) as wrong:
-            if not isinstance(wrong, TrackerAway) and not is_full(wrong):
+            fault_here = "" if isinstance(wrong, TrackerAway) else fault(wrong, self._home.path).rstrip(".")
+            if not isinstance(wrong, TrackerAway) and not fault_here:
                 raise
             if not self._backoff_s and is_full(wrong):
-                logging.warning("%s; runs go on, and are sent when there is space.", sentence(self._home.path))
+                where = full_place(wrong, self._home.path)
+                logging.warning("%s; runs go on, and are sent when there is space.", sentence(where))
             elif not self._backoff_s:
-                logging.warning("%s; runs go on, and are sent when it is back.", wrong)
+                logging.warning("%s; runs go on, and are sent when it is back.", fault_here or wrong)
             self._backoff_s = min(_LONGEST_BACKOFF_S, max(_FIRST_BACKOFF_S, 2 * self._backoff_s))
             return
         if self._backoff_s:
@@ -324,10 +350,7 @@ class _Loop:
 
 
 def _tracker(home: Home, tracking_uri: str) -> Tracker:
-    # The waiting is done here, where a SIGTERM is heeded: MLflow's own retries would take four minutes a request.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    set_up_client()
     from drsearch.tracking.mlflow_tracker import MlflowTracker
 
     return MlflowTracker(tracking_uri, None if is_served(tracking_uri) else home.artifacts)
@@ -337,11 +360,6 @@ def _depot(tracking_uri: str) -> "Depot | None":
     from drsearch.tracking.depot import Depot
 
     return Depot(tracking_uri) if is_served(tracking_uri) else None
-
-
-def is_served(tracking_uri: str) -> bool:
-    """Whether a tracking URI names a server, which other machines reach too."""
-    return tracking_uri.startswith(("http://", "https://"))
 
 
 def _folders(home: Home) -> list[Path]:

@@ -26,6 +26,7 @@ from absl import logging
 
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
+from drsearch.masking import without_user
 from drsearch.tracking.entries import now_ms
 
 VIEW_KEY = "drsearch-best"
@@ -155,13 +156,13 @@ def comparison_link(url: str, study: str = "") -> str:
     Raises:
         UiError: If there is no study of that name; those that are there are named.
     """
-    names, workspace = _study_names(url), _workspace(url)
+    names, workspace, page = _study_names(url), _workspace(url), without_user(url)
     if not study and not names:
-        return f"{url}/#/experiments" + (f"?workspace={workspace}" if workspace else "")
+        return f"{page}/#/experiments" + (f"?workspace={workspace}" if workspace else "")
     experiment_id = save_comparison(url, study or names[0])
     if experiment_id is None:
         raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
-    return chart_link(url, experiment_id) + (f"&workspace={workspace}" if workspace else "")
+    return chart_link(page, experiment_id) + (f"&workspace={workspace}" if workspace else "")
 
 
 def chart_link(base_url: str, experiment_id: str) -> str:
@@ -228,7 +229,9 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
 def _workspace(url: str) -> str:
     """The workspace of a server that has workspaces: without it, its pages ask for one and forget the link."""
     try:
-        with urllib.request.urlopen(f"{url}/api/3.0/mlflow/server-info", timeout=10) as answer:  # needs no password
+        with urllib.request.urlopen(
+            f"{without_user(url)}/api/3.0/mlflow/server-info", timeout=10
+        ) as answer:  # needs no password
             told = json.load(answer)
     except (urllib.error.HTTPError, ValueError):  # an MLflow before 3.10 has neither
         return ""

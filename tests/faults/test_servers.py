@@ -12,6 +12,9 @@ from drsearch.search.slots import read_slots
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
+PLANTED = "pl4nted-Secret"
+"""A password that nothing may show."""
+
 AWAY = "the study database does not answer; waiting"
 
 
@@ -55,7 +58,8 @@ def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, post
 def test_a_sender_that_dies_as_workers_stop_does_not_keep_ctrl_c_waiting(
     bench: Bench, postgresql: Any, mlflow_server: Any, peace: Any
 ) -> None:
-    bench.storage_url, bench.tracking_uri = postgresql.database(), mlflow_server.url
+    bench.storage_url = postgresql.database().replace("postgres@", f"postgres:{PLANTED}@")  # it takes everyone in,
+    bench.tracking_uri = mlflow_server.url.replace("://", f"://ann:{PLANTED}@")  # and so does this
     study = bench.study("unsent", space_of(RATES))
     launcher = study.start(workers=1)
     when(lambda: study.epochs(0) >= 2 and study.has_run(0), "some epochs in MLflow")
@@ -69,6 +73,11 @@ def test_a_sender_that_dies_as_workers_stop_does_not_keep_ctrl_c_waiting(
     assert study.run(workers=2) == peace["told"]
     assert study.curves() == peace["curves"]
     study.nothing_runs()
+    kept = [path for path in bench.folder.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
+    assert not kept, "a file shows the password of an address"
+    assert PLANTED.encode() not in mlflow_server.database.read_bytes()
+    optuna = study.optuna()
+    assert PLANTED not in f"{optuna.user_attrs} {[(trial.user_attrs, trial.params) for trial in optuna.trials]}"
 
 
 def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflow_server: Any, peace: Any) -> None:
@@ -92,7 +101,10 @@ def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflo
 
     away = bench.command("sync")
     assert away.returncode == 2 and "Traceback" not in away.stderr
-    assert away.stderr.splitlines()[-1].startswith("drsearch: MLflow does not take it: ")
+    assert away.stderr.splitlines()[-1] == (
+        f"drsearch: MLflow at {mlflow_server.url} does not answer: connection refused; "
+        "start it, or set MLFLOW_TRACKING_URI to the address of another."
+    )
     mlflow_server.start()
     done = bench.command("sync")
     assert done.returncode == 0, done.stderr

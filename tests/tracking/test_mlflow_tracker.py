@@ -137,4 +137,4 @@ def test_a_server_that_is_not_there_is_away(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackerAway) as wrong:
         MlflowTracker("http://127.0.0.1:9").open(START)
-    assert str(wrong.value).startswith("MLflow does not take it: API request to http://127.0.0.1:9/")
+    assert str(wrong.value) == "MLflow at http://127.0.0.1:9 does not answer: connection refused"

@@ -1,0 +1,92 @@
+"""How does a process hear that it is to stop? By Ctrl-C, SIGTERM, SIGHUP (a closed terminal) or SIGUSR1 (Slurm)."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+_AT_ONCE = (signal.SIGINT, signal.SIGTERM)
+_NOT_WHERE_IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # nohup ignores SIGHUP, and it stays so
+
+_terminals: list[int] = []
+
+
+def heard_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask this process to stop; SIGHUP is none of them under `nohup`."""
+    return _AT_ONCE + tuple(each for each in _NOT_WHERE_IGNORED if signal.getsignal(each) != signal.SIG_IGN)
+
+
+def stop_like_ctrl_c() -> None:
+    """Raise KeyboardInterrupt at SIGTERM, SIGHUP and SIGUSR1 too, so that commands clean up behind them."""
+    _note_terminals()
+    for number in heard_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, _interrupt)
+
+
+def on_hangup(stop: Callable[[], None]) -> None:
+    """Call `stop` at SIGHUP and SIGUSR1, for what handles Ctrl-C and SIGTERM itself."""
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _let_go_of_terminal()
+        stop()
+
+    for each in heard_signals():
+        if each not in _AT_ONCE:
+            signal.signal(each, heard)
+
+
+class Interrupts:
+    """While this is entered, a signal asks what is running to stop, and Ctrl-C or SIGTERM once more ends it at once.
+
+    SIGHUP and SIGUSR1 may come again, and before a SIGTERM: a closed terminal is told by the system and by its shell,
+    and Slurm sends SIGTERM after the signal that was asked for.
+
+    Args:
+        ask: Called in the signal's handler.
+    """
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self._ask = ask
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        _note_terminals()
+        for number in heard_signals():
+            self._before[number] = signal.signal(number, self._heard)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _let_go_of_terminal()
+        once_more = b" (once more: at once)" if number in _AT_ONCE else b""
+        # Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
+        with suppress(OSError):
+            os.write(2, b"drsearch: stopping at the end of the epoch, with a checkpoint" + once_more + b"\n")
+        self._ask()
+        if number in _AT_ONCE:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGHUP:
+        _let_go_of_terminal()
+    raise KeyboardInterrupt
+
+
+def _note_terminals() -> None:
+    _terminals[:] = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)] or _terminals
+
+
+def _let_go_of_terminal() -> None:
+    """Let output go nowhere where it went to the terminal that was closed: each write would be an error now."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in _terminals:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)

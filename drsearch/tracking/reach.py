@@ -1,0 +1,128 @@
+"""Does MLflow answer? Asked before a command relies on it: MLflow's own client would try for minutes, in silence."""
+
+import os
+import socket
+import sqlite3
+from urllib.parse import urlsplit
+
+from drsearch.disk import fault
+from drsearch.masking import hide, without_user
+from drsearch.tracking.base import TrackerAway
+
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_ANSWER_S = 10.0
+_CLIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the waiting is done here, where it is spoken of and Ctrl-C is heeded
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # MLflow prints the address of every run that ends to standard output, where results stand.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def set_up_client() -> None:
+    """Set how MLflow's client of this process and its children waits and talks; what the user has set stays."""
+    for name, value in _CLIENT.items():
+        os.environ.setdefault(name, value)
+
+
+def is_served(tracking_uri: str) -> bool:
+    """Whether a tracking URI names a server, which other machines reach too."""
+    return tracking_uri.startswith(("http://", "https://"))
+
+
+def check_answers(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
+    """Ask MLflow for a sign of life.
+
+    Args:
+        tracking_uri: Of a server, of a database that MLflow opens itself, or of a local store.
+        timeout_s: How long to wait for the answer.
+
+    Raises:
+        TrackerAway: If there is none; the text is the address and the cause.
+    """
+    hide(tracking_uri)
+    if tracking_uri.startswith("sqlite:///"):
+        file = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
+        if why := _why_no_file(file):
+            raise TrackerAway(f"MLflow's database cannot be read: {why}")
+        return
+    why = (_why_no_server if is_served(tracking_uri) else _why_no_database)(tracking_uri, timeout_s)
+    if why:
+        raise TrackerAway(f"MLflow at {tracking_uri} does not answer: {why}")
+
+
+def why_away(wrong: BaseException) -> str:
+    """Why an address does not answer, in few words, whatever library says it.
+
+    Example:
+        >>> why_away(ConnectionRefusedError(111, "Connection refused"))
+        'connection refused'
+    """
+    text = f"{type(wrong).__name__} {wrong}"
+    for words, shown in (
+        ("Connection refused", "connection refused"),
+        ("Name or service not known", "no machine of that name"),
+        ("nodename nor servname", "no machine of that name"),
+        ("getaddrinfo", "no machine of that name"),
+        ("NameResolutionError", "no machine of that name"),
+        ("No route to host", "no route to that machine"),
+        ("Network is unreachable", "the network is not reachable"),
+        ("Timeout", "no answer in time"),
+        ("timed out", "no answer in time"),
+        ("RemoteDisconnected", "the connection was cut"),
+        ("Connection reset", "the connection was cut"),
+        ("Connection aborted", "the connection was cut"),
+    ):
+        if words in text:
+            return shown
+    return (str(wrong).strip().splitlines() or [type(wrong).__name__])[0][:200].rstrip(".")
+
+
+def _why_no_server(tracking_uri: str, timeout_s: float) -> str:
+    import requests
+
+    try:
+        requests.get(f"{without_user(tracking_uri).rstrip('/')}/health", timeout=timeout_s, stream=True).close()
+    except requests.exceptions.SSLError:
+        return ""  # an answer, as every status is; MLflow's client says what is wrong with a certificate
+    except (requests.ConnectionError, requests.Timeout) as wrong:
+        return why_away(wrong)
+    except requests.RequestException as wrong:
+        return f"{why_away(wrong)}; set MLFLOW_TRACKING_URI to an address such as http://host:5000"
+    return ""
+
+
+def _why_no_database(tracking_uri: str, timeout_s: float) -> str:
+    try:
+        parts = urlsplit(tracking_uri)
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError as wrong:
+        return why_away(wrong)
+    if host is None or port is None:
+        return ""  # no address of another machine: MLflow says what is wrong with it
+    try:
+        with socket.create_connection((host, port), timeout_s):
+            return ""
+    except OSError as wrong:
+        return why_away(wrong)
+
+
+def _why_no_file(path: str) -> str:
+    if not os.path.lexists(path):
+        return ""  # MLflow makes it
+    try:
+        with open(path, "rb"):
+            pass
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=_ANSWER_S)
+        try:
+            database.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+        finally:
+            database.close()
+    except OSError as wrong:
+        return fault(wrong).rstrip(".")
+    except sqlite3.Error as wrong:
+        return f"{path}: {wrong}"
+    return ""
