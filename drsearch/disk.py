@@ -1,13 +1,14 @@
 """What if a file cannot be read or written? A full disk is waited for; any other fault is a sentence with its path."""
 
 import errno
+import fcntl
 import os
 import re
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 from absl import logging
 
@@ -18,6 +19,7 @@ T = TypeVar("T")
 _SAID = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 _LOOK_EVERY_S = 0.5
 _LONGEST_PAUSE_S = 30.0
+_LOCK_SAID_S = 3.0
 
 
 class DiskFull(DrsearchError, OSError):
@@ -70,12 +72,12 @@ _OF_THE_MACHINE = {
 _WORDS = {
     "Permission denied": errno.EACCES,
     "Read-only file system": errno.EROFS,
-    "attempt to write a readonly database": errno.EACCES,
     "File too large": errno.EFBIG,
     "Too many open files": errno.EMFILE,
     "Input/output error": errno.EIO,
 }
 _NAMED = re.compile(r"name = '([^']+)'|^(/[^;:]+); ")
+_READ_ONLY_DATABASE = "attempt to write a readonly database"  # SQLite
 _NO_TEMPORARY = "No usable temporary directory found"
 
 
@@ -105,6 +107,8 @@ def fault(wrong: BaseException, home: Path | None = None) -> str:
 def _fault(error: BaseException, home: Path | None) -> str:
     if isinstance(error, OSError) and _NO_TEMPORARY in str(error):
         return f"no temporary file can be written ({', '.join(_temporary_places())}); make space or set TMPDIR."
+    if _READ_ONLY_DATABASE in str(error):
+        return f"{home or 'a database'}: permission denied to write the database there; {_OWNER}."
     number, path = None, ""
     if isinstance(error, OSError) and error.errno is not None:
         number, path = error.errno, os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
@@ -147,6 +151,32 @@ def _has_no_space(place: Path) -> bool:
         return os.statvfs(place).f_bavail == 0
     except OSError:
         return False
+
+
+def lock(file: IO[Any], exclusive: bool = True) -> None:
+    """Wait for the lock on an open file, and say so if that takes long; it goes when the file is closed.
+
+    Args:
+        file: Its name tells which lock is waited for.
+        exclusive: Whether nobody else may have it, not even shared.
+
+    Raises:
+        KeyboardInterrupt: Where Ctrl-C is not handled otherwise; no lock is held then.
+    """
+    kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    began, said = time.monotonic(), False
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said and time.monotonic() - began > _LOCK_SAID_S:
+                said = True
+                logging.warning(
+                    "waiting for %s, which another process holds (`fuser -v %s` names it)", file.name, file.name
+                )
+            time.sleep(0.02)
+        else:
+            return
 
 
 def when_space(write: Callable[[], T], where: Path, stop_asked: Callable[[], bool]) -> T:

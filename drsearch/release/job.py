@@ -1,9 +1,9 @@
 """The main job: from a folder of photographs to a registered, fine-tuned, tested model."""
 
 import dataclasses
-import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from absl import logging
 
 from drsearch.data.prepare import Prepared, prepare
 from drsearch.data.records import RecordSet, joined, open_records, read_eyes
+from drsearch.disk import lock
 from drsearch.errors import Interrupted, StudyError
 from drsearch.home import Home
 from drsearch.measure.figures import confusion_figure, roc_figure
@@ -40,15 +41,17 @@ from drsearch.settings import Settings
 from drsearch.signals import Interrupts
 from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.entries import RunStart
-from drsearch.tracking.mlflow_tracker import is_away
+from drsearch.tracking.mlflow_tracker import is_away, outage
 from drsearch.tracking.notes import note_table
-from drsearch.tracking.reach import is_served
-from drsearch.tracking.sender import run_id_of, start_sender
+from drsearch.tracking.reach import check_answers, is_served
+from drsearch.tracking.sender import run_id_of, start_sender, why_unsent
 
 Say = Callable[[str], None]
 """Told in a sentence what is done now."""
 
 _SENT_S = 60.0
+_AWAY_S = 60.0
+_AGAIN_S = 2.0
 
 
 def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
@@ -196,20 +199,41 @@ class Job:
             )
         if run_id is None or outcome is None:
             raise StudyError(
-                f"the best trial of study {self._study.name!r} has not reached MLflow yet; "
-                "when it answers, `drsearch sync` and then the same command register it."
+                f"the best trial of study {self._study.name!r} is not in MLflow, so it cannot be registered: "
+                f"{self._why_unsent()}. When that is mended, `drsearch sync` and then the same command register it."
             )
         with _one_at_a_time(self._study.folder):
             self._state = self._read_state()  # another launcher of this study may have done some of it
+            return self._patiently(lambda: self._steps(run_id, outcome))
+
+    def _patiently(self, steps: Callable[[], JobResult]) -> JobResult:
+        """Take the steps, and go on where they came to if MLflow goes away for less than a minute."""
+        deadline = 0.0
+        while True:
             try:
-                return self._steps(run_id, outcome)
-            except Exception as wrong:  # after the retries of MLflow's own client
+                return steps()
+            except Exception as wrong:
                 if not is_away(wrong):
                     raise
-                raise StudyError(
-                    f"study {self._study.name!r} is complete, but MLflow went away before its model was registered and "
-                    "judged; when it answers, the same command goes on there."
-                ) from wrong
+                text = outage(wrong, self._home.tracking_uri)
+                if not deadline:
+                    self._say(f"{text}; waiting {_AWAY_S:.0f} s for it")
+                    deadline = time.monotonic() + _AWAY_S
+                elif time.monotonic() > deadline:
+                    raise StudyError(
+                        f"study {self._study.name!r} is complete, but {text}, and its model is not yet registered and "
+                        "judged; when MLflow answers, the same command goes on there."
+                    ) from wrong
+            time.sleep(_AGAIN_S)
+
+    def _why_unsent(self) -> str:
+        if why := why_unsent(self._folder):
+            return why.rstrip(".")
+        try:
+            check_answers(self._home.tracking_uri)
+        except TrackerAway as wrong:
+            return str(wrong)
+        return "its files have not arrived on this machine yet" if run_id_of(self._folder) else "it was not sent yet"
 
     def _steps(self, run_id: str, outcome: Outcome) -> JobResult:
         if self._in_parts and not self._state.refit:
@@ -463,7 +487,7 @@ class Job:
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     with open(folder / "job.lock", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file)
         yield
 
 

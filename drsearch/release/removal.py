@@ -188,8 +188,7 @@ def _answering(name: str) -> Iterator[None]:
     except (TrackerAway, MlflowException) as wrong:
         said = (str(wrong).splitlines() or [""])[0]
         raise StudyError(
-            f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need, and does not "
-            f"answer: {said}"
+            f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need: {said}"
         ) from wrong
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from drsearch.disk import lock
 from drsearch.home import Home
 from drsearch.search.definition import StudyDefinition, load_study, study_folder
 from drsearch.search.ownership import Ownership, attempt_of, process_of
@@ -32,7 +33,7 @@ def launching(folder: Path) -> Iterator[None]:
     """
     (folder / "study").mkdir(parents=True, exist_ok=True)
     with open(folder / "study" / _LAUNCHERS, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        lock(file, exclusive=False)
         yield
 
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from drsearch.search.standing import WorkerStatus
 
 STORAGE_VARIABLE = "DRSEARCH_STORAGE"
 """How the database's address is handed on: it may hold a password, which a command line would show."""
+
+FORESEEN = 2
+"""Exit status of a worker that ended with a sentence in its log."""
 
 STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
@@ -88,11 +92,14 @@ class Crew:
             slots: Gives the study's trials.
 
         Raises:
-            StudyError: If one met a bug, with its traceback; or if they all die before they take a trial.
+            StudyError: If one met a fault that was foreseen, in its sentence; a bug, with its traceback; or if they all
+                die before they take a trial.
         """
         ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
         for index, process in ended.items():
             del self._workers[index]
+            if process.returncode == FORESEEN and (text := _last_error(self._log(index))):
+                raise StudyError(f"a worker of study {self._study!r} ended, so the study stops: {text}")
             if process.returncode > 0:
                 raise StudyError(
                     f"a worker of study {self._study!r} ended with an error, so the study stops; from "
@@ -204,6 +211,12 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         quota, period = (cgroup / "cpu.max").read_text().split()
         n = min(n, math.ceil(int(quota) / int(period)))
     return max(1, n)
+
+
+def _last_error(log: Path) -> str:
+    """The text of the last error that a worker logged."""
+    errors = re.findall(r"^E\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (.+)$", log.read_text(errors="replace"), re.MULTILINE)
+    return str(errors[-1]) if errors else ""
 
 
 def _tail(log: Path, n_lines: int = 40) -> str:

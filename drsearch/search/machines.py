@@ -1,6 +1,5 @@
 """What do the machines of a study need of each other? Records, the same code, and each other's checkpoints."""
 
-import fcntl
 import os
 import shutil
 import socket
@@ -15,6 +14,7 @@ from absl import logging
 from optuna.trial import FrozenTrial
 
 from drsearch.data.records import open_records
+from drsearch.disk import lock
 from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.search.definition import CODE, StudyDefinition, code_now
@@ -150,8 +150,8 @@ def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[
         RecordsError: If what arrived is not the set that the study was begun on.
     """
     home.records.mkdir(parents=True, exist_ok=True)
-    with open(home.records / "fetch.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with its process; who waits here finds them fetched
+    with open(home.records / "fetch.lock", "w") as file:
+        lock(file)  # goes with its process; who waits here finds them fetched
         for fingerprint in sorted(set(definition.records.values())):
             if not _is_whole(home.records / fingerprint) and not _fetch_records(fingerprint, home, stop_asked):
                 return False
@@ -172,8 +172,8 @@ def fetch_record_set(fingerprint: str, home: Home) -> bool:
     if not is_served(home.tracking_uri):
         return False
     home.records.mkdir(parents=True, exist_ok=True)
-    with open(home.records / "fetch.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(home.records / "fetch.lock", "w") as file:
+        lock(file)
         return _is_whole(home.records / fingerprint) or _fetch_records(fingerprint, home, lambda: True)
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import random
 import threading
 import time
@@ -18,7 +19,7 @@ import sqlalchemy.exc
 from absl import logging
 from optuna.storages import RDBStorage
 
-from drsearch.disk import is_full
+from drsearch.disk import fault, is_full
 from drsearch.errors import StudyError
 from drsearch.masking import hide
 
@@ -45,6 +46,8 @@ _CONNECT_S = 10
 _IDLE_IN_TRANSACTION = "25P03"
 """How PostgreSQL tells such a process so, when it goes on."""
 
+_READ_ONLY = "attempt to write a readonly database"
+
 _OPENINGS = 20
 """How often an empty database is opened anew where others make its tables at the same moment."""
 
@@ -65,6 +68,8 @@ def is_away(wrong: BaseException) -> bool:
         wrong.connection_invalidated or getattr(wrong.orig, "sqlstate", None) == _IDLE_IN_TRANSACTION
     ):
         return True
+    if _READ_ONLY in str(wrong):
+        return False
     away = (
         sqlalchemy.exc.OperationalError,
         sqlalchemy.exc.InterfaceError,
@@ -100,7 +105,7 @@ def _open(url: str) -> Storage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {}
     if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        Path(_sqlite_file(url)).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
     elif url.startswith("postgresql") and "options=" not in url:
         options = {"connect_args": {"options": _LET_GO, "connect_timeout": _CONNECT_S}}
@@ -135,10 +140,30 @@ def _made_by_another(wrong: BaseException) -> bool:
 
 
 def _no_database(url: str, wrong: BaseException) -> StudyError:
+    if text := _why_no_file(_sqlite_file(url)):
+        return StudyError(f"the study database cannot be opened: {text}")
     return StudyError(
         f"--storage {url}: no study database there ({_first_line(wrong)}); "
         "write for example sqlite:////home/me/studies.db or postgresql://user@host/optuna."
     )
+
+
+def _why_no_file(path: str) -> str:
+    """What the system says of a database file that SQLite could not open; empty if it says nothing."""
+    is_new = not os.path.lexists(path)
+    try:
+        with open(path, "ab" if path else os.devnull):
+            pass
+        if path and is_new:
+            os.unlink(path)
+    except OSError as wrong:
+        return fault(wrong)
+    return ""
+
+
+def _sqlite_file(url: str) -> str:
+    """The file of a SQLite database; empty for every other."""
+    return url.removeprefix("sqlite:///").partition("?")[0] if url.startswith("sqlite:///") else ""
 
 
 def _first_line(wrong: BaseException) -> str:

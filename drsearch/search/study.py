@@ -247,6 +247,8 @@ class Launcher:
     def _await_mlflow(self) -> None:
         """What follows a study needs its runs: where MLflow is away just now, it is given some time."""
         deadline = time.monotonic() + MLFLOW_AWAY_S
+        if unsent(self._home):
+            logging.info("waiting up to %.0f s until MLflow has all that the study said", MLFLOW_AWAY_S)
         while unsent(self._home) and time.monotonic() < deadline:
             self._sender.look_after()
             time.sleep(_POLL_S)

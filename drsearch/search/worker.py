@@ -18,14 +18,14 @@ from absl import logging
 from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.data.records import Eyes, open_records, read_eyes
-from drsearch.disk import is_full, when_space
+from drsearch.disk import fault, is_full, when_space
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.model.training import EpochResult, set_threads
 from drsearch.search.budget import EPOCHS, spent
 from drsearch.search.control import is_cancelled
-from drsearch.search.crew import STORAGE_VARIABLE
+from drsearch.search.crew import FORESEEN, STORAGE_VARIABLE
 from drsearch.search.definition import (
     StudyDefinition,
     load_study,
@@ -387,7 +387,12 @@ def main(arguments: Sequence[str]) -> int:
         worker.run()
     except DrsearchError as error:
         logging.error("%s", error)
-        return 2
+        return FORESEEN
+    except Exception as wrong:
+        if not (text := fault(wrong, options.home)):
+            raise
+        logging.error("%s", text)
+        return FORESEEN
     return 0
 
 

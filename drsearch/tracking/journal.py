@@ -5,11 +5,11 @@ after that worker died) and read by the sender.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from drsearch.disk import lock
 from drsearch.tracking.entries import Entry, from_line, to_line
 
 JOURNAL_FILE = "journal.jsonl"
@@ -32,7 +32,7 @@ class Journal:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # two launchers of one study have one journal for it
+            lock(file)  # two launchers of one study have one journal for it
             whole = self.whole_size()
             if whole < self.size():
                 file.truncate(whole)

@@ -5,6 +5,7 @@ journal was sent stands in `sent.json` beside it.
 """
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -41,6 +42,7 @@ REFUSED_FILE = "refused.txt"
 _LOOK_EVERY_S = 0.5
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 30.0
+_QUIET_S = 3.0  # of waiting that nothing is said of
 _RESTART_S = 10.0  # between two starts at least: one that ends at once would be started again and again
 _ANCHOR_BYTES = 4096
 
@@ -216,7 +218,11 @@ class SenderHandle:
         deadline = time.monotonic() + timeout_s
         self._process.terminate()
         try:
-            self._process.wait(timeout_s)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_QUIET_S)
+            if self.running:
+                logging.info("waiting up to %.0f s until MLflow has what is left to send", timeout_s)
+            self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

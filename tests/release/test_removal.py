@@ -148,7 +148,8 @@ def test_a_study_whose_mlflow_does_not_answer_stays(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with pytest.raises(StudyError) as refused:
         Remover(storage, home).plan("away")
-    assert str(refused.value).startswith(
-        "study 'away' stays, since MLflow alone knows which of its runs registered versions need, and does not answer: "
+    assert str(refused.value) == (
+        "study 'away' stays, since MLflow alone knows which of its runs registered versions need: "
+        "MLflow at http://127.0.0.1:1 does not answer: connection refused"
     )
     assert load_study(storage, "away")
