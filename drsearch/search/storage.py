@@ -150,11 +150,13 @@ def _no_database(url: str, wrong: BaseException) -> StudyError:
 
 def _why_no_file(path: str) -> str:
     """What the system says of a database file that SQLite could not open; empty if it says nothing."""
+    if not path:
+        return ""
     is_new = not os.path.lexists(path)
     try:
-        with open(path, "ab" if path else os.devnull):
+        with open(path, "ab"):
             pass
-        if path and is_new:
+        if is_new:
             os.unlink(path)
     except OSError as wrong:
         return fault(wrong)
