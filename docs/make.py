@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from drsearch.data.images import retina_mask
 from drsearch.data.records import open_records, read_eyes
 from drsearch.home import Home
 from drsearch.measure.figures import gradcam_row
@@ -105,7 +106,8 @@ def _row(study: str, home: Home) -> None:
     eyes = read_eyes(open_records(home.records / grader.serving.fingerprint), "validation")
     chosen = fixed_eyes(eyes, 6)
     images = eyes.images[chosen]
-    maps, probabilities = GradCam(grader.model).maps(images)
+    inside = np.stack([retina_mask(image) for image in images])
+    maps, probabilities = GradCam(grader.model).maps(images, inside)
     names = [f"{eyes.names[i]} grade {eyes.grades[i]}" for i in chosen]
     row = gradcam_row(images, maps, names, probabilities)
     cv2.imwrite(str(PICTURES / "gradcam_row.png"), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))

@@ -38,6 +38,7 @@ _MOST_SCANS, _SCAN_START = 100, np.frombuffer(b"\xff\xda", np.uint16)
 _OTHER_FORMATS = ("PNG", "TIFF", "BMP")
 _SCALES = (8, 4, 2)
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
+_LOCAL_MEAN = 128  # level of what is even, after local_mean
 _LEAST_CONTRAST = 12.0  # levels between retina and background; the dimmest eye of IDRiD has 40
 _LOOKED_AT_PX = 4 * LOOK_PX  # a look is made of means; a square as small as it is changes with the photograph's size
 _NO_PATCH = "shows no retina: there is no large round patch"
@@ -389,6 +390,39 @@ def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray
     return _pixels(cv2.cvtColor(square, cv2.COLOR_RGBA2RGB))
 
 
+def retina_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels show retina, told by the background in the corners.
+
+    Works on a photograph, on the square that a network sees, and on one that is normalised.
+
+    Args:
+        picture: uint8 RGB, shape (height, width, 3).
+
+    Returns:
+        Shape (height, width); all True where the retina fills the picture, or no background is seen.
+    """
+    fine, _ = _halved(picture, 2 * BORDER_PX)
+    background = _background(fine)
+    if background is None:
+        return np.ones(picture.shape[:2], bool)
+    distance = _distance(fine, background)
+    # local_mean leaves of a retina its bright rim and its vessels, on grey, and draws a dark seam outside the rim.
+    has_rim_alone = np.abs(fine.mean(axis=(0, 1)) - _LOCAL_MEAN).max() < 8 and np.ptp([*background, _LOCAL_MEAN]) < 24
+    if has_rim_alone:
+        apart = cv2.subtract(fine, (*background.tolist(), 0)).max(axis=2) > 2 * _LEAST_CONTRAST
+    else:
+        apart = distance > max(0.2 * float(np.quantile(distance, 0.7)), 0.5 * _LEAST_CONTRAST)
+    apart = cv2.morphologyEx(apart.view(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    outlines, _ = cv2.findContours(apart, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return np.ones(picture.shape[:2], bool)
+    # The largest patch: text stands apart.
+    around = cv2.convexHull(np.concatenate(outlines)) if has_rim_alone else max(outlines, key=cv2.contourArea)
+    mask = cv2.drawContours(np.zeros(apart.shape, np.float32), [around], -1, 1, cv2.FILLED)
+    large = cv2.resize(mask, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large > 0.5, bool)
+
+
 def normalised(square: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np.uint8]:
     """The square with its colours normalised as `images.normalisation` says.
 
@@ -402,7 +436,7 @@ def normalised(square: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np
     """
     if settings.normalisation == "local_mean":
         blurred = cv2.GaussianBlur(square, (0, 0), square.shape[0] / 60)
-        return _pixels(cv2.addWeighted(square, 4, blurred, -4, 128))
+        return _pixels(cv2.addWeighted(square, 4, blurred, -4, _LOCAL_MEAN))
     if settings.normalisation == "clahe":
         lab = cv2.cvtColor(square, cv2.COLOR_RGB2LAB)
         lab[..., 0] = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(np.ascontiguousarray(lab[..., 0]))

@@ -17,7 +17,8 @@ class GradCam:
     """Explains a model: how much each place spoke for a class.
 
     The maps are those of the layer nearest to the output that still has places (4-D output with more than one cell):
-    its channels weighted by the mean gradient of the class score, summed, and cut at 0.
+    its channels weighted by the mean gradient of the class score, summed, and cut at 0. What lies outside the retina is
+    left out before a map is enlarged, so that a cell of the black corner does not shine into the retina.
 
     The score is the logarithm of the odds of the class. For two classes that is the difference of the values before the
     softmax, so a model that is certain is explained as well as one in doubt; the gradient of the probability itself
@@ -58,36 +59,42 @@ class GradCam:
         self._explain_many = tf.function(self._explain, input_signature=[images, asked])
 
     def maps(
-        self, images: NDArray[np.uint8], label: int | None = None
+        self, images: NDArray[np.uint8], inside: NDArray[np.bool_], label: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Explain some eyes.
 
         Args:
             images: RGB, uint8, shape `(n, height, width, 3)`, as the model takes them.
+            inside: Which pixels show retina, shape `(n, rows, columns)`: the size of the maps, which may be another
+                than that of the images.
             label: The class to explain, 1 for RDR; None for the class that each eye is predicted to be.
 
         Returns:
-            Maps of shape `(n, height, width)`, the strongest place of each 1; all 0 where nothing speaks for the class.
-            Probabilities of RDR, shape `(n,)`.
+            Maps of the shape of `inside`: 0 outside, and the strongest place of each 1; all 0 where nothing inside
+            speaks for the class. Probabilities of RDR, shape `(n,)`.
         """
         # Tracing all of the network takes the time of two batches without it, which the eyes of a trial are not.
         explain = self._explain_many if len(images) > 2 * self._batch_size else self._explain
-        maps = [np.zeros((0, *images.shape[1:3]), np.float32)]
-        probabilities = [np.zeros(0, np.float32)]
+        maps = np.zeros(inside.shape, np.float32)
+        probabilities = np.zeros(len(images), np.float32)
         for first in range(0, len(images), self._batch_size):
             batch = images[first : first + self._batch_size]
             asked = np.full(len(batch), -1 if label is None else label, np.int32)
             cams, chances = explain(tf.constant(batch, tf.float32), tf.constant(asked))
-            maps.append(cams.numpy())
-            probabilities.append(chances.numpy())
-        return np.concatenate(maps), np.concatenate(probabilities)
+            probabilities[first : first + len(batch)] = chances.numpy()
+            for i, cam in enumerate(cams.numpy(), start=first):
+                maps[i] = _enlarged(cam, inside[i])
+        return maps, probabilities
 
     def _explain(self, images: Any, asked: Any) -> tuple[Any, Any]:
         begun = images if self._head is None else keras.tree.flatten(self._body([images], training=False))[0]
         return self._maps_from(begun, asked)
 
     def _maps(self, begun: Any, asked: Any) -> tuple[Any, Any]:
-        """Maps and probabilities, from the features, or from the images where the features alone do not decide."""
+        """Maps, a value per cell of the layer, and probabilities.
+
+        From the features, or from the images where the features alone do not decide.
+        """
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(begun)
             if self._head is None:
@@ -98,10 +105,8 @@ class GradCam:
             odds = _odds(self._log_chances(chances, before), label)
         gradient = tf.cast(tape.gradient(odds, features), tf.float32)  # a mixed_float16 model has both in half
         weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
-        cams = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=3, keepdims=True))
-        cams = tf.image.resize(cams, self._shape)[..., 0]
-        maps = tf.math.divide_no_nan(cams, tf.reduce_max(cams, axis=(1, 2), keepdims=True))
-        return maps, tf.cast(chances[:, 1], tf.float32)
+        cams = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=3))
+        return cams, tf.cast(chances[:, 1], tf.float32)
 
     def _log_chances(self, chances: Any, before: list[Any]) -> Any:
         """Logarithms of the probabilities, but for a constant an eye."""
@@ -112,6 +117,32 @@ class GradCam:
         return values if self._classifier.bias is None else values + tf.cast(self._classifier.bias, tf.float32)
 
 
+def _enlarged(cam: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A map of few cells at the size of a picture: 0 outside the retina, 1 at its strongest place.
+
+    Each pixel is a mean of the cells, weighted by a Gaussian of their distance and by how much of each cell is retina.
+    """
+    weight = np.asarray(cv2.resize(inside.astype(np.float32), cam.shape[::-1], interpolation=cv2.INTER_AREA))
+    down, across = (_blur(*sides) for sides in zip(inside.shape, cam.shape, strict=True))
+    total = np.where(inside, down @ weight @ across.T, 0)
+    large = np.divide(down @ (weight * cam) @ across.T, total, out=np.zeros_like(total), where=total > 0)
+    return large / largest if (largest := large.max()) > 0 else large
+
+
+def _blur(n_pixels: int, n_cells: int) -> NDArray[np.float32]:
+    """Weights of the cells at each pixel of one axis, shape `(n_pixels, n_cells)`.
+
+    The Gaussian is as wide as a cubic B-spline, so that no cell shows, and narrower where a cell is hardly larger than
+    a pixel: a map of the picture's size stays as it is.
+    """
+    pixels_a_cell = n_pixels / n_cells
+    variance = max(1 / 3 * (1 - 1 / pixels_a_cell**2), 1e-6)  # of a cubic B-spline 1/3, in cells
+    at = (np.arange(n_pixels) + 0.5) / pixels_a_cell - 0.5
+    squared = (at[:, None] - np.arange(n_cells)) ** 2
+    weights = np.exp((squared.min(axis=1, keepdims=True) - squared) / (2 * variance))
+    return np.asarray(weights, np.float32)
+
+
 def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Lay a map over its photograph in colour.
 
@@ -120,7 +151,8 @@ def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.ui
         cam: Map in [0, 1], shape `(height, width)`.
 
     Returns:
-        RGB, uint8, the shape of `image`: untouched where the map is 0, up to 60 % viridis-like colour where it is 1.
+        RGB, uint8, the shape of `image`: untouched where the map is 0, and the more colour the stronger the map, from
+        violet through green to 60 % yellow where it is 1.
     """
     strength = np.clip(cam, 0, 1).astype(np.float32)
     # Viridis: its brightness rises with the map, for colour-blind readers and on paper too.

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.images import EyeImage, Photograph, eye_image, read_photograph
+from drsearch.data.images import Photograph, eye_image, read_photograph, retina_mask
 from drsearch.data.records import EyeEntry
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
@@ -100,7 +100,9 @@ class Grader:
         return Verdict(CLASS_NAMES[int(is_referable)], probability, probability if is_referable else 1 - probability)
 
     def explain(self, photograph: Photograph, longest_px: int | None = None) -> NDArray[np.uint8]:
-        """The photograph with what spoke for its class in warm colours (Grad-CAM, Selvaraju et al. 2017).
+        """The photograph, coloured where the model saw its class (Grad-CAM, Selvaraju et al. 2017).
+
+        From violet (little) through green to yellow (most). What lies outside the retina is not coloured.
 
         Args:
             photograph: As for `grade`.
@@ -114,11 +116,16 @@ class Grader:
         """
         eye = eye_image(photograph, self.serving.images)
         called = self.verdict(self.probabilities(eye.image[None])[0]).label
+        original = _at_most(read_photograph(photograph, longest_px), longest_px)
+        width = original.shape[1]
+        square = slice(round(eye.retina.left * width), round(eye.retina.right * width))
+        inside = retina_mask(original[:, square])
         with self._explaining:
             self._gradcam = self._gradcam or GradCam(self.model)
-            maps, _ = self._gradcam.maps(eye.image[None], CLASS_NAMES.index(called))
-        original = _at_most(read_photograph(photograph, longest_px), longest_px)
-        return overlay(original, _on_original(maps[0], eye, original.shape[:2]))
+            maps, _ = self._gradcam.maps(eye.image[None], inside[None], CLASS_NAMES.index(called))
+        cam = np.zeros(original.shape[:2], np.float32)
+        cam[:, square] = maps[0]
+        return overlay(original, cam)
 
 
 def load_network(folder: Path) -> keras.Model:
@@ -177,12 +184,3 @@ def _at_most(picture: NDArray[np.uint8], longest_px: int | None) -> NDArray[np.u
     scale = longest_px / max(height, width)
     size = (round(width * scale), round(height * scale))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _on_original(cam: NDArray[np.float32], eye: EyeImage, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A map of the square image, laid where the square was cropped from."""
-    height, width = shape
-    left, right = round(eye.retina.left * width), round(eye.retina.right * width)
-    whole = np.zeros((height, width), np.float32)
-    whole[:, left:right] = cv2.resize(cam, (right - left, height), interpolation=cv2.INTER_LINEAR)
-    return whole

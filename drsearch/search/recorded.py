@@ -22,6 +22,7 @@ import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
 
+from drsearch.data.images import retina_mask
 from drsearch.data.records import Eyes
 from drsearch.disk import DiskFull, when_space
 from drsearch.errors import DrsearchError, TrialFailed
@@ -779,7 +780,7 @@ class _Kept:
         if not len(chosen):
             return {}
         images = self._validation.images[chosen]
-        maps, _ = GradCam(self._model).maps(images)
+        maps, _ = GradCam(self._model).maps(images, np.stack([retina_mask(image) for image in images]))
         drawn = {}
         for i, image, cam in zip(chosen, images, maps, strict=True):
             name = self._validation.names[i]

@@ -20,6 +20,7 @@ from drsearch.data.images import (
     find_retina,
     normalised,
     read_photograph,
+    retina_mask,
 )
 from drsearch.errors import PhotographError
 from drsearch.settings import ImageSettings
@@ -283,12 +284,55 @@ def test_clahe_raises_contrast_and_keeps_the_shape(picture: NDArray[np.uint8]) -
     assert fine[1] > 1.2 * fine[0]
 
 
+def disc() -> NDArray[np.bool_]:
+    """Where `drawn_eye` has retina."""
+    rows, columns = np.mgrid[:712, :1072] + 0.5
+    return np.asarray(np.hypot(rows - 356, columns - 500.25) < 400)
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0), (6, 4, 5), (70, 70, 70), (128, 128, 128), (250, 250, 250)])
+@pytest.mark.parametrize("brightness", [0.2, 1.0])
+def test_the_mask_of_the_retina_is_the_disc(background: tuple[int, int, int], brightness: float) -> None:
+    eye = (drawn_eye((0, 0, 0)) * brightness).astype(np.uint8)
+    eye[~disc()] = background
+    cv2.putText(eye, "OD 1", (950, 100), cv2.FONT_HERSHEY_SIMPLEX, 1, (255, 255, 255), 2)
+    mask = retina_mask(eye)
+    assert mask.shape == (712, 1072) and mask.dtype == bool
+    # Within four pixels of 1072: the mask is told from a picture half the size.
+    near_the_edge = cv2.morphologyEx(disc().astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8))
+    assert not (mask != disc())[near_the_edge == 0].any()
+
+
+@pytest.mark.parametrize("normalisation", ["none", "local_mean", "clahe"])
+@pytest.mark.parametrize("side_px", [128, 256])
+def test_the_mask_of_what_a_network_sees_is_that_of_the_photograph(normalisation: str, side_px: int) -> None:
+    eye = cv2.imencode(".png", drawn_eye((0, 0, 0))[..., ::-1])[1].tobytes()
+    square = eye_image(eye, ImageSettings(image_px=side_px, normalisation=normalisation)).image
+    expected = cv2.resize(disc()[:, 100:900].astype(np.float32), (side_px, side_px), interpolation=cv2.INTER_AREA)
+    mask = retina_mask(square)
+    assert (mask != (expected > 0.5)).mean() < 0.02
+    assert not mask[:3, :3].any() and not mask[-3:, -3:].any() and mask[side_px // 2].mean() > 0.97
+
+
+def test_where_the_retina_fills_the_picture_all_of_it_is_retina() -> None:
+    assert retina_mask(drawn_eye((0, 0, 0))[200:500, 300:700]).all()
+    assert retina_mask(np.zeros((64, 64, 3), np.uint8)).all(), "nothing to be told apart"
+
+
 def test_the_borders_of_real_eyes_are_found_at_every_scale(idrid: Path) -> None:
     for path in sorted((idrid / "images/train").glob("*.jpg"))[::40]:
         data = path.read_bytes()
         whole, small = find_retina(read_photograph(data)), find_retina(read_photograph(data, 256))
         assert 0.05 < whole.left < 0.1 and 0.84 < whole.right < 0.88, path.name
         assert abs(small.left - whole.left) < 2e-4 and abs(small.right - whole.right) < 2e-4, path.name
+
+
+def test_the_masks_of_real_eyes_leave_out_the_black_corners(idrid: Path) -> None:
+    for path in sorted((idrid / "images/train").glob("*.jpg"))[::40]:
+        picture = read_photograph(path.read_bytes())
+        mask = retina_mask(picture)
+        assert 0.68 < mask.mean() < 0.70, path.name
+        assert picture[~mask].max(axis=1).mean() < 10 < np.quantile(picture[mask].max(axis=1), 0.02), path.name
 
 
 def test_a_stored_real_eye_has_under_42_kb_on_average(idrid: Path) -> None:

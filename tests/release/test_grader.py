@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drsearch.data.images import eye_image, read_photograph
+from drsearch.data.images import eye_image, read_photograph, retina_mask
 from drsearch.data.records import RecordSet, read_eyes
 from drsearch.errors import PhotographError, RegistryError
 from drsearch.release.files import Serving
@@ -49,8 +49,11 @@ def test_an_explanation_lies_on_the_photograph_as_the_camera_took_it(
     assert drawn.dtype == np.uint8 and drawn.shape == original.shape
     retina = eye_image(larger.tobytes(), grader.serving.images).retina
     left, right = round(retina.left * original.shape[1]), round(retina.right * original.shape[1])
-    inside = drawn[:, left:right].astype(int) - original[:, left:right]
-    assert np.abs(inside).max() > 20
+    coloured = np.abs(drawn.astype(int) - original).max(axis=2)
+    assert coloured[:, left:right].max() > 20
+    assert coloured[:, :left].max() == coloured[:, right:].max() == 0
+    corners = ~retina_mask(original[:, left:right])
+    assert corners.mean() > 0.05 and coloured[:, left:right][corners].max() == 0
 
 
 def test_a_photograph_of_nothing_is_refused(grader: Grader) -> None:

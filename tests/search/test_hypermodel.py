@@ -121,7 +121,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_curve_and_opens_without_its_co
     curves = [[asdict(epoch) | {"seconds": 0} for epoch in each.history] for each in (whole, again)]
     assert curves[0] == curves[1]
     opened = keras.saving.load_model(again.model, compile=False, safe_mode=True)
-    maps, _ = GradCam(opened).maps(eyes(2).images)
+    maps, _ = GradCam(opened).maps(eyes(2).images, np.ones((2, 32, 32), bool))
     assert maps.shape == (2, 32, 32)
 
 
