@@ -6,6 +6,9 @@ once, here, and everything else is passed values.
 
 import ast
 import importlib.util  # noqa: F401  # gin 0.5 reports a missing file as an AttributeError unless this came first
+import logging
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import gin
 
 from drsearch.errors import SettingsError
 from drsearch.settings import SECTIONS, Settings, Value, check_name
+from drsearch.texts import read_text
 
 SHIPPED = Path(__file__).parent / "configs"
 """The gin files that come with drsearch; `--config report.gin` finds them by name."""
@@ -41,7 +45,7 @@ def load(files: Sequence[str], assignments: Sequence[str] = (), base: Settings |
 
 def _find(name: str) -> Path:
     for path in (Path(name), SHIPPED / name):
-        if path.is_file():
+        if os.path.exists(path):  # unlike Path.exists, False too where a name is too long
             return path
     shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*.gin")))
     raise SettingsError(f"{name}: no such gin file here, nor among those that come with drsearch ({shipped}).")
@@ -53,28 +57,42 @@ def read(path: Path) -> dict[str, Value]:
     Raises:
         SettingsError: If it cannot be read or a name or value is wrong.
     """
+    text = read_text(path, SettingsError, "no such gin file.")
     gin.clear_config()
+    logging.disable(logging.ERROR)  # of a file that is missing, gin tells the log too
     try:
-        gin.parse_config_files_and_bindings([str(path)], [], skip_unknown=False, print_includes_and_imports=False)
-        found = {
+        gin.parse_config_files_and_bindings([], text, skip_unknown=False, print_includes_and_imports=False)
+        given = {
             f"{section}.{key}": value
             for section in SECTIONS
             for key, value in gin.get_bindings(f"drsearch.{section}").items()
         }
-    except (OSError, ValueError, TypeError, SyntaxError, RuntimeError, KeyError) as wrong:
-        raise SettingsError(f"{path}: {_first_line(wrong)}") from wrong
+        if scoped := re.search(r"^[\w/.]+/([\w.]+) =", gin.config_str(), re.MULTILINE):
+            raise SettingsError(f"{path}: {scoped[0]} ... has a scope, and there are none here; leave it out.")
+    except SettingsError:
+        raise
+    except Exception as wrong:  # gin's are of many kinds, and a file may import and include others
+        raise SettingsError(f"{path}: {_explained(wrong)}") from wrong
     finally:
+        logging.disable(logging.NOTSET)
         gin.clear_config()
     try:
-        Settings().replace(found)
+        Settings().replace(given)
     except SettingsError as wrong:
         raise SettingsError(f"{path}: {wrong}") from wrong
-    return found
+    return given
 
 
-def _first_line(wrong: Exception) -> str:
-    """What gin said, on one line: its own text ends with the lines it was reading."""
-    return " ".join(str(wrong).split()) or type(wrong).__name__
+def _explained(wrong: Exception) -> str:
+    """What gin said, on one line; of a name that is no setting, which there are."""
+    said = str(wrong)
+    if place := re.search(r"\n\s*In .*\bline (\d+)\n\s*([\w.]+) *=", said):
+        line, name = place.groups()
+        try:
+            check_name(name)
+        except SettingsError as unknown:
+            return f"line {line}: {unknown}"
+    return " ".join(said.split()) or type(wrong).__name__
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ a hyperparameter in a search space. Sections check type and range when they are 
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -400,15 +400,81 @@ def check_name(name: str) -> None:
     """Refuse a name that is no setting.
 
     Raises:
-        SettingsError: With the nearest name that is a setting.
+        SettingsError: With the nearest names that are settings, or all of its section.
     """
-    names = setting_names()
-    if name not in names:
-        raise SettingsError(f"{name!r} is no setting; did you mean {nearest(name, names)!r}?")
+    if name not in setting_names():
+        raise SettingsError(f"{name!r} is no setting; {name_to_write(name, setting_names())}")
 
 
-def nearest(name: str, names: tuple[str, ...]) -> str:
-    """The one of `names` that reads most like `name`; its last word counts when its section is missing."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    same_field = [known for known in names if known.rpartition(".")[2] == name.rpartition(".")[2]]
-    return (same_field or close)[0]
+def name_to_write(name: str, names: Sequence[str]) -> str:
+    """What to write in the place of a name that is no setting: the end of a sentence.
+
+    Args:
+        name: Unknown.
+        names: Settings, each `section.field`.
+
+    Returns:
+        A question with the names that read much like it; where none does, all fields of its section, or all sections.
+
+    Example:
+        >>> name_to_write("training.learning_rat", setting_names())
+        "did you mean 'training.learning_rate'?"
+        >>> name_to_write("data.loss", setting_names())
+        "data has 'split', 'test_fraction', 'validation_fraction', 'seed' and 'fingerprint'."
+    """
+    if near := near_names(name, names):
+        return f"did you mean {quoted(near, 'or')}?"
+    sections = list(dict.fromkeys(known.partition(".")[0] for known in names))
+    section = near_names(name.partition(".")[0], sections) if "." in name else []
+    if not section:
+        return f"its section may be {quoted(sections, 'or')}."
+    keys = [known.partition(".")[2] for known in names if known.partition(".")[0] == section[0]]
+    return f"{section[0]} has {quoted(keys, 'and')}."
+
+
+def quoted(names: Sequence[str], last_word: str) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> quoted(["a", "b", "c"], "or")
+        "'a', 'b' or 'c'"
+    """
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} {last_word} {last}" if others else last
+
+
+_NEAR = 0.75
+"""Two words read alike from this ratio on (`difflib`): 'epoch' and 'epochs' have 0.91, 'loss' and 'epochs' 0.4."""
+
+
+def near_names(name: str, names: Iterable[str]) -> list[str]:
+    """The names that read much like `name`, the best first; empty if none does.
+
+    Of `section.field` the fields are compared. The section decides between several only where it is misspelt itself:
+    `model.learning_rate` may mean that of any other section.
+
+    Example:
+        >>> near_names("trainin.epochs", ["study.epochs", "training.epochs"])
+        ['training.epochs']
+        >>> near_names("space", ["SETTINGS", "space"]), near_names("loss", ["SETTINGS", "space"])
+        (['space'], [])
+    """
+    names = list(names)
+    section, _, key = name.lower().rpartition(".")
+    sections = {known.lower().rpartition(".")[0] for known in names}
+
+    def likeness(known: str) -> tuple[float, float]:
+        its_section, _, its_key = known.lower().rpartition(".")
+        of_keys = _ratio(key, its_key)
+        if section in ("", its_section) and len(key) > 3 and key in its_key.split("_"):
+            of_keys = max(of_keys, _NEAR)  # 'batch' of 'batch_size'
+        of_sections = 0.0 if not section or section in sections - {its_section} else _ratio(section, its_section)
+        return of_keys, of_sections
+
+    scores = {known: likeness(known) for known in names}
+    best = max((score for score in scores.values() if score[0] >= _NEAR), default=None)
+    return [known for known in names if scores[known] == best]
+
+
+def _ratio(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

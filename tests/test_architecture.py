@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "drsearch"
 GROUND_TO_ROOF = [
-    {"startup", "masking", "errors", "grades", "settings", "home", "disk", "log", "signals"},
+    {"startup", "masking", "errors", "grades", "settings", "home", "disk", "log", "signals", "texts"},
     {"data", "measure", "tracking"},
     {"model"},
     {"search"},
@@ -16,7 +16,7 @@ GROUND_TO_ROOF = [
     {"live", "listing", "cli"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(GROUND_TO_ROOF) for room in rooms}
-GROUND_IN_ORDER = ["startup", "masking", "errors", "grades", "settings", "home", "disk", "log", "signals"]
+GROUND_IN_ORDER = ["startup", "masking", "errors", "grades", "settings", "home", "disk", "log", "signals", "texts"]
 ROOF_IN_ORDER = ["live", "listing", "cli"]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__"))
 

@@ -58,8 +58,11 @@ def test_later_files_win_and_assignments_win_over_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("training.lr = 3", "Configurable 'training' doesn't have a parameter named 'lr'."),
-        ("trainin.epochs = 3", "No configurable matching 'trainin'."),
+        ("\nsearch.loss = 3", "line 2: 'search.loss' is no setting; search has 'folds' and 'repeats'."),
+        ("trainin.epochs = 3", "line 1: 'trainin.epochs' is no setting; did you mean 'training.epochs'?"),
+        ("best/training.epochs = 3", "best/training.epochs = ... has a scope, and there are none here; leave it out."),
+        ("import nosuchpackage", "No module named 'nosuchpackage'"),
+        ("include 'nowhere.gin'", "Unable to open file: nowhere.gin."),
         ("training.epochs = 'x'", "training.epochs = 'x': expected a whole number from 1 to 100000"),
         ("training.epochs = ", "Unable to parse value."),
     ],
@@ -78,6 +81,25 @@ def test_a_missing_file_is_refused_with_those_that_are_shipped() -> None:
     assert str(refused.value) == (
         "nowhere.gin: no such gin file here, nor among those that come with drsearch (report.gin, small.gin)."
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("training.epochs = 3".encode("utf-16"), "is no UTF-8 text but UTF-16, as some editors save it, or no text; "
+         "save it as UTF-8."),
+        (b"\n# caf\xe9", "line 2 is not UTF-8 (byte 0xe9); save the file as UTF-8."),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_utf_8_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    file = tmp_path / "mine.gin"
+    file.write_bytes(data)
+    with pytest.raises(SettingsError) as refused:
+        config.load([str(file)])
+    assert str(refused.value) == f"{file}: {said}"
+    with pytest.raises(SettingsError) as refused:
+        config.load([str(tmp_path)])
+    assert str(refused.value) == f"{tmp_path}: is a folder; name a text file."
 
 
 def test_an_assignment_without_a_value_is_refused() -> None:

@@ -42,7 +42,20 @@ def test_values_are_replaced_by_name_and_the_rest_stays() -> None:
             "training.upsample = 1: expected True or False, for example training.upsample = True.",
         ),
         ("trainin.epochs", 3, "'trainin.epochs' is no setting; did you mean 'training.epochs'?"),
-        ("learning_rate", 3, "'learning_rate' is no setting; did you mean 'training.learning_rate'?"),
+        (
+            "learning_rate",
+            3,
+            "'learning_rate' is no setting; did you mean 'training.learning_rate' or 'finetune.learning_rate'?",
+        ),
+        ("model.patience_trials", 3, "'model.patience_trials' is no setting; did you mean 'study.patience_trials'?"),
+        ("images.size", 3, "'images.size' is no setting; images has 'image_px' and 'normalisation'."),
+        ("search.loss", 3, "'search.loss' is no setting; search has 'folds' and 'repeats'."),
+        (
+            "loss",
+            3,
+            "'loss' is no setting; its section may be 'images', 'data', 'augmentation', 'model', 'training', 'study', "
+            "'search', 'finetune', 'registry' or 'gate'.",
+        ),
     ],
 )
 def test_a_wrong_value_or_name_is_refused_in_one_sentence(name: str, value: Any, said: str) -> None:

@@ -175,7 +175,8 @@ def worker(
 def _enqueued(file: Path, space: "SearchSpace", settings: "Settings") -> list[dict[str, Any]]:
     """The settings that a study is to start from, as its space draws them."""
     from drsearch import config as gin_files
-    from drsearch.search.known import enqueued_params, known_lines, known_settings
+    from drsearch.search.known import enqueued_params
+    from drsearch.search.known_files import known_lines, known_settings
 
     if settings.study.sampler == "grid":
         raise DrsearchError(f"--enqueue {file}: a grid runs each of its points once; give it to another sampler.")

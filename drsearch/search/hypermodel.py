@@ -4,8 +4,11 @@ import ast
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from drsearch.errors import MetricError, SettingsError
 from drsearch.grades import CLASS_NAMES
@@ -43,36 +46,125 @@ def from_setting(text: str) -> dict[str, Value]:
 def what_is_wrong_with(model: Any, image_px: int) -> str | None:
     """Why a network cannot be a trial's, in a few words; None if it can.
 
-    It must take images of 0..255, shape `(n, image_px, image_px, 3)`, end in a softmax over NRDR and RDR, open
-    anywhere without code of the space's own, and have a layer with places, which Grad-CAM explains.
+    It must take images of 0..255, shape `(n, image_px, image_px, 3)`, answer each with probabilities of NRDR and RDR,
+    open anywhere without code of the space's own, and have a layer with places, which Grad-CAM explains. What it
+    answers is seen by asking it, whatever its last layer is.
+
+    Args:
+        model: The network. Its weights are changed while it is asked, and are afterwards what they were.
+        image_px: Side of the images.
     """
     import keras  # here: whoever reads a study's definition needs no TensorFlow
 
     from drsearch.measure.gradcam import GradCam
 
-    if not isinstance(model, keras.Model) or not model.built:
+    if not isinstance(model, keras.Model):
         return f"returns {type(model).__name__}, and not a built keras.Model"
+    if foreign := _foreign_part(model):
+        return (
+            f"uses {foreign}, which a registered model could not open without that code; use Keras's own layers "
+            "(not Lambda) and functions"
+        )
+    if not model.built:
+        return f"returns a {type(model).__name__} that is not built: begin it with keras.Input((image_px, image_px, 3))"
     expected = ((None, image_px, image_px, 3), (None, N_CLASSES))
     if (model.input_shape, model.output_shape) != expected:
         return (
             f"returns a model from {model.input_shape} to {model.output_shape}; "
             f"images are {expected[0]}, and the answer is {expected[1]}, a softmax over {' and '.join(CLASS_NAMES)}"
         )
+    if model.compiled:
+        return (
+            "returns a compiled model, whose loss, optimizer and metrics would not be used: trials train with "
+            "cross-entropy and training.*; leave compile() out, or of a hypermodel that compiles itself return "
+            "keras.Model(model.input, model.output)"
+        )
+    if wrong := _what_is_wrong_with_answers(model, image_px):
+        return wrong
+    try:
+        GradCam(model)
+    except MetricError as error:
+        return f"returns a model that cannot be explained: {str(error).rstrip('.')}"
+    return None
+
+
+def _foreign_part(model: Any) -> str:
+    """A layer, function or other part of a model that is not Keras's; empty if there is none."""
+    import keras
+
     for layer in _layers(model):
         kind = type(layer)
         if kind.__module__.partition(".")[0] != "keras" or kind is keras.layers.Lambda:
-            return (
-                f"uses {kind.__name__} of {kind.__module__}, which a registered model could not open without that "
-                "code; use Keras's own layers (not Lambda)"
-            )
-    activation = getattr(model.layers[-1], "activation", keras.activations.softmax)
-    if activation is not keras.activations.softmax:
-        return f"ends in {model.layers[-1].name!r} with {activation.__name__}; end in a softmax"
+            return f"{kind.__name__} of {kind.__module__}"
+        if hasattr(layer, "layers"):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of lambdas, which are refused here
+            config = keras.saving.serialize_keras_object(layer)
+        if foreign := _foreign_class(config):
+            return foreign
+        try:
+            keras.saving.deserialize_keras_object(config, safe_mode=True)
+        except Exception:  # of whatever kind: a lambda fails by its bytes, a function by its name
+            return f"a function of its own in the layer {layer.name!r}"
+    return ""
+
+
+def _foreign_class(config: Any) -> str:
+    """The first class in a serialised layer that is not Keras's; empty if there is none."""
+    if isinstance(config, list | tuple):
+        return next(filter(None, map(_foreign_class, config)), "")
+    if not isinstance(config, dict):
+        return ""
+    kind, module = config.get("class_name"), config.get("module") or ""
+    if isinstance(kind, str) and not kind.startswith("__") and module.partition(".")[0] not in ("keras", "builtins"):
+        return f"{kind} of {module or 'the space'}"
+    return _foreign_class(list(config.values()))
+
+
+def _what_is_wrong_with_answers(model: Any, image_px: int) -> str | None:
+    dice = np.random.default_rng(0)
+    # From bright to black: two sigmoids that are certain of a bright image may sum to 1, and not of a dark one.
+    brightest = np.array([255, 64, 16, 4, 1], np.float32)
+    images = dice.random((len(brightest), image_px, image_px, 3), np.float32) * brightest[:, None, None, None]
+    # A classifier may start at zero: it answers 0.5 and 0.5 to all then, whatever it ends in.
+    answers = _answers(model, images, 0, lambda kernel: not kernel.any())
+    if not np.isfinite(answers).all():
+        return f"answers {_shown(answers[~np.isfinite(answers).all(axis=1)][0])} to an image of noise"
+    off = (answers < 0).any(axis=1) | (answers > 1).any(axis=1) | (abs(answers.sum(axis=1) - 1) > _OFF_ONE)
+    if off.any():
+        return f"answers {_shown(answers[off][0])} to an image of noise, which are no probabilities; end in a softmax"
+    # Units that happen to be dead do not look at the image either: no other weights may help.
+    for seed in (1, 2, 3):
+        if not (answers == answers[0]).all():
+            return None
+        answers = _answers(model, images, seed, lambda _: True)
+    return f"answers {_shown(answers[0])} to every image: what it answers does not depend on the image"
+
+
+_OFF_ONE = 0.01
+"""By how much the sum of probabilities may be off one: networks may compute in half precision."""
+
+
+def _answers(model: Any, images: Any, seed: int, is_redrawn: Callable[[Any], bool]) -> Any:
+    """What a network answers with some of its kernels drawn anew."""
+    import keras
+
+    kernels = [weight for weight in model.trainable_variables if len(weight.shape) > 1]
+    kept = [(kernel, value) for kernel in kernels if is_redrawn(value := kernel.numpy())]
+    for n, (kernel, _) in enumerate(kept):
+        kernel.assign(keras.initializers.HeNormal(seed=1000 * seed + n)(kernel.shape))
     try:
-        GradCam(model)
-    except MetricError as wrong:
-        return f"returns a model that cannot be explained: {str(wrong).rstrip('.')}"
-    return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras says of a list of one input that it expected a list
+            return np.asarray(model(images, training=False), np.float64)
+    finally:
+        for kernel, value in kept:
+            kernel.assign(value)
+
+
+def _shown(answer: Any) -> str:
+    return f"[{', '.join(f'{value:.3g}' for value in answer)}]"
 
 
 def _layers(model: Any) -> Iterator[Any]:

@@ -1,19 +1,18 @@
 """Can a space draw settings that are known already? They start a study, or are carried into it with their results."""
 
-import json
 import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from keras_tuner.engine import hyperparameters as kinds
 from optuna.distributions import BaseDistribution
 
 from drsearch.errors import SettingsError
-from drsearch.search.hypermodel import PREFIX, from_setting
+from drsearch.search.hypermodel import PREFIX
+from drsearch.search.known_files import Known
 from drsearch.search.space import Hyperparameter, SearchSpace, discrete_values, distribution_of, random_value
-from drsearch.settings import Settings, Value, nearest, searchable_names
+from drsearch.settings import Settings, Value, near_names, quoted
 
 _WALKS, _BUILDS = 30, 5
 """Walks that tell what a space draws where known settings leave something open; fewer where each builds a network."""
@@ -103,64 +102,6 @@ def _range_of(hyperparameter: Hyperparameter) -> str:
     return f"{hyperparameter.min_value:g} to {hyperparameter.max_value:g}{step}"
 
 
-@dataclass(frozen=True)
-class Known:
-    """Settings to start from.
-
-    Attributes:
-        where: The file, and the line where it has several.
-        values: By name, as a space draws them: `hypermodel.<name>` for what is drawn in `build_model`.
-        whole: Whether these are all settings of a run, of which a space may draw some; else each is to be drawn.
-    """
-
-    where: str
-    values: Mapping[str, Value]
-    whole: bool
-
-
-def known_lines(file: Path) -> list[Known]:
-    """Settings from JSON lines: one object of `"name": value` a line.
-
-    Raises:
-        SettingsError: If the file cannot be read, or a line is something else.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise SettingsError(
-            f"--enqueue {file}: cannot be read; name a .gin file, or a text file with a JSON object a line."
-        ) from wrong
-    known = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{file} line {number}"
-        try:
-            values = json.loads(line)
-        except ValueError:
-            values = None
-        simple = isinstance(values, dict) and all(isinstance(each, (bool, int, float, str)) for each in values.values())
-        if not simple or not values:
-            raise SettingsError(
-                f'--enqueue {where}: write one object, for example {{"training.learning_rate": 0.001}}.'
-            )
-        known.append(Known(where, values, whole=False))
-    if not known:
-        raise SettingsError(f"--enqueue {file}: holds no settings; write a JSON object a line.")
-    return known
-
-
-def known_settings(file: Path, values: Mapping[str, Value]) -> Known:
-    """Settings from a gin file, such as the settings.gin of a run.
-
-    Args:
-        file: It.
-        values: What it says, by name.
-    """
-    own = {name: value for name, value in values.items() if name in searchable_names()}
-    return Known(str(file), own | from_setting(str(values.get("model.hypermodel", ""))), whole=True)
-
-
 def enqueued_params(space: SearchSpace, known: Known) -> dict[str, Value]:
     """What a study's trial is to draw so that it starts from known settings; the sampler chooses what is left open.
 
@@ -192,9 +133,10 @@ def enqueued_params(space: SearchSpace, known: Known) -> dict[str, Value]:
 
 def _check_undrawn(space: SearchSpace, known: Known, name: str, value: Value, drawn: tuple[str, ...]) -> None:
     if not known.whole or name.startswith(PREFIX):
+        near = near_names(name, drawn)
         raise SettingsError(
             f"--enqueue {known.where}: the space does not draw {name!r} with these; "
-            f"did you mean {nearest(name, drawn)!r}?"
+            + (f"did you mean {quoted(near, 'or')}?" if near else f"it draws {quoted(drawn, 'and')}.")
         )
     if Settings().replace({name: value}).flat()[name] != (base := space.base.flat()[name]):
         raise SettingsError(

@@ -15,11 +15,11 @@ import math
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, Protocol
 
 import keras
@@ -28,10 +28,19 @@ import tensorflow as tf
 from keras_tuner.engine import hyperparameters as kinds
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
+from drsearch.errors import DrsearchError, SearchSpaceError, SettingsError, TrialFailed
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.search.hypermodel import N_CLASSES, PREFIX, from_setting, what_is_wrong_with
-from drsearch.settings import Settings, Value, nearest, searchable_names, setting_names
+from drsearch.search.source import check_settings, read_source
+from drsearch.settings import (
+    SEARCHED_SECTIONS,
+    Settings,
+    Value,
+    name_to_write,
+    near_names,
+    searchable_names,
+    setting_names,
+)
 
 _WALKS = 200
 """Random walks through a space that may show nothing new, in a row, before it counts as known."""
@@ -96,6 +105,11 @@ class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped libra
         self._settings = settings or {}
         self.in_hypermodel = False
         self.drawn: dict[str, Value] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        words = [word for word in dir(keras_tuner.HyperParameters) if not word.startswith("_")]
+        near = near_names(name, words)
+        raise AttributeError(f"hp has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
     def get(self, name: str) -> Value:
         """What was drawn for a name, or the setting of that name."""
@@ -234,6 +248,7 @@ class SearchSpace:
         Raises:
             TrialFailed: If it cannot be built.
             SettingsError: If `model.hypermodel` is not of this space.
+            SearchSpaceError: If the space's own code raises something.
         """
         if not self.has_hypermodel:
             return build_resnet(settings.model, settings.images.image_px, N_CLASSES)
@@ -249,10 +264,9 @@ class SearchSpace:
             return given[name]
 
         drawing = Draws(draw, settings=settings.flat())
-        self._module.space(drawing)
+        self._walk_settings(drawing)
         drawing.in_hypermodel = True
-        with self._failing_trial():
-            return self._module.build_model(drawing, settings.images.image_px, N_CLASSES)
+        return self._built(drawing, settings.images.image_px)
 
     def grid(self, at_most: int | None = None) -> list[dict[str, Value]]:
         """Every distinct point once, the last axis changing fastest; fixed values are left out.
@@ -355,8 +369,7 @@ class SearchSpace:
             drawing.values["model.weights"] = _NO_WEIGHTS
             image_px = drawing.get("images.image_px")
             try:
-                with self._failing_trial():
-                    model = self._module.build_model(drawing, image_px, N_CLASSES)
+                model = self._built(drawing, image_px)
             except TrialFailed as failure:
                 built(failure)
             else:
@@ -364,8 +377,13 @@ class SearchSpace:
         return drawing.drawn
 
     def _walk_settings(self, drawing: Draws) -> dict[str, Value]:
-        self._module.space(drawing)
+        with _naming_the_line(self.path):
+            self._module.space(drawing)
         return drawing.drawn
+
+    def _built(self, drawing: Draws, image_px: Any) -> keras.Model:
+        with _naming_the_line(self.path), self._failing_trial():
+            return self._module.build_model(drawing, image_px, N_CLASSES)
 
     @contextmanager
     def _failing_trial(self) -> Iterator[None]:
@@ -374,16 +392,16 @@ class SearchSpace:
             yield
         except (ValueError, tf.errors.OpError, OSError) as wrong:
             files = [frame.f_code.co_filename for frame, _ in _frames(wrong.__traceback__)]
-            below = files[files.index(str(self._module.__file__)) + 1 :] if self._module.__file__ in files else []
+            below = files[files.index(str(self.path)) + 1 :] if str(self.path) in files else []
             of_drawing = __file__ in below or any("keras_tuner" in file and "hyperparameters" in file for file in below)
-            if of_drawing or files[-1] == self._module.__file__ or isinstance(wrong, SettingsError):
+            if of_drawing or files[-1] == str(self.path) or isinstance(wrong, SettingsError):
                 raise
             said = " ".join(str(wrong).split()).rstrip(".")
             raise TrialFailed(f"the network of {self.path.name} cannot be built: {said}") from wrong
 
     def _line(self) -> str:
         """Where the space is being read: `file: the call as written`."""
-        return f"{self.path}: {_call_as_written(self._module)}"
+        return f"{self.path}: {_call_as_written(self.path)}"
 
 
 def _next_prefix(taken: list[int], sizes: list[int]) -> list[int] | None:
@@ -446,37 +464,24 @@ def read_space(path: str | Path, over: Callable[[Settings], Settings] = lambda o
         SearchSpaceError: If it is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SearchSpaceError(f"{path}: no such search space; write one, or take one of search_spaces/*.py.")
-    source = path.read_text(encoding="utf-8")
-    module = _import_file(path, source)
+    source = read_source(path)
+    module = _run_file(path, source)
     if not callable(getattr(module, "space", None)):
-        raise SearchSpaceError(f"{path}: defines no space(hp); begin with `def space(hp):` and draw settings in it.")
-    settings = _space_settings(path, module)
+        raise SearchSpaceError(f"{path}: space is no function; begin with `def space(hp):` and draw settings in it.")
+    settings = check_settings(path, getattr(module, "SETTINGS", {}))
     own = Settings().replace(settings)
     return SearchSpace(path, source, settings, own, module).on(over(own))
 
 
-def _import_file(path: Path, source: str) -> ModuleType:
-    try:
-        ast.parse(source, filename=str(path))
-    except SyntaxError as wrong:
-        raise SearchSpaceError(f"{path}: line {wrong.lineno} is not Python: {wrong.msg}.") from wrong
+def _run_file(path: Path, source: str) -> ModuleType:
+    """The module of a space file, made of the text that was checked."""
     spec = importlib.util.spec_from_file_location(f"drsearch_space_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    linecache.checkcache(str(path))
+    linecache.cache[str(path)] = len(source), None, source.splitlines(keepends=True), str(path)
+    with _naming_the_line(path):
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     return module
-
-
-def _space_settings(path: Path, module: ModuleType) -> dict[str, Value]:
-    settings = dict(getattr(module, "SETTINGS", {}))
-    try:
-        Settings().replace(settings)
-    except SettingsError as wrong:
-        raise SearchSpaceError(f"{path}: SETTINGS: {wrong}") from wrong
-    return settings
 
 
 def _check(space: SearchSpace) -> None:
@@ -513,8 +518,7 @@ def _check(space: SearchSpace) -> None:
     explorer = _Explorer()
     while explorer.n_idle < (_BUILDS if space.has_hypermodel else _WALKS):
         explorer.begin()
-        with _Explained(space):
-            n_drawn = max(n_drawn, len(space.walk(draw, fix, mention, built)))
+        n_drawn = max(n_drawn, len(space.walk(draw, fix, mention, built)))
     if n_drawn == 0:
         raise SearchSpaceError(
             f"{space.path}: space(hp) draws nothing; write for example "
@@ -615,13 +619,14 @@ def _check_searchable(space: SearchSpace, name: str) -> None:
             f"{space._line()} draws {name!r}, which is a setting of the whole study and is not searched. "
             f"Put it into SETTINGS, or give it with --set {name}=..."
         )
-    close = nearest(name, searchable_names())
     if name in space._line():
-        raise SearchSpaceError(f"{space._line()} names no setting; did you mean {close!r}?")
-    section, _, key = close.partition(".")
+        raise SearchSpaceError(f"{space._line()} names no setting; {name_to_write(name, searchable_names())}")
+    near = near_names(name, searchable_names())
+    section, _, key = near[0].partition(".") if near else (SEARCHED_SECTIONS[0], "", "...")
+    outside = f", or {near[0]!r} outside of any" if near else ""
     raise SearchSpaceError(
         f"{space._line()} is {name!r} within its hp.name_scope, which is no setting. A name scope is the section of a "
-        f"setting: write hp.name_scope({section!r}) and in it {key!r}, or {close!r} outside of any."
+        f"setting: write hp.name_scope({section!r}) and in it {key!r}{outside}."
     )
 
 
@@ -657,30 +662,40 @@ def _check_values(space: SearchSpace, name: str, hyperparameter: Hyperparameter)
             raise SearchSpaceError(f"{space._line()}: {wrong}") from wrong
 
 
-class _Explained:
-    """Turns what KerasTuner refuses inside one of its own calls into a sentence; the space's own bugs pass."""
+@contextmanager
+def _naming_the_line(path: Path) -> Iterator[None]:
+    """Turns what the code of a space file raises into a sentence that names its line; other errors pass."""
+    try:
+        yield
+    except (DrsearchError, MemoryError):  # memory is no matter of a line: the trial fails
+        raise
+    except (Exception, SystemExit) as wrong:
+        frames = _frames(wrong.__traceback__)
+        own = [i for i, (frame, _) in enumerate(frames) if frame.f_code.co_filename == str(path)]
+        beyond = [frame for frame, _ in frames[own[-1] + 1 :]] if own else []
+        if not own or _is_of_an_answer(beyond):
+            raise
+        frame, instruction = frames[own[-1]]
+        # a KeyError puts its text in quotes
+        said = " ".join(str(wrong.args[0] if isinstance(wrong, KeyError) and wrong.args else wrong).split()).rstrip(".")
+        words = [each for each in beyond if each.f_code.co_filename == _KERAS_TUNERS_WORDS]
+        if words and isinstance(wrong, TypeError | ValueError | KeyError) and all(map(_is_of_keras_tuner, beyond)):
+            call, remedy = _call_at(frame.f_code, instruction), _remedy(words[0].f_code.co_name, words[0].f_locals)
+            raise SearchSpaceError(f"{path}: {call} is refused: {said}.{remedy}") from wrong
+        line = list(frame.f_code.co_positions())[instruction // 2][0] or 0
+        raised = f"{type(wrong).__name__}{': ' if said else ''}{said}"
+        text = linecache.getline(str(path), line).strip()
+        raise SearchSpaceError(f"{path}: line {line}, `{text}`, raises {raised}.") from wrong
 
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, wrong: BaseException | None, traceback: Any) -> None:
-        if not isinstance(wrong, (TypeError, ValueError, KeyError)) or isinstance(wrong, SearchSpaceError):
-            return
-        frames = _frames(traceback)
-        ours = [i for i, (frame, _) in enumerate(frames) if frame.f_code.co_filename == self._space._module.__file__]
-        beyond = frames[ours[-1] + 1 :] if ours else []
-        words = [frame for frame, _ in beyond if frame.f_code.co_filename == _KERAS_TUNERS_WORDS]
-        if not words or not all(_is_of_keras_tuner(frame) for frame, _ in beyond):
-            return
-        frame, instruction = frames[ours[-1]]
-        call = _call_at(self._space._module, frame.f_code, instruction)
-        said = " ".join(str(wrong.args[0] if wrong.args else wrong).split()).rstrip(".")  # a KeyError puts it in quotes
-        raise SearchSpaceError(
-            f"{self._space.path}: {call} is refused: {said}.{_remedy(words[0].f_code.co_name, words[0].f_locals)}"
-        ) from wrong
+def _is_of_an_answer(frames: Sequence[FrameType]) -> bool:
+    """Whether frames below a space's lead through `hp` to whoever answers it: Optuna's database, or drsearch."""
+    return any(
+        above.f_code.co_qualname.startswith(f"{Draws.__name__}.")
+        and not below.f_code.co_qualname.startswith(f"{Draws.__name__}.")
+        and "keras_tuner" not in Path(below.f_code.co_filename).parts
+        for above, below in itertools.pairwise(frames)
+    )
 
 
 _KERAS_TUNERS_WORDS = sys.modules[keras_tuner.HyperParameters.__module__].__file__
@@ -718,18 +733,18 @@ def _remedy(word: str, given: Mapping[str, Any]) -> str:
     return ""
 
 
-def _call_as_written(module: ModuleType) -> str:
+def _call_as_written(path: Path) -> str:
     """The text of the space's call that is running now."""
     frame = sys._getframe()
-    while frame is not None and frame.f_code.co_filename != module.__file__:
+    while frame is not None and frame.f_code.co_filename != str(path):
         frame = frame.f_back  # type: ignore[assignment]  # ends at the space's own frame, which is on the stack
-    return _call_at(module, frame.f_code, frame.f_lasti) if frame is not None else ""
+    return _call_at(frame.f_code, frame.f_lasti) if frame is not None else ""
 
 
-def _call_at(module: ModuleType, code: CodeType, instruction: int) -> str:
+def _call_at(code: CodeType, instruction: int) -> str:
     """The call at an instruction of a file, on one line, without what it is assigned to."""
     line, end_line, column, end_column = list(code.co_positions())[instruction // 2]
-    source = "".join(linecache.getlines(str(module.__file__)))
+    source = "".join(linecache.getlines(code.co_filename))
     nodes = list(ast.walk(ast.parse(source)))
     place = (line, end_line, column, end_column)
     running: list[ast.expr] = [
@@ -741,4 +756,4 @@ def _call_at(module: ModuleType, code: CodeType, instruction: int) -> str:
     running += [node.items[0].context_expr for node in nodes if isinstance(node, ast.With) and node.lineno == line]
     if running:
         return " ".join((ast.get_source_segment(source, running[0]) or "").split())
-    return linecache.getline(str(module.__file__), line or 0).strip()
+    return linecache.getline(code.co_filename, line or 0).strip()

@@ -1,8 +1,11 @@
 """A network of the space's own: drawn, built, trained, opened again; what cannot be a trial's is refused."""
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +17,7 @@ from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.measure.gradcam import GradCam
 from drsearch.model.training import EpochResult, set_seeds
 from drsearch.release.training import check_network
-from drsearch.search.hypermodel import changed_choices, network_code
+from drsearch.search.hypermodel import changed_choices, network_code, what_is_wrong_with
 from drsearch.search.recorded import Outcome, Plan, record_training
 from drsearch.search.space import SearchSpace, load_space, read_space
 from drsearch.settings import Settings
@@ -148,7 +151,8 @@ def test_what_is_drawn_first_under_a_name_holds_for_a_hypermodel_of_kerastuner(t
         'hp.Choice("num_residual_blocks", [1, 2])',
         'hp.Fixed("learning_rate", 0.5)',
         'hp.Int("num_dense_layers", 1, 2)',
-        "return HyperXception(classes=n_classes, input_shape=(image_px, image_px, 3)).build(hp)",
+        "model = HyperXception(classes=n_classes, input_shape=(image_px, image_px, 3)).build(hp)",
+        "return keras.Model(model.input, model.output)",
     )
     space = load_space(write(tmp_path, "from keras_tuner.applications import HyperXception\n" + network))
     walked = space.walk(lambda _name, hyperparameter: hyperparameter.default)
@@ -168,24 +172,41 @@ DRAWN = 'hp.Choice("k", [1, 2])'
 REFUSED = [
     ([DRAWN, "return 3"], "build_model returns int, and not a built keras.Model."),
     (
+        [DRAWN, "return keras.Sequential([layers.Conv2D(2, 3)])"],
+        "build_model returns a Sequential that is not built: begin it with keras.Input((image_px, image_px, 3)).",
+    ),
+    (
+        ["class Net(keras.Model):", "    def call(self, x): return x", "net = Net()",
+         "net(keras.ops.zeros((1, image_px, image_px, 3)))", "return net"],
+        "build_model uses Net of drsearch_space_mine, which a registered model could not open without that code; "
+        "use Keras's own layers (not Lambda) and functions.",
+    ),
+    (
+        [IMAGES, POOLED, "m = " + SOFTMAX.removeprefix("return "), 'm.compile("adam", "mse")', "return m"],
+        "build_model returns a compiled model, whose loss, optimizer and metrics would not be used: trials train with "
+        "cross-entropy and training.*; leave compile() out, or of a hypermodel that compiles itself return "
+        "keras.Model(model.input, model.output).",
+    ),
+    (
         [IMAGES, POOLED, 'return keras.Model(images, layers.Dense(3, activation="softmax")(x))'],
         "build_model returns a model from (None, 32, 32, 3) to (None, 3); images are (None, 32, 32, 3), and the answer "
         "is (None, 2), a softmax over NRDR and RDR.",
     ),
     (
         [IMAGES, POOLED, 'return keras.Model(images, layers.Dense(n_classes, activation="sigmoid", name="top")(x))'],
-        "build_model ends in 'top' with sigmoid; end in a softmax.",
+        re.compile(r"build_model answers \[[\d.]+, [\d.]+\] to an image of noise, which are no probabilities; end in a "
+                   r"softmax\."),
     ),
     (
         [IMAGES, "x = layers.GlobalAveragePooling2D()(layers.Lambda(lambda x: x / 255)(images))", SOFTMAX],
         "build_model uses Lambda of keras.src.layers.core.lambda_layer, which a registered model could not open "
-        "without that code; use Keras's own layers (not Lambda).",
+        "without that code; use Keras's own layers (not Lambda) and functions.",
     ),
     (
         ["class Mine(layers.Layer):", "    def call(self, x): return x", IMAGES,
          "x = layers.GlobalAveragePooling2D()(Mine()(images))", SOFTMAX],
         "build_model uses Mine of drsearch_space_mine, which a registered model could not open without that code; "
-        "use Keras's own layers (not Lambda).",
+        "use Keras's own layers (not Lambda) and functions.",
     ),
     (
         [IMAGES, "x = layers.Flatten()(images)", SOFTMAX.replace(")(x))", ')(x), name="flat")')],
@@ -210,12 +231,93 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("lines", "said"), REFUSED, ids=[said[:50] for _, said in REFUSED])
-def test_a_network_that_cannot_be_a_trials_is_refused(tmp_path: Path, lines: list[str], said: str) -> None:
+@pytest.mark.parametrize(("lines", "said"), REFUSED, ids=[str(said)[:50] for _, said in REFUSED])
+def test_a_network_that_cannot_be_a_trials_is_refused(
+    tmp_path: Path, lines: list[str], said: "str | re.Pattern[str]"
+) -> None:
     file = write(tmp_path, body(*lines))
     with pytest.raises(SearchSpaceError) as refused:
         load_space(file)
-    assert str(refused.value) == f"{file}: {said}"
+    text = str(refused.value).removeprefix(f"{file}: ")
+    assert said.fullmatch(text) if isinstance(said, re.Pattern) else text == said
+
+
+def network(end: Callable[[Any], Any], **convolution: Any) -> keras.Model:
+    images = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, **convolution)(images))
+    return keras.Model(images, end(pooled))
+
+
+L = keras.layers
+SAME = "answers [0.5, 0.5] to every image: what it answers does not depend on the image"
+NO_PROBABILITIES = r"answers \[.*\] to an image of noise, which are no probabilities; end in a softmax"
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (lambda x: L.BatchNormalization()(L.Dense(2)(x)), NO_PROBABILITIES),
+        (lambda x: L.Reshape((2,))(L.Dense(2)(x)), NO_PROBABILITIES),
+        (lambda x: L.Dense(2, activation="sigmoid", kernel_initializer="zeros")(x), NO_PROBABILITIES),
+        (lambda x: L.Softmax(axis=0)(L.Dense(2)(x)), NO_PROBABILITIES),
+        (lambda x: L.Softmax()(L.Dense(2)(x)) * 100, NO_PROBABILITIES),  # per cent
+        (lambda x: keras.ops.log(-L.Dense(2, activation="softmax")(x)), r"answers \[.*nan.*\] to an image of noise"),
+        (lambda x: L.Dense(2, activation="softmax")(x * 0), re.escape(SAME)),
+        (
+            lambda x: L.Dense(2, activation=lambda y: keras.ops.softmax(y))(x),
+            "uses a function of its own in the layer 'dense.*', which .*",
+        ),
+        (
+            lambda x: L.Dense(2, activation=own_softmax)(x),
+            "uses a function of its own in the layer 'dense.*', which .*",
+        ),
+        (
+            lambda x: L.Dense(2, "softmax", kernel_initializer=OwnStart())(x),
+            "uses OwnStart of tests.search.test_hypermodel, which .*",
+        ),
+    ],
+)
+def test_a_network_is_judged_by_what_it_answers_and_by_its_parts(end: Callable[[Any], Any], said: str) -> None:
+    wrong = what_is_wrong_with(network(end), 32)
+    assert wrong is not None and re.fullmatch(said, wrong)
+
+
+def own_softmax(x: Any) -> Any:
+    return keras.ops.softmax(x)
+
+
+class OwnStart(keras.initializers.Initializer):  # type: ignore[misc]  # Keras is untyped
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        return keras.ops.ones(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        network(lambda x: keras.ops.softmax(L.Dense(2)(x))),
+        network(lambda x: L.Activation("softmax")(L.Dense(2)(x))),
+        network(lambda x: L.Dense(2, activation="softmax", kernel_initializer="zeros")(x)),
+        network(lambda x: L.Dense(2, activation=keras.activations.softmax)(x), activation=keras.ops.relu),
+        network(
+            lambda x: L.Dense(2, "softmax")(x), activation="relu", kernel_initializer=keras.initializers.Constant(-1)
+        ),
+        network(lambda x: keras.ops.concatenate([1 - (y := L.Dense(1, "sigmoid")(x)), y], axis=1)),
+        keras.Sequential([L.Input((32, 32, 3)), L.Conv2D(2, 3), L.Flatten(), L.Dense(2, "softmax", dtype="float16")]),
+    ],
+)
+def test_a_softmax_may_be_written_in_any_way(model: keras.Model) -> None:
+    before = model.get_weights()
+    assert what_is_wrong_with(model, 32) is None
+    for kept, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, now)
+
+
+def test_a_network_that_ends_in_an_operation_opens_again_and_is_explained(tmp_path: Path) -> None:
+    model = network(lambda x: keras.ops.softmax(L.Dense(2)(x)))
+    model.save(tmp_path / "model.keras")
+    opened = keras.saving.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+    maps, chances = GradCam(opened).maps(eyes(2).images)
+    assert np.isfinite(maps).all() and ((chances >= 0) & (chances <= 1)).all()
 
 
 def test_a_network_that_no_try_can_build_is_refused_with_kerass_words(tmp_path: Path) -> None:
@@ -236,9 +338,22 @@ def test_a_network_that_one_setting_cannot_build_ends_that_trial_alone(tmp_path:
     assert str(failed.value).startswith("the network of mine.py cannot be built: ")
 
 
-def test_a_bug_in_build_model_keeps_its_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        load_space(write(tmp_path, body(DRAWN, "1 / 0")))
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([DRAWN, "1 / 0"], "line 14, `1 / 0`, raises ZeroDivisionError: division by zero."),
+        (
+            ["class Mine(layers.Layer):", "    def __init__(self): pass", IMAGES, "Mine()(images)"],
+            "line 16, `Mine()(images)`, raises RuntimeError: In layer 'Mine', you forgot to call `super().__init__()`",
+        ),
+        ([IMAGES, DRAWN, "layers.Dens(3)"], "line 15, `layers.Dens(3)`, raises AttributeError: "),
+    ],
+)
+def test_what_build_model_raises_is_named_with_its_line(tmp_path: Path, lines: list[str], said: str) -> None:
+    file = write(tmp_path, body(*lines))
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    assert str(refused.value).startswith(f"{file}: {said}")
 
 
 def test_a_setting_of_the_resnet_is_not_searched_beside_another_network(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsearch.errors import SettingsError, StudyError
-from drsearch.search.known import Misfit, enqueued_params, fit, known_lines, known_settings
+from drsearch.search.known import Misfit, enqueued_params, fit
+from drsearch.search.known_files import known_lines, known_settings
 from drsearch.search.slots import enqueue, fill_slots, read_slots
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.storage import open_storage
@@ -72,7 +73,8 @@ LINES = [
     ),
     (
         '{"training.optimizer": "adam", "training.weight_decay": 0.05}',
-        "the space does not draw 'training.weight_decay' with these; did you mean 'training.optimizer'?",
+        "the space does not draw 'training.weight_decay' with these; it draws 'augmentation.flip', 'model.width', "
+        "'training.batch_size', 'training.learning_rate' and 'training.optimizer'.",
     ),
 ]  # fmt: skip
 

@@ -315,14 +315,44 @@ def test_every_kind_of_hyperparameter_goes_through_the_method_that_we_override()
     assert seen == ["a", "b", "c", "d"]
 
 
-def test_a_bug_in_the_space_keeps_its_traceback(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        load_space(write(tmp_path, "1 / 0"))
-
-
-def test_a_file_that_is_not_python_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text("def space(hp:\n")
+@pytest.mark.parametrize(
+    ("line", "raised"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("[][3]", "IndexError: list index out of range"),
+        ("open('/no/such/file')", "FileNotFoundError: [Errno 2] No such file or directory: '/no/such/file'"),
+        ("hp.choice('model.width', [4])", "AttributeError: hp has no 'choice'; did you mean 'Choice'?"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import json.nothing", "ModuleNotFoundError: No module named 'json.nothing'"),
+    ],
+)
+def test_what_the_code_of_a_space_raises_is_named_with_its_line(tmp_path: Path, line: str, raised: str) -> None:
+    file = write(tmp_path, "hp.Boolean('augmentation.flip')", line)
     with pytest.raises(SearchSpaceError) as refused:
         load_space(file)
-    assert str(refused.value).startswith(f"{file}: line 1 is not Python: ")
+    assert str(refused.value) == f"{file}: line 3, `{line}`, raises {raised}."
+
+
+@pytest.mark.parametrize("line", ["1 / 0", "exit()", "from json import nothing", "raise RuntimeError"])
+def test_a_file_that_cannot_be_run_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"import json\n{line}\n\n\ndef space(hp):\n    hp.Boolean('augmentation.flip')\n")
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    assert str(refused.value).startswith(f"{file}: line 2, `{line}`, raises ")
+
+
+def test_settings_that_are_computed_are_checked_when_the_file_has_run(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("SETTINGS = dict(a=1)\n\n\ndef space(hp):\n    hp.Boolean('augmentation.flip')\n")
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    assert str(refused.value).startswith(f"{file}: SETTINGS: 'a' is no setting; its section may be 'images', ")
+
+
+def test_an_error_of_whoever_answers_the_space_keeps_its_traceback(tmp_path: Path) -> None:
+    def draw(_name: str, _hyperparameter: keras_tuner.HyperParameters) -> int:
+        return {}["ours"]
+
+    with pytest.raises(KeyError, match="ours"):
+        load_space(write(tmp_path, "hp.Choice('model.width', [4])")).walk(draw)
