@@ -4,6 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+TRAININGS = "trainings"
+"""The MLflow experiment of trainings that belong to no study, and the folder of their journals."""
+
 
 @dataclass(frozen=True)
 class Home:

@@ -37,10 +37,11 @@ def prepare(
         drsearch prepare ~/IDRiD --set images.image_px=256
     """
     from drsearch import config as gin_files
-    from drsearch.data.prepare import prepare as make
 
     out = console(as_json)
     settings = gin_files.load(config, set_)
+    from drsearch.data.prepare import prepare as make
+
     with counting(out, "photographs") as count:
         made = make(data, settings, Home.from_environment(), skip_bad=skip_bad, on_photograph=count)
     print_audit(out, made.audit, skip_bad)

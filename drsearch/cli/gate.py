@@ -63,15 +63,26 @@ def promote(
         raise DrsearchError(
             "nothing was judged or changed: there is nobody to ask here; --yes promotes without asking."
         )
-    home = Home.from_environment()
+    from drsearch import config as gin_files
+    from drsearch.data.folder import read_folder
+
+    out, home = console(as_json), Home.from_environment()
+    gate = gin_files.load(config, set_).gate
+    if data is not None:
+        read_folder(data)
     reach_mlflow(home)
+
+    from drsearch.release.decisions import EXPERIMENT
+    from drsearch.release.registry import Registry
+    from drsearch.tracking.depot import check_experiments
+
+    check_experiments(home, EXPERIMENT)
+    Registry(home.tracking_uri).version(name, version)
+
     from dataclasses import asdict
 
-    from drsearch import config as gin_files
-    from drsearch.release.promotion import Promotion
+    from drsearch.release.promotion import Promotion  # loads TensorFlow, for a version that is there
 
-    out = console(as_json)
-    gate = gin_files.load(config, set_).gate
     promotion = Promotion(name, version, gate, home)
     with counting(out, "photographs") as count:
         found, before = promotion.judge(data, skip_bad=skip_bad, on_photograph=count)
@@ -114,8 +125,11 @@ def rollback(
     reach_mlflow(home)
     from dataclasses import asdict
 
+    from drsearch.release.decisions import EXPERIMENT
     from drsearch.release.rollback import Rollback
+    from drsearch.tracking.depot import check_experiments
 
+    check_experiments(home, EXPERIMENT)
     back = Rollback(name, home)
     champion = back.standing.champion.version if back.standing.champion is not None else 0
     question = f"Make version {back.to.version} of {name} the champion again, in the place of version {champion}?"

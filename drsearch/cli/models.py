@@ -18,7 +18,7 @@ from drsearch.cli.output import (
     warn_if_away,
 )
 from drsearch.errors import DrsearchError
-from drsearch.home import Home
+from drsearch.home import TRAININGS, Home
 
 
 @command("Models")
@@ -42,9 +42,25 @@ def train(
     Example:
         drsearch train --data ~/IDRiD --config settings.gin
     """
+    from drsearch import config as gin_files
+    from drsearch.data.folder import read_folder
+    from drsearch.search.source import read_source
+
+    out, home = console(as_json), Home.from_environment()
+    settings = gin_files.load(config, set_)
+    if space is not None:
+        read_source(space)
+    read_folder(data)
+
+    from drsearch.search.definition import check_name
+    from drsearch.tracking.depot import check_experiments
+
+    check_name("--name", name)
+    if warn_if_away(home, out):
+        check_experiments(home, TRAININGS)
+
     from dataclasses import asdict
 
-    from drsearch import config as gin_files
     from drsearch.data.prepare import prepare as make
     from drsearch.model.training import set_threads
     from drsearch.release.training import check_network
@@ -52,9 +68,6 @@ def train(
     from drsearch.search.crew import cores
     from drsearch.search.space import read_space
 
-    out, home = console(as_json), Home.from_environment()
-    warn_if_away(home, out)
-    settings = gin_files.load(config, set_)
     network = read_space(space) if space is not None else None
     check_network(settings, network)
     with counting(out, "photographs") as count:
@@ -104,17 +117,19 @@ def evaluate(
     Example:
         drsearch evaluate retinopathy@champion --data ~/other-eyes --split all
     """
-    out, home = console(as_json), Home.from_environment()
-    reach_mlflow(home)
     from typing import get_args
 
+    from drsearch.data.folder import read_folder
     from drsearch.data.prepare import prepare as make
     from drsearch.release.evaluate import Split
     from drsearch.release.evaluate import evaluate as judge
     from drsearch.settings import Settings
 
+    out, home = console(as_json), Home.from_environment()
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
+    read_folder(data)
+    reach_mlflow(home)
     with opened_model(model, home) as grader:
         settings = Settings(images=grader.serving.images, data=grader.serving.data)
         with counting(out, "photographs") as count:
@@ -147,6 +162,7 @@ def predict(
         drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
     """
     home = Home.from_environment()
+    photographs = [(path, _read_bytes(path)) for path in images]
     reach_mlflow(home)
     from dataclasses import asdict
 
@@ -155,7 +171,6 @@ def predict(
     out = console(as_json)
     found = []
     with opened_model(model, home) as grader:
-        photographs = [(path, _read_bytes(path)) for path in images]
         for path, data in photographs:
             try:
                 verdict = grader.grade([data])[0]

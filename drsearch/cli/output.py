@@ -75,8 +75,8 @@ def reach_mlflow(home: Home) -> None:
         raise DrsearchError(f"{wrong}; start it, or set MLFLOW_TRACKING_URI to the address of another.") from wrong
 
 
-def warn_if_away(home: Home, out: Console) -> None:
-    """Say at once that MLflow does not answer, where a training does not need it before its end."""
+def warn_if_away(home: Home, out: Console) -> bool:
+    """Say at once that MLflow does not answer, where a training does not need it before its end; whether it does."""
     from drsearch.tracking.base import TrackerAway
     from drsearch.tracking.reach import check_answers
 
@@ -84,6 +84,8 @@ def warn_if_away(home: Home, out: Console) -> None:
         check_answers(home.tracking_uri)
     except TrackerAway as wrong:
         liner(out)(f"{wrong}; training goes on without it, and runs are sent, and models registered, when it answers")
+        return False
+    return True
 
 
 def open_studies(storage: str, home: Home) -> Any:
@@ -100,11 +102,13 @@ def opened_model(model: str, home: Home) -> Iterator[Any]:
     """A registered model, fetched for as long as it is asked."""
     import tempfile
 
-    from drsearch.release.grader import Grader
     from drsearch.release.registry import Registry
 
     with tempfile.TemporaryDirectory() as folder:
-        yield Grader(Registry(home.tracking_uri).download(model, Path(folder)))
+        files = Registry(home.tracking_uri).download(model, Path(folder))
+        from drsearch.release.grader import Grader  # loads TensorFlow, for a model that is there
+
+        yield Grader(files)
 
 
 def print_scores(out: Console, title: str, found: "Scores") -> None:

@@ -20,11 +20,10 @@ SpaceFile = Annotated[
 
 if TYPE_CHECKING:
     from drsearch.release.job import JobResult
+    from drsearch.search.known_files import Known
     from drsearch.search.overview import Overview
-    from drsearch.search.space import SearchSpace
     from drsearch.search.study import StudyResult
     from drsearch.search.warm_start import WarmStart
-    from drsearch.settings import Settings
 
 
 @command("Studies", "run-study")
@@ -74,33 +73,37 @@ def run_study(
     Example:
         drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2
     """
+    out, home = console(as_json), Home.from_environment()
+    name, url = study or space.stem, storage or home.storage_url
+    assignments = [*set_, *([] if trials is None else [f"study.trials={trials}"])]
+    starts = _check_without_tensorflow(space, data, name, config, assignments, url, known, warm_start)
+    if warn_if_away(home, out):
+        _check_experiments(home, name, url)
+
     from drsearch import config as gin_files
     from drsearch.live import study_view
     from drsearch.release.job import Job, define, prepare_all
     from drsearch.search.checks import check_study
     from drsearch.search.closing import launching
+    from drsearch.search.known import enqueued_params
     from drsearch.search.space import load_space
-    from drsearch.search.study import Launcher
+    from drsearch.search.study import Launcher, check_begins
 
-    out, home = console(as_json), Home.from_environment()
-    read = load_space(space, lambda own: gin_files.load(config, set_, own))
+    read = load_space(space, lambda own: gin_files.load(config, assignments, own))
     settings = read.base
-    if trials is not None:
-        settings = settings.replace({"study.trials": trials})
     check_study(settings)
-    warn_if_away(home, out)
-    enqueued = _enqueued(known, read, settings) if known is not None else []
+    enqueued = [enqueued_params(read, each) for each in starts]
+    check_begins(name, read, settings, data, url, warm_start)
     with counting(out, "photographs") as count:
         prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
     print_audit(out, prepared[0].audit, skip_bad)
     print_counts(out, prepared[0])
-    name = study or space.stem
     launcher = Launcher(
         name,
         read,
         define(read, settings, data, prepared),
         home,
-        storage or home.storage_url,
+        url,
         prepared[0].records.audit_path,
         warm_start,
         enqueued,
@@ -127,7 +130,10 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from drsearch.search.overview import overview
+    from drsearch.search.source import read_source
+
+    read_source(space)
+    from drsearch.search.overview import overview  # loads TensorFlow
     from drsearch.search.space import load_space
 
     out = console(as_json)
@@ -172,17 +178,62 @@ def worker(
     print_json(as_json, {"study": study, "left": why})
 
 
-def _enqueued(file: Path, space: "SearchSpace", settings: "Settings") -> list[dict[str, Any]]:
-    """The settings that a study is to start from, as its space draws them."""
-    from drsearch import config as gin_files
-    from drsearch.search.known import enqueued_params
-    from drsearch.search.known_files import known_lines, known_settings
+def _check_without_tensorflow(
+    space: Path,
+    data: Path,
+    name: str,
+    config: list[str],
+    assignments: list[str],
+    storage_url: str,
+    known: Path | None,
+    warm_start: str,
+) -> "list[Known]":
+    """Refuse at once what needs no TensorFlow to be seen: that takes seconds to load.
 
-    if settings.study.sampler == "grid":
-        raise DrsearchError(f"--enqueue {file}: a grid runs each of its points once; give it to another sampler.")
-    is_gin = file.suffix == ".gin" and file.is_file()
-    known = [known_settings(file, gin_files.read(file))] if is_gin else known_lines(file)
-    return [enqueued_params(space, each) for each in known]
+    Returns:
+        The settings that `--enqueue` names.
+    """
+    from drsearch import config as gin_files
+    from drsearch.data.folder import read_folder
+    from drsearch.search.known_files import read_known
+    from drsearch.search.source import literal_settings, read_source
+    from drsearch.settings import Settings
+
+    source = read_source(space)
+    written = literal_settings(space, source)
+    settings = gin_files.load(config, assignments, Settings().replace(written or {}))
+    read_folder(data)
+    starts = read_known(known, gin_files.read) if known is not None else []
+
+    from drsearch.search.checks import check_study  # from here on Optuna, which takes less time
+    from drsearch.search.definition import check_goes_on, check_name, load_study, wanted_study
+    from drsearch.search.storage import may_hold_studies, open_storage
+
+    check_name("--study", name)
+    values = settings.flat()
+    del values["model.hypermodel"]  # only the file itself, when it has run, tells it
+    if written is None:  # nor these, where they are computed
+        values.clear()
+    else:
+        check_study(settings)
+    if known is not None and settings.study.sampler == "grid":
+        raise DrsearchError(f"--enqueue {known}: a grid runs each of its points once; give it to another sampler.")
+    if may_hold_studies(storage_url):
+        opened = open_storage(storage_url)
+        check_goes_on(opened, name, wanted_study(space, source, values, data))
+        if warm_start:
+            load_study(opened, warm_start)
+    elif warm_start:
+        raise DrsearchError(f"--warm-start {warm_start}: no such study; this database holds none.")
+    return starts
+
+
+def _check_experiments(home: Home, study: str, storage_url: str) -> None:
+    """Refuse MLflow experiments that were deleted, or that this user may not write to."""
+    from drsearch.search.machines import RECORDS_EXPERIMENT, is_shared
+    from drsearch.tracking.depot import check_experiments
+
+    check_experiments(home, study, *([RECORDS_EXPERIMENT] if is_shared(storage_url, home.tracking_uri) else []))
 
 
 def _print_space(out: Console, file: Path, seen: "Overview") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ import numpy as np
 from drsearch.data.images import Photograph
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
-from drsearch.release.grader import Grader
+
+if TYPE_CHECKING:
+    from drsearch.release.grader import Grader
 
 EXPLANATION_PX = 1024
 """Longer side of an explanation at most: one of a whole photograph has 15 MB."""
@@ -45,7 +48,7 @@ class Answerer:
         model: What its answers call it.
     """
 
-    def __init__(self, grader: Grader, model: str) -> None:
+    def __init__(self, grader: "Grader", model: str) -> None:
         self.model = model
         self._grader = grader
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from drsearch.data.records import EyeEntry, Eyes, RecordSet, joined, read_eyes, 
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.scores import Scores, scores
-from drsearch.release.grader import Grader
+
+if TYPE_CHECKING:
+    from drsearch.release.grader import Grader
 
 Split = Literal["train", "validation", "test", "all"]
 _N_NAMED = 5
@@ -34,7 +36,7 @@ class Evaluation:
     looks: int
 
 
-def evaluate(grader: Grader, records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:
+def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:
     """Judge a model on a split of a record set, at its own threshold.
 
     Args:

@@ -28,7 +28,7 @@ from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.grader import Grader, load_network
 from drsearch.release.operating import operation
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
-from drsearch.search.definition import StudyDefinition, code_now, images_key, new_uid, trial_key
+from drsearch.search.definition import StudyDefinition, images_key, trial_key, wanted_study
 from drsearch.search.objectives import Objective, pick_rule
 from drsearch.search.parts import deal_folds, n_parts, parts_word
 from drsearch.search.provenance import provenance_tags
@@ -63,17 +63,10 @@ def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequenc
         data: The folder of photographs.
         prepared: The record set of every `images.*` that the space may ask for.
     """
-    first = prepared[0].records
-    return StudyDefinition(
-        uid=new_uid(),
-        space_file=space.path.name,
-        space_source=space.source,
-        settings=settings.flat(),
-        data_name=data.resolve().name,
-        data_source=str(data.resolve()),
-        data_fingerprint=first.data_fingerprint,
+    return dataclasses.replace(
+        wanted_study(space.path, space.source, settings.flat(), data),
+        data_fingerprint=prepared[0].records.data_fingerprint,
         records={images_key(each.records.images): each.records.fingerprint for each in prepared},
-        code=code_now(),
     )
 
 

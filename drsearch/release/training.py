@@ -8,7 +8,7 @@ import keras
 
 from drsearch.data.records import RecordSet
 from drsearch.errors import SettingsError
-from drsearch.home import Home
+from drsearch.home import TRAININGS, Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.release.job import Say, SayingWatch, train_and_send
 from drsearch.search.provenance import provenance_tags
@@ -18,9 +18,6 @@ from drsearch.search.space import SearchSpace
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.entries import DatasetInput, RunStart
 from drsearch.tracking.sender import run_id_of
-
-EXPERIMENT = "trainings"
-"""The MLflow experiment of trainings that belong to no study."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,10 @@ def train(
     """
     settings = settings.replace({"data.fingerprint": records.data_fingerprint})
     digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
-    folder = _unfinished(home.runs / EXPERIMENT, f"{name}-{digest}")
+    folder = _unfinished(home.runs / TRAININGS, f"{name}-{digest}")
     start = RunStart(
         key=f"training/{home.path}/{folder.name}",
-        experiment=EXPERIMENT,
+        experiment=TRAININGS,
         name=folder.name,
         tags={"drsearch.kind": "training", **provenance_tags()},
         params=settings.flat(),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class StudyDefinition:
         settings: What trials start from, by name.
         data_name: What people call the data.
         data_source: Where they lay.
-        data_fingerprint: Photographs, grades and split.
+        data_fingerprint: Photographs, grades and split; empty before they are prepared.
         records: Fingerprint of the record set for each `images.*`, as JSON.
         code: Versions and commit; a difference only warns.
     """
@@ -131,10 +132,7 @@ def open_study(
     Raises:
         StudyError: If a study of this name has another definition; the first difference is named.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise StudyError(
-            f"--study {name!r} cannot name a folder and an experiment; use letters, digits, '.', '_' and '-'."
-        )
+    check_name("--study", name)
     directions = [objective.direction for objective in objectives_of(wanted.base())]
 
     def begin() -> tuple[optuna.Study, StudyDefinition]:
@@ -146,6 +144,7 @@ def open_study(
                 study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
             else:
                 _check_same(name, there, wanted)
+                _note_other_code(name, there, wanted)
             study.set_user_attr(_TRIALS, n_trials)
             study.set_user_attr(CODE, wanted.code)
         return study, there or wanted
@@ -192,6 +191,64 @@ def n_trials_of(study: optuna.Study) -> int:
     return int(patiently(lambda: study.user_attrs).get(_TRIALS, 0))  # none, if its launcher died while it began
 
 
+def check_name(option: str, name: str) -> None:
+    """Refuse a name that cannot be a folder's and an MLflow experiment's.
+
+    Args:
+        option: That gave it.
+        name: Of a study or a training.
+
+    Raises:
+        StudyError: Saying what a name may have.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise StudyError(
+            f"{option} {name!r} cannot name a folder and an experiment; use up to 100 letters, digits, '.', '_' and "
+            "'-', the first a letter or a digit."
+        )
+
+
+def wanted_study(space: Path, source: str, settings: Mapping[str, Value], data: Path) -> StudyDefinition:
+    """What a command asks for, as far as it is known before the photographs are prepared.
+
+    Args:
+        space: The space file.
+        source: Its text.
+        settings: What trials start from, by name.
+        data: The folder of photographs.
+    """
+    return StudyDefinition(
+        uid=new_uid(),
+        space_file=space.name,
+        space_source=source,
+        settings=dict(settings),
+        data_name=data.resolve().name,
+        data_source=str(data.resolve()),
+        data_fingerprint="",
+        records={},
+        code=code_now(),
+    )
+
+
+def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition) -> None:
+    """Refuse, before anything is prepared, what `open_study` would refuse; a study that has not begun says nothing.
+
+    Args:
+        storage: The database.
+        name: The study's name.
+        wanted: What the command asks for; what it does not know yet is not compared.
+
+    Raises:
+        StudyError: If a study of this name has another definition; the first difference is named.
+    """
+    try:
+        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        return
+    if (there := patiently(lambda: read_definition(study))) is not None:
+        _check_same(name, there, wanted)
+
+
 def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
     other = "give it as it was, or --study OTHER to begin a new one."
     if there.space_source != wanted.space_source:
@@ -206,11 +263,14 @@ def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> N
                 f"study {name!r} was begun with {key} = {there.settings.get(key)!r}, "
                 f"and this command has {value!r}; {other}"
             )
-    if there.data_fingerprint != wanted.data_fingerprint:
+    if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
         raise StudyError(
             f"study {name!r} was begun on data {there.data_fingerprint[:12]} ({there.data_source}), "
             f"and {wanted.data_source} is {wanted.data_fingerprint[:12]}; {other}"
         )
+
+
+def _note_other_code(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
     changed = sorted(key for key in {*there.code, *wanted.code} if there.code.get(key) != wanted.code.get(key))
     if changed:
         logging.warning("study %s goes on with other code than it was begun with: %s", name, ", ".join(changed))

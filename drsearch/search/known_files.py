@@ -1,7 +1,7 @@
 """Which settings does a file name that a study is to start from? Read here, and drawn by a space in `known`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,19 @@ class Known:
     where: str
     values: Mapping[str, Value]
     whole: bool
+
+
+def read_known(file: Path, read_gin: Callable[[Path], Mapping[str, Value]]) -> list[Known]:
+    """The settings that a file names: a gin file by its ending, else one set of settings a line.
+
+    Args:
+        file: It.
+        read_gin: Reads a gin file, by name.
+
+    Raises:
+        SettingsError: If the file cannot be read, or something in it is wrong.
+    """
+    return [known_settings(file, read_gin(file))] if file.suffix == ".gin" else known_lines(file)
 
 
 def known_lines(file: Path) -> list[Known]:

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 from absl import logging
@@ -19,12 +20,14 @@ from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.search.definition import CODE, StudyDefinition, code_now
 from drsearch.search.ownership import Ownership
-from drsearch.search.recorded import GivenAway, Plan
 from drsearch.search.slots import read_slots
 from drsearch.search.storage import patiently
 from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.reach import is_served
 from drsearch.tracking.sender import is_sent
+
+if TYPE_CHECKING:
+    from drsearch.search.recorded import Plan
 
 RECORDS_EXPERIMENT = "drsearch-records"
 """The MLflow experiment that holds the record sets of studies on several machines, one run a set."""
@@ -215,7 +218,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def fetch_attempt(
-    study: optuna.Study, slot: int, trial: FrozenTrial, plan: Plan, home: Home, stop_asked: Callable[[], bool]
+    study: optuna.Study, slot: int, trial: FrozenTrial, plan: "Plan", home: Home, stop_asked: Callable[[], bool]
 ) -> bool:
     """Have what earlier attempts at a trial came to, on whatever machine, in this one's folder.
 
@@ -236,6 +239,7 @@ def fetch_attempt(
     earlier = [each for each in read_slots(study) if each.number == slot and each.attempts[0].number < trial.number]
     if not earlier:
         return True
+    from drsearch.search.recorded import GivenAway  # here: who only joins a study needs no TensorFlow
     from drsearch.tracking.depot import Depot, RunTaken
 
     def fetch() -> bool:

@@ -100,6 +100,16 @@ def open_storage(url: str, *, patient: bool = False) -> Storage:
         raise _no_database(url, wrong) from wrong
 
 
+def may_hold_studies(url: str) -> bool:
+    """Whether a database may hold something: a file of SQLite that is not there does not, and is not made here.
+
+    Example:
+        >>> may_hold_studies("sqlite:////no/such/folder/studies.db"), may_hold_studies("postgresql://host/optuna")
+        (False, True)
+    """
+    return not url.startswith("sqlite:///") or os.path.exists(_sqlite_file(url))
+
+
 def _open(url: str) -> Storage:
     hide(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -18,10 +18,12 @@ from drsearch.search.crew import STOP_S, Crew
 from drsearch.search.definition import (
     TRIALS_WITHOUT_GRID,
     StudyDefinition,
+    check_goes_on,
     folder_name,
     open_study,
     set_n_trials,
     study_folder,
+    wanted_study,
 )
 from drsearch.search.machines import is_shared, start_upload
 from drsearch.search.objectives import Objective, best_slot, front
@@ -30,7 +32,7 @@ from drsearch.search.provenance import provenance_tags
 from drsearch.search.slots import Slot, enqueue, read_slots, reconcile
 from drsearch.search.space import SearchSpace
 from drsearch.search.standing import Progress
-from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
+from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, may_hold_studies, open_storage
 from drsearch.search.warm_start import carry, planned
 from drsearch.settings import Settings, Value
 from drsearch.signals import Interrupts
@@ -114,6 +116,31 @@ def total_trials(space: SearchSpace, settings: Settings) -> int | None:
     study = settings.study
     ends_otherwise = any(budget is not None for budget in (study.hours, study.epochs, study.patience_trials))
     return asked or (None if ends_otherwise else TRIALS_WITHOUT_GRID)
+
+
+def check_begins(
+    name: str, space: SearchSpace, settings: Settings, data: Path, storage_url: str, warm_start: str = ""
+) -> None:
+    """Refuse, before photographs are prepared, what a `Launcher` would refuse whatever they are.
+
+    Args:
+        name: The study's name.
+        space: Its space, checked.
+        settings: What its trials start from.
+        data: The folder of photographs.
+        storage_url: The study database.
+        warm_start: Another study, whose finished trials it begins with.
+
+    Raises:
+        SearchSpaceError: If a grid is asked of a space that has none.
+        StudyError: If a study of this name has another definition, or could not begin with the other's trials.
+    """
+    total_trials(space, settings)
+    if may_hold_studies(storage_url):
+        storage = open_storage(storage_url)
+        wanted = wanted_study(space.path, space.source, settings.flat(), data)
+        check_goes_on(storage, name, wanted)
+        planned(storage, name, warm_start, space, wanted)
 
 
 class Launcher:

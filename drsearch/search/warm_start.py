@@ -50,7 +50,7 @@ def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted
         name: The new study; it may have begun, and then goes on with what it was begun with.
         source: The other; empty for none.
         space: Of the new study.
-        wanted: Its definition.
+        wanted: Its definition; before its photographs are prepared, data are not compared.
 
     Raises:
         StudyError: If there is no such study, nothing of it can be carried, or the new study has begun without it.
@@ -162,7 +162,7 @@ def _space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
 
 def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
     """Refuse a study whose results mean something else."""
-    if there.data_fingerprint != wanted.data_fingerprint:
+    if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
         raise StudyError(
             f"--warm-start {source}: it was run on other data ({there.data_fingerprint[:12]} of {there.data_source}, "
             f"here {wanted.data_fingerprint[:12]}), so its results cannot be carried; --enqueue FILE starts from "

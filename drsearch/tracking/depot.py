@@ -13,10 +13,11 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from drsearch.home import Home
 from drsearch.tracking.base import KEY_TAG, TrackerRefused
 from drsearch.tracking.handover import HANDOVER_FILE, MODEL_FILE, about, give_away, pack, unpack
-from drsearch.tracking.mlflow_tracker import _translated, is_away
-from drsearch.tracking.reach import set_up_client
+from drsearch.tracking.mlflow_tracker import _translated, is_away, refuse_deleted
+from drsearch.tracking.reach import is_served, set_up_client
 from drsearch.tracking.sender import adopt
 
 ATTEMPT_TAG = "drsearch.attempt"
@@ -33,6 +34,19 @@ class RunTaken(TrackerRefused):
     """The run is another machine's by now."""
 
 
+def check_experiments(home: Home, *names: str) -> None:
+    """Refuse, before anything is done, experiments that the runs of a home could not be written to.
+
+    Raises:
+        TrackerRefused: If one was deleted in MLflow; the text has the command that restores it.
+        MlflowException: If a server with users does not let this one write.
+    """
+    if home.tracking_uri != home.local_tracking_uri or (home.path / "mlflow.db").exists():  # else none is made here
+        depot = Depot(home.tracking_uri)
+        for name in names:
+            depot.check_may_write(name)
+
+
 class Depot:
     """Files behind an MLflow server.
 
@@ -47,13 +61,17 @@ class Depot:
             self._client = MlflowClient(tracking_uri)
 
     def check_may_write(self, experiment: str) -> None:
-        """Have a server with users refuse now whom it would refuse later; one that does not answer says nothing.
+        """Have MLflow refuse now what it would refuse later; a server that does not answer says nothing.
 
         Raises:
-            MlflowException: The refusal.
+            TrackerRefused: If the experiment was deleted.
+            MlflowException: If a server with users does not let this one write.
         """
         try:
-            if (found := self._client.get_experiment_by_name(experiment)) is not None:
+            found = self._client.get_experiment_by_name(experiment)
+            if found is not None:
+                refuse_deleted(found, self._uri)
+            if found is not None and is_served(self._uri):
                 self._client.set_experiment_tag(found.experiment_id, _JOINED_TAG, socket.gethostname())
         except Exception as wrong:
             if not is_away(wrong):
@@ -192,6 +210,7 @@ class Depot:
                 if wrong.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was faster
                     raise
             found = self._client.get_experiment_by_name(name)
+        refuse_deleted(found, self._uri)
         return str(found.experiment_id)
 
     def _whole_folder(self, experiment: str, key: str) -> Run | None:

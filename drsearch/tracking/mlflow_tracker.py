@@ -20,7 +20,7 @@ import requests
 import sqlalchemy.exc
 from absl import logging
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, InputTag, LifecycleStage, Metric, RunTag
+from mlflow.entities import Dataset, Experiment, InputTag, LifecycleStage, Metric, RunTag
 from mlflow.entities import DatasetInput as MlflowDatasetInput
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
@@ -117,11 +117,7 @@ class MlflowTracker:
                 if wrong.error_code != "RESOURCE_ALREADY_EXISTS":  # the sender of another machine was faster
                     raise
             experiment = self._client.get_experiment_by_name(start.experiment)
-        if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
-            raise TrackerRefused(
-                f"experiment {start.experiment!r} was deleted in MLflow; restore it with "
-                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`."
-            )
+        refuse_deleted(experiment, self._uri)
         for name, value in tags.items():
             if experiment.tags.get(name) != value:
                 self._client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -183,6 +179,20 @@ class MlflowTracker:
         run_tags = [RunTag(_name(name), _cut(value, _TAG_CHARACTERS)) for name, value in tags.items()]
         for batch in _batches(run_tags, _PARAMS_A_BATCH):
             self._client.log_batch(run_id, tags=batch)
+
+
+def refuse_deleted(experiment: Experiment, tracking_uri: str) -> None:
+    """Refuse an experiment that was deleted in MLflow: its name stays taken, and nothing can be written to it.
+
+    Raises:
+        TrackerRefused: With the command that restores it.
+    """
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        command = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        raise TrackerRefused(
+            f"experiment {experiment.name!r} was deleted in MLflow; restore it with "
+            f"`MLFLOW_TRACKING_URI={tracking_uri} {command}`."
+        )
 
 
 @contextmanager

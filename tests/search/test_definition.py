@@ -90,7 +90,8 @@ def test_a_name_that_cannot_name_a_folder_is_refused(storage: Any) -> None:
     with pytest.raises(StudyError) as refused:
         open_study(storage, "a/b", definition(), 4)
     assert str(refused.value) == (
-        "--study 'a/b' cannot name a folder and an experiment; use letters, digits, '.', '_' and '-'."
+        "--study 'a/b' cannot name a folder and an experiment; use up to 100 letters, digits, '.', '_' and '-', "
+        "the first a letter or a digit."
     )
 
 

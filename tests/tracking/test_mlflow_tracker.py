@@ -122,7 +122,8 @@ def test_an_experiment_that_was_deleted_is_named_with_its_remedy(
     with pytest.raises(TrackerRefused) as wrong:
         mlflow_tracker.open(START)
     assert str(wrong.value) == (
-        "experiment 'study' was deleted in MLflow; restore it with `mlflow experiments restore --experiment-id 1`."
+        "experiment 'study' was deleted in MLflow; restore it with "
+        f"`MLFLOW_TRACKING_URI={client.tracking_uri} mlflow experiments restore --experiment-id 1`."
     )
 
 

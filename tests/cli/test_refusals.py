@@ -1,0 +1,194 @@
+"""What is refused before TensorFlow is loaded, photographs are prepared, or anything is written."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from drsearch.home import TRAININGS, Home
+from drsearch.search.definition import open_study, wanted_study
+from drsearch.search.storage import open_storage
+from drsearch.settings import Settings
+
+SPACE = "SETTINGS = {'training.epochs': 4}\n\n\ndef space(hp):\n    hp.Choice('training.learning_rate', [0.001])\n"
+
+PROGRAM = """
+import contextlib, io, json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        assert name not in ("tensorflow", "keras", "keras_tuner"), f"{name} is loaded"
+
+sys.meta_path.insert(0, Blocked())
+from drsearch.cli import main
+
+ends = []
+for command in json.load(sys.stdin):
+    sys.argv = ["drsearch", *command]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            main()
+    except SystemExit as end:
+        ends.append([end.code, said.getvalue()])
+    except AssertionError as wrong:
+        ends.append([1, str(wrong)])
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set (no photograph of it is opened), space files, a study, and experiments that were deleted."""
+    folder = tmp_path_factory.mktemp("refusals")
+    (folder / "eyes/images/train").mkdir(parents=True)
+    (folder / "eyes/labels").mkdir()
+    (folder / "eyes/images/train/a.jpg").write_bytes(b"a")
+    (folder / "eyes/labels/train.csv").write_text("Image name,Retinopathy grade\na,0\n")
+    (folder / "mine.py").write_text(SPACE)
+    (folder / "again.py").write_text(SPACE.replace("0.001", "0.1"))
+    (folder / "computed.py").write_text(SPACE.replace("{'training.epochs': 4}", "dict()"))
+    (folder / "no_package.py").write_text("import nosuchpackage\n" + SPACE)
+    (folder / "hook.py").write_text(SPACE + "\n\ndef augment(image): ...\n")
+    (folder / "wide.gin").write_bytes("training.epochs = 3".encode("utf-16"))
+    (folder / "known.jsonl").write_text("{")
+    home = Home(folder / "home")
+    settings = Settings().replace({"training.epochs": 4})
+    wanted = wanted_study(folder / "mine.py", SPACE, settings.flat(), folder / "eyes")
+    storage = open_storage(home.storage_url)
+    open_study(storage, "begun", dataclasses.replace(wanted, data_fingerprint="0" * 16), 4)
+    client = MlflowClient(home.tracking_uri)
+    for name in ("gone", TRAININGS):
+        client.delete_experiment(client.create_experiment(name))
+    return folder
+
+
+MINE = ["run-study", "mine.py", "--data", "eyes"]
+NO_SETTING = "'training.epoch' is no setting; did you mean 'training.epochs'?"
+WIDE = "wide.gin: is no UTF-8 text but UTF-16, as some editors save it, or no text; save it as UTF-8."
+RESTORE = (
+    "was deleted in MLflow; restore it with `MLFLOW_TRACKING_URI=sqlite:///{folder}/home/mlflow.db "
+    "mlflow experiments restore --experiment-id "
+)
+REFUSED = {
+    "space: no file": (
+        ["space", "no.py"],
+        "no.py: no such search space; write one, or take one of search_spaces/*.py.",
+    ),
+    "space: hook": (["space", "hook.py"], "hook.py: line 8 defines augment, which nothing uses: "),
+    "run-study: no space": (["run-study", "no.py", "--data", "eyes"], "no.py: no such search space; "),
+    "run-study: package": (
+        ["run-study", "no_package.py", "--data", "eyes"],
+        "no_package.py: line 1 imports nosuchpackage, ",
+    ),
+    "run-study: --set": ([*MINE, "--set", "training.epoch=3"], NO_SETTING),
+    "run-study: --set, settings computed": (
+        ["run-study", "computed.py", "--data", "eyes", "--set", "training.epoch=3"],
+        NO_SETTING,
+    ),
+    "run-study: --config": ([*MINE, "--config", "wide.gin"], WIDE),
+    "run-study: --trials": (
+        [*MINE, "--trials", "0"],
+        "study.trials = 0: expected a whole number of at least 1 or None",
+    ),
+    "run-study: --data": (["run-study", "mine.py", "--data", "no"], "no is no folder."),
+    "run-study: --enqueue": ([*MINE, "--enqueue", "known.jsonl"], "--enqueue known.jsonl line 1: write one object, "),
+    "run-study: --enqueue gin": ([*MINE, "--enqueue", "wide.gin"], WIDE),
+    "run-study: --enqueue a grid": (
+        [*MINE, "--set", "study.sampler=grid", "--enqueue", "ok.jsonl"],
+        "--enqueue ok.jsonl: cannot be read; ",
+    ),
+    "run-study: settings at odds": (
+        [*MINE, "--set", "study.pruner=wilcoxon"],
+        "study.pruner = 'wilcoxon' compares trials fold by fold, ",
+    ),
+    "run-study: name": ([*MINE, "--study", "a/b"], "--study 'a/b' cannot name a folder and an experiment; "),
+    "run-study: long name": ([*MINE, "--study", "a" * 101], f"--study '{'a' * 101}' cannot name a folder "),
+    "run-study: --storage": ([*MINE, "--storage", "nonsense"], "--storage nonsense: no study database there"),
+    "run-study: --warm-start": ([*MINE, "--warm-start", "no"], "no study 'no' in this database; there are: begun."),
+    "run-study: --warm-start, no database": (
+        [*MINE, "--storage", "sqlite:///none.db", "--warm-start", "no"],
+        "--warm-start no: no such study; this database holds none.",
+    ),
+    "run-study: other settings": (
+        [*MINE, "--study", "begun", "--set", "training.epochs=5"],
+        "study 'begun' was begun with training.epochs = 4, and this command has 5; ",
+    ),
+    "run-study: other space": (
+        ["run-study", "again.py", "--data", "eyes", "--study", "begun"],
+        "study 'begun' was begun with another text of mine.py, ",
+    ),
+    "run-study: other space, settings computed": (
+        ["run-study", "computed.py", "--data", "eyes", "--study", "begun"],
+        "study 'begun' was begun with another text of mine.py; ",
+    ),
+    "run-study: deleted experiment": ([*MINE, "--study", "gone"], f"experiment 'gone' {RESTORE}1`."),
+    "train: --set": (["train", "--data", "eyes", "--set", "training.epoch=3"], NO_SETTING),
+    "train: --data": (["train", "--data", "no"], "no is no folder."),
+    "train: --space": (["train", "--data", "eyes", "--space", "no.py"], "no.py: no such search space; "),
+    "train: --name": (["train", "--data", "eyes", "--name", "../x"], "--name '../x' cannot name a folder "),
+    "train: deleted experiment": (["train", "--data", "eyes"], f"experiment 'trainings' {RESTORE}2`."),
+    "prepare: --data": (["prepare", "no"], "no is no folder."),
+    "worker: --storage": (
+        ["worker", "--study", "begun"],
+        "--storage sqlite:///{folder}/home/studies.db: a file of one ",
+    ),
+    "evaluate: --split": (
+        ["evaluate", "retinopathy/1", "--data", "eyes", "--split", "no"],
+        "--split no: write one of train, validation, test, all.",
+    ),
+    "evaluate: --data": (["evaluate", "retinopathy/1", "--data", "no"], "no is no folder."),
+    "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "models:/retinopathy/1: no such model; "),
+    "predict: photograph": (
+        ["predict", "retinopathy/1", "no.jpg"],
+        "no.jpg: cannot be read (No such file or directory)",
+    ),
+    "predict: model": (["predict", "retinopathy/1", "mine.py"], "models:/retinopathy/1: no such model; "),
+    "predict: malformed model": (["predict", "models:/a/b/c", "mine.py"], "models:/a/b/c: no such model; "),
+    "promote: --set": (
+        ["promote", "retinopathy", "--version", "1", "--yes", "--set", "gate.auc=1"],
+        "'gate.auc' is no setting; ",
+    ),
+    "promote: version": (["promote", "retinopathy", "--version", "1", "--yes"], "retinopathy has no version 1; "),
+    "serve: model": (["serve", "retinopathy@champion", "--port", "0"], "models:/retinopathy@champion: no such model; "),
+}
+
+
+@pytest.fixture(scope="module")
+def ends(folder: Path) -> dict[str, tuple[int, str]]:
+    """How each command ended, and what it said; one process gives them all, and may not load TensorFlow."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps([command for command, _ in REFUSED.values()]),
+        env={**kept, "DRSEARCH_HOME": str(folder / "home")},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    answers: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return {name: (code, said) for name, (code, said) in zip(REFUSED, answers, strict=True)}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_mistake_is_named_before_tensorflow_is_loaded(
+    name: str, ends: dict[str, tuple[int, str]], folder: Path
+) -> None:
+    code, said = ends[name]
+    assert said.splitlines()[-1].startswith(f"drsearch: {REFUSED[name][1]}".replace("{folder}", str(folder)))
+    assert code == 2
+
+
+def test_a_refused_command_leaves_nothing_behind(ends: dict[str, tuple[int, str]], folder: Path) -> None:
+    assert ends
+    assert not (folder / "none.db").exists()
+    assert not (folder / "home" / "records").exists()
+    assert not (folder / "home" / "runs").exists()
