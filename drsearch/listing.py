@@ -2,32 +2,40 @@
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from drsearch.live import duration
 from drsearch.search.standing import Standing, TrialRow, place
+from drsearch.tables import column, fitting, settings_text, short_names, shown, table
 
 if TYPE_CHECKING:
     from drsearch.release.removal import Removal
 
 _N_VERSIONS = 8
+_N_REASONS = 5
 
 
-def studies_table(looks: Sequence[Standing]) -> Table:
-    """One line a study."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("study", "state", "trials", "best", "workers", "left", "last change"):
-        table.add_column(column, justify="right" if column == "workers" else "left", overflow="fold")
-    for look in looks:
-        table.add_row(look.name, look.state, counted(look), best(look), *_now(look), _ago(look.changed))
-    return table
+def studies_lines(looks: Sequence[Standing], width: int | None) -> list[Text]:
+    """A table with one line per study; columns without room are left out."""
+    over = [sum(slot.is_over for slot in look.progress.slots) for look in looks]
+    workers = [len(look.progress.workers) + len(look.idle) for look in looks]
+    columns = [
+        column("study", [look.name for look in looks]),
+        column("state", [look.state for look in looks]),
+        column("trials", [f"{n}/{look.progress.n_trials}" for n, look in zip(over, looks, strict=True)], "right"),
+        column("best", [best(look) for look in looks]),
+        column("time left", [duration(look.left_s) if look.left_s is not None else "" for look in looks]),
+        column("workers", [str(n or "") for n in workers], "right"),
+        column("last change", [_ago(look.changed) for look in looks]),
+    ]
+    return table([columns[i] for i in fitting(columns, width)])
 
 
 @contextmanager
@@ -39,7 +47,7 @@ def studies_view(console: Console) -> Iterator[Callable[[Sequence[Standing]], bo
     with Live(console=console, refresh_per_second=4) as live:
 
         def show(looks: Sequence[Standing]) -> bool:
-            live.update(studies_table(looks))
+            live.update(Group(*studies_lines(looks, console.width)))
             return False
 
         yield show
@@ -69,8 +77,7 @@ def study_lines(look: Standing) -> list[str]:
         f"last change {_ago(look.changed)}",
     ]
     if look.best is not None:
-        drawn = ", ".join(f"{name} = {value}" for name, value in look.best.params.items())
-        lines.append(f"best is trial {look.best.number} with {best(look)} ({drawn})")
+        lines.append(f"best is trial {look.best.number} with {best(look)}: {settings_text(look.best.params)}")
     lines += [f"worker {place(worker)} is between two trials" for worker in look.idle]
     return lines
 
@@ -94,29 +101,91 @@ def with_interval(row: TrialRow) -> str:
     return f"{row.value:.4f}{interval}"
 
 
-def trials_table(rows: Sequence[TrialRow], objective: str) -> Table:
-    """One line a trial; parameters by the last word of their names where that tells them apart."""
-    names = _params(rows)
-    last = [name.rpartition(".")[2] for name in names]
-    shown = [short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)]
-    table = Table(box=None, pad_edge=False)
-    numbers = ("trial", "kept", "epochs", "tries", "time")
-    for column in ("trial", "state", objective, "kept", "epochs", "tries", "time", *shown):
-        table.add_column(column, justify="right" if column in (*numbers, *shown) else "left")
-    table.add_column("run and reason", overflow="fold", ratio=1)
-    for row in rows:
-        table.add_row(
-            str(row.number),
-            row.state,
-            with_interval(row),
-            str(row.kept_epoch or ""),
-            str(row.epochs or ""),
-            str(row.attempts or ""),
-            duration(row.seconds) if row.seconds else "",
-            *(_value(row.params.get(name)) for name in names),
-            "  ".join(filter(None, (row.run_id[:8], row.reason))),
-        )
-    return table
+def trials_lines(
+    rows: Sequence[TrialRow], objective: str, study: str, width: int | None, before: str = ""
+) -> list[Text]:
+    """A table of trials, and below it what has no column.
+
+    Args:
+        rows: The trials.
+        objective: Of the study.
+        study: Its name, for the command that shows a trial in full.
+        width: Of the terminal: columns that tell no trials apart, and those without room, are named below the table.
+            None for all columns.
+        before: A setting, or the last word of it, whose column comes before those of other settings.
+    """
+    params = _params(rows)
+    names = short_names(params)
+    params.sort(key=lambda name: before not in (name, name.rpartition(".")[2]))
+    same = {} if width is None else _same_in_all(rows, names)
+    retried = any(row.attempts > 1 for row in rows)
+    columns = [
+        column("trial", [str(row.number) for row in rows], "right"),
+        column("state", [row.state for row in rows]),
+        column(objective, [with_interval(row) for row in rows]),
+        column("best epoch", [_best_epoch(row) for row in rows], "right"),
+        *(column(names[name], [shown(row.params.get(name)) for row in rows], "point") for name in params),
+        column("time", [duration(row.seconds) if row.seconds else "" for row in rows], "right"),
+        *([column("tries", [str(row.attempts or "") for row in rows], "right")] if retried or width is None else []),
+        column("run", [row.run_id[: 8 if width else None] for row in rows]),
+        *([column("reason", [row.reason for row in rows])] if width is None else []),
+    ]
+    columns = [each for each in columns if each.name not in same]
+    chosen = fitting(columns, width)
+    lines = table([columns[i] for i in chosen])
+    if width is None:
+        return lines
+    hidden = [each.name for i, each in enumerate(columns) if i not in chosen]
+    return [*lines, *map(Text, _below(rows, study, same, hidden))]
+
+
+def _same_in_all(rows: Sequence[TrialRow], names: Mapping[str, str]) -> dict[str, str]:
+    """What does not tell trials apart, by the name of its column; nothing if fewer than two have settings."""
+    drawn = [row.params for row in rows if row.params]
+    if len(drawn) < 2:
+        return {}
+    values = {"state": {row.state for row in rows}}
+    values |= {short: {shown(each.get(name)) for each in drawn} for name, short in names.items()}
+    return {name: found.pop() for name, found in values.items() if len(found) == 1}
+
+
+def _below(rows: Sequence[TrialRow], study: str, same: Mapping[str, str], hidden: Sequence[str]) -> list[str]:
+    """What the table of trials has no column for."""
+    lines = []
+    if same:
+        lines.append("the same in all: " + ", ".join(f"{name} {value}" for name, value in same.items()))
+    if hidden:
+        lines.append(f"no room for: {', '.join(hidden)}")
+        lines.append(f"all columns: --wide; one trial in full: drsearch trials {study} N")
+    reasons = [row for row in rows if row.reason and row.state != "pruned"]
+    lines += [f"trial {row.number} is {row.state}: {row.reason}" for row in reasons[:_N_REASONS]]
+    if len(reasons) > _N_REASONS:
+        lines.append(f"... and {len(reasons) - _N_REASONS} more with a reason: drsearch trials {study} N")
+    return ["", *lines] if lines else []
+
+
+def trial_lines(row: TrialRow, objective: str, study: str) -> list[Text]:
+    """One trial in full, a line per fact."""
+    facts = {
+        "trial": f"{row.number} of study {study}",
+        "state": row.state,
+        "reason": row.reason,
+        objective: f"{with_interval(row)} (95 % interval)" if row.low is not None else with_interval(row),
+        "best epoch": _best_epoch(row).replace("/", " of "),
+        "tries": str(row.attempts or ""),
+        "time": duration(row.seconds) if row.seconds else "",
+        "worker": row.worker,
+        "run": row.run_id,
+        **{name: str(value) for name, value in row.params.items()},
+    }
+    facts = {name: text for name, text in facts.items() if text}
+    width = max(map(len, facts))
+    return [Text.assemble((f"{name:<{width}}", "bold"), f"  {text}") for name, text in facts.items()]
+
+
+def _best_epoch(row: TrialRow) -> str:
+    """The epoch whose weights are kept, of those that were trained; before there is one, these alone."""
+    return f"{row.kept_epoch}/{row.epochs}" if row.kept_epoch else f"-/{row.epochs}" if row.epochs else ""
 
 
 def write_csv(rows: Sequence[TrialRow], out: TextIO) -> None:
@@ -160,17 +229,6 @@ def _list(head: str, lines: Sequence[str]) -> list[str]:
 
 def _params(rows: Sequence[TrialRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.params))
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "" if value is None else str(value)
-
-
-def _now(look: Standing) -> tuple[str, str]:
-    """Workers alive, and the time left."""
-    return str(len(look.progress.workers) + len(look.idle) or ""), _left(look)
 
 
 def _left(look: Standing) -> str:

@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
@@ -30,6 +31,12 @@ def console(as_json: bool) -> Console:
 def liner(out: Console) -> Callable[[str], None]:
     """Prints one line a call, however long: what follows a line break would look like another."""
     return lambda text: out.print(text, soft_wrap=True, markup=False)
+
+
+def print_lines(out: Console, lines: Iterable[Text]) -> None:
+    """Print a table's lines whole, however wide, and wrap text at words."""
+    for line in lines:
+        out.print(line, crop=False)
 
 
 def print_json(as_json: bool, told: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, StorageUrl, Study, Yes
-from drsearch.cli.output import confirmed, console, liner, open_studies, print_json
+from drsearch.cli.output import confirmed, console, liner, open_studies, print_json, print_lines
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
@@ -70,6 +70,9 @@ def status(
 @command("Studies")
 def trials(
     study: Study,
+    number: Annotated[
+        int | None, typer.Argument(metavar="N", min=0, help="Show this trial in full. Default: all, one line each.")
+    ] = None,
     sort: Annotated[
         str,
         typer.Option(
@@ -79,29 +82,40 @@ def trials(
         ),
     ] = "number",
     best: Annotated[int | None, typer.Option("--best", metavar="N", min=1, help="Only the N best, best first.")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Show all columns, however wide; for `less -S`.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: all columns, not rounded.")] = False,
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
     """List the trials of a study: value, best epoch, settings, run.
 
-    The value is the objective at the best epoch, with its 95 % interval.
+    The value is the objective at the best epoch, with its 95 % interval. Settings that are the same in all trials are
+    named below the table, and so are columns that have no room; a file or a pipe gets all columns.
 
     Example:
         drsearch trials resnet --best 10
+        drsearch trials resnet 7
     """
-    from drsearch.listing import trials_table, write_csv
+    from drsearch.listing import trial_lines, trials_lines, write_csv
     from drsearch.search.standing import read_trials, sort_trials
 
     home = Home.from_environment()
     rows, objective, less_is_better = read_trials(open_studies(storage, home), study, home)
+    if number is not None:
+        if number >= len(rows):
+            raise DrsearchError(f"study {study!r} has no trial {number}; its trials are 0 to {len(rows) - 1}.")
+        rows = [rows[number]]
     rows = sort_trials(rows, "value" if best else sort, less_is_better)
     if best:
         rows = [row for row in rows if row.value is not None][:best]
+    out = console(False)
     if as_csv:
         write_csv(rows, sys.stdout)
+    elif number is not None and not as_json:
+        print_lines(out, trial_lines(rows[0], objective, study))
     elif not as_json:
-        console(False).print(trials_table(rows, objective))
+        width = out.width if out.is_terminal and not wide else None
+        print_lines(out, trials_lines(rows, objective, study, width, sort))
     print_json(as_json, {"study": study, "objective": objective, "trials": [row.to_json() for row in rows]})
 
 
@@ -190,11 +204,11 @@ def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Standing
 
 
 def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> None:
-    from drsearch.listing import studies_table
+    from drsearch.listing import studies_lines
 
     print_json(as_json, {"studies": [look.to_json() for look in looks]})
     if not as_json:
-        out.print(studies_table(looks))
+        print_lines(out, studies_lines(looks, out.width))
         for look in looks:
             if look.abandoned:
                 liner(out)(
