@@ -1,7 +1,6 @@
 """How are studies and their trials listed? As tables for people, as CSV for programs."""
 
 import csv
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drsearch.live import duration
+from drsearch.live import duration, with_interval
 from drsearch.search.standing import Standing, TrialRow, place
 from drsearch.tables import column, fitting, settings_text, short_names, shown, table
 
@@ -44,7 +43,7 @@ def studies_view(console: Console) -> Iterator[Callable[[Sequence[Standing]], bo
     if not console.is_terminal:
         yield _Lines(console)
         return
-    with Live(console=console, refresh_per_second=4) as live:
+    with Live(console=console, refresh_per_second=4, redirect_stdout=False) as live:
 
         def show(looks: Sequence[Standing]) -> bool:
             live.update(Group(*studies_lines(looks, console.width)))
@@ -90,15 +89,7 @@ def counted(look: Standing) -> str:
 
 def best(look: Standing) -> str:
     """The best trial's objective, with its interval."""
-    return f"{look.progress.objective} {with_interval(look.best)}" if look.best else ""
-
-
-def with_interval(row: TrialRow) -> str:
-    """A value and its 95 % interval."""
-    if row.value is None or math.isnan(row.value):
-        return ""
-    interval = f" [{row.low:.3f}, {row.high:.3f}]" if row.low is not None and row.high is not None else ""
-    return f"{row.value:.4f}{interval}"
+    return f"{look.progress.objective} {_value(look.best)}" if look.best else ""
 
 
 def trials_lines(
@@ -122,7 +113,7 @@ def trials_lines(
     columns = [
         column("trial", [str(row.number) for row in rows], "right"),
         column("state", [row.state for row in rows]),
-        column(objective, [with_interval(row) for row in rows]),
+        column(objective, [_value(row) for row in rows]),
         column("best epoch", [_best_epoch(row) for row in rows], "right"),
         *(column(names[name], [shown(row.params.get(name)) for row in rows], "point") for name in params),
         column("time", [duration(row.seconds) if row.seconds else "" for row in rows], "right"),
@@ -170,7 +161,7 @@ def trial_lines(row: TrialRow, objective: str, study: str) -> list[Text]:
         "trial": f"{row.number} of study {study}",
         "state": row.state,
         "reason": row.reason,
-        objective: f"{with_interval(row)} (95 % interval)" if row.low is not None else with_interval(row),
+        objective: f"{_value(row)} (95 % interval)" if row.low is not None else _value(row),
         "best epoch": _best_epoch(row).replace("/", " of "),
         "tries": str(row.attempts or ""),
         "time": duration(row.seconds) if row.seconds else "",
@@ -181,6 +172,10 @@ def trial_lines(row: TrialRow, objective: str, study: str) -> list[Text]:
     facts = {name: text for name, text in facts.items() if text}
     width = max(map(len, facts))
     return [Text.assemble((f"{name:<{width}}", "bold"), f"  {text}") for name, text in facts.items()]
+
+
+def _value(row: TrialRow) -> str:
+    return with_interval(row.value, row.low, row.high)
 
 
 def _best_epoch(row: TrialRow) -> str:

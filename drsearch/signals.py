@@ -38,6 +38,15 @@ def on_hangup(stop: Callable[[], None]) -> None:
             signal.signal(each, heard)
 
 
+def write_to_stderr(text: str) -> None:
+    """Write a line within a signal's handler.
+
+    Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
+    """
+    with suppress(OSError):
+        os.write(2, f"drsearch: {text}\n".encode())
+
+
 class Interrupts:
     """While this is entered, a signal asks what is running to stop, and Ctrl-C or SIGTERM once more ends it at once.
 
@@ -46,10 +55,11 @@ class Interrupts:
 
     Args:
         ask: Called in the signal's handler.
+        say: Called there with a sentence for the person at the terminal.
     """
 
-    def __init__(self, ask: Callable[[], None]) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[[], None], say: Callable[[str], None] = write_to_stderr) -> None:
+        self._ask, self._say = ask, say
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
@@ -64,10 +74,8 @@ class Interrupts:
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             _let_go_of_terminal()
-        once_more = b" (once more: at once)" if number in _AT_ONCE else b""
-        # Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
-        with suppress(OSError):
-            os.write(2, b"drsearch: stopping at the end of the epoch, with a checkpoint" + once_more + b"\n")
+        once_more = " (Ctrl-C again: at once)" if number in _AT_ONCE else ""
+        self._say(f"stopping at the end of the epoch, with a checkpoint{once_more}")
         self._ask()
         if number in _AT_ONCE:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,6 +11,7 @@ from rich.text import Text
 from drsearch.settings import Value
 
 _GAP = 2
+_SHORT = 8  # so long a heading stays on one line
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -83,7 +84,7 @@ def column(name: str, cells: Sequence[str], align: Literal["left", "right", "poi
         is_numeric = all(_is_number(cell) for cell in cells if cell)
         align = "right" if is_numeric else "left"
         cells = _with_points_in_line(cells) if is_numeric else cells
-    pieces = re.findall(r"[^_. ]*[_. ]?", name)
+    pieces = re.findall(r"[^_. ]*[_. ]?", name) if len(name) > _SHORT else [name]
     width = max(cell_len(text) for text in [*(piece.rstrip() for piece in pieces), *cells])
     heading = [""]
     for piece in pieces:

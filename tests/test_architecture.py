@@ -13,11 +13,11 @@ GROUND_TO_ROOF = [
     {"search"},
     {"release"},
     {"config"},
-    {"live", "listing", "cli"},
+    {"tables", "live", "listing", "cli"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(GROUND_TO_ROOF) for room in rooms}
 GROUND_IN_ORDER = ["startup", "masking", "errors", "grades", "settings", "home", "disk", "log", "signals", "texts"]
-ROOF_IN_ORDER = ["live", "listing", "cli"]
+ROOF_IN_ORDER = ["tables", "live", "listing", "cli"]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem not in ("__init__", "__main__"))
 
 ONLY_IN = {
@@ -27,7 +27,7 @@ ONLY_IN = {
     "optuna_dashboard": {"search"},
     "keras_tuner": {"search"},
     "typer": {"cli"},
-    "rich": {"cli", "listing", "live"},
+    "rich": {"cli", "listing", "live", "tables"},
     "starlette": {"release"},
     "uvicorn": {"release"},
 }

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, SkipBad
-from drsearch.cli.output import console, counting, print_json
+from drsearch.cli.output import console, counting, print_json, print_lines
 from drsearch.home import Home
+from drsearch.tables import column, table
 
 if TYPE_CHECKING:
     from drsearch.data.audit import Audit
@@ -113,15 +114,14 @@ def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:
 def print_counts(out: Console, made: "Prepared") -> None:
     """How many photographs of which class and grade each split has, and what they take on disk."""
     records = made.records
-    table = Table("split", "photographs", "NRDR", "RDR", *(f"grade {grade}" for grade in range(5)))
-    for split, counts in records.counts.items():
-        table.add_row(
-            split,
-            str(counts["n"]),
-            *(str(counts[name]) for name in ("NRDR", "RDR")),
-            *(str(counts["grades"][str(grade)]) for grade in range(5)),
-        )
-    out.print(table)
+    counts = list(records.counts.values())
+    columns = [
+        column("split", list(records.counts)),
+        column("photographs", [str(each["n"]) for each in counts], "right"),
+    ]
+    columns += [column(name, [str(each[name]) for each in counts], "right") for name in ("NRDR", "RDR")]
+    columns += [column(f"grade {i}", [str(each["grades"][str(i)]) for each in counts], "right") for i in range(5)]
+    print_lines(out, table(columns))
     per_photograph = records.record_bytes / max(1, sum(counts["n"] for counts in records.counts.values())) / 1000
     done = "reused" if made.reused else f"written in {made.seconds:.1f} s"
     out.print(

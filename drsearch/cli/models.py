@@ -62,6 +62,7 @@ def train(
     from dataclasses import asdict
 
     from drsearch.data.prepare import prepare as make
+    from drsearch.live import training_view
     from drsearch.model.training import set_threads
     from drsearch.release.training import check_network
     from drsearch.release.training import train as train_once
@@ -74,7 +75,8 @@ def train(
         made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
     settings = settings.replace({"training.threads": settings.training.threads or cores()})
     set_threads(settings.training.threads or 1, cores())
-    result = train_once(name, made.records, data, settings, home, liner(out), network)
+    with training_view(out) as listener:
+        result = train_once(name, made.records, data, settings, home, listener, network)
     outcome = result.outcome
     if outcome.scores is not None:
         print_scores(out, f"validation, epoch {outcome.epoch} of {len(outcome.history)}", outcome.scores)

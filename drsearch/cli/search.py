@@ -81,7 +81,7 @@ def run_study(
         _check_experiments(home, name, url)
 
     from drsearch import config as gin_files
-    from drsearch.live import study_view
+    from drsearch.live import study_view, training_view
     from drsearch.release.job import Job, define, prepare_all
     from drsearch.search.checks import check_study
     from drsearch.search.closing import launching
@@ -111,10 +111,11 @@ def run_study(
     with launching(launcher.folder):
         _print_carried(out, launcher.warm_start)
         with study_view(out) as show:
-            result = launcher.run(workers, timeout, show)
+            result = launcher.run(workers, timeout, show, show.stopping)
         if result.stopped in ("interrupted", "cancelled"):
             raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
-        job = Job(result, read, home, liner(out), launcher.cancelled).run()
+        with training_view(out) as listener:
+            job = Job(result, read, home, listener, launcher.cancelled).run()
     _print_job(out, result, job)
     print_json(as_json, _job_json(result, job))
 
@@ -171,7 +172,7 @@ def worker(
     warn_if_away(home, out)
     joined = Joined(study, storage or home.storage_url, home)
     with study_view(out) as show:
-        why = joined.run(workers, show)
+        why = joined.run(workers, show, show.stopping)
     if not why:
         raise Interrupted(f"left study {study!r}; the same command joins it again.")
     liner(out)(f"left study {study}: {why}")

@@ -219,11 +219,10 @@ def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> 
 
 def _print_study(out: Console, look: "Standing", as_json: bool) -> None:
     from drsearch.listing import study_lines
-    from drsearch.live import worker_table
+    from drsearch.live import worker_lines
 
     print_json(as_json, look.to_json())
     if not as_json:
         for line in study_lines(look):
             liner(out)(line)
-        if look.progress.workers:
-            out.print(worker_table(look.progress))
+        print_lines(out, worker_lines(look.progress.workers, look.progress.objective, out.width))

@@ -26,6 +26,7 @@ from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.files import Serving, model_files
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.grader import Grader, load_network
+from drsearch.release.listener import NOBODY, Listener, TrainingProgress
 from drsearch.release.operating import operation
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
 from drsearch.search.definition import StudyDefinition, images_key, trial_key, wanted_study
@@ -45,9 +46,6 @@ from drsearch.tracking.mlflow_tracker import is_away, outage
 from drsearch.tracking.notes import note_table
 from drsearch.tracking.reach import check_answers, is_served
 from drsearch.tracking.sender import run_id_of, start_sender, why_unsent
-
-Say = Callable[[str], None]
-"""Told in a sentence what is done now."""
 
 _SENT_S = 60.0
 _AWAY_S = 60.0
@@ -143,7 +141,7 @@ class Job:
         study: The finished search.
         space: Its space.
         home: Where everything lies.
-        say: Told what is done now.
+        listener: Told what is done now.
         cancelled: Asked after every epoch of fine-tuning whether to stop.
     """
 
@@ -152,7 +150,7 @@ class Job:
         study: StudyResult,
         space: SearchSpace,
         home: Home,
-        say: Say,
+        listener: Listener = NOBODY,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         best = study.best
@@ -162,7 +160,8 @@ class Job:
                 f"no trial of study {study.name!r} is complete, so there is no model to register "
                 f"({reasons or 'none has come to its end; the same command goes on'})."
             )
-        self._study, self._home, self._say, self._best, self._cancelled = study, home, say, best, cancelled
+        self._study, self._home, self._best, self._cancelled = study, home, best, cancelled
+        self._listener, self._say = listener, listener.say
         self._space = space
         self._drawn = space.draw(best.last)
         self._settings = study.definition.trial_settings(best.number, self._drawn)
@@ -304,7 +303,7 @@ class Job:
         build = lambda: self._space.build(self._settings)  # noqa: E731
         plan = Plan(self._refit_folder, start, self._settings, build, head, this_process(), until=outcome.epoch)
         fitted = train_and_send(
-            plan, self._records(), self._home, SayingWatch("refit", self._say, plan, self._cancelled)
+            plan, self._records(), self._home, TrainingWatch("refit", self._listener, plan, self._cancelled)
         )
         run_id = run_id_of(self._refit_folder)
         if fitted.state != "complete" or run_id is None:
@@ -433,7 +432,7 @@ class Job:
             dataset=dataset_input(self._study.definition, settings),
         )
         plan = Plan(folder, start, settings, build, (f"Fine-tuning of {parent.uri}.",), this_process())
-        watch = SayingWatch("fine-tuning", self._say, plan, self._cancelled)
+        watch = TrainingWatch("fine-tuning", self._listener, plan, self._cancelled)
         outcome = train_and_send(plan, records, self._home, watch)
         run_id = run_id_of(folder)
         if run_id is None:
@@ -484,23 +483,33 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         yield
 
 
-class SayingWatch:
-    """Says now and then how a training in this process goes, and may be asked to stop it."""
+class TrainingWatch:
+    """Tells a listener how a training in this process goes, and may be asked to stop it.
 
-    def __init__(self, what: str, say: Say, plan: Plan, cancelled: Callable[[], bool] = lambda: False) -> None:
-        self._what, self._say, self._epochs, self._cancelled = what, say, plan.last_epoch, cancelled
+    Args:
+        what: `fine-tuning`, `refit` or `training`.
+        listener: Told of every epoch.
+        plan: The training.
+        cancelled: Asked after every epoch whether to stop.
+    """
+
+    def __init__(
+        self, what: str, listener: Listener, plan: Plan, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._what, self._epochs, self._cancelled = what, plan.last_epoch, cancelled
         self._of = "train" if plan.is_refit else "validation"
-        self._every = max(1, self._epochs // 5)
         self._stop = False
+        self.listener = listener
+        listener.trained(TrainingProgress(what, 0, self._epochs))
 
     def epoch(self, result: EpochResult) -> None:
-        """Say one epoch in every fifth of the training."""
-        if result.epoch % self._every == 0 or result.epoch == self._epochs:
-            measures, name = getattr(result, self._of), self._of.removesuffix("idation")
-            self._say(
-                f"{self._what} epoch {result.epoch}/{self._epochs}: {name}_auc {measures.auc:.4f}, "
-                f"{name}_accuracy {measures.accuracy:.4f}"
+        """Tell of an epoch."""
+        measures, split = getattr(result, self._of), self._of.removesuffix("idation")
+        self.listener.trained(
+            TrainingProgress(
+                self._what, result.epoch, self._epochs, result.seconds, split, measures.auc, measures.accuracy
             )
+        )
 
     def judged(self, epoch: int, value: float) -> None:
         """Nobody prunes here."""
@@ -515,7 +524,7 @@ class SayingWatch:
         self._stop = True
 
 
-def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: SayingWatch) -> Outcome:
+def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: TrainingWatch) -> Outcome:
     """Run a training in this process, its run sent to MLflow meanwhile.
 
     Raises:
@@ -526,7 +535,7 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: SayingWatc
         train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
         if plan.is_refit:
             train = joined(train, validation)
-        with Interrupts(watch.stop):
+        with Interrupts(watch.stop, watch.listener.stopping):
             outcome = record_training(plan, train, validation, watch)
     finally:
         if not sender.stop(_SENT_S):

@@ -10,7 +10,8 @@ from drsearch.data.records import RecordSet
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.release.job import Say, SayingWatch, train_and_send
+from drsearch.release.job import TrainingWatch, train_and_send
+from drsearch.release.listener import NOBODY, Listener
 from drsearch.search.provenance import provenance_tags
 from drsearch.search.recorded import Outcome, Plan, read_outcome
 from drsearch.search.slots import this_process
@@ -70,7 +71,7 @@ def train(
     data: Path,
     settings: Settings,
     home: Home,
-    say: Say,
+    listener: Listener = NOBODY,
     space: SearchSpace | None = None,
 ) -> TrainingResult:
     """Train once; an interrupted call goes on, a finished one is repeated as a run of its own.
@@ -81,7 +82,7 @@ def train(
         data: The folder they came from.
         settings: All of them; `training.seed` decides the weights and the order.
         home: Where everything lies.
-        say: Told now and then how it goes.
+        listener: Told how it goes.
         space: Whose `build_model` makes the network; None for the ResNet.
     """
     settings = settings.replace({"data.fingerprint": records.data_fingerprint})
@@ -102,7 +103,7 @@ def train(
         return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)
 
     plan = Plan(folder, start, settings, build, head, this_process())
-    outcome = train_and_send(plan, records, home, SayingWatch("training", say, plan))
+    outcome = train_and_send(plan, records, home, TrainingWatch("training", listener, plan))
     return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
 
 

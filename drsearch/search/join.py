@@ -16,7 +16,7 @@ from drsearch.search.machines import check_addresses, check_code, fetch_records
 from drsearch.search.slots import all_over, read_slots, reconcile
 from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, open_storage
-from drsearch.signals import Interrupts
+from drsearch.signals import Interrupts, write_to_stderr
 from drsearch.tracking.sender import KeptSender
 
 _POLL_S = 1.0
@@ -52,12 +52,18 @@ class Joined:
         self._why = "all trials are over"
         self._began = time.monotonic()
 
-    def run(self, n_workers: int | None, show: Callable[[Progress], None]) -> str:
+    def run(
+        self,
+        n_workers: int | None,
+        show: Callable[[Progress], None],
+        say_stopping: Callable[[str], None] = write_to_stderr,
+    ) -> str:
         """Run trials until the study is over or cancelled, or until this machine is asked to leave.
 
         Args:
             n_workers: Worker processes at once; None for one a GPU, and one where there is none.
             show: Called now and then with the progress.
+            say_stopping: Called with a sentence, in the handler of a signal that asks to stop.
 
         Returns:
             Why it ended, in a sentence; empty if it was asked to leave before.
@@ -67,7 +73,7 @@ class Joined:
             StudyError: If a worker ended with an error that is no trial's own.
         """
         n = n_workers or len(gpus(os.environ)) or 1
-        with Interrupts(self._stop):
+        with Interrupts(self._stop, say_stopping):
             if not fetch_records(self._definition, self._home, lambda: self._stopped):
                 return ""
             settings = self._definition.base()

@@ -35,7 +35,7 @@ from drsearch.search.standing import Progress
 from drsearch.search.storage import Storage, StorageAway, Vigil, end_patience, may_hold_studies, open_storage
 from drsearch.search.warm_start import carry, planned
 from drsearch.settings import Settings, Value
-from drsearch.signals import Interrupts
+from drsearch.signals import Interrupts, write_to_stderr
 from drsearch.tracking.entries import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.notes import note_table
@@ -199,22 +199,35 @@ class Launcher:
         """Whether somebody asked the study to stop since it runs."""
         return is_cancelled(self._study)
 
-    def run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
+    def run(
+        self,
+        n_workers: int,
+        timeout_s: float | None,
+        show: Callable[[Progress], None],
+        say_stopping: Callable[[str], None] = write_to_stderr,
+    ) -> StudyResult:
         """Run the study until all trials are over, it is interrupted, or its time is up.
 
         Args:
             n_workers: Worker processes at once.
             timeout_s: Seconds after which running trials stop at a checkpoint; None for no limit.
-            show: Called twice a second or so with the progress.
+            show: Called twice a second or so with the progress, and once more when the workers have ended.
+            say_stopping: Called with a sentence, in the handler of a signal that asks to stop.
 
         Raises:
             StudyError: If a worker ended with an error that is no trial's own.
         """
         let_go_on(self._study)
         with launching(self._folder):
-            return self._run(n_workers, timeout_s, show)
+            return self._run(n_workers, timeout_s, show, say_stopping)
 
-    def _run(self, n_workers: int, timeout_s: float | None, show: Callable[[Progress], None]) -> StudyResult:
+    def _run(
+        self,
+        n_workers: int,
+        timeout_s: float | None,
+        show: Callable[[Progress], None],
+        say_stopping: Callable[[str], None],
+    ) -> StudyResult:
         if self.warm_start is not None:
             carry(self._study, self._storage, self.warm_start, self._space)
         enqueue(self._study, self._storage, self._n_trials, self._enqueued)
@@ -225,7 +238,7 @@ class Launcher:
         status: Status = "FAILED"
         reason = "the launcher ended unexpectedly"
         try:
-            with Interrupts(self._interrupt):
+            with Interrupts(self._interrupt, say_stopping):
                 self._watch(crew, timeout_s, show)
             status, reason = ("KILLED", self._stopped) if self._stopped else ("FINISHED", self._spent)
         except StorageAway as away:
@@ -240,6 +253,7 @@ class Launcher:
                 self._reconcile()
                 self._hours.note()
             slots = self._last_slots()
+            show(self._progress(slots, crew))
             self._with_space(lambda: self._end_run(journal, slots, status, reason))
             if status == "FINISHED":
                 self._await_mlflow()

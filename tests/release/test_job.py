@@ -10,8 +10,9 @@ from drsearch.home import Home
 from drsearch.measure.scores import Interval, Scores
 from drsearch.model import EpochResult
 from drsearch.model.training import Measures
-from drsearch.release.job import Job, SayingWatch, define, prepare_all
+from drsearch.release.job import Job, TrainingWatch, define, prepare_all
 from drsearch.release.job import test_numbers as numbers_of
+from drsearch.release.listener import Nobody, TrainingProgress
 from drsearch.search.recorded import Plan
 from drsearch.search.slots import FINAL, REASON, SLOT, Slot
 from drsearch.search.space import SearchSpace, load_space
@@ -54,7 +55,7 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
     slots = (Slot(0, (failed,), max_retries=2),)
     study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", slots, len(slots), "")
     with pytest.raises(StudyError) as refused:
-        Job(study, space, home, lambda _: None)
+        Job(study, space, home)
     assert str(refused.value) == (
         "no trial of study 'sizes' is complete, so there is no model to register (trial 0: the loss is nan in epoch 1)."
     )
@@ -72,15 +73,21 @@ def test_test_scores_become_numbers_with_their_intervals_and_the_four_cells() ->
     assert len(numbers) == 16
 
 
-def test_a_training_in_this_process_is_told_of_every_fifth_of_it(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_a_listener_is_told_of_every_epoch_of_a_training_in_this_process(tmp_path: Path) -> None:
+    told: list[TrainingProgress] = []
+
+    class Listener(Nobody):
+        def trained(self, progress: TrainingProgress) -> None:
+            told.append(progress)
+
     plan = Plan(tmp_path, RunStart("k", "e", "n"), Settings().replace({"training.epochs": 12}), Sequential, (), "me")
-    watch = SayingWatch("fine-tuning", told.append, plan)
+    watch = TrainingWatch("fine-tuning", Listener(), plan)
     for epoch in range(1, 13):
         measures = Measures(loss=0.7, accuracy=0.5, auc=0.625)
         watch.epoch(EpochResult(epoch, 0.001, 1.0, measures, measures))
-    assert [line.partition(":")[0] for line in told] == [f"fine-tuning epoch {n}/12" for n in (2, 4, 6, 8, 10, 12)]
-    assert told[0] == "fine-tuning epoch 2/12: val_auc 0.6250, val_accuracy 0.5000"
+    assert [progress.epoch for progress in told] == list(range(13))
+    assert told[0] == TrainingProgress("fine-tuning", 0, 12)
+    assert told[2] == TrainingProgress("fine-tuning", 2, 12, 1.0, "val", 0.625, 0.5)
     assert not watch.stop_asked()
     watch.stop()
     assert watch.stop_asked()

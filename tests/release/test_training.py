@@ -11,10 +11,19 @@ from mlflow import MlflowClient
 from drsearch.data.records import RecordSet
 from drsearch.errors import Interrupted
 from drsearch.home import Home
+from drsearch.release.listener import Listener, Nobody, TrainingProgress
 from drsearch.release.training import TrainingResult, train
 from drsearch.settings import Settings
 
-Train = Callable[[str, Callable[[str], None]], TrainingResult]
+Train = Callable[[str, Listener], TrainingResult]
+
+
+class CtrlC(Nobody):
+    """Presses it after the first epoch."""
+
+    def trained(self, progress: TrainingProgress) -> None:
+        if progress.epoch == 1:
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +33,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def run(home: Home, records: RecordSet, eyes: Path, settings: Settings) -> Train:
-    return lambda name, say: train(name, records, eyes, settings, home, say)
+    return lambda name, listener: train(name, records, eyes, settings, home, listener)
 
 
 @pytest.fixture(scope="module")
 def finished(run: Train) -> TrainingResult:
-    return run("peace", lambda _: None)
+    return run("peace", Nobody())
 
 
 def _curve(result: TrainingResult) -> list[Any]:
@@ -55,7 +64,7 @@ def test_a_training_is_a_run_of_its_own_with_all_its_settings(
 def test_a_finished_training_is_repeated_as_another_run_with_the_same_curve(
     run: Train, finished: TrainingResult
 ) -> None:
-    again = run("peace", lambda _: None)
+    again = run("peace", Nobody())
     assert again.name == f"{finished.name}-2"
     assert again.run_id != finished.run_id
     assert _curve(again) == _curve(finished)
@@ -65,7 +74,7 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_in_the_same_run(
     run: Train, finished: TrainingResult, home: Home
 ) -> None:
     with pytest.raises(Interrupted) as stopped:
-        run("war", lambda _: signal.raise_signal(signal.SIGINT))
+        run("war", CtrlC())
     assert re.fullmatch(
         "war-[0-9a-f]{8} stopped at epoch 1 of 4; the same command goes on from there.", str(stopped.value)
     )
@@ -80,7 +89,7 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_in_the_same_run(
 
     (left,) = wars()
     assert left.info.status == "KILLED" and left.data.tags["drsearch.outcome"] == "interrupted"
-    result = run("war", lambda _: None)
+    result = run("war", Nobody())
     assert _curve(result) == _curve(finished)
     (whole,) = wars()
     assert whole.info.run_id == left.info.run_id == result.run_id
