@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from drsearch import __version__
+from drsearch.search.storage import open_storage
 
 
 def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -109,6 +110,7 @@ def test_a_command_line_that_is_off_gets_its_usage_and_status_2(tmp_path: Path, 
 
 
 def test_looking_at_studies_loads_no_network_library(tmp_path: Path) -> None:
+    open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
     program = (
         "import sys; from drsearch.cli import main\n"
         "for command in (['status'], ['status', 'no'], ['trials', 'no'], ['cancel', 'no'], ['delete', 'no'],\n"
@@ -139,11 +141,35 @@ def test_where_there_is_no_study_yet_none_is_made(tmp_path: Path, arguments: lis
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_ends_a_command_with_130_and_a_word(tmp_path: Path) -> None:
+def test_a_database_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
+    done = drsearch(tmp_path, "trials", "mine", "--storage", f"sqlite:///{tmp_path / 'a' / 'b.db'}")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"drsearch: --storage sqlite:///{tmp_path / 'a' / 'b.db'}: there is no such file; "
+        "`drsearch run-study` makes one.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_ends_a_command_with_130_and_a_word_after_it_cleaned_up(name: str) -> None:
+    done = signalled(name)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "cleaned up\n", "drsearch: interrupted\n")
+
+
+def test_nohup_keeps_a_command_from_hearing_that_the_terminal_was_closed() -> None:
+    done = signalled("SIGHUP", ignored=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\ncleaned up\n", "")
+
+
+def signalled(name: str, ignored: bool = False) -> "subprocess.CompletedProcess[str]":
+    """A command that gets a signal."""
     program = (
         "import os, signal; from drsearch import cli\n"
-        "@cli.app.command()\ndef wait() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"if {ignored}: signal.signal(signal.{name}, signal.SIG_IGN)\n"
+        "@cli.app.command()\ndef wait() -> None:\n"
+        f"    try:\n        os.kill(os.getpid(), signal.{name}); print('went on')\n"
+        "    finally: print('cleaned up')\n"
         "import sys; sys.argv = ['drsearch', 'wait']\ncli.main()"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "drsearch: interrupted\n")
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

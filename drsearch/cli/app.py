@@ -105,6 +105,9 @@ def common(
     """Set up logging; every command starts here."""
     set_up_client()
     start_logging(verbose)
+    from drsearch.tracking.moved_home import follow_move
+
+    follow_move(Home.from_environment())
 
 
 def main() -> None:

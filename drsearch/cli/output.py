@@ -95,13 +95,21 @@ def warn_if_away(home: Home, out: Console) -> bool:
     return True
 
 
-def open_studies(storage: str, home: Home) -> Any:
-    """The study database, asked for what is there: none is made where there is none."""
-    from drsearch.search.storage import open_storage
+def open_studies(storage: str, home: Home, *, only_look: bool = False) -> Any:
+    """The study database, asked for what is there: none is made where there is none.
+
+    Args:
+        storage: Its address; empty for the home's own.
+        home: Where that lies.
+        only_look: Whether nothing is to be written, so that no right to write is needed.
+    """
+    from drsearch.search.storage import may_hold_studies, open_storage
 
     if not storage and not (home.path / "studies.db").exists():
         raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
-    return open_storage(storage or home.storage_url)
+    if storage and not may_hold_studies(storage):
+        raise DrsearchError(f"--storage {storage}: there is no such file; `drsearch run-study` makes one.")
+    return open_storage(storage or home.storage_url, only_look=only_look)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Commands on studies there are: status, trials, cancel, delete."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,13 +39,22 @@ def status(
     from drsearch.search.standing import look_at_all
 
     out, home = console(as_json), Home.from_environment()
-    opened = open_studies(storage, home)
+    opened = open_studies(storage, home, only_look=not study)
+    said: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            liner(out)(text)
+
+    def look_at_it() -> "Standing":
+        return _reconciled(opened, study, home, say_once)
 
     def tell() -> bool:
         if not study:
             _print_studies(out, look_at_all(opened, home), as_json)
             return False
-        look = _reconciled(opened, study, home, out)
+        look = look_at_it()
         _print_study(out, look, as_json)
         return look.state == "complete"
 
@@ -54,14 +63,17 @@ def status(
     elif as_json:
         repeat(tell)
     elif study:
+        last: list[Standing] = []
         with study_view(out) as show:
 
             def show_it() -> bool:
-                look = _reconciled(opened, study, home, out)
-                show(look.progress)
-                return look.state == "complete"
+                last[:] = [look_at_it()]
+                show(last[0].progress)
+                return last[0].state == "complete"
 
             repeat(show_it)
+        if last and last[0].state == "complete":
+            _print_study(out, last[0], as_json)
     else:
         with studies_view(out) as show_all:
             repeat(lambda: show_all(look_at_all(opened, home)))
@@ -100,7 +112,8 @@ def trials(
     from drsearch.search.standing import read_trials, sort_trials
 
     home = Home.from_environment()
-    rows, objective, less_is_better = read_trials(open_studies(storage, home), study, home)
+    opened = open_studies(storage, home, only_look=True)
+    rows, objective, less_is_better = read_trials(opened, study, home)
     if number is not None:
         if number >= len(rows):
             raise DrsearchError(f"study {study!r} has no trial {number}; its trials are 0 to {len(rows) - 1}.")
@@ -137,7 +150,7 @@ def cancel(
 
     out, home = console(as_json), Home.from_environment()
     opened = open_studies(storage, home)
-    look = _reconciled(opened, study, home, out)
+    look = _reconciled(opened, study, home, liner(out))
     told: list[dict[str, Any]] = []
     if look.state in ("running", "stopped"):
         say = liner(out)
@@ -145,7 +158,7 @@ def cancel(
         for slot in stop(opened, study, home, look.folder):
             told.append({"trial": slot.number, "state": slot.state, "reason": reason_of(slot) or None})
             say(f"trial {slot.number} is {slot.state}" + (f": {reason_of(slot)}" if reason_of(slot) else ""))
-        look = _reconciled(opened, study, home, out)
+        look = _reconciled(opened, study, home, liner(out))
     goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
     n_stopped = f"{len(told)} trial{'s' if len(told) != 1 else ''} stopped"
     out.print(f"study {study} is {look.state}, {n_stopped}{goes_on}", soft_wrap=True)
@@ -183,23 +196,27 @@ def delete(
     print_json(as_json, {"study": study, "bytes": removal.n_bytes, "experiment": experiment or None, **told})
 
 
-def _reconciled(storage: Any, study: str, home: Home, out: Console) -> "Standing":
-    """A study, after what dead processes left of it was put right and told to MLflow."""
+def _reconciled(storage: Any, study: str, home: Home, say: Callable[[str], None]) -> "Standing":
+    """A study, after what dead processes left of it was put right and told to MLflow, if this user may do that."""
     from drsearch.search.closing import reconcile_study
     from drsearch.search.definition import load_study
     from drsearch.search.standing import look
+    from drsearch.search.storage import may_write
     from drsearch.tracking.base import TrackerAway
 
     found, definition = load_study(storage, study)
     before = look(found, definition, storage, home)
+    if not may_write(storage, home):
+        say(f"you may not write to {home.path}: what crashed processes left is shown as it is")
+        return before
     try:
         reconcile_study(home, storage, study)
     except TrackerAway as wrong:
-        liner(out)(f"{wrong}; `drsearch sync` sends later what has not reached it.")
+        say(f"{wrong}; `drsearch sync` sends later what has not reached it.")
     now = look(found, definition, storage, home)
     for slot in now.progress.slots:
         if slot.number in before.abandoned:
-            liner(out)(f"trial {slot.number} was left running by a process that is gone; it is {slot.state} now")
+            say(f"trial {slot.number} was left running by a process that is gone; it is {slot.state} now")
     return now
 
 

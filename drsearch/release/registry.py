@@ -17,8 +17,10 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import drsearch
+from drsearch.disk import fault
 from drsearch.errors import RegistryError
 from drsearch.tracking.entries import now_ms
+from drsearch.tracking.mlflow_tracker import is_away
 
 CHAMPION = "champion"
 SEARCH_BEST = "search-best"
@@ -242,9 +244,22 @@ class Registry:
         try:
             fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/artifacts", dst_path=str(into)))
         except (MlflowException, OSError) as wrong:
+            if is_away(wrong) or fault(wrong):
+                raise
             name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-            raise RegistryError(f"{uri}: no such model; {self._what_there_is(name)}.") from wrong
+            why = self._why_no_files(uri) or f"no such model; {self._what_there_is(name)}"
+            raise RegistryError(f"{uri}: {why}.") from wrong
         return fetched
+
+    def _why_no_files(self, uri: str) -> str:
+        """Where the files of a version that is registered should be; empty if it is not registered."""
+        try:
+            version = self.pinned(uri).removeprefix("models:/").rpartition("/")
+            model = self.version(version[0], int(version[2]))
+            place = self._client.get_logged_model(model.model_id).artifact_location
+        except (MlflowException, RegistryError, ValueError):
+            return ""
+        return f"it is registered, and its files are not at {place}; bring that folder back"
 
     def _what_there_is(self, name: str) -> str:
         """The versions and aliases of a model, or the models there are, in words."""

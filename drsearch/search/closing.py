@@ -41,7 +41,7 @@ def is_launched(folder: Path) -> bool:
     """Whether a process of this machine is at the study whose folder this is, fine-tuning included."""
     for _ in range(3):  # another process may be asking the same, and hold the lock for a moment
         try:
-            with open(folder / "study" / _LAUNCHERS, "a") as file:
+            with open(folder / "study" / _LAUNCHERS, "rb") as file:  # who may only read asks too
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return False
         except FileNotFoundError:

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import random
+import sqlite3
 import threading
 import time
 import warnings
@@ -21,6 +22,7 @@ from optuna.storages import RDBStorage
 
 from drsearch.disk import fault, is_full
 from drsearch.errors import StudyError
+from drsearch.home import Home
 from drsearch.masking import hide
 
 HEARTBEAT_S = 10
@@ -80,20 +82,23 @@ def is_away(wrong: BaseException) -> bool:
     return isinstance(wrong, away) or is_full(wrong)
 
 
-def open_storage(url: str, *, patient: bool = False) -> Storage:
+def open_storage(url: str, *, patient: bool = False, only_look: bool = False) -> Storage:
     """Open the study database, making its tables if it has none.
+
+    A SQLite file that this user may not write is opened to look only.
 
     Args:
         url: As SQLAlchemy writes it, e.g. `sqlite:////home/me/studies.db` or `postgresql://host/optuna`.
         patient: Wait where it does not answer: it did before, to whoever gave us the URL.
+        only_look: Write nothing: a SQLite file is opened read-only, and other processes' writes are not waited for.
 
     Raises:
         StudyError: If there is no such database, or its driver is not installed.
     """
     if patient:
-        return patiently(lambda: _open(url))
+        return patiently(lambda: _open(url, only_look))
     try:
-        return _open(url)
+        return _open(url, only_look)
     except Exception as wrong:
         if not is_away(wrong):
             raise
@@ -110,12 +115,28 @@ def may_hold_studies(url: str) -> bool:
     return not url.startswith("sqlite:///") or os.path.exists(_sqlite_file(url))
 
 
-def _open(url: str) -> Storage:
+def may_write(storage: Storage, home: Home) -> bool:
+    """Whether this user may put a study right: both in its database and in the home."""
+    engine = storage._backend.engine
+    file = engine.url.database if engine.dialect.name == "sqlite" else ""
+    return _is_writable(file or "") and os.access(home.path, os.W_OK)
+
+
+def _is_writable(file: str) -> bool:
+    """Whether a SQLite file can be written, for which its folder must be too; a file that is not there is made."""
+    return not os.path.exists(file) or (os.access(file, os.W_OK) and os.access(os.path.dirname(file) or ".", os.W_OK))
+
+
+def _open(url: str, only_look: bool) -> Storage:
     hide(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {}
-    if url.startswith("sqlite:///"):
-        Path(_sqlite_file(url)).parent.mkdir(parents=True, exist_ok=True)
+    file = _sqlite_file(url)
+    read_only = bool(file) and os.path.exists(file) and (only_look or not _is_writable(file))
+    if read_only:
+        options = {"creator": lambda: _connect_read_only(file)}
+    elif file:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
     elif url.startswith("postgresql") and "options=" not in url:
         options = {"connect_args": {"options": _LET_GO, "connect_timeout": _CONNECT_S}}
@@ -123,7 +144,13 @@ def _open(url: str) -> Storage:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+                storage = RDBStorage(
+                    url,
+                    engine_kwargs=options,
+                    heartbeat_interval=HEARTBEAT_S,
+                    grace_period=GRACE_S,
+                    skip_table_creation=read_only,
+                )
             break
         except ModuleNotFoundError as wrong:
             raise StudyError(
@@ -139,9 +166,13 @@ def _open(url: str) -> Storage:
             time.sleep(random.uniform(0.05, 0.5))
         except (ValueError, ImportError) as wrong:
             raise _no_database(url, wrong) from wrong
-    if url.startswith("sqlite:///"):
+    if file and not read_only:
         _set_up_sqlite(storage.engine)
     return optuna.storages.get_storage(storage)  # adds the cache, without which every trial is read each time
+
+
+def _connect_read_only(file: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", 60, uri=True, check_same_thread=False)
 
 
 def _made_by_another(wrong: BaseException) -> bool:

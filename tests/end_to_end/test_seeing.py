@@ -95,6 +95,8 @@ def test_watching_without_a_terminal_ends_with_the_study_or_with_ctrl_c(desk: An
     seen = desk.run("status", "two_rates", "--watch")
     assert (seen.returncode, seen.stderr) == (0, "")
     assert seen.stdout.splitlines()[0].startswith("trial 0 complete val_auc ")
+    assert seen.stdout.splitlines()[-3] == "study two_rates is complete: 2 complete of 2 trials"
+    assert seen.stdout.splitlines()[-1].startswith("best is trial ")
     assert json.loads(desk.run("status", "two_rates", "--watch", "--json").stdout)["state"] == "complete"
     watching = subprocess.Popen(
         desk.command("status", "--watch"),
