@@ -3,7 +3,9 @@
 Others use these names, each from its own file, so that nobody pays for an import that is not needed
 (`records` and `pipeline` load TensorFlow):
 
-    images     `eye_image`, `find_retina`, `read_photograph`: one photograph
+    decode     `read_photograph`: from a photograph's file to its pixels, by one rule for every format
+    retina     `find_retina`: where the retina lies, and what cannot be graded
+    images     `eye_image`: what the network sees of a photograph
     folder     `read_folder`: which photographs a folder holds, and their grades
     audit      `Audit`, `same_pictures`: what is wrong with them
     splits     `split`: who trains, who validates, who tests

@@ -21,8 +21,9 @@ from absl import logging
 from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit, Finding, SamePicture, picture_groups, same_picture_findings
+from drsearch.data.decode import Decoded
 from drsearch.data.folder import Folder, Photograph, read_folder
-from drsearch.data.images import LOOK_PX, PICTURE_VERSION, Decoded, decode_photograph, eye_of
+from drsearch.data.images import LOOK_PX, PICTURE_VERSION, decode_photograph, eye_of
 from drsearch.data.records import (
     AUDIT,
     MANIFEST,
@@ -353,8 +354,8 @@ def _audit(
     audit = Audit(
         n_photographs=len(photographs),
         n_usable=len(usable),
-        unreadable=tuple(finding for finding in reasons if not finding.found.startswith("shows no retina")),
-        no_retina=tuple(finding for finding in reasons if finding.found.startswith("shows no retina")),
+        unreadable=tuple(finding for finding in reasons if not finding.found.startswith("shows ")),
+        no_retina=tuple(finding for finding in reasons if finding.found.startswith("shows ")),
         invalid_grade=tuple(Finding(folder.file(photograph), text) for photograph, text in folder.invalid_grades),
         label_without_photograph=folder.labels_without_photograph,
         unlabelled=tuple(folder.file(photograph) for photograph in folder.unlabelled),

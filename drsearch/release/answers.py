@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from drsearch.data.images import Photograph
+from drsearch.data.decode import Photograph
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
 

@@ -16,8 +16,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.images import Photograph, eye_image, read_photograph, retina_mask
+from drsearch.data.decode import Photograph, read_photograph
+from drsearch.data.images import eye_image
 from drsearch.data.records import EyeEntry
+from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import tempered
@@ -117,14 +119,15 @@ class Grader:
         eye = eye_image(photograph, self.serving.images)
         called = self.verdict(self.probabilities(eye.image[None])[0]).label
         original = _at_most(read_photograph(photograph, longest_px), longest_px)
-        width = original.shape[1]
-        square = slice(round(eye.retina.left * width), round(eye.retina.right * width))
-        inside = retina_mask(original[:, square])
+        height, width = original.shape[:2]
+        rows = slice(round(eye.retina.top * height), round(eye.retina.bottom * height))
+        columns = slice(round(eye.retina.left * width), round(eye.retina.right * width))
+        inside = retina_mask(original[rows, columns])
         with self._explaining:
             self._gradcam = self._gradcam or GradCam(self.model)
             maps, _ = self._gradcam.maps(eye.image[None], inside[None], CLASS_NAMES.index(called))
         cam = np.zeros(original.shape[:2], np.float32)
-        cam[:, square] = maps[0]
+        cam[rows, columns] = maps[0]
         return overlay(original, cam)
 
 

@@ -22,8 +22,8 @@ import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
 
-from drsearch.data.images import retina_mask
 from drsearch.data.records import Eyes
+from drsearch.data.retina import retina_mask
 from drsearch.disk import DiskFull, when_space
 from drsearch.errors import DrsearchError, TrialFailed
 from drsearch.measure.figures import confusion_figure, png, roc_figure

@@ -21,7 +21,8 @@ from drsearch.data.audit import (
     same_picture_findings,
     same_pictures,
 )
-from drsearch.data.images import eye_image, read_photograph
+from drsearch.data.decode import read_photograph
+from drsearch.data.images import eye_image
 from drsearch.settings import ImageSettings
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from drsearch.data import prepare as prepare_module
 from drsearch.data.audit import Audit
-from drsearch.data.images import Decoded, EyeImage, read_photograph
+from drsearch.data.decode import Decoded, read_photograph
+from drsearch.data.images import EyeImage
 from drsearch.data.prepare import prepare
 from drsearch.data.records import open_records, read_eyes
 from drsearch.data.synthetic import synthesize
@@ -124,8 +125,8 @@ def test_bad_photographs_stop_it_in_one_sentence_and_leave_nothing(eyes: Path, h
     assert str(refused.value) == (
         f"4 of the photographs and labels in {eyes} cannot be used: images/train/SYN_003.jpg (cannot be read whole:"
         " Premature end of JPEG file), images/train/SYN_007.jpg (shows no retina: nothing stands out from the"
-        " background), images/train/SYN_011.jpg (grade '7') and 1 more; mend or remove them, or go on without them with"
-        " --skip-bad."
+        " background; give a colour photograph of the fundus), images/train/SYN_011.jpg (grade '7') and 1 more; mend or"
+        " remove them, or go on without them with --skip-bad."
     )
     assert made(home) == []
 

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from drsearch.data.images import eye_image, read_photograph, retina_mask
+from drsearch.data.decode import read_photograph
+from drsearch.data.images import eye_image
 from drsearch.data.records import RecordSet, read_eyes
+from drsearch.data.retina import retina_mask
 from drsearch.errors import PhotographError, RegistryError
 from drsearch.release.files import Serving
 from drsearch.release.grader import Grader

@@ -26,7 +26,7 @@ import pytest
 from mlflow import MlflowClient
 from services import free_port
 
-from drsearch.data.images import read_photograph
+from drsearch.data.decode import read_photograph
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.grader import Grader

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drsearch.data.images import read_photograph
+from drsearch.data.decode import read_photograph
 from drsearch.release import service as service_module
 from drsearch.release.answers import Answerer
 from drsearch.release.grader import Grader
