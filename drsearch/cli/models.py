@@ -135,7 +135,7 @@ def evaluate(
     with opened_model(model, home) as grader:
         settings = Settings(images=grader.serving.images, data=grader.serving.data)
         with counting(out, "photographs") as count:
-            made = make(data, settings, home, skip_bad=skip_bad, on_photograph=count)
+            made = make(data, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
         judged = judge(grader, made.records, split, home, f"evaluate {model}")  # type: ignore[arg-type]  # checked above
     looked = f"; this test split has been looked at {judged.looks} times" if judged.looks else ""
     print_scores(out, f"{model} on {judged.scores.n} eyes of {data}, split {split}{looked}", judged.scores)

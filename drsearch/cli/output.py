@@ -17,7 +17,7 @@ from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
 if TYPE_CHECKING:
-    from drsearch.measure.scores import Scores
+    from drsearch.measure.scores import OneClassScores, Scores
 
 
 def console(as_json: bool) -> Console:
@@ -126,12 +126,15 @@ def opened_model(model: str, home: Home) -> Iterator[Any]:
         yield Grader(files)
 
 
-def print_scores(out: Console, title: str, found: "Scores") -> None:
+def print_scores(out: Console, title: str, found: "Scores | OneClassScores") -> None:
     """Scores with their intervals, and the confusion matrix."""
     table = Table("", "value", "95 % interval", title=title, title_justify="left")
     for name in ("accuracy", "auc", "sensitivity", "specificity"):
         interval = getattr(found, name)
-        table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+        if interval is None:
+            table.add_row(name, "not defined", "all eyes are of one class")
+        else:
+            table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
     out.print(table)
     (tn, fp), (fn, tp) = found.confusion
     confusion = Table("", "called NRDR", "called RDR")

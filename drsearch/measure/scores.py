@@ -71,6 +71,46 @@ class Scores:
         return cls(**intervals, confusion=((first[0], first[1]), (second[0], second[1])), n=values["n"])
 
 
+@dataclass(frozen=True)
+class OneClassScores:
+    """What predictions are worth on eyes that are all of one class: an area under a curve takes both.
+
+    Attributes:
+        label: The class of all eyes, 1 for RDR.
+        accuracy: Share of eyes in their true class.
+        confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
+        n: Eyes.
+    """
+
+    label: int
+    accuracy: Interval
+    confusion: tuple[tuple[int, int], tuple[int, int]]
+    n: int
+    auc: None = None
+
+    @property
+    def sensitivity(self) -> Interval | None:
+        """Share of referable eyes that are found; None where there are none."""
+        return self.accuracy if self.label == 1 else None
+
+    @property
+    def specificity(self) -> Interval | None:
+        """Share of the other eyes that are left alone; None where there are none."""
+        return self.accuracy if self.label == 0 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `Scores.to_json`, with None for what is not defined."""
+        share = self.accuracy.to_json()
+        return {
+            "accuracy": share,
+            "auc": None,
+            "sensitivity": share if self.label == 1 else None,
+            "specificity": share if self.label == 0 else None,
+            "confusion": [list(row) for row in self.confusion],
+            "n": self.n,
+        }
+
+
 def scores(
     labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, resamples: int = 2000, seed: int = 0
 ) -> Scores:
@@ -117,6 +157,40 @@ def scores(
     (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
     confusion = ((true_left, false_found), (missed, true_found))
     return Scores(right, area, found, left, confusion, len(truth))
+
+
+def one_class_scores(
+    labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, resamples: int = 2000, seed: int = 0
+) -> OneClassScores:
+    """The scores of predictions on eyes of one class, with the intervals that `scores` would give.
+
+    Args:
+        labels: All 0 or all 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+        threshold: An eye is called RDR from this probability on.
+        resamples: How many times the eyes are drawn anew.
+        seed: The same seed gives the same intervals.
+
+    Raises:
+        MetricError: If there are two classes, or the arrays are no labels and probabilities of the same eyes.
+
+    Example:
+        >>> healthy = one_class_scores([0, 0, 0, 0], [0.1, 0.2, 0.6, 0.4])
+        >>> healthy.specificity.value, healthy.sensitivity, healthy.auc
+        (0.75, None, None)
+    """
+    truth, chance = _checked(labels, probabilities)
+    if len(np.unique(truth)) > 1:
+        raise MetricError("The eyes are of both classes; `scores` scores them.")
+    share = float(np.mean((chance >= threshold) == truth))
+    # As many right as when the eyes are drawn with replacement.
+    drawn = np.random.default_rng(seed).binomial(truth.size, share, resamples) / truth.size
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    interval = _open_ended(Interval(share, float(low), float(high)), truth.size)
+    (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
+    confusion = ((true_left, false_found), (missed, true_found))
+    return OneClassScores(int(truth[0]), interval, confusion, truth.size)
 
 
 def _open_ended(share: Interval, n: int) -> Interval:

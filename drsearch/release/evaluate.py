@@ -10,7 +10,7 @@ from drsearch.data.audit import same_pictures
 from drsearch.data.records import EyeEntry, Eyes, RecordSet, joined, read_eyes, read_test_eyes, test_looks
 from drsearch.errors import DataError
 from drsearch.home import Home
-from drsearch.measure.scores import Scores, scores
+from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
 
 if TYPE_CHECKING:
     from drsearch.release.grader import Grader
@@ -25,13 +25,13 @@ class Evaluation:
 
     Attributes:
         split: Which.
-        scores: With their 95 % intervals.
+        scores: With their 95 % intervals; of eyes of one class what is defined there.
         eyes: Those judged.
         looks: How often this test split has been looked at, this time included; 0 for other splits.
     """
 
     split: Split
-    scores: Scores
+    scores: Scores | OneClassScores
     eyes: Eyes
     looks: int
 
@@ -47,14 +47,17 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
         why: Is noted with the look.
 
     Raises:
-        DataError: If the split holds pictures that the model was trained on.
+        DataError: If the split is empty or holds pictures that the model was trained on.
     """
     wanted = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
+    if not wanted:
+        raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
     _refuse_known(wanted, grader.trained_on, split)
     eyes = _read(records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
     looks = test_looks(records, home) if split in ("test", "all") else 0
-    return Evaluation(split, scores(eyes.labels, probabilities, grader.serving.threshold), eyes, looks)
+    score = scores if len(np.unique(eyes.labels)) == 2 else one_class_scores
+    return Evaluation(split, score(eyes.labels, probabilities, grader.serving.threshold), eyes, looks)
 
 
 def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:

@@ -450,6 +450,7 @@ class Job:
         judged = evaluate(grader, self._records(), "test", self._home, f"end of study {self._study.name}")
         on_validation = read_outcome(self._folder_of(version))
         assert on_validation is not None
+        assert isinstance(judged.scores, Scores), "a study has records of which each split has both classes"
         self._registry.log_scores(
             version,
             test_numbers(judged.scores),

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from drsearch.errors import MetricError
 from drsearch.measure import Scores, accuracy, auc, confusion_matrix, scores
+from drsearch.measure.scores import one_class_scores
 
 
 def made_up(n: int, seed: int, step: float = 1e-9) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -138,6 +139,28 @@ def test_a_missing_class_is_refused_where_the_score_needs_it() -> None:
         "None of the 1 eyes is NRDR, so AUC, sensitivity and specificity are undefined; score a set with both classes."
     )
     assert accuracy([0, 0], [0.1, 0.7]) == 0.5
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_eyes_of_one_class_have_the_interval_that_they_have_among_both(label: int) -> None:
+    drawn = np.random.default_rng(1).random(200)
+    both = scores(np.r_[np.full(200, label), 1 - label], np.r_[drawn, 0.5], 0.3)
+    found = one_class_scores(np.full(200, label), drawn, 0.3)
+    among_both = both.sensitivity if label else both.specificity
+    assert found.accuracy.value == among_both.value
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx((among_both.low, among_both.high), abs=0.02)
+    assert (found.sensitivity, found.specificity)[label] is None and found.auc is None
+    assert sum(found.confusion[label]) == found.n == 200 and sum(found.confusion[1 - label]) == 0
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_one_class_without_an_error_has_wilsons_interval() -> None:
+    assert one_class_scores([1] * 10, [0.9] * 10).accuracy.low == pytest.approx(0.722, abs=0.001)
+
+
+def test_both_classes_are_no_one_class() -> None:
+    with pytest.raises(MetricError, match="both classes"):
+        one_class_scores([0, 1], [0.1, 0.9])
 
 
 def test_arrays_that_are_no_predictions_are_refused() -> None:

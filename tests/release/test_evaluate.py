@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from drsearch.data.prepare import prepare
@@ -59,6 +60,45 @@ def test_another_set_can_be_judged_whole(grader: Grader, others: Path, settings:
     judged = evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
     assert judged.scores.n == len(set(judged.eyes.names)) == 20
     assert judged.looks == 1
+
+
+@pytest.mark.parametrize(("kept", "missing", "label"), [("01", "sensitivity", 0), ("234", "specificity", 1)])
+def test_a_set_of_one_class_has_the_share_that_is_right_and_no_auc(
+    grader: Grader, others: Path, settings: Settings, home: Home, kept: str, missing: str, label: int
+) -> None:
+    table = others / "labels/train.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[1] in kept)]) + "\n")
+    records = prepare(others, settings, home, skip_bad=True, for_training=False).records
+    judged = evaluate(grader, records, "all", home, "a test of drsearch")
+    called = grader.probabilities(judged.eyes.images) >= grader.serving.threshold
+    assert set(judged.eyes.labels) == {label} and judged.scores.n == len(called)
+    told = judged.scores.to_json()
+    assert told["auc"] is None and told[missing] is None
+    assert told["accuracy"]["value"] == np.mean(called == label)
+    assert told["accuracy"] == told[{"sensitivity": "specificity", "specificity": "sensitivity"}[missing]]
+
+
+def test_a_set_with_few_of_one_class_is_judged_whole(
+    grader: Grader, others: Path, settings: Settings, home: Home
+) -> None:
+    table = others / "labels/train.csv"
+    lines = table.read_text().splitlines()
+    healthy = [line for line in lines[1:] if line.split(",")[1] in "01"]
+    ill = [line for line in lines[1:] if line.split(",")[1] in "234"]
+    table.write_text("\n".join([lines[0], *healthy, ill[0]]) + "\n")
+    records = prepare(others, settings, home, skip_bad=True, for_training=False).records
+    judged = evaluate(grader, records, "all", home, "a test of drsearch")
+    assert judged.scores.n == len(healthy) + 1 and judged.scores.auc is not None
+
+
+def test_a_split_without_photographs_is_refused(grader: Grader, others: Path, settings: Settings, home: Home) -> None:
+    table = others / "labels/train.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:3]) + "\n")
+    records = prepare(others, settings, home, skip_bad=True, for_training=False).records
+    with pytest.raises(DataError) as refused:
+        evaluate(grader, records, "test", home, "a test of drsearch")
+    assert str(refused.value) == "the test split has no photograph: add some, or evaluate with --split all."
 
 
 @pytest.mark.parametrize("encoded_again", [False, True])
