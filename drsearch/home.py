@@ -29,6 +29,11 @@ class Home:
         return self.path / "records"
 
     @property
+    def audits(self) -> Path:
+        """One file a data set that was refused: everything that is wrong with it."""
+        return self.path / "audits"
+
+    @property
     def runs(self) -> Path:
         """What runs have to say, until it is sent: `runs/<experiment>/<run>/journal.jsonl`."""
         return self.path / "runs"

@@ -111,7 +111,9 @@ class DataSettings(_Section):
     test_fraction: float = _setting(
         0.2, "share carved out for testing where the set has no test split of its own", above=0.0, high=0.5
     )
-    validation_fraction: float = _setting(0.2, "share of what is left that validates", above=0.0, high=0.5)
+    validation_fraction: float = _setting(
+        0.2, "share of what is left that validates where the set has no validation split", above=0.0, high=0.5
+    )
     seed: int = _setting(0, "seed of the random split", low=0)
     fingerprint: str = _setting("", "the data that these settings were run on; empty: any")
 

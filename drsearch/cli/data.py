@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from drsearch.cli.app import command
@@ -41,10 +42,16 @@ def prepare(
 
     out = console(as_json)
     settings = gin_files.load(config, set_)
+    from drsearch.data.prepare import UnusableData
     from drsearch.data.prepare import prepare as make
 
-    with counting(out, "photographs") as count:
-        made = make(data, settings, Home.from_environment(), skip_bad=skip_bad, on_photograph=count)
+    try:
+        with counting(out, "photographs") as count:
+            made = make(data, settings, Home.from_environment(), skip_bad=skip_bad, on_photograph=count)
+    except UnusableData as refused:
+        print_audit(out, refused.audit, skip_bad)
+        print_json(as_json, {"refused": str(refused), "audit": str(refused.audit_path)})
+        raise
     print_audit(out, made.audit, skip_bad)
     print_counts(out, made)
     print_json(as_json, _prepared_json(made))
@@ -81,7 +88,7 @@ _N_NAMED = 8
 
 
 def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
-    """The findings as a table; every name stands in audit.json."""
+    """The findings as a table; every name stands in the file of the audit."""
     rows = [
         ("cannot be read whole", [f"{name}: {reason}" for name, reason in audit.unreadable]),
         ("shows no retina", [f"{name}: {reason}" for name, reason in audit.no_retina]),
@@ -90,19 +97,26 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
         ("photograph without label", list(audit.unlabelled)),
         ("the same picture", [_same(found.files, found.grades) for found in audit.duplicates]),
         ("of these, graded differently", [_same(found.files, found.grades) for found in audit.contradicting]),
-        ("in train and test as published", [_same(found.files, found.grades) for found in audit.train_and_test]),
+        ("left out", [f"{name}: {reason}" for name, reason in audit.left_out]),
     ]
     table = Table(
         "finding", "count", "files", title=f"audit of {audit.n_photographs} photographs", title_justify="left"
     )
     for what, names in rows:
         if names:
-            more = f"\n... and {len(names) - _N_NAMED} more in audit.json" if len(names) > _N_NAMED else ""
-            table.add_row(what, str(len(names)), "\n".join(names[:_N_NAMED]) + more)
+            more = f"\n... and {len(names) - _N_NAMED} more in the audit's file" if len(names) > _N_NAMED else ""
+            table.add_row(what, str(len(names)), escape("\n".join(names[:_N_NAMED])) + more)
     if table.row_count:
         out.print(table)
     else:
         out.print(f"audit of {audit.n_photographs} photographs: nothing found")
+    if audit.patients:
+        out.print(f"{audit.patients} patients have several photographs, by {audit.patients_by}: each is on one side")
+    if audit.not_used:
+        more = (
+            f"; and {len(audit.not_used) - _N_NAMED} more in the audit's file" if len(audit.not_used) > _N_NAMED else ""
+        )
+        out.print(f"not used: {'; '.join(audit.not_used[:_N_NAMED])}{more}", markup=False)
     if skipped and audit.bad:
         out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
 
@@ -139,6 +153,7 @@ def _prepared_json(made: "Prepared") -> dict[str, Any]:
         "record_bytes": records.record_bytes,
         "duplicates": len(made.audit.duplicates),
         "unreadable": len(made.audit.unreadable),
+        "findings": made.audit.counts(),
         "seconds": round(made.seconds, 3),
         "reused": made.reused,
         "records": str(records.folder),

@@ -69,14 +69,17 @@ class Audit:
 
     Attributes:
         n_photographs: Photographs found.
-        n_usable: Those that can be recorded.
+        n_usable: Those that are recorded.
         unreadable: Cannot be read whole.
         no_retina: No retina was found.
         invalid_grade: The grade is none of the five; with the text found.
         label_without_photograph: The table, and the name in it that no photograph has.
         unlabelled: No label speaks of them.
         duplicates: The same picture in several files.
-        train_and_test: Pictures that were published for training and for testing: training goes without them.
+        left_out: Photographs with which nothing is wrong by themselves, but which are not recorded; with the reason.
+        not_used: What looks like photographs or tables and is neither, and columns of tables that are not read.
+        patients: How many patients have several photographs; those of a patient lie on one side.
+        patients_by: How patients are told; empty where they are not.
     """
 
     n_photographs: int
@@ -87,7 +90,10 @@ class Audit:
     label_without_photograph: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     duplicates: tuple[SamePicture, ...] = ()
-    train_and_test: tuple[SamePicture, ...] = ()
+    left_out: tuple[Finding, ...] = ()
+    not_used: tuple[str, ...] = ()
+    patients: int = 0
+    patients_by: str = ""
 
     @property
     def contradicting(self) -> tuple[SamePicture, ...]:
@@ -101,24 +107,21 @@ class Audit:
             *(f"{file} ({reason})" for file, reason in (*self.unreadable, *self.no_retina)),
             *(f"{file} (grade {text!r})" for file, text in self.invalid_grade),
             *(f"{name} (label without photograph)" for name in self.label_without_photograph),
+            *(f"{file} (photograph without label)" for file in self.unlabelled),
         )
 
     def counts(self) -> dict[str, int]:
         """How many findings there are of each kind."""
-        lists = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("n_photographs", "n_usable")
-        }
-        return {**{kind: len(found) for kind, found in lists.items()}, "contradicting": len(self.contradicting)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        lists = {kind: len(findings) for kind, findings in values.items() if isinstance(findings, tuple)}
+        return {**lists, "contradicting": len(self.contradicting), "patients": self.patients}
 
     def to_json(self) -> dict[str, Any]:
         """The audit as JSON values; `contradicting` and `counts` are written for the reader."""
         written: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        for kind in ("unreadable", "no_retina", "invalid_grade"):
+        for kind in ("unreadable", "no_retina", "invalid_grade", "left_out"):
             written[kind] = [finding._asdict() for finding in getattr(self, kind)]
-        for kind in ("duplicates", "train_and_test"):
-            written[kind] = [_picture_json(picture) for picture in getattr(self, kind)]
+        written["duplicates"] = [_picture_json(picture) for picture in self.duplicates]
         written["contradicting"] = [_picture_json(picture) for picture in self.contradicting]
         return {"counts": self.counts(), **written}
 
@@ -129,9 +132,6 @@ class Audit:
         def findings(kind: str) -> tuple[Finding, ...]:
             return tuple(Finding(**item) for item in values[kind])
 
-        def pictures(kind: str) -> tuple[SamePicture, ...]:
-            return tuple(SamePicture(tuple(p["files"]), tuple(p["grades"]), p["how"]) for p in values[kind])
-
         return cls(
             values["n_photographs"],
             values["n_usable"],
@@ -140,8 +140,11 @@ class Audit:
             findings("invalid_grade"),
             tuple(values["label_without_photograph"]),
             tuple(values["unlabelled"]),
-            pictures("duplicates"),
-            pictures("train_and_test"),
+            tuple(SamePicture(tuple(p["files"]), tuple(p["grades"]), p["how"]) for p in values["duplicates"]),
+            findings("left_out"),
+            tuple(values["not_used"]),
+            values["patients"],
+            values["patients_by"],
         )
 
 

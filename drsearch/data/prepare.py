@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +20,12 @@ import psutil
 from absl import logging
 from numpy.typing import NDArray
 
-from drsearch.data.audit import Audit, Finding, SamePicture, picture_groups, same_picture_findings
+from drsearch.data.audit import Audit, Finding, picture_groups, same_picture_findings
 from drsearch.data.decode import Decoded
+from drsearch.data.files import read_file
 from drsearch.data.folder import Folder, Photograph, read_folder
 from drsearch.data.images import LOOK_PX, PICTURE_VERSION, decode_photograph, eye_of
+from drsearch.data.patients import kept_together
 from drsearch.data.records import (
     AUDIT,
     MANIFEST,
@@ -37,7 +39,7 @@ from drsearch.data.records import (
     write_eyes,
     write_shard,
 )
-from drsearch.data.splits import SPLITS, split
+from drsearch.data.splits import SPLITS, check_classes, split
 from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.grades import CLASS_NAMES, GRADES, label_of
 from drsearch.home import Home
@@ -64,6 +66,19 @@ class Prepared:
     audit: Audit
     reused: bool
     seconds: float
+
+
+class UnusableData(DataError):
+    """Some photographs or labels cannot be used.
+
+    Attributes:
+        audit: What was found.
+        audit_path: The file that holds it.
+    """
+
+    def __init__(self, sentence: str, audit: Audit, audit_path: Path) -> None:
+        super().__init__(sentence)
+        self.audit, self.audit_path = audit, audit_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,7 @@ def prepare(
     home: Home,
     *,
     skip_bad: bool = False,
+    for_training: bool = True,
     on_photograph: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Audit the photographs of a folder, crop, split and record them; or find the records made before.
@@ -119,23 +135,28 @@ def prepare(
         home: Where records are kept, one folder a fingerprint.
         skip_bad: Go on without photographs that cannot be read whole, show no retina or have no valid grade, and
             without labels that have no photograph.
+        for_training: Refuse a set of which a split lacks one of the classes.
         on_photograph: Told how many photographs are done, of how many.
 
     Raises:
-        DataError: If the folder is no data set, something in it is bad and not skipped, a split would lack a class,
-            or `data.fingerprint` asks for other data.
+        DataError: If the folder is no data set, something in it is bad and not skipped (`UnusableData`), a split would
+            lack a class, or `data.fingerprint` asks for other data.
     """
     start = time.monotonic()
-    folder = read_folder(data)
+    folder = read_folder(data, home.path)
     home.records.mkdir(parents=True, exist_ok=True)
     _remove_stale(home.records)
     found = _find_prepared(folder, settings, home)
     if found is None:
-        records, audit = _make(folder, settings, home, skip_bad, on_photograph)
+        records, audit = _make(folder, settings, home, skip_bad, for_training, on_photograph)
     else:
         records, audit = found
+        audit = _brought_up_to_date(records, audit, folder)
         _check_asked(records.data_fingerprint, folder, settings)
-        _check_bad(audit, folder, skip_bad)
+        _check_bad(audit, folder, skip_bad, lambda: records.audit_path)
+        if for_training:
+            check_classes({side: [n[name] for name in CLASS_NAMES] for side, n in records.counts.items()})
+    _refused_audit(folder, home).unlink(missing_ok=True)
     return Prepared(records, audit, found is not None, time.monotonic() - start)
 
 
@@ -162,6 +183,14 @@ def _find_prepared(folder: Folder, settings: Settings, home: Home) -> tuple[Reco
     return None
 
 
+def _brought_up_to_date(records: RecordSet, audit: Audit, folder: Folder) -> Audit:
+    """The audit with what is not used today, which is no part of the records."""
+    if audit.not_used != folder.not_used:
+        audit = replace(audit, not_used=folder.not_used)
+        _write_json(records.audit_path, audit.to_json())
+    return audit
+
+
 def _listing(folder: Folder, settings: Settings) -> str:
     rows = [(*row, _size(photograph)) for row, photograph in zip(_rows(folder), folder.photographs, strict=True)]
     return _digest([rows, folder.labels_without_photograph, _shaping(settings)])
@@ -174,10 +203,10 @@ def _size(photograph: Photograph) -> int:
         return -1
 
 
-def _rows(folder: Folder) -> list[tuple[str, str, str]]:
-    """Name, published split and the text of the grade of every photograph."""
+def _rows(folder: Folder) -> list[tuple[str, str, str, str]]:
+    """Name, published split, the text of the grade and the patient of every photograph."""
     texts = {photograph: f"invalid: {text}" for photograph, text in folder.invalid_grades}
-    return [(p.name, p.published_split, texts.get(p, str(p.grade))) for p in folder.photographs]
+    return [(p.name, p.published_split, texts.get(p, str(p.grade)), p.patient) for p in folder.photographs]
 
 
 def _shaping(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -193,7 +222,7 @@ def _hashes(folder: Folder) -> list[str]:
 def _read_bytes(photograph: Photograph) -> tuple[bytes | None, str]:
     """The bytes of a photograph and their SHA-256; None and the reason where the system does not give them."""
     try:
-        data = photograph.path.read_bytes()
+        data = read_file(photograph.path)
     except OSError as wrong:
         return None, f"cannot be opened: {wrong.strerror}"
     return data, hashlib.sha256(data).hexdigest()
@@ -205,7 +234,7 @@ def _fingerprints(folder: Folder, settings: Settings, hashes: Sequence[str]) -> 
     labelled = [row for row, photograph in zip(rows, folder.photographs, strict=True) if photograph.grade is not None]
     return _Prints(
         _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, folder.labels_without_photograph]),
-        _digest([shaping["data"], labelled]),
+        _digest([SCHEMA_VERSION, shaping["data"], labelled]),
     )
 
 
@@ -221,6 +250,7 @@ def _make(
     settings: Settings,
     home: Home,
     skip_bad: bool,
+    for_training: bool,
     on_photograph: Callable[[int, int], None] | None,
 ) -> tuple[RecordSet, Audit]:
     partial = home.records / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -230,15 +260,16 @@ def _make(
             seen, looks = _read_all(folder, settings.images, spool, on_photograph)
             prints = _fingerprints(folder, settings, [one.sha256 for one in seen])
             _check_asked(prints.data_fingerprint, folder, settings)
-            audit, usable, groups = _audit(folder, seen, looks)
-            _check_bad(audit, folder, skip_bad)
+            audit, usable, pictures = _audit(folder, seen, looks)
+            _check_bad(audit, folder, skip_bad, lambda: _write_refused(audit, folder, home))
             if not usable:
                 raise DataError(f"{folder.path} has no photograph that can be used.")
-            members = _members(folder, usable, groups, settings)
+            members = _members(folder, usable, pictures, settings, for_training)
+            audit = _with_left_out(audit, folder, usable, pictures, members)
 
             def entry(i: int, side: Split) -> EyeEntry:
                 photograph = folder.photographs[i]
-                return EyeEntry(photograph.name, side, _grade(photograph), seen[i].sha256, looks[i])
+                return EyeEntry(photograph.name, side, _grade(photograph), seen[i].sha256, looks[i], photograph.patient)
 
             def image_and_entry(i: int, side: Split) -> tuple[bytes, EyeEntry]:
                 return _from_spool(spool, seen[i]), entry(i, side)
@@ -338,18 +369,22 @@ def _audit(
     """The audit, which photographs can be used, and the picture that each of all shows (-1: none)."""
     photographs = folder.photographs
     files = [folder.file(photograph) for photograph in photographs]
-    grades = [photograph.grade for photograph in photographs]
     shown = [i for i, one in enumerate(seen) if not one.reason]
-    groups = np.full(len(seen), -1, np.int64)
-    groups[shown] = picture_groups([seen[i].sha256 for i in shown], looks if len(shown) == len(seen) else looks[shown])
-    usable = [i for i in shown if grades[i] is not None]
-    sides = {file: photograph.published_split for file, photograph in zip(files, photographs, strict=True)}
-
-    def same(among: Sequence[int]) -> tuple[SamePicture, ...]:
-        return same_picture_findings(
-            [files[i] for i in among], [grades[i] for i in among], [seen[i].sha256 for i in among], groups[among]
-        )
-
+    pictures = np.full(len(seen), -1, np.int64)
+    pictures[shown] = picture_groups(
+        [seen[i].sha256 for i in shown], looks if len(shown) == len(seen) else looks[shown]
+    )
+    duplicates = same_picture_findings(
+        [files[i] for i in shown],
+        [photographs[i].grade for i in shown],
+        [seen[i].sha256 for i in shown],
+        pictures[shown],
+    )
+    graded = [i for i in shown if photographs[i].grade is not None]
+    left_out = _graded_both_ways(folder, graded, pictures)
+    usable = [i for i in graded if i not in left_out]
+    several = Counter(photographs[i].patient for i in usable if photographs[i].patient)
+    n_patients = sum(n > 1 for n in several.values())
     reasons = [Finding(file, one.reason) for file, one in zip(files, seen, strict=True) if one.reason]
     audit = Audit(
         n_photographs=len(photographs),
@@ -359,21 +394,85 @@ def _audit(
         invalid_grade=tuple(Finding(folder.file(photograph), text) for photograph, text in folder.invalid_grades),
         label_without_photograph=folder.labels_without_photograph,
         unlabelled=tuple(folder.file(photograph) for photograph in folder.unlabelled),
-        duplicates=same(shown),
-        train_and_test=tuple(picture for picture in same(usable) if len({sides[file] for file in picture.files}) == 2),
+        duplicates=duplicates,
+        left_out=tuple(Finding(files[i], reason) for i, reason in left_out.items()),
+        not_used=folder.not_used,
+        patients=n_patients,
+        patients_by=folder.patients_by if n_patients else "",
     )
-    return audit, usable, groups
+    return audit, usable, pictures
 
 
-def _check_bad(audit: Audit, folder: Folder, skip_bad: bool) -> None:
+def _graded_both_ways(folder: Folder, graded: Sequence[int], pictures: NDArray[np.int64]) -> dict[int, str]:
+    """Photographs whose picture is graded NRDR and RDR, so that nobody knows which is true; with the reason.
+
+    A picture that was published for several splits stays in the last of them, and the grades there count.
+    """
+    members: dict[int, list[int]] = {}
+    for i in graded:
+        members.setdefault(int(pictures[i]), []).append(i)
+    left_out: dict[int, str] = {}
+    for same in members.values():
+        sides = [SPLITS.index(folder.photographs[i].published_split) for i in same]
+        grades = {_grade(folder.photographs[i]) for i, side in zip(same, sides, strict=True) if side == max(sides)}
+        if len(set(map(label_of, grades))) > 1:
+            reason = f"the same picture is graded {' and '.join(map(str, sorted(grades)))}"
+            left_out |= dict.fromkeys(same, reason)
+    return dict(sorted(left_out.items()))
+
+
+def _with_left_out(
+    audit: Audit,
+    folder: Folder,
+    usable: Sequence[int],
+    pictures: NDArray[np.int64],
+    members: Mapping[Split, Sequence[int]],
+) -> Audit:
+    """The audit with the photographs whose picture or patient was published for another split, too."""
+    recorded = {i for side in members.values() for i in side}
+    split_of = {int(pictures[i]): side for side, numbers in members.items() for i in numbers}
+    left_out = [
+        Finding(
+            folder.file(folder.photographs[i]),
+            f"the same picture is published for the {split_of[int(pictures[i])]} split"
+            if int(pictures[i]) in split_of
+            else "its patient is published for another split",
+        )
+        for i in usable
+        if i not in recorded
+    ]
+    return replace(audit, left_out=(*audit.left_out, *left_out), n_usable=len(recorded))
+
+
+def _check_bad(audit: Audit, folder: Folder, skip_bad: bool, keep: Callable[[], Path]) -> None:
     bad = audit.bad
     if not bad:
         return
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     what = f"{len(bad)} of the photographs and labels in {folder.path} cannot be used: {', '.join(bad[:_NAMED])}{more}"
-    if not skip_bad:
-        raise DataError(f"{what}; mend or remove them, or go on without them with --skip-bad.")
-    logging.warning("%s; going on without them.", what)
+    if skip_bad:
+        logging.warning("%s; going on without them.", what)
+        return
+    path = keep()
+    hint = f" ({folder.hint})" if folder.hint else ""
+    raise UnusableData(
+        f"{what}{hint}; mend or remove them, or go on without them with --skip-bad; all are named in {path}.",
+        audit,
+        path,
+    )
+
+
+def _refused_audit(folder: Folder, home: Home) -> Path:
+    """Where the audit of a data set that is refused is kept."""
+    path = folder.path.resolve()
+    return home.audits / f"{path.name[:64]}-{_digest(str(path))}.json"
+
+
+def _write_refused(audit: Audit, folder: Folder, home: Home) -> Path:
+    path = _refused_audit(folder, home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_json(path, audit.to_json())
+    return path
 
 
 def _check_asked(data_fingerprint: str, folder: Folder, settings: Settings) -> None:
@@ -386,15 +485,16 @@ def _check_asked(data_fingerprint: str, folder: Folder, settings: Settings) -> N
 
 
 def _members(
-    folder: Folder, usable: Sequence[int], groups: NDArray[np.int64], settings: Settings
+    folder: Folder, usable: Sequence[int], pictures: NDArray[np.int64], settings: Settings, for_training: bool
 ) -> dict[Split, list[int]]:
     """The photographs of every split, by their numbers."""
     photographs = [folder.photographs[i] for i in usable]
     sides = split(
         [_grade(photograph) for photograph in photographs],
-        groups[usable],
+        kept_together(pictures[usable], [photograph.patient for photograph in photographs]),
         [photograph.published_split for photograph in photographs],
         settings.data,
+        both_classes=for_training,
     )
     return {side: [i for i, found in zip(usable, sides, strict=True) if found == side] for side in SPLITS}
 
@@ -466,7 +566,9 @@ def _counts(grades: Sequence[int]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: Any) -> None:
-    path.write_text(json.dumps(values, indent=1) + "\n")
+    whole = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    whole.write_text(json.dumps(values, indent=1) + "\n")
+    whole.replace(path)
 
 
 def _sync(folder: Path) -> None:

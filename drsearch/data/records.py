@@ -20,10 +20,10 @@ from drsearch.grades import label_of
 from drsearch.home import Home
 from drsearch.settings import DataSettings, ImageSettings
 
-SCHEMA_VERSION = 2
-"""Of the manifest and of the records; a change in how a photograph becomes an image changes it too.
+SCHEMA_VERSION = 3
+"""Of the manifest and of the records; a change in how photographs are divided changes it too.
 
-1 had the eyes in the manifest, which every worker read: 2 kB an eye. It still reads.
+Before 3 the eyes of a patient could lie in two splits.
 """
 
 SHARD_EYES = 64
@@ -78,6 +78,7 @@ class EyeEntry:
         grade: 0 to 4.
         sha256: Of the photograph's file, hexadecimal.
         look: uint8 grey, shape (LOOK_PX, LOOK_PX), see `same_pictures`.
+        patient: Whose eye it is; empty where that is unknown.
     """
 
     name: str
@@ -85,17 +86,25 @@ class EyeEntry:
     grade: int
     sha256: str
     look: NDArray[np.uint8]
+    patient: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
         look = base64.b64encode(self.look.tobytes()).decode()
-        return {"name": self.name, "split": self.split, "grade": self.grade, "sha256": self.sha256, "look": look}
+        return {
+            "name": self.name,
+            "split": self.split,
+            "grade": self.grade,
+            "sha256": self.sha256,
+            "look": look,
+            "patient": self.patient,
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EyeEntry":
         """The entry that `to_json` gave these values of."""
         look = np.frombuffer(base64.b64decode(values["look"]), np.uint8).reshape(LOOK_PX, LOOK_PX)
-        return cls(values["name"], values["split"], values["grade"], values["sha256"], look)
+        return cls(values["name"], values["split"], values["grade"], values["sha256"], look, values.get("patient", ""))
 
 
 @dataclass(frozen=True)
@@ -165,9 +174,6 @@ class RecordSet:
 
     def _eyes(self) -> Iterator[Mapping[str, Any]]:
         listed = self.manifest["eyes"]
-        if isinstance(listed, list):  # schema version 1
-            yield from listed
-            return
         _check_file(self.folder, listed)
         with (self.folder / listed["file"]).open() as lines:
             yield from map(json.loads, lines)
@@ -198,7 +204,7 @@ def open_records(folder: Path) -> RecordSet:
         raise RecordsError(f"{folder} holds no records: it has no {MANIFEST}; {_AGAIN}.") from wrong
     except (ValueError, KeyError, TypeError) as wrong:
         raise RecordsError(f"{path} is torn or altered; {_AGAIN}.") from wrong
-    if version not in (1, SCHEMA_VERSION):
+    if version != SCHEMA_VERSION:
         raise RecordsError(f"{path} has schema version {version}, this drsearch reads {SCHEMA_VERSION}; {_AGAIN}.")
     for listed in _files(manifest):
         _check_size(folder, listed)
@@ -208,8 +214,7 @@ def open_records(folder: Path) -> RecordSet:
 def _files(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """What the manifest says of every file beside it: `file`, `bytes`, `sha256`."""
     yield from manifest["shards"]
-    if isinstance(manifest["eyes"], dict):
-        yield manifest["eyes"]
+    yield manifest["eyes"]
 
 
 def _check_size(folder: Path, listed: Mapping[str, Any]) -> None:
@@ -312,6 +317,8 @@ def _read(records: RecordSet, split: Split) -> Eyes:
     n, side = sum(shard["n"] for shard in shards), records.images.image_px
     eyes = Eyes((), np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64))
     names: list[str] = []
+    if not shards:
+        return eyes
     data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
     for name, image, grade, label in data.map(_parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
         at = len(names)

@@ -1,13 +1,13 @@
 """Who trains, who validates, who tests?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.folder import PublishedSplit
+from drsearch.data.tables import PublishedSplit
 from drsearch.errors import DataError
 from drsearch.grades import CLASS_NAMES, GRADES, label_of
 from drsearch.settings import DataSettings
@@ -15,23 +15,30 @@ from drsearch.settings import DataSettings
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 LEFT_OUT = ""
-"""The split of a photograph published for training whose picture was published for testing too."""
+"""The split of a photograph whose picture or patient was published for another side, which keeps it."""
 
 
 def split(
-    grades: Sequence[int], groups: NDArray[np.int64], published: Sequence[PublishedSplit], settings: DataSettings
+    grades: Sequence[int],
+    groups: NDArray[np.int64],
+    published: Sequence[PublishedSplit],
+    settings: DataSettings,
+    *,
+    both_classes: bool = True,
 ) -> NDArray[np.str_]:
-    """The split of every photograph: stratified by grade, the same picture always on one side.
+    """The split of every photograph: stratified by grade, the same picture and patient always on one side.
 
-    The test split is the published one where there is one, else `data.test_fraction` of all; validation is
-    `data.validation_fraction` of what is left. Of each grade a split takes the first photographs (`blocks`, as the
-    first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded ones (`random`).
+    The test split is the published one where there is one, else `data.test_fraction` of those published for training;
+    validation is the published one, else `data.validation_fraction` of what is left. Of each grade a split takes the
+    first photographs (`blocks`, as the first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded ones
+    (`random`).
 
     Args:
         grades: Grade of every photograph, n of them, in the order of their names.
-        groups: Number of the picture that each shows, shape (n,), see `picture_groups`.
+        groups: A number that is equal for photographs which belong on one side, shape (n,), see `kept_together`.
         published: Side on which each was published.
         settings: Fractions, way and seed.
+        both_classes: Refuse a set of which a split lacks a class.
 
     Returns:
         `train`, `validation`, `test` or `LEFT_OUT`, shape (n,).
@@ -41,23 +48,29 @@ def split(
     """
     grade_of = np.asarray(grades, dtype=np.int64)
     sides = np.full(len(grade_of), "train", dtype="<U10")
-    tests = np.asarray(published, dtype="<U5") == "test"
-    if tests.any():
-        sides[np.isin(groups, groups[tests])] = LEFT_OUT
-        sides[tests] = "test"
-    else:
-        _carve(sides, "test", settings.test_fraction, grade_of, groups, settings)
-    _carve(sides, "validation", settings.validation_fraction, grade_of, groups, settings)
-    _check_classes(sides, grade_of)
+    published_for = np.asarray(published, dtype="<U10")
+    carved: dict[str, float] = {}
+    for side, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
+        members = (published_for == side) & (sides == "train")
+        if (published_for == side).any():
+            sides[np.isin(groups, groups[members]) & (sides == "train")] = LEFT_OUT
+            sides[members] = side
+        else:
+            carved[side] = fraction
+    for side, fraction in carved.items():
+        _carve(sides, side, fraction, grade_of, groups, settings)
+    if both_classes:
+        labels = np.array([label_of(grade) for grade in grades], dtype=np.int64)
+        check_classes({side: np.bincount(labels[sides == side], minlength=2).tolist() for side in SPLITS})
     return sides
 
 
 def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, settings: DataSettings) -> NDArray[np.int64]:
-    """The fold of every photograph: stratified by grade, the same picture always in one.
+    """The fold of every photograph: stratified by grade, the same picture and patient always in one.
 
     Args:
         grades: Grade of every photograph, in the order of their names.
-        groups: Number of the picture that each shows, see `picture_groups`.
+        groups: A number that is equal for photographs which belong in one fold, see `kept_together`.
         n: How many folds, at least 2.
         settings: Way (`blocks` or `random`) and seed.
 
@@ -92,26 +105,26 @@ def _carve(
     groups: NDArray[np.int64],
     settings: DataSettings,
 ) -> None:
-    """Move a share of the training photographs to another side, picture by picture while the quotas last."""
+    """Move a share of the training photographs to another side, group by group while the quotas last."""
     pool = np.flatnonzero(sides == "train")
     left = quotas(np.bincount(grades[pool], minlength=len(GRADES)), fraction)
-    for picture in _pictures(pool, groups, settings):
-        wanted = np.bincount(grades[picture], minlength=len(GRADES))
+    for group in _groups(pool, groups, settings):
+        wanted = np.bincount(grades[group], minlength=len(GRADES))
         if (wanted <= left).all():
-            sides[picture] = side
+            sides[group] = side
             left = left - wanted
 
 
-def _pictures(pool: NDArray[np.intp], groups: NDArray[np.int64], settings: DataSettings) -> list[NDArray[np.intp]]:
-    """The photographs of each picture, in the order in which pictures are taken."""
+def _groups(pool: NDArray[np.intp], groups: NDArray[np.int64], settings: DataSettings) -> list[NDArray[np.intp]]:
+    """The photographs of each group, in the order in which groups are taken."""
     members: dict[int, list[int]] = {}
     for index in pool:
         members.setdefault(int(groups[index]), []).append(int(index))
-    pictures = [np.asarray(same, dtype=np.intp) for same in members.values()]
+    together = [np.asarray(same, dtype=np.intp) for same in members.values()]
     if settings.split == "random":
-        order = np.random.default_rng(settings.seed).permutation(len(pictures))
-        return [pictures[i] for i in order]
-    return pictures
+        order = np.random.default_rng(settings.seed).permutation(len(together))
+        return [together[i] for i in order]
+    return together
 
 
 def quotas(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
@@ -146,9 +159,22 @@ def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int6
     return shares
 
 
-def _check_classes(sides: NDArray[np.str_], grades: NDArray[np.int64]) -> None:
-    labels = np.array([label_of(int(grade)) for grade in grades], dtype=np.int64)
-    counts = {side: np.bincount(labels[sides == side], minlength=2) for side in SPLITS}
+def check_classes(counts: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a set that nothing can be trained on.
+
+    Args:
+        counts: Photographs of each split, NRDR and RDR.
+
+    Raises:
+        DataError: If the set, or one of its splits, lacks one of the two classes.
+    """
+    for label, name in enumerate(CLASS_NAMES):
+        if not any(found[label] for found in counts.values()):
+            n = sum(map(sum, counts.values()))
+            raise DataError(
+                f"none of the {n} photographs is {name}: add photographs of that class; to judge a model on these,"
+                " run `drsearch evaluate --split all`."
+            )
     for side, found in counts.items():
         for name, n in zip(CLASS_NAMES, found, strict=True):
             if n == 0:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.audit import picture_groups
+from drsearch.data.patients import kept_together
 from drsearch.data.records import EyeEntry, Eyes, joined
 from drsearch.data.splits import folds
 from drsearch.settings import DataSettings, SearchSettings
@@ -84,7 +85,7 @@ def deal(
 def deal_folds(
     entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
 ) -> tuple[NDArray[np.int64], ...]:
-    """For every repeat the fold of each eye; the same picture always in one. Empty where there is one fold.
+    """For every repeat the fold of each eye; the same picture and patient always in one. Empty where there is one fold.
 
     Raises:
         DataError: If a fold would lack one of the two classes.
@@ -93,7 +94,8 @@ def deal_folds(
         return ()
     by_name = sorted(range(len(entries)), key=lambda i: entries[i].name)  # as `split` takes them
     eyes = [entries[i] for i in by_name]
-    groups = picture_groups([eye.sha256 for eye in eyes], np.array([eye.look for eye in eyes], dtype=np.uint8))
+    pictures = picture_groups([eye.sha256 for eye in eyes], np.array([eye.look for eye in eyes], dtype=np.uint8))
+    groups = kept_together(pictures, [eye.patient for eye in eyes])
     dealt = []
     for repeat in range(search.repeats):
         way = data if repeat == 0 else dataclasses.replace(data, split="random", seed=data.seed + repeat)

@@ -155,7 +155,8 @@ def test_an_audit_reads_back_from_json() -> None:
     twice = SamePicture(("c.jpg", "d.jpg"), (1, 2), "pixels")
     audit = Audit(
         9, 5, (Finding("a.jpg", "is no picture"),), (Finding("b.jpg", "shows no retina"),), (Finding("e.jpg", "7"),),
-        ("labels/train.csv: f",), ("g.jpg",), (twice,), (twice,),
+        ("labels/train.csv: f",), ("g.jpg",), (twice,), (Finding("h.jpg", "its patient"),), ("notes.txt",), 3,
+        "column 'patient'",
     )  # fmt: skip
     written = json.loads(json.dumps(audit.to_json()))
     assert Audit.from_json(written) == audit
@@ -163,5 +164,5 @@ def test_an_audit_reads_back_from_json() -> None:
     assert written["contradicting"][0]["files"] == ["c.jpg", "d.jpg"]
     assert audit.bad == (
         "a.jpg (is no picture)", "b.jpg (shows no retina)", "e.jpg (grade '7')",
-        "labels/train.csv: f (label without photograph)",
+        "labels/train.csv: f (label without photograph)", "g.jpg (photograph without label)",
     )  # fmt: skip

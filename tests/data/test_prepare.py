@@ -19,7 +19,7 @@ from drsearch.data import prepare as prepare_module
 from drsearch.data.audit import Audit
 from drsearch.data.decode import Decoded, read_photograph
 from drsearch.data.images import EyeImage
-from drsearch.data.prepare import prepare
+from drsearch.data.prepare import UnusableData, prepare
 from drsearch.data.records import open_records, read_eyes
 from drsearch.data.synthetic import synthesize
 from drsearch.errors import DataError
@@ -120,15 +120,39 @@ def spoil(eyes: Path, relabel: Relabel) -> None:
 
 def test_bad_photographs_stop_it_in_one_sentence_and_leave_nothing(eyes: Path, home: Home, relabel: Relabel) -> None:
     spoil(eyes, relabel)
-    with pytest.raises(DataError) as refused:
+    with pytest.raises(UnusableData) as refused:
         prepare(eyes, SMALL, home)
     assert str(refused.value) == (
         f"4 of the photographs and labels in {eyes} cannot be used: images/train/SYN_003.jpg (cannot be read whole:"
         " Premature end of JPEG file), images/train/SYN_007.jpg (shows no retina: nothing stands out from the"
         " background; give a colour photograph of the fundus), images/train/SYN_011.jpg (grade '7') and 1 more; mend or"
-        " remove them, or go on without them with --skip-bad."
+        f" remove them, or go on without them with --skip-bad; all are named in {refused.value.audit_path}."
     )
     assert made(home) == []
+
+
+def test_the_audit_of_a_refusal_is_kept_until_the_set_is_mended(eyes: Path, home: Home, relabel: Relabel) -> None:
+    relabel(lambda lines: [line for line in lines if not line.startswith(("SYN_008", "SYN_013"))])
+    with pytest.raises(UnusableData) as refused:
+        prepare(eyes, SMALL, home)
+    path = refused.value.audit_path
+    assert path.parent == home.audits and path.name.startswith("eyes-")
+    assert Audit.from_json(json.loads(path.read_text())) == refused.value.audit
+    assert refused.value.audit.unlabelled == ("images/train/SYN_008.jpg", "images/train/SYN_013.jpg")
+    records = prepare(eyes, SMALL, home, skip_bad=True).records
+    assert not path.exists()
+    with pytest.raises(UnusableData) as again:
+        prepare(eyes, SMALL, home)
+    assert again.value.audit_path == records.audit_path
+
+
+def test_names_that_nearly_match_are_told_in_the_refusal(eyes: Path, home: Home, relabel: Relabel) -> None:
+    relabel(lambda lines: [line.replace("SYN_00", "syn_") for line in lines])
+    with pytest.raises(
+        DataError,
+        match=r"^18 of .* \(the label 'syn_1' and the photograph 'SYN_001' are nearly equal: give them the same name\)",
+    ):
+        prepare(eyes, SMALL, home)
 
 
 def test_bad_photographs_can_be_left_out_and_are_named_in_the_audit(eyes: Path, home: Home, relabel: Relabel) -> None:
@@ -171,11 +195,89 @@ def test_a_photograph_that_cannot_be_opened_is_unreadable(eyes: Path, home: Home
     assert finding == ("images/train/SYN_002.jpg", "cannot be opened: No such file or directory")
 
 
-def test_a_photograph_without_label_is_only_a_warning(eyes: Path, home: Home, relabel: Relabel) -> None:
+def test_what_is_no_file_is_named_and_not_waited_for(eyes: Path, home: Home) -> None:
+    photographs = eyes / "images/train"
+    for name in ("SYN_002", "SYN_003"):
+        (photographs / f"{name}.jpg").unlink()
+    os.mkfifo(photographs / "SYN_002.jpg")
+    (photographs / "SYN_003.jpg").mkdir()
+    assert prepare(eyes, SMALL, home, skip_bad=True).audit.unreadable == (
+        ("images/train/SYN_002.jpg", "cannot be opened: it is a named pipe, not a file"),
+        ("images/train/SYN_003.jpg", "cannot be opened: it is a folder, not a file"),
+    )
+
+
+def test_pictures_of_formats_that_are_not_read_are_named_with_the_cure(
+    eyes: Path, home: Home, relabel: Relabel
+) -> None:
+    picture = read_photograph((eyes / "images/train/SYN_002.jpg").read_bytes())
+    for suffix in (".webp", ".ppm"):
+        cv2.imwrite(str(eyes / f"images/train/other{suffix[1:]}{suffix}"), picture)
+    relabel(lambda lines: [*lines, "otherwebp,0,0", "otherppm,0,0"])
+    assert [found for _, found in prepare(eyes, SMALL, home, skip_bad=True).audit.unreadable] == [
+        "is PPM; save it as JPEG, PNG, TIFF or BMP",
+        "is WebP; save it as JPEG, PNG, TIFF or BMP",
+    ]
+
+
+def test_photographs_without_label_are_bad(eyes: Path, home: Home, relabel: Relabel) -> None:
     relabel(lambda lines: [line for line in lines if not line.startswith("SYN_008,")])
-    prepared = prepare(eyes, SMALL, home)
+    with pytest.raises(DataError, match=r"cannot be used: images/train/SYN_008.jpg \(photograph without label\);"):
+        prepare(eyes, SMALL, home)
+    prepared = prepare(eyes, SMALL, home, skip_bad=True)
     assert prepared.audit.unlabelled == ("images/train/SYN_008.jpg",)
     assert "SYN_008" not in [eye.name for eye in prepared.records.eyes("train", "validation", "test")]
+
+
+def test_what_is_not_used_is_in_the_audit_also_where_it_came_after_the_records(eyes: Path, home: Home) -> None:
+    first = prepare(eyes, SMALL, home)
+    boxes, risk = "labels/lesion_boxes_train.csv", "labels/train.csv, column 'Risk of macular edema'"
+    assert first.audit.not_used == (boxes, risk)
+    shutil.copy(eyes / "images/train/SYN_002.jpg", eyes / "images/late.jpg")
+    second = prepare(eyes, SMALL, home)
+    assert second.reused and second.audit.not_used == ("images/late.jpg", boxes, risk)
+    assert Audit.from_json(json.loads(second.records.audit_path.read_text())) == second.audit
+
+
+@pytest.mark.parametrize("way", ["blocks", "random"])
+@pytest.mark.parametrize("by", ["names", "column"])
+def test_both_eyes_of_a_patient_are_on_one_side(way: str, by: str, eyes: Path, home: Home, relabel: Relabel) -> None:
+    names = {}
+    for i, file in enumerate(sorted((eyes / "images/train").iterdir())):
+        patient, side = i // 2, ("left", "right")[i % 2]
+        names[file.stem] = f"{patient}_{side}" if by == "names" else file.stem, f"P{patient}"
+        file.rename(file.with_name(f"{names[file.stem][0]}.jpg"))
+
+    def rename(lines: list[str]) -> list[str]:
+        rows = [line.split(",") for line in lines[1:]]
+        title = "Patient_ID" if by == "column" else "Eye"
+        return [f"Image name,Retinopathy grade,{title}", *(f"{names[n][0]},{g},{names[n][1]}" for n, g, _ in rows)]
+
+    relabel(rename)
+    prepared = prepare(eyes, SMALL.replace({"data.split": way}), home)
+    sides: dict[str, set[str]] = {}
+    for eye in prepared.records.eyes("train", "validation", "test"):
+        sides.setdefault(eye.patient, set()).add(eye.split)
+    assert len(sides) == 15 and all(len(of_patient) == 1 for of_patient in sides.values())
+    assert prepared.audit.patients == 15
+    told = {"names": "names such as 12_left and 12_right", "column": "column 'Patient_ID'"}
+    assert prepared.audit.patients_by == told[by]
+
+
+def test_a_patient_who_is_published_for_testing_leaves_training(eyes: Path, home: Home, relabel: Relabel) -> None:
+    relabel(
+        lambda lines: [
+            "Image name,Retinopathy grade,patient,split",
+            *(
+                f"{name},{grade},{'P' if name in ('SYN_001', 'SYN_030') else i},{'test' if i >= 22 else ''}"
+                for i, (name, grade, _) in enumerate(line.split(",") for line in lines[1:])
+            ),
+        ]
+    )
+    prepared = prepare(eyes, SMALL, home)
+    assert prepared.records.counts["test"]["n"] == 8
+    assert prepared.audit.left_out == (("images/train/SYN_001.jpg", "its patient is published for another split"),)
+    assert prepared.audit.n_usable == sum(found["n"] for found in prepared.records.counts.values()) == 29
 
 
 def test_the_same_picture_twice_is_found_and_shares_a_split(eyes: Path, home: Home, relabel: Relabel) -> None:
@@ -196,7 +298,15 @@ def test_the_same_picture_twice_is_found_and_shares_a_split(eyes: Path, home: Ho
     assert prepared.audit.contradicting == (by_how["bytes"],)
     assert by_how["bytes"].contradicts_itself_in_class
     side = {eye.name: eye.split for eye in prepared.records.eyes("train", "validation", "test")}
-    assert side["SYN_001"] == side["SYN_031"] and side["SYN_010"] == side["SYN_032"]
+    assert side["SYN_001"] == side["SYN_031"]
+    # Graded on both sides of the line: nobody knows which is true.
+    assert "SYN_010" not in side and "SYN_032" not in side
+    grades = " and ".join(sorted([grade["SYN_010"], other]))
+    assert prepared.audit.left_out == (
+        ("images/train/SYN_010.jpg", f"the same picture is graded {grades}"),
+        ("images/train/SYN_032.jpg", f"the same picture is graded {grades}"),
+    )
+    assert prepared.audit.n_usable == len(side) == 30
 
 
 def test_a_published_test_set_is_kept_and_a_picture_in_both_leaves_training(
@@ -213,8 +323,9 @@ def test_a_published_test_set_is_kept_and_a_picture_in_both_leaves_training(
     (eyes / "labels/test.csv").write_text("\n".join([lines[0], *lines[-8:], "SYN_001,2,0"]) + "\n")
     relabel(lambda lines: lines[:-8])
     prepared = prepare(eyes, SMALL, home)
-    (both,) = prepared.audit.train_and_test
-    assert both.files == ("images/train/SYN_005.jpg", "images/test/SYN_001.jpg")
+    assert prepared.audit.left_out == (
+        ("images/train/SYN_005.jpg", "the same picture is published for the test split"),
+    )
     assert prepared.records.counts["test"]["n"] == 9
     assert "SYN_005" not in [eye.name for eye in prepared.records.eyes("train", "validation")]
     assert {"SYN_001"} <= {eye.name for eye in prepared.records.eyes("train", "validation")}
@@ -241,9 +352,12 @@ def test_data_other_than_the_settings_ask_for_is_refused_before_and_after_record
 
 def test_a_set_of_one_class_is_refused_and_leaves_nothing(eyes: Path, home: Home, relabel: Relabel) -> None:
     relabel(lambda lines: [lines[0], *(f"{line.split(',')[0]},0,0" for line in lines[1:])])
-    with pytest.raises(DataError, match="^the train split has no RDR photograph "):
+    with pytest.raises(DataError, match="^none of the 30 photographs is RDR: "):
         prepare(eyes, SMALL, home)
     assert made(home) == []
+    assert prepare(eyes, SMALL, home, for_training=False).records.counts["train"]["RDR"] == 0
+    with pytest.raises(DataError, match="^none of the 30 photographs is RDR: "):
+        prepare(eyes, SMALL, home)
 
 
 def test_records_do_not_depend_on_where_the_folder_lies(eyes: Path, home: Home, tmp_path: Path) -> None:
@@ -322,17 +436,23 @@ def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, hom
 def test_idrid_is_split_as_promised_in_little_room(idrid: Path, tmp_path: Path) -> None:
     prepared = prepare(idrid, Settings(), Home(tmp_path))
     assert {side: found["n"] for side, found in prepared.records.counts.items()} == {
-        "train": 264, "validation": 66, "test": 83,
+        "train": 263, "validation": 66, "test": 82,
     }  # fmt: skip
     assert Counter(picture.how for picture in prepared.audit.duplicates) == {"bytes": 5}
     assert [picture.files for picture in prepared.audit.duplicates if picture.contradicts_itself_in_class] == [
         ("images/train/IDRiD_021.jpg", "images/train/IDRiD_391.jpg")
     ]
-    assert prepared.audit.bad == ()
-    assert prepared.records.record_bytes / 413 < 42_000
+    assert [finding.file for finding in prepared.audit.left_out] == [
+        "images/train/IDRiD_021.jpg", "images/train/IDRiD_391.jpg",
+    ]  # fmt: skip
+    assert prepared.audit.bad == () and prepared.audit.patients == 0
+    assert prepared.audit.not_used == (
+        "labels/lesion_boxes_train.csv", "labels/train.csv, column 'Risk of macular edema'",
+    )  # fmt: skip
+    assert prepared.records.record_bytes / 411 < 42_000
     start = time.monotonic()
     again = prepare(idrid, Settings(), Home(tmp_path))
     # A second on an idle machine; this one is shared.
     assert again.reused and time.monotonic() - start < 5
-    assert read_eyes(open_records(again.records.folder), "train").images.shape == (264, 256, 256, 3)
+    assert read_eyes(open_records(again.records.folder), "train").images.shape == (263, 256, 256, 3)
     assert dataclasses.asdict(again.audit) == dataclasses.asdict(prepared.audit)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from drsearch.data.folder import PublishedSplit
-from drsearch.data.splits import LEFT_OUT, SPLITS, quotas, split
+from drsearch.data.splits import LEFT_OUT, SPLITS, check_classes, quotas, split
+from drsearch.data.tables import PublishedSplit
 from drsearch.errors import DataError
 from drsearch.settings import DataSettings
 
@@ -72,6 +72,40 @@ def test_a_split_without_one_class_is_refused_with_the_counts() -> None:
     )
 
 
+def test_a_set_without_one_class_is_refused_without_talk_of_fractions() -> None:
+    with pytest.raises(DataError) as refused:
+        split([0] * 20, np.arange(20), everything_train(20), DataSettings())
+    assert str(refused.value) == (
+        "none of the 20 photographs is RDR: add photographs of that class; to judge a model on these, run"
+        " `drsearch evaluate --split all`."
+    )
+    assert Counter(split([0] * 20, np.arange(20), everything_train(20), DataSettings(), both_classes=False)) == {
+        "train": 13, "validation": 3, "test": 4,
+    }  # fmt: skip
+    check_classes({"train": [1, 2], "test": [3, 4]})
+
+
+def test_a_published_validation_split_is_kept_and_testing_is_carved_out_of_training() -> None:
+    grades = [0, 2] * 20
+    published = [*everything_train(30), *(["validation"] * 10)]
+    groups = np.arange(40)
+    groups[4] = groups[31]
+    sides = split(grades, groups, published, DataSettings())  # type: ignore[arg-type]  # a list of literals
+    assert sides[30:].tolist() == ["validation"] * 10
+    assert sides[4] == LEFT_OUT
+    assert Counter(sides[:30].tolist()) == {"train": 23, "test": 6, LEFT_OUT: 1}
+
+
+def test_what_is_published_for_validation_and_testing_tests_only() -> None:
+    published: list[PublishedSplit] = [*everything_train(20), *everything_test(10)]
+    published += ["validation"] * 10
+    groups = np.arange(40)
+    groups[39] = groups[25]
+    sides = split([0, 2] * 20, groups, published, DataSettings())
+    assert sides[25] == "test" and sides[39] == LEFT_OUT
+    assert Counter(sides.tolist()) == {"train": 20, "test": 10, "validation": 9, LEFT_OUT: 1}
+
+
 @given(st.lists(st.integers(0, 60), min_size=5, max_size=5), st.floats(0.01, 0.5))
 def test_quotas_add_up_and_stay_within_one_of_their_share_of_the_class(counts: list[int], fraction: float) -> None:
     found = quotas(np.array(counts), fraction)
@@ -89,6 +123,8 @@ def data_sets(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[Publi
     singles = draw(st.sampled_from([0.0, 0.5, 0.9]))  # most photographs are the only one of their picture
     groups[: int(n * singles)] = np.arange(n + 1, n + 1 + int(n * singles))
     sides: list[PublishedSplit] = ["train", "train", "train", "test"]
+    if draw(st.booleans()):
+        sides.append("validation")
     published = draw(st.lists(st.sampled_from(sides), min_size=n, max_size=n))
     if draw(st.booleans()):
         published = everything_train(n)
@@ -104,18 +140,24 @@ def test_no_picture_is_on_two_sides_and_every_eye_is_on_one(
     try:
         sides = split(grades, groups, published, settings)
     except DataError as refused:
-        assert "split has no" in str(refused)
+        assert "split has no" in str(refused) or str(refused).startswith("none of the ")
         return
     for group in np.unique(groups):
         assert len(set(sides[groups == group]) - {LEFT_OUT}) == 1
     tests = np.array(published) == "test"
-    assert set(sides[~tests & ~np.isin(groups, groups[tests])]) <= set(SPLITS)
+    claimed = np.isin(groups, groups[np.array(published) != "train"])
+    assert set(sides[~claimed]) <= set(SPLITS)
     if tests.any():
         assert (sides[tests] == "test").all()
         assert (sides[~tests] != "test").all()
-    else:
-        assert LEFT_OUT not in sides
-        taken = np.bincount(np.array(grades)[sides == "test"], minlength=5)
-        assert (taken <= quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()
-    if len(np.unique(groups)) == len(groups) and not tests.any():
+    validates = np.array(published) == "validation"
+    if validates.any():
+        assert set(sides[validates]) <= {"validation", LEFT_OUT}
+        assert (sides[~validates] != "validation").all()
+    if tests.any() or validates.any():
+        return
+    assert LEFT_OUT not in sides
+    taken = np.bincount(np.array(grades)[sides == "test"], minlength=5)
+    assert (taken <= quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()
+    if len(np.unique(groups)) == len(groups):
         assert (taken == quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()

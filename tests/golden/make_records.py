@@ -1,8 +1,8 @@
-"""Makes `records_v1`: sixteen synthetic eyes at 32 px, as drsearch's first record schema writes them.
+"""Makes `records_v3`: sixteen synthetic eyes at 32 px, as the record schema of that number writes them.
 
     python tests/golden/make_records.py
 
-Run it only to add a folder for a new schema version: the old folders must go on reading.
+Run it only when the schema version rises, and remove the folder of the one before, which no longer reads.
 """
 
 import json
