@@ -1,5 +1,6 @@
 """Commands on photographs: prepare, synthesize."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,8 +105,7 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
     )
     for what, names in rows:
         if names:
-            more = f"\n... and {len(names) - _N_NAMED} more in the audit's file" if len(names) > _N_NAMED else ""
-            table.add_row(what, str(len(names)), escape("\n".join(names[:_N_NAMED])) + more)
+            table.add_row(what, str(len(names)), escape("\n".join(_first(names))))
     if table.row_count:
         out.print(table)
     else:
@@ -113,12 +113,15 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
     if audit.patients:
         out.print(f"{audit.patients} patients have several photographs, by {audit.patients_by}: each is on one side")
     if audit.not_used:
-        more = (
-            f"; and {len(audit.not_used) - _N_NAMED} more in the audit's file" if len(audit.not_used) > _N_NAMED else ""
-        )
-        out.print(f"not used: {'; '.join(audit.not_used[:_N_NAMED])}{more}", markup=False)
+        out.print("\n  ".join(["not used:", *_first(audit.not_used)]), markup=False, soft_wrap=True)
     if skipped and audit.bad:
         out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """The first few, and a line that says how many more there are."""
+    more = [f"... and {len(names) - _N_NAMED} more in the file of the audit"] if len(names) > _N_NAMED else []
+    return [*names[:_N_NAMED], *more]
 
 
 def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:

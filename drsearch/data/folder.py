@@ -26,7 +26,16 @@ _PUBLISHED: dict[PublishedSplit, tuple[str, str]] = {
     ),
 }
 _TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods", ".parquet", ".json", ".xml")
-_ABOUT = ("readme", "license", "licence", "copying", "changelog", "citation")  # so begin files that are no tables
+_ABOUT = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "changelog",
+    "citation",
+    "cc-",
+    "cc0",
+)  # so begin files that are no tables
 _SYSTEM = ("thumbs.db", "desktop.ini", "__macosx")
 _NAMED = 4  # files of one folder that are named each; more are counted
 _MOST_LISTED = 100_000
@@ -377,8 +386,8 @@ def _words(root: Path, folder: Path, files: Sequence[Path]) -> list[str]:
     """The files by name where they are few and lie in the folder itself, else the folder with their number."""
     if len(files) <= _NAMED and all(file.parent == folder for file in files):
         return [_within(root, file) for file in files]
-    pictures = sum(_is_picture(file.name) for file in files)
-    counts = [(pictures, "picture"), (len(files) - pictures, "other file")]
+    pictures, tables = (sum(of_kind(file.name) for file in files) for of_kind in (_is_picture, _is_table))
+    counts = [(pictures, "picture"), (tables, "table"), (len(files) - pictures - tables, "other file")]
     said = " and ".join(f"{n} {what}{'s' if n != 1 else ''}" for n, what in counts if n)
     return [f"{_within(root, folder)} ({said}, e.g. {_readable(files[0].name)})"]
 

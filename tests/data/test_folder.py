@@ -125,7 +125,7 @@ def test_what_is_not_used_is_named_and_a_folder_of_it_once(tmp_path: Path) -> No
     touch(tmp_path / "A. Segmentation/2. All/1. Haemorrhages", "x_HE.tif", "list.txt")
     touch(tmp_path / ".cache", "z.jpg")
     assert sorted(read_folder(tmp_path).not_used) == [
-        "A. Segmentation (3 pictures and 1 other file, e.g. x.jpg)",
+        "A. Segmentation (3 pictures and 1 table, e.g. x.jpg)",
         "extra.csv",
         "images/train/more (9 pictures, e.g. 0.jpg)",
         "images/train/notes.docx",
