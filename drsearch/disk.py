@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -135,22 +136,24 @@ def full_place(wrong: BaseException, home: Path | None) -> Path | str:
     error: BaseException | None = wrong
     while error is not None:
         if isinstance(error, OSError) and isinstance(error.filename, str):
-            inside = home is not None and Path(error.filename).is_relative_to(home)
-            return home if home is not None and inside else error.filename
+            written = str(error.filename2 or error.filename)  # of a copy, the second
+            inside = home is not None and Path(written).is_relative_to(home)
+            return home if home is not None and inside else written
         error = error.__cause__ or error.__context__
     places = [*([home] if home else []), *map(Path, _temporary_places())]
-    return next((place for place in places if _has_no_space(place)), places[0])
+    return min(places, key=_space)
 
 
 def _temporary_places() -> list[str]:
     return [tempfile.tempdir] if tempfile.tempdir else [os.environ.get("TMPDIR", "") or "/tmp"]
 
 
-def _has_no_space(place: Path) -> bool:
+def _space(place: Path) -> int:
     try:
-        return os.statvfs(place).f_bavail == 0
+        status = os.statvfs(place)
     except OSError:
-        return False
+        return sys.maxsize
+    return status.f_bavail * status.f_frsize
 
 
 def lock(file: IO[Any], exclusive: bool = True) -> None:

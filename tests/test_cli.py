@@ -173,3 +173,30 @@ def signalled(name: str, ignored: bool = False) -> "subprocess.CompletedProcess[
         "import sys; sys.argv = ['drsearch', 'wait']\ncli.main()"
     )
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_a_fault_of_the_file_system_gets_one_sentence_and_status_2(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file where the home must be")
+    program = (
+        "import resource, sys; from drsearch.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "for command in (['prepare', 'eyes'], ['sync'], ['synthesize', 'new', '--images', '12']):\n"
+        "    sys.argv = ['drsearch', *command]\n"
+        "    try: main()\n"
+        "    except SystemExit as ended: print(ended.code)"
+    )
+    drsearch(tmp_path, "synthesize", "eyes", "--images", "12", "--seed", "1")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DRSEARCH_HOME": str(home)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "2\n2\n2\n"
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("drsearch: ")]
+    assert said[0].startswith(f"drsearch: {home / 'records'}: a part of this path is a file where a folder must be; ")
+    assert said[1].startswith(f"drsearch: {home}: is a file where a folder must be; ")
+    assert "the file would be larger than the limit on file sizes; raise it (ulimit -f)" in said[2]

@@ -5,6 +5,7 @@
 #   sbatch docs/recipes/slurm.sh
 #
 # More tasks may be added at any time. One whose time is up leaves at a checkpoint, and another goes on from there.
+# SIGUSR1 does the same as SIGTERM, for sites that send it (--signal=B:USR1@180).
 #SBATCH --job-name=drsearch
 #SBATCH --array=1-8
 #SBATCH --cpus-per-task=4

@@ -119,7 +119,7 @@ def may_write(storage: Storage, home: Home) -> bool:
     """Whether this user may put a study right: both in its database and in the home."""
     engine = storage._backend.engine
     file = engine.url.database if engine.dialect.name == "sqlite" else ""
-    return _is_writable(file or "") and os.access(home.path, os.W_OK)
+    return _is_writable(file or "") and (not home.path.exists() or os.access(home.path, os.W_OK))
 
 
 def _is_writable(file: str) -> bool:

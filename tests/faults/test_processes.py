@@ -185,6 +185,22 @@ def test_an_error_in_the_spaces_code_stops_the_study_and_its_line_is_named(bench
     study.nothing_runs()
 
 
+def test_a_fault_of_the_file_system_in_a_worker_stops_the_study_with_one_sentence(bench: Bench) -> None:
+    study = bench.study("in_the_way", space_of(RATES, {"training.epochs": 4}))
+    launcher = study.start(workers=1)
+    when(lambda: study.epochs(0) >= 1, "an epoch of the first trial")
+    study.trial_folder(2).write_text("a file where its folder must be")
+    launcher.communicate(timeout=200)
+    assert launcher.returncode == 2
+    assert study.said.read_text().splitlines()[-1] == (
+        "drsearch: a worker of study 'in_the_way' ended, so the study stops: "
+        f"{study.trial_folder(2)}: is a file where a folder must be; remove it, or name another place."
+    )
+    assert "Traceback" not in study.logs() + study.said.read_text()
+    study.trial_folder(2).unlink()
+    assert [trial["state"] for trial in study.run(workers=1)["trials"].values()] == ["complete"] * 3
+
+
 def test_workers_that_die_before_they_take_a_trial_stop_the_study(bench: Bench) -> None:
     study = bench.study("deadly", DEADLY.format(settings=settings()))
     launcher = study.start(workers=1)

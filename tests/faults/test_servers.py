@@ -1,5 +1,6 @@
 """What becomes of a study while its database or MLflow is away? Real servers that stop, and start again."""
 
+import signal
 import sqlite3
 import time
 from collections import Counter
@@ -55,7 +56,7 @@ def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, post
     study.nothing_runs()
 
 
-def test_a_sender_that_dies_as_workers_stop_does_not_keep_ctrl_c_waiting(
+def test_a_sender_that_dies_as_workers_stop_does_not_keep_a_closed_terminal_waiting(
     bench: Bench, postgresql: Any, mlflow_server: Any, peace: Any
 ) -> None:
     bench.storage_url = postgresql.database().replace("postgres@", f"postgres:{PLANTED}@")  # it takes everyone in,
@@ -65,7 +66,8 @@ def test_a_sender_that_dies_as_workers_stop_does_not_keep_ctrl_c_waiting(
     when(lambda: study.epochs(0) >= 2 and study.has_run(0), "some epochs in MLflow")
     for sender in children(launcher, "drsearch.tracking.sender"):
         kill(sender)
-    launcher.send_signal(2)
+    launcher.send_signal(signal.SIGHUP)  # a terminal that is closed, and its shell, each send one
+    launcher.send_signal(signal.SIGHUP)
     told, _ = launcher.communicate(timeout=100)
     assert '"stopped": "interrupted"' in told
     logs = "".join(path.read_text() for path in bench.home.runs.glob("unsent-*/workers/*.log"))

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from drsearch.tracking.base import Tracker, TrackerAway
 from drsearch.tracking.entries import DatasetInput, Entry, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.memory import MemoryTracker
+from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.sender import (
     Courier,
     drain,
@@ -21,6 +23,7 @@ from drsearch.tracking.sender import (
     sender_lock,
     start_sender,
     unsent,
+    why_unsent,
 )
 
 See = Callable[[str], Any]
@@ -179,6 +182,39 @@ def test_nothing_is_lost_or_doubled_when_the_tracker_goes_away_in_the_middle(hom
     tracker.away = False
     assert courier.drain() == 6
     assert list(tracker.runs["run-0"].points["loss"]) == [(epoch, epoch) for epoch in range(1, 9)]
+
+
+def test_what_mlflow_refuses_is_told_with_its_reason_until_it_is_taken(
+    home: Home, tmp_path: Path, mlflow_uri: str
+) -> None:
+    from mlflow import MlflowClient
+
+    client, tracker = MlflowClient(mlflow_uri), MlflowTracker(mlflow_uri, tmp_path / "artifacts")
+    experiment_id = client.create_experiment("study")
+    client.delete_experiment(experiment_id)
+    journal = journal_of(home)
+    journal.append([start()])
+    assert drain(home, tracker) == 0
+    reason = "experiment 'study' was deleted in MLflow; restore it with `"
+    assert why_unsent(journal.folder).startswith(reason)
+    done = sync(home, mlflow_uri)
+    assert (done.returncode, json.loads(done.stdout)["unsent"][0]["run"]) == (2, "study/trial-0")
+    assert done.stderr.splitlines()[-1].startswith(f"drsearch: 1 run is not wholly in MLflow. 1 of them: {reason}")
+    client.restore_experiment(experiment_id)
+    assert drain(home, tracker) == 1
+    assert why_unsent(journal.folder) == ""
+    assert sync(home, mlflow_uri).returncode == 0
+
+
+def sync(home: Home, mlflow_uri: str) -> "subprocess.CompletedProcess[str]":
+    """What `drsearch sync --json` says."""
+    return subprocess.run(
+        [sys.executable, "-m", "drsearch", "sync", "--json"],
+        env={**os.environ, "DRSEARCH_HOME": str(home.path), "MLFLOW_TRACKING_URI": mlflow_uri},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_while_another_process_sends_nothing_is_sent_here(home: Home) -> None:
