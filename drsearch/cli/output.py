@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import OneClassScores, Scores
 
 
+_DATABASE_S = 30.0
+"""How long a command that runs nothing waits for a study database that went away."""
+
+
 def console(as_json: bool) -> Console:
     """Where people read: standard output, or standard error when the JSON has the former."""
     out = Console(stderr=as_json, highlight=False)
@@ -103,12 +107,13 @@ def open_studies(storage: str, home: Home, *, only_look: bool = False) -> Any:
         home: Where that lies.
         only_look: Whether nothing is to be written, so that no right to write is needed.
     """
-    from drsearch.search.storage import may_hold_studies, open_storage
+    from drsearch.search.storage import limit_patience, may_hold_studies, open_storage
 
     if not storage and not (home.path / "studies.db").exists():
         raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
     if storage and not may_hold_studies(storage):
         raise DrsearchError(f"--storage {storage}: there is no such file; `drsearch run-study` makes one.")
+    limit_patience(_DATABASE_S)
     return open_storage(storage or home.storage_url, only_look=only_look)
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import math
 import os
 import random
 import sqlite3
@@ -172,7 +173,7 @@ def _open(url: str, only_look: bool) -> Storage:
 
 
 def _connect_read_only(file: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", 60, uri=True, check_same_thread=False)
+    return sqlite3.connect(f"{Path(file).resolve().as_uri()}?mode=ro", 10, uri=True, check_same_thread=False)
 
 
 def _made_by_another(wrong: BaseException) -> bool:
@@ -281,6 +282,7 @@ class _Patience:
 
     def __init__(self) -> None:
         self.over = threading.Event()
+        self.limit_s = math.inf
         self._away = False
         self._lock = threading.Lock()
 
@@ -312,6 +314,11 @@ def end_patience() -> None:
     _patience.over.set()
 
 
+def limit_patience(seconds: float) -> None:
+    """Let this process wait for its database only so long: it runs nothing, and somebody waits for its answer."""
+    _patience.limit_s = seconds
+
+
 def patiently(call: Callable[[], T]) -> T:
     """The result of `call`, asked again with growing pauses while the database is away: one warning, then patience.
 
@@ -319,9 +326,9 @@ def patiently(call: Callable[[], T]) -> T:
         call: May have had its effect although it failed: an answer can be lost.
 
     Raises:
-        StorageAway: If the database is away and `end_patience` was called.
+        StorageAway: If the database is away and `end_patience` was called, or the limit of `limit_patience` has passed.
     """
-    pause_s = 0.5
+    pause_s, until = 0.5, time.monotonic() + _patience.limit_s
     while True:
         try:
             result = call()
@@ -329,7 +336,7 @@ def patiently(call: Callable[[], T]) -> T:
             if not is_away(wrong):
                 raise
             _patience.away(wrong)
-            if _patience.pause(pause_s):
+            if time.monotonic() > until or _patience.pause(pause_s):
                 raise StorageAway(f"the study database does not answer ({_first_line(wrong)}).") from wrong
             pause_s = min(30.0, 2 * pause_s)
         else:

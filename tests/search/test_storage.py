@@ -12,7 +12,7 @@ import sqlalchemy.exc
 from absl import logging
 
 from drsearch.search import storage as storage_module
-from drsearch.search.storage import Heartbeat, Vigil, alone_with, is_away, open_storage, patiently
+from drsearch.search.storage import Heartbeat, StorageAway, Vigil, alone_with, is_away, open_storage, patiently
 
 
 @pytest.fixture
@@ -63,6 +63,25 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
     assert warnings_said == [
         "the study database does not answer; waiting ((builtins.Exception) server closed)",
     ]
+
+
+def test_who_only_asks_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]) -> None:
+    now = [0.0]
+    monkeypatch.setattr(storage_module._patience, "pause", lambda pause: now.__setitem__(0, now[0] + pause))
+    monkeypatch.setattr(storage_module._patience, "limit_s", 30.0)
+    monkeypatch.setattr(storage_module.time, "monotonic", lambda: now[0])
+
+    def ask() -> None:
+        raise sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))
+
+    with pytest.raises(StorageAway, match="the study database does not answer .*server closed"):
+        patiently(ask)
+    assert len(warnings_said) == 1
+
+
+def test_a_database_that_may_not_be_written_is_not_waited_for() -> None:
+    denied = sqlite3.OperationalError("attempt to write a readonly database")
+    assert not is_away(sqlalchemy.exc.OperationalError("UPDATE", {}, denied))
 
 
 def test_an_error_that_waiting_does_not_mend_is_raised_at_once() -> None:
