@@ -330,8 +330,10 @@ class _Listing:
         loose: list[Path] = []
         unused_folders: list[tuple[Path, list[Path]]] = []
         for entry in self._entries(folder, lines):
+            if folder in self.images and _is_picture(entry.name):
+                continue
             path = Path(entry.path)
-            if entry.is_dir() and not (folder in self.images and _is_picture(entry.name)):
+            if entry.is_dir():
                 below, used_below, rest = self._folder(path)
                 lines += below
                 if used_below:
@@ -341,7 +343,7 @@ class _Listing:
                     unused_folders.append((path, rest))
             elif path in self.tables:
                 used = True
-            elif not (folder in self.images and _is_picture(entry.name)) and self._counts(path, folder):
+            elif self._counts(path, folder):
                 loose.append(path)
         if not used:
             return lines, False, [*loose, *(path for _, rest in unused_folders for path in rest)]

@@ -266,10 +266,14 @@ def _make(
                 raise DataError(f"{folder.path} has no photograph that can be used.")
             members = _members(folder, usable, pictures, settings, for_training)
             audit = _with_left_out(audit, folder, usable, pictures, members)
+            # Numbers, because entries go to MLflow with a model, and a table may hold the names of people.
+            told = dict.fromkeys(photograph.patient for photograph in folder.photographs if photograph.patient)
+            number = {"": "", **{patient: str(i) for i, patient in enumerate(told, start=1)}}
 
             def entry(i: int, side: Split) -> EyeEntry:
                 photograph = folder.photographs[i]
-                return EyeEntry(photograph.name, side, _grade(photograph), seen[i].sha256, looks[i], photograph.patient)
+                patient = number[photograph.patient]
+                return EyeEntry(photograph.name, side, _grade(photograph), seen[i].sha256, looks[i], patient)
 
             def image_and_entry(i: int, side: Split) -> tuple[bytes, EyeEntry]:
                 return _from_spool(spool, seen[i]), entry(i, side)

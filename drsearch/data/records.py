@@ -78,7 +78,7 @@ class EyeEntry:
         grade: 0 to 4.
         sha256: Of the photograph's file, hexadecimal.
         look: uint8 grey, shape (LOOK_PX, LOOK_PX), see `same_pictures`.
-        patient: Whose eye it is; empty where that is unknown.
+        patient: A number that stands for whose eye it is within this record set; empty where that is unknown.
     """
 
     name: str

@@ -259,6 +259,7 @@ def test_both_eyes_of_a_patient_are_on_one_side(way: str, by: str, eyes: Path, h
     for eye in prepared.records.eyes("train", "validation", "test"):
         sides.setdefault(eye.patient, set()).add(eye.split)
     assert len(sides) == 15 and all(len(of_patient) == 1 for of_patient in sides.values())
+    assert set(sides) == {str(number) for number in range(1, 16)}  # what stands in the table stays there
     assert prepared.audit.patients == 15
     told = {"names": "names such as 12_left and 12_right", "column": "column 'Patient_ID'"}
     assert prepared.audit.patients_by == told[by]

@@ -73,7 +73,7 @@ def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
 
 def test_an_entry_reads_back_from_json() -> None:
     look = np.arange(LOOK_PX * LOOK_PX, dtype=np.int64).astype(np.uint8).reshape(LOOK_PX, LOOK_PX)
-    eye = EyeEntry("a", "test", 3, "00ff", look, "patient 7")
+    eye = EyeEntry("a", "test", 3, "00ff", look, "7")
     again = EyeEntry.from_json(json.loads(json.dumps(eye.to_json())))
     assert dataclasses.replace(again, look=look) == dataclasses.replace(eye, look=look)
     assert np.array_equal(again.look, look)
