@@ -87,8 +87,11 @@ def test_a_photograph_cut_short_stops_prepare_and_skip_bad_goes_on(tmp_path: Pat
     drsearch(tmp_path, "synthesize", "eyes", "--images", "30", "--seed", "1")
     eye = tmp_path / "eyes" / "images" / "train" / "SYN_004.jpg"
     eye.write_bytes(eye.read_bytes()[:5000])
-    done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32")
+    done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32", "--json")
     assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert done.stderr.splitlines()[-1] == f"drsearch: {told['refused']}" and told["audit"] in told["refused"]
+    assert json.loads(Path(told["audit"]).read_text())["unreadable"][0]["file"] == "images/train/SYN_004.jpg"
     assert "SYN_004.jpg" in done.stderr.splitlines()[-1]
     assert "--skip-bad" in done.stderr.splitlines()[-1]
     assert not [path for path in (tmp_path / "records").iterdir() if path.name[0] != "."]

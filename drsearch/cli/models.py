@@ -187,8 +187,10 @@ def predict(
 
 
 def _read_bytes(path: Path) -> bytes:
+    from drsearch.data.files import read_file
+
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as wrong:
         raise DrsearchError(f"{path}: cannot be read ({wrong.strerror}); name a photograph.") from wrong
 

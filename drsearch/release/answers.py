@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from drsearch.data.decode import Photograph
+from drsearch.data.files import read_file
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
 
@@ -115,7 +116,7 @@ def _opened(given: object) -> Photograph:
         return given
     if isinstance(given, Path):
         try:
-            return given.read_bytes()
+            return read_file(given)
         except OSError as wrong:
             raise PhotographError(f"cannot be read from {given} ({wrong.strerror})") from wrong
     if isinstance(given, str):
