@@ -25,9 +25,11 @@ from drsearch.data.records import open_records, read_eyes
 from drsearch.home import Home
 from drsearch.measure.figures import gradcam_row
 from drsearch.measure.gradcam import GradCam
+from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.release.grader import Grader
 from drsearch.release.registry import SEARCH_BEST, Registry
 from drsearch.search.definition import StudyDefinition, load_study, study_folder
+from drsearch.search.objectives import best_slot
 from drsearch.search.recorded import Outcome, fixed_eyes, read_outcome
 from drsearch.search.slots import Slot, read_slots
 from drsearch.search.storage import open_storage
@@ -124,7 +126,8 @@ def grid(study: str, home: Home) -> None:
     found = {number: outcome for number, outcome in outcomes.items() if outcome is not None}
     _table(slots, found)
     _curves(study, slots, found)
-    best = max(slots, key=lambda slot: slot.last.value or 0.0)
+    best = best_slot(slots, definition.base())
+    assert best is not None
     shutil.copy(folder / f"trial-{best.number:04d}" / "confusion.png", PICTURES / f"{study}_confusion.png")
     test = folder / "test" / "confusion.png"
     if test.exists():
@@ -138,18 +141,19 @@ def _commit(definition: StudyDefinition) -> str:
 
 def _table(slots: Sequence[Slot], outcomes: dict[int, Outcome]) -> None:
     names = list(slots[0].last.params)
-    head = [*(name.rpartition(".")[2] for name in names), "kept epoch", "AUC", "accuracy", "sensitivity", "specificity",
-            "train accuracy, last epoch", "s/epoch"]  # fmt: skip
+    scores = outcomes[slots[0].number].scores
+    assert scores is not None
+    head = [*(name.rpartition(".")[2] for name in names), "kept epoch", *(name for name, _ in scores.labelled),
+            f"train accuracy at {TRIAL_THRESHOLD:g}, last epoch", "s/epoch"]  # fmt: skip
     print("| trial | " + " | ".join(head) + " |\n|" + "-|" * (len(head) + 1))
     for slot in slots:
         outcome = outcomes[slot.number]
         assert outcome.scores is not None
-        scores = (outcome.scores.auc, outcome.scores.accuracy, outcome.scores.sensitivity, outcome.scores.specificity)
         cells = [
             str(slot.number),
             *(f"{slot.last.params[name]:g}" for name in names),
             str(outcome.epoch),
-            *(f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for score in scores),
+            *(f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for _, score in outcome.scores.labelled),
             f"{outcome.history[-1].train.accuracy:.3f}",
             f"{np.median([epoch.seconds for epoch in outcome.history]):.2f}",
         ]

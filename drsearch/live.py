@@ -129,7 +129,7 @@ class _TrainingBar(_TrainingLines):
 
 
 def _measures(progress: TrainingProgress) -> str:
-    return f"{progress.split}_auc {progress.auc:.4f}, {progress.split}_accuracy {progress.accuracy:.4f}"
+    return f"{progress.split}_auc {progress.auc:.4f}, {progress.split}_accuracy {progress.accuracy:.4f} at 0.5"
 
 
 def repeat(look: Callable[[], bool], every_s: float = 2.0) -> None:

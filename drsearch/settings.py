@@ -206,7 +206,8 @@ class StudySettings(_Section):
     patience_trials: int | None = _setting(
         None, "finished trials in a row without a better one, after which no trial begins", low=1
     )
-    objective: str = _setting("val_auc", "what makes a trial better", choices=("val_auc", "val_accuracy", "val_loss"))
+    objective: str = _setting("val_auc", "what makes a trial better; the accuracy is at a threshold of 0.5",
+                              choices=("val_auc", "val_accuracy", "val_loss"))  # fmt: skip
     cost: str = _setting(
         "none",
         "a second objective, to be small: none, parameters (weights) or latency (ms an eye, on the worker)",
@@ -245,7 +246,7 @@ class FinetuneSettings(_Section):
     epochs: int = _setting(50, "passes over the training images", low=1, high=100_000)
     augmentation_strength: float = _setting(1.5, "times the trial's own augmentation strength", low=0.0, high=5.0)
     underfit_below_accuracy: float = _setting(
-        0.95, "train accuracy under which a model may be underfitting", low=0.0, high=1.0
+        0.95, "train accuracy, at a threshold of 0.5, under which a model may be underfitting", low=0.0, high=1.0
     )
 
 

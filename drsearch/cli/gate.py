@@ -230,8 +230,6 @@ def _print_contest(out: Console, found: "Contest", before: int) -> None:
     )
     for row in rows(found):
         shown.add_row(*row)
-    thresholds = [f"{each.serving.threshold:.4f}" if each else "" for each in (found.challenger, champion)]
-    shown.add_row("threshold", *thresholds, "")
     out.print(shown)
     say = liner(out)
     if (pair := found.comparison) is not None:

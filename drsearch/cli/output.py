@@ -132,17 +132,18 @@ def opened_model(model: str, home: Home) -> Iterator[Any]:
 
 
 def print_scores(out: Console, title: str, found: "Scores | OneClassScores") -> None:
-    """Scores with their intervals, and the confusion matrix."""
+    """Scores with their intervals and threshold, the confusion matrix, and what speaks against the model."""
     table = Table("", "value", "95 % interval", title=title, title_justify="left")
-    for name in ("accuracy", "auc", "sensitivity", "specificity"):
-        interval = getattr(found, name)
+    for name, interval in found.labelled:
         if interval is None:
             table.add_row(name, "not defined", "all eyes are of one class")
         else:
             table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
     out.print(table)
     (tn, fp), (fn, tp) = found.confusion
-    confusion = Table("", "called NRDR", "called RDR")
+    confusion = Table(f"at {found.threshold:.4g}", "called NRDR", "called RDR")
     confusion.add_row("NRDR", str(tn), str(fp))
     confusion.add_row("RDR", str(fn), str(tp))
     out.print(confusion)
+    if found.caution:
+        out.print(found.caution, soft_wrap=True, markup=False)

@@ -27,12 +27,13 @@ _CAPTION_PX = 40
 _GAP_PX = 6
 
 
-def confusion_figure(confusion: ArrayLike, title: str) -> NDArray[np.uint8]:
+def confusion_figure(confusion: ArrayLike, threshold: float, title: str) -> NDArray[np.uint8]:
     """The confusion matrix: counts, and shares of the true class.
 
     Args:
         confusion: Counts, shape `(2, 2)`, rows the true and columns the predicted class, each NRDR then RDR.
-        title: Printed above.
+        threshold: An eye is called RDR from this probability on; printed above.
+        title: Printed before it.
     """
     counts = np.asarray(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -41,10 +42,10 @@ def confusion_figure(confusion: ArrayLike, title: str) -> NDArray[np.uint8]:
     cells.set_data(shares)
     for word, count, share in zip(words, counts.flat, shares.flat, strict=True):
         word.set(text=f"{count}\n{100 * share:.0f} %", color="white" if share > 0.5 else "black")
-    return scene.drawn(title)
+    return scene.drawn(f"{title}, threshold {threshold:.4g}")
 
 
-def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> NDArray[np.uint8]:
+def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> NDArray[np.uint8]:
     """The ROC curve, with the point at a threshold.
 
     Args:
@@ -57,7 +58,7 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0
     """
     curve = roc_curve(labels, probabilities)
     called, truth = np.asarray(probabilities) >= threshold, np.asarray(labels) == 1
-    scene = _roc_scene(f"threshold {threshold:.3g}")
+    scene = _roc_scene(f"threshold {threshold:.4g}")
     line, point = scene.moving
     line.set_data(curve.false_positive_rate, curve.true_positive_rate)
     point.set_data([called[~truth].mean()], [called[truth].mean()])
@@ -75,11 +76,11 @@ def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike,
         MetricError: If a class is missing.
     """
     truth = np.asarray(labels) == 1
-    axes = _axes(4.6, 4.4, f"{truth.size} test eyes, points: own threshold")
+    axes = _axes(4.6, 4.4, f"{truth.size} test eyes, points: own thresholds")
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
     for (name, probabilities, threshold), colour in zip(models, _OF_MODELS, strict=False):
         curve, called = roc_curve(labels, probabilities), np.asarray(probabilities) >= threshold
-        said = f"{name}, AUC {curve.auc:.3f}"
+        said = f"{name}, AUC {curve.auc:.3f}, at {threshold:.4g}"
         axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, linewidth=2, label=said)
         axes.plot(called[~truth].mean(), called[truth].mean(), "o", color=colour, markersize=8, clip_on=False)
     _unit_square(axes)

@@ -19,6 +19,13 @@ CONFIDENCE = 0.95
 _CELLS_AT_ONCE = 4_000_000  # of resamples x values, 32 MB an array: the bootstrap of 100,000 eyes fits in memory too
 
 
+TRIAL_THRESHOLD = 0.5
+"""At which trials and their epochs are scored; a registered version has a threshold of its own."""
+
+CHANCE = 0.5
+"""The AUC of a model that guesses."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A value and the 95 % interval round it."""
@@ -43,6 +50,7 @@ class Scores:
         specificity: Share of the other eyes that are left alone.
         confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
         n: Eyes.
+        threshold: An eye is called RDR from this probability on. All scores but the AUC depend on it.
     """
 
     accuracy: Interval
@@ -51,9 +59,31 @@ class Scores:
     specificity: Interval
     confusion: tuple[tuple[int, int], tuple[int, int]]
     n: int
+    threshold: float
+
+    @property
+    def labelled(self) -> tuple[tuple[str, Interval], ...]:
+        """The scores as people see them: each at a threshold says which, `accuracy at 0.5`."""
+        values = (self.auc, self.accuracy, self.sensitivity, self.specificity)
+        return tuple(zip(_labels(self.threshold), values, strict=True))
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the model answered the same for every eye: an AUC of 0.5 without width."""
+        return self.auc.low == self.auc.high == CHANCE
+
+    @property
+    def caution(self) -> str:
+        """Why these scores do not show that the model tells eyes apart, one sentence; empty where they do."""
+        if self.is_constant:
+            return f"The model answers the same for each of the {self.n} eyes, so it cannot tell them apart."
+        if self.auc.low <= CHANCE:
+            shown = f"{self.auc.value:.3f} [{self.auc.low:.3f}, {self.auc.high:.3f}]"
+            return f"The AUC {shown} is not shown to be better than chance ({CHANCE:g}) on these {self.n} eyes."
+        return ""
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers, lists and dicts only, as `--json` prints them."""
+        """Numbers, texts, lists and dicts only, as `--json` prints them."""
         return {
             "accuracy": self.accuracy.to_json(),
             "auc": self.auc.to_json(),
@@ -61,14 +91,23 @@ class Scores:
             "specificity": self.specificity.to_json(),
             "confusion": [list(row) for row in self.confusion],
             "n": self.n,
+            "threshold": self.threshold,
+            "caution": self.caution,
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Scores":
-        """The scores that `to_json` gave these values of."""
+        """The scores that `to_json` gave these values of.
+
+        Raises:
+            MetricError: If they have no threshold: an older drsearch wrote them.
+        """
+        if "threshold" not in values:
+            raise MetricError("These scores were stored by an older drsearch, without their threshold; train anew.")
         intervals = {name: Interval(**values[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")}
         first, second = values["confusion"]
-        return cls(**intervals, confusion=((first[0], first[1]), (second[0], second[1])), n=values["n"])
+        return cls(**intervals, confusion=((first[0], first[1]), (second[0], second[1])), n=values["n"],
+                   threshold=values["threshold"])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,13 +119,22 @@ class OneClassScores:
         accuracy: Share of eyes in their true class.
         confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
         n: Eyes.
+        threshold: An eye is called RDR from this probability on.
     """
 
     label: int
     accuracy: Interval
     confusion: tuple[tuple[int, int], tuple[int, int]]
     n: int
+    threshold: float
     auc: None = None
+    caution: str = ""
+
+    @property
+    def labelled(self) -> tuple[tuple[str, Interval | None], ...]:
+        """As `Scores.labelled`, with None for what is not defined."""
+        values = (self.auc, self.accuracy, self.sensitivity, self.specificity)
+        return tuple(zip(_labels(self.threshold), values, strict=True))
 
     @property
     def sensitivity(self) -> Interval | None:
@@ -108,11 +156,22 @@ class OneClassScores:
             "specificity": share if self.label == 0 else None,
             "confusion": [list(row) for row in self.confusion],
             "n": self.n,
+            "threshold": self.threshold,
+            "caution": self.caution,
         }
 
 
+def _labels(threshold: float) -> tuple[str, ...]:
+    """The names of AUC, accuracy, sensitivity and specificity, with the threshold of those that have one."""
+    return ("AUC", *(f"{name} at {threshold:.4g}" for name in ("accuracy", "sensitivity", "specificity")))
+
+
 def scores(
-    labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, resamples: int = 2000, seed: int = 0
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float = TRIAL_THRESHOLD,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Scores:
     """Every score of a set of predictions, with 95 % percentile bootstrap intervals.
 
@@ -156,11 +215,15 @@ def scores(
     )
     (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
     confusion = ((true_left, false_found), (missed, true_found))
-    return Scores(right, area, found, left, confusion, len(truth))
+    return Scores(right, area, found, left, confusion, len(truth), float(threshold))
 
 
 def one_class_scores(
-    labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5, resamples: int = 2000, seed: int = 0
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    threshold: float = TRIAL_THRESHOLD,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> OneClassScores:
     """The scores of predictions on eyes of one class, with the intervals that `scores` would give.
 
@@ -190,7 +253,7 @@ def one_class_scores(
     interval = _open_ended(Interval(share, float(low), float(high)), truth.size)
     (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
     confusion = ((true_left, false_found), (missed, true_found))
-    return OneClassScores(int(truth[0]), interval, confusion, truth.size)
+    return OneClassScores(int(truth[0]), interval, confusion, truth.size, float(threshold))
 
 
 def _open_ended(share: Interval, n: int) -> Interval:
@@ -203,7 +266,7 @@ def _open_ended(share: Interval, n: int) -> Interval:
     return Interval(share.value, float(wilson.low), float(wilson.high))
 
 
-def accuracy(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> float:
+def accuracy(labels: ArrayLike, probabilities: ArrayLike, threshold: float = TRIAL_THRESHOLD) -> float:
     """Share of eyes in their true class, in [0, 1].
 
     Raises:
@@ -235,7 +298,9 @@ def auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(_auc_of(negatives[None], positives[None])[0])
 
 
-def confusion_matrix(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> NDArray[np.int64]:
+def confusion_matrix(
+    labels: ArrayLike, probabilities: ArrayLike, threshold: float = TRIAL_THRESHOLD
+) -> NDArray[np.int64]:
     """Counts of eyes, shape `(2, 2)`, rows the true and columns the predicted class, each NRDR then RDR.
 
     Raises:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.training import EpochResult
 from drsearch.settings import Settings
 
@@ -39,7 +40,8 @@ def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bo
     falls = slope < -_ROUNDING
     verdict = not knows and not falls
     words = (
-        f"train accuracy {accuracy:.3f} is {'at or above' if knows else 'below'} {below_accuracy:g}, and "
+        f"train accuracy (threshold {TRIAL_THRESHOLD:g}) {accuracy:.3f} is "
+        f"{'at or above' if knows else 'below'} {below_accuracy:g}, and "
         f"validation AUC {'fell' if falls else 'did not fall'} over the last {len(tail)} epochs ({slope:+.5f} an epoch)"
     )
     return verdict, words

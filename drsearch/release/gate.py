@@ -113,6 +113,9 @@ class Contest:
                     numbers[f"{who}_{name}_high"] = found.high
         if self.comparison is not None:
             numbers |= {"delong_p": self.comparison.auc.p, "mcnemar_p": self.comparison.mcnemar.p}
+        numbers["challenger_threshold"] = self.challenger.serving.threshold
+        if self.champion is not None:
+            numbers["champion_threshold"] = self.champion.serving.threshold
         return numbers | {"test_eyes": float(len(self.labels)), "test_looks": float(self.looks)}
 
     def to_json(self) -> dict[str, Any]:
@@ -232,22 +235,28 @@ def rule(
     Of one that meets a champion: its sensitivity is at most `gate.sensitivity_margin` lower (as counted on these eyes,
     each at its own threshold), and its AUC is not worse: non-inferiority, the lower end of DeLong's two-sided 95 %
     interval of the difference lies above `-gate.auc_margin`. Of the first: the lower end of its AUC's interval lies
-    above `gate.first_auc`, and its sensitivity reaches `gate.first_sensitivity`.
+    above `gate.first_auc`, and its sensitivity reaches `gate.first_sensitivity`. A challenger that answers the same for
+    every eye never passes.
     """
     ours = challenger.scores
+    if ours.is_constant:
+        return (Check(False, f"it answers the same for each of these {ours.n} eyes: it cannot tell them apart"),)
     if champion is None or comparison is None:
         auc = ours.auc
         asked = f"its AUC is {_shown(auc)}, and the interval must lie above {gate.first_auc:g}"
         checks = [Check(auc.low > gate.first_auc, asked + _no_width(auc, ours.n))]
         if gate.first_sensitivity:
             found = ours.sensitivity
-            asked = f"its sensitivity is {_shown(found)}, and must reach {gate.first_sensitivity:g}"
+            asked = (
+                f"its sensitivity at {ours.threshold:.4g} is {_shown(found)}, and must reach {gate.first_sensitivity:g}"
+            )
             checks.append(Check(found.value >= gate.first_sensitivity, asked))
         return tuple(checks)
     lost = comparison.sensitivity.value
     sensitivity = (
-        f"its sensitivity is {ours.sensitivity.value:.3f} and the champion's {champion.scores.sensitivity.value:.3f}: "
-        f"{lost:+.3f}, and {-gate.sensitivity_margin:+g} is the most that may be lost"
+        f"its sensitivity at {ours.threshold:.4g} is {ours.sensitivity.value:.3f} and the champion's at "
+        f"{champion.scores.threshold:.4g} {champion.scores.sensitivity.value:.3f}: {lost:+.3f}, and "
+        f"{-gate.sensitivity_margin:+g} is the most that may be lost"
     )
     difference = comparison.auc.difference
     auc_said = (
@@ -329,14 +338,15 @@ def p_shown(p: float) -> str:
 
 
 def table(found: Contest) -> Sequence[tuple[str, str, str, str]]:
-    """Challenger, champion and difference, a row a score, as they are shown; empty texts without a champion."""
+    """Challenger, champion and difference, a row per score, and the thresholds; empty texts without a champion."""
     rows = []
     for name in SCORES:
         other = _shown(found.champion.interval(name)) if found.champion else ""
         gap = found.difference(name)
         shown = f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" if gap else ""
         rows.append((_WORDS.get(name, name), _shown(found.challenger.interval(name)), other, shown))
-    return rows
+    thresholds = [f"{each.serving.threshold:.4f}" if each else "" for each in (found.challenger, found.champion)]
+    return [*rows, ("threshold", thresholds[0], thresholds[1], "")]
 
 
 _WORDS = {"auc": "AUC", "brier": "Brier score", "ece": "calibration error"}

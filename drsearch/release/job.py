@@ -20,7 +20,7 @@ from drsearch.disk import lock
 from drsearch.errors import Interrupted, StudyError
 from drsearch.home import Home
 from drsearch.measure.figures import confusion_figure, roc_figure
-from drsearch.measure.scores import Scores
+from drsearch.measure.scores import CHANCE, Scores
 from drsearch.model.training import EpochResult
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.files import Serving, model_files
@@ -228,6 +228,8 @@ class Job:
         return "its files have not arrived on this machine yet" if run_id_of(self._folder) else "it was not sent yet"
 
     def _steps(self, run_id: str, outcome: Outcome) -> JobResult:
+        if not self._state.search_version:
+            self._refuse_constant(outcome)
         if self._in_parts and not self._state.refit:
             self._state.refit = self._refit(run_id, outcome)
             self._keep_state()
@@ -245,6 +247,29 @@ class Job:
             self._state.test,
         )
 
+    def _refuse_constant(self, outcome: Outcome) -> None:
+        """Refuse to register a network that answers the same for every eye.
+
+        Raises:
+            StudyError: If the best trial's does; with folds or repeats, if all of its networks do.
+        """
+        numbers = outcome.numbers
+        if outcome.scores is not None:
+            is_constant = outcome.scores.is_constant
+        else:
+            is_constant = numbers["kept_val_auc"] == CHANCE and numbers["kept_val_auc_std"] == 0
+        if is_constant:
+            raise StudyError(
+                f"the best trial of study {self._study.name!r}, trial {self._best.number}, answers the same for every "
+                f"validation eye (AUC {CHANCE:g}), so no model is registered. Give the same command more trials "
+                "(--trials), or begin another study with more epochs or another learning rate."
+            )
+
+    def _judged_scores(self, outcome: Outcome) -> Scores:
+        """Scores of the eyes that judged the setting, at the threshold that its version gets."""
+        assert outcome.predictions is not None
+        return operation(outcome.predictions, self._settings).scores
+
     def _bring_home(self) -> None:
         """Have the best trial's outcome and network here, wherever it was trained."""
         from drsearch.tracking.depot import Depot
@@ -261,6 +286,8 @@ class Job:
 
     def _register_search(self, run_id: str, outcome: Outcome) -> ModelVersion:
         if not self._state.search_version:
+            if caution := self._judged_scores(outcome).caution:
+                self._say(f"on validation: {caution}")
             self._say(f"registering trial {self._best.number} as {self._name}")
             if self._in_parts:
                 tags = {"drsearch.kind": "refit", "drsearch.trial_run": run_id}
@@ -340,6 +367,7 @@ class Job:
             "drsearch.threshold": f"{asked.point.threshold:.4f}",
             "drsearch.temperature": f"{asked.temperature:.4f}",
             "drsearch.operating_point": self._settings.registry.operating_point,
+            **({"drsearch.validation_caution": asked.scores.caution} if asked.scores.caution else {}),
             # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
             **{name: value for name, value in provenance_tags().items() if not name.startswith("version.")},
         }
@@ -362,14 +390,19 @@ class Job:
             f"{made[0].upper()}{made[1:]} trial {self._best.number}, study `{self._study.name}`.",
             "",
         ]
+        on_test = [_shown(interval) for _, interval in test.scores.labelled] if test else [""] * 4
         rows = [
-            (name, _shown(getattr(asked.scores, name)), _shown(getattr(test.scores, name)) if test else "")
-            for name in ("accuracy", "auc", "sensitivity", "specificity")
+            (name, _shown(interval), tested)
+            for (name, interval), tested in zip(asked.scores.labelled, on_test, strict=True)
         ]
         tested = f"test ({test.scores.n})" if test else "test"
         lines += note_table(("", f"{held_out} ({asked.scores.n})", tested), rows)
         lines += ["", f"Asked at {asked.chosen}."]
-        lines += ["", "95 % intervals, all at that threshold. Validation chose model and threshold: it flatters both."]
+        cautions = {held_out: asked.scores.caution, "test": test.scores.caution if test else ""}
+        for where, caution in cautions.items():
+            if caution:
+                lines += ["", f"**On {where}: {caution}**"]
+        lines += ["", "95 % intervals. Validation chose model and threshold: it flatters both."]
         if self._settings.study.cost != "none":
             front = f"the Pareto front of {self._settings.study.objective} against {self._settings.study.cost}"
             lines += ["", f"Of {front} this is {pick_rule(self._settings)}."]
@@ -451,9 +484,12 @@ class Job:
         on_validation = read_outcome(self._folder_of(version))
         assert on_validation is not None
         assert isinstance(judged.scores, Scores), "a study has records of which each split has both classes"
+        if caution := judged.scores.caution:
+            self._say(f"on the test split: {caution}")
         self._registry.log_scores(
             version,
             test_numbers(judged.scores),
+            {"drsearch.test_caution": caution} if caution else {},
             _pictures(judged, grader, folder),
             self._note(on_validation, version.tags["drsearch.kind"], judged),
         )
@@ -548,7 +584,7 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: TrainingWa
 
 def test_numbers(found: Scores) -> dict[str, float]:
     """Test scores and their intervals as metrics."""
-    numbers: dict[str, float] = {}
+    numbers = {"test_threshold": found.threshold}
     for name in ("accuracy", "auc", "sensitivity", "specificity"):
         interval = getattr(found, name)
         numbers |= {
@@ -564,7 +600,7 @@ def test_numbers(found: Scores) -> dict[str, float]:
 def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     probabilities = grader.probabilities(judged.eyes.images)
     pictures = {
-        "confusion.png": confusion_figure(judged.scores.confusion, "test"),
+        "confusion.png": confusion_figure(judged.scores.confusion, judged.scores.threshold, "test"),
         "roc.png": roc_figure(judged.eyes.labels, probabilities, grader.serving.threshold),
     }
     for name, picture in pictures.items():

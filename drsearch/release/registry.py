@@ -183,21 +183,27 @@ class Registry:
         self._client.set_registered_model_alias(model.name, alias, str(model.version))
 
     def log_scores(
-        self, model: ModelVersion, numbers: Mapping[str, float], files: Sequence[Path], description: str
+        self,
+        model: ModelVersion,
+        numbers: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Sequence[Path],
+        description: str,
     ) -> None:
         """Write test scores to a version: on its run, its logged model, its tags and its description.
 
         Args:
             model: Whose they are.
             numbers: By name.
+            tags: Of the version, beside the numbers.
             files: Pictures and tables for the run's artifacts.
             description: Of the version, Markdown.
         """
         at = now_ms()
         metrics = [Metric(key, value, at, 0, model_id=model.model_id) for key, value in numbers.items()]
         self._client.log_batch(model.run_id, metrics=metrics)
-        for key, value in numbers.items():
-            self._client.set_model_version_tag(model.name, str(model.version), key, f"{value:.4f}")
+        for key, text in {**{key: f"{value:.4f}" for key, value in numbers.items()}, **tags}.items():
+            self._client.set_model_version_tag(model.name, str(model.version), key, text)
         for file in files:
             self._client.log_artifact(model.run_id, str(file), "test")
         self._client.update_model_version(model.name, str(model.version), description)

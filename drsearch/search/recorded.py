@@ -28,7 +28,7 @@ from drsearch.disk import DiskFull, when_space
 from drsearch.errors import DrsearchError, TrialFailed
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
-from drsearch.measure.scores import Interval, Scores, scores
+from drsearch.measure.scores import TRIAL_THRESHOLD, Interval, Scores, scores
 from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult, Measures, Training, set_seeds
 from drsearch.search.objectives import Objective
@@ -322,7 +322,7 @@ def _finish_parts(recorder: "_Recorder", parts: Sequence[Outcome], state: State,
         if Objective(objective).is_better(objective_of(result, objective), objective_of(kept, objective)):
             kept = result
     at_kept = [part.history[kept.epoch - 1] for part in parts]
-    numbers = {"kept_epoch": float(kept.epoch), "parts": float(len(parts))}
+    numbers = {"kept_epoch": float(kept.epoch), "parts": float(len(parts)), "kept_threshold": TRIAL_THRESHOLD}
     for name, value in asdict(kept.validation).items():
         numbers[f"kept_val_{name}"] = value
         numbers[f"kept_val_{name}_std"] = spread([getattr(each.validation, name) for each in at_kept])
@@ -464,11 +464,11 @@ def _note(plan: Plan, kept_epoch: int, n_epochs: int, scores: Scores | None) -> 
     """What MLflow's page of a run says of it, Markdown: the figures that matter, and how to repeat it."""
     lines = [f"Kept: epoch {kept_epoch} of {n_epochs}" + (f", AUC {_shown(scores.auc)}." if scores else ".")]
     if scores is not None:
-        rows = [(name, _shown(getattr(scores, name))) for name in _SCORES]
+        rows = [(name, _shown(interval)) for name, interval in scores.labelled]
         lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]
-        lines.append(
-            "95 % intervals, at a threshold of 0.5. The confusion matrix is in `validation/` of the artifacts."
-        )
+        lines.append("95 % intervals. The confusion matrix is in `validation/` of the artifacts.")
+        if scores.caution:
+            lines += ["", f"**{scores.caution}**"]
     return "\n".join([*lines, "", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])])
 
 
@@ -741,8 +741,9 @@ class _Kept:
             return
         if self.scores is not None:
             self._write_json("validation_scores.json", self.scores.to_json())
-            self._write_png("confusion.png", confusion_figure(self.scores.confusion, "validation"))
-            self._write_png("roc.png", roc_figure(validation.labels, probabilities))
+            threshold = self.scores.threshold
+            self._write_png("confusion.png", confusion_figure(self.scores.confusion, threshold, "validation"))
+            self._write_png("roc.png", roc_figure(validation.labels, probabilities, threshold))
         self._maps = self._explain()
 
     def entries(self, step: int) -> list[Entry]:
@@ -799,6 +800,7 @@ class _Kept:
 def _numbers(found: Scores) -> dict[str, float]:
     (tn, fp), (fn, tp) = np.asarray(found.confusion).tolist()
     numbers = {"kept_true_nrdr": tn, "kept_false_rdr": fp, "kept_false_nrdr": fn, "kept_true_rdr": tp}
+    numbers["kept_threshold"] = found.threshold
     for name in _SCORES:
         interval = getattr(found, name)
         numbers |= {

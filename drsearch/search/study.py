@@ -11,6 +11,7 @@ from absl import logging
 
 from drsearch.disk import when_space
 from drsearch.home import Home
+from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.search.budget import Hours, set_budgets, set_spent, what_is_spent
 from drsearch.search.closing import Closer, launching
 from drsearch.search.control import is_cancelled, let_go_on
@@ -429,9 +430,10 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
         f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
         f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `kept_{objective}`: its "
-        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. *Views* has all trials in a "
-        "table, and the best side by side; the study's run says what it came to. The best of many trials looks better "
-        "than it is; the test scores of the registered version are the ones to report."
+        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. Accuracy, sensitivity and specificity of "
+        f"trials are at a threshold of {TRIAL_THRESHOLD:g}; a registered version has its own. *Views* has all trials "
+        "in a table, and the best side by side; the study's run says what it came to. The best of many trials looks "
+        "better than it is; the test scores of the registered version are the ones to report."
     )
     return {
         "mlflow.note.content": note,

@@ -49,7 +49,8 @@ _CURVE_CARD_PX = 260
 # Of Okabe and Ito, to be told apart by everybody: MLflow gives runs colours by chance, and two of four the same.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TABLE_ROWS = 100  # as many as MLflow's table loads at once
-_TABLE_SCORES = ("kept_val_auc", "kept_val_sensitivity", "kept_val_specificity", "kept_val_accuracy", "kept_epoch")
+_TABLE_SCORES = ("kept_val_auc", "kept_val_sensitivity", "kept_val_specificity", "kept_val_accuracy", "kept_threshold",
+                 "kept_epoch")  # fmt: skip
 
 
 class UiError(DrsearchError, RuntimeError):

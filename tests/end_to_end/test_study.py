@@ -38,6 +38,7 @@ def test_the_command_tells_the_study_the_best_trial_the_model_and_its_test_score
         score = told["test"][name]
         assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
     assert sum(map(sum, told["test"]["confusion"])) == told["test"]["n"]
+    assert 0 <= told["test"]["threshold"] <= 1
     assert told["test"]["looks"] == 1
 
 

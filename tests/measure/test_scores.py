@@ -176,3 +176,33 @@ def test_arrays_that_are_no_predictions_are_refused() -> None:
     with pytest.raises(MetricError) as refused:
         accuracy([0, 1], [0.1, float("nan")])
     assert str(refused.value) == "1 of 2 probabilities are not finite; the model that gave them is broken."
+
+
+def test_scores_say_their_threshold_wherever_they_are_shown() -> None:
+    labels, probabilities = made_up(40, seed=3)
+    shown = scores(labels, probabilities, threshold=0.3518, resamples=20)
+    assert [name for name, _ in shown.labelled] == [
+        "AUC", "accuracy at 0.3518", "sensitivity at 0.3518", "specificity at 0.3518"
+    ]  # fmt: skip
+    assert [interval for _, interval in shown.labelled][1] == shown.accuracy
+    assert shown.to_json()["threshold"] == 0.3518
+    assert Scores.from_json(json.loads(json.dumps(shown.to_json()))) == shown
+
+
+def test_scores_of_an_older_drsearch_are_refused_for_their_missing_threshold() -> None:
+    older = scores([0, 1], [0.2, 0.8], resamples=20).to_json()
+    del older["threshold"]
+    with pytest.raises(MetricError, match="without their threshold; train anew"):
+        Scores.from_json(older)
+
+
+def test_a_model_that_does_not_tell_eyes_apart_is_cautioned_against() -> None:
+    labels = np.arange(40) % 2
+    same = scores(labels, np.full(40, 0.7))
+    assert same.is_constant
+    assert same.caution == "The model answers the same for each of the 40 eyes, so it cannot tell them apart."
+    guessed = scores(labels, np.random.default_rng(0).uniform(size=40))
+    assert not guessed.is_constant
+    assert guessed.caution.endswith("is not shown to be better than chance (0.5) on these 40 eyes.")
+    assert guessed.to_json()["caution"] == guessed.caution
+    assert scores(labels, 0.2 + 0.6 * labels).caution == ""

@@ -16,14 +16,15 @@ def test_a_model_that_does_not_know_its_training_images_and_still_rises_is_under
     verdict, why = underfits(history([0.7] * 9, [0.60, 0.61, 0.62, 0.63, 0.64, 0.65, 0.66, 0.67, 0.68]), 0.95)
     assert verdict
     assert why == (
-        "train accuracy 0.700 is below 0.95, and validation AUC did not fall over the last 3 epochs (+0.01000 an epoch)"
+        "train accuracy (threshold 0.5) 0.700 is below 0.95, "
+        "and validation AUC did not fall over the last 3 epochs (+0.01000 an epoch)"
     )
 
 
 def test_a_model_that_knows_its_training_images_is_not() -> None:
     verdict, why = underfits(history([0.99] * 9, [0.6] * 9), 0.95)
     assert not verdict
-    assert why.startswith("train accuracy 0.990 is at or above 0.95")
+    assert why.startswith("train accuracy (threshold 0.5) 0.990 is at or above 0.95")
 
 
 def test_a_model_whose_validation_falls_is_not() -> None:

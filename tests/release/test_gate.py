@@ -20,7 +20,7 @@ from drsearch.measure.scores import scores
 from drsearch.model import build_resnet, set_seeds
 from drsearch.release.decisions import Decisions
 from drsearch.release.files import Serving, model_files
-from drsearch.release.gate import Judged, TouchedTest, contest, rule
+from drsearch.release.gate import Judged, TouchedTest, contest, rule, table
 from drsearch.release.promotion import Promotion
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.settings import GateSettings, Settings
@@ -61,7 +61,7 @@ def test_a_threshold_that_misses_more_referable_eyes_fails_however_good_the_area
     assert (lost, area) == (False, True)
     found, before = strict.scores.sensitivity.value, usual.scores.sensitivity.value
     assert said == (
-        f"its sensitivity is {found:.3f} and the champion's {before:.3f}: {found - before:+.3f}, "
+        f"its sensitivity at 0.9 is {found:.3f} and the champion's at 0.5 {before:.3f}: {found - before:+.3f}, "
         "and -0.05 is the most that may be lost"
     )
 
@@ -85,6 +85,16 @@ def test_the_first_champion_must_beat_chance_and_reach_the_sensitivity_that_is_a
     assert [passed for passed, _ in asked(judged(1, 0.0), None)] == [False]
     high = GateSettings(first_sensitivity=0.99)
     assert [passed for passed, _ in asked(judged(1, 2.0), None, high)] == [True, False]
+
+
+def test_a_model_that_answers_the_same_for_every_eye_never_passes() -> None:
+    same, worthless = judged(2, 3.0), judged(1, 0.0)
+    said = np.full(80, 0.7)
+    same = replace(same, probabilities=said, scores=scores(LABELS, said))
+    for champion in (None, worthless):
+        ((passed, why),) = asked(same, champion, LENIENT)
+        assert not passed
+        assert why == "it answers the same for each of these 80 eyes: it cannot tell them apart"
 
 
 class Shelf:
@@ -145,6 +155,8 @@ def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_look(sh
     assert len(found.labels) == shelf.records.counts["test"]["n"]
     assert found.challenger.scores == scores(found.labels, found.challenger.probabilities, 0.4)
     numbers = found.numbers()
+    assert (numbers["challenger_threshold"], numbers["champion_threshold"]) == (0.4, 0.5)
+    assert table(found)[-1] == ("threshold", "0.4000", "0.5000", "")
     gap = numbers["challenger_auc"] - numbers["champion_auc"]
     assert numbers["difference_auc"] == pytest.approx(gap, abs=1e-12)
 

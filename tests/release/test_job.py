@@ -2,9 +2,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-from keras import Sequential
+from keras import Sequential, layers
+from keras.initializers import Constant
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import create_trial
 
 from drsearch.data.prepare import Prepared
+from drsearch.data.records import read_eyes
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.measure.scores import Interval, Scores
@@ -13,12 +17,15 @@ from drsearch.model.training import Measures
 from drsearch.release.job import Job, TrainingWatch, define, prepare_all
 from drsearch.release.job import test_numbers as numbers_of
 from drsearch.release.listener import Nobody, TrainingProgress
-from drsearch.search.recorded import Plan
+from drsearch.release.registry import Registry
+from drsearch.search.recorded import Plan, record_training
 from drsearch.search.slots import FINAL, REASON, SLOT, Slot
 from drsearch.search.space import SearchSpace, load_space
 from drsearch.search.study import StudyResult
 from drsearch.settings import Settings
-from drsearch.tracking.entries import RunStart
+from drsearch.tracking.entries import RunStart, Tags
+from drsearch.tracking.journal import Journal
+from drsearch.tracking.sender import adopt
 
 
 @pytest.fixture
@@ -61,16 +68,55 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
     )
 
 
+def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
+    prepared: list[Prepared], space: SearchSpace, settings: Settings, eyes: Path, home: Home
+) -> None:
+    """Its values before the softmax do not depend on the photograph: all its units are dead."""
+
+    def dead() -> Sequential:
+        filters = layers.Conv2D(4, 3, activation="relu", bias_initializer=Constant(-1e6))
+        return Sequential(
+            [layers.Input((32, 32, 3)), filters, layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")]
+        )
+
+    best = create_trial(
+        value=0.5,
+        params={"images.image_px": 32},
+        distributions={"images.image_px": CategoricalDistribution([32, 48])},
+        user_attrs={SLOT: 0},
+    )
+    study = StudyResult(
+        "sizes", define(space, settings, eyes, prepared), home.runs / "sizes", (Slot(0, (best,), 2),), 1, ""
+    )
+    plan = Plan(study.trial_folder(0), RunStart("k", "sizes", "trial 0"), settings, dead, ("",), "me")
+    records = next(each.records for each in prepared if each.records.images.image_px == 32)
+    watch = TrainingWatch("trial", Nobody(), plan)
+    outcome = record_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), watch)
+    adopt(plan.folder, "run")
+    assert outcome.scores is not None and outcome.scores.is_constant
+    with pytest.raises(StudyError) as refused:
+        Job(study, space, home).run()
+    assert str(refused.value) == (
+        "the best trial of study 'sizes', trial 0, answers the same for every validation eye (AUC 0.5), so no model is "
+        "registered. Give the same command more trials (--trials), or begin another study with more epochs or another "
+        "learning rate."
+    )
+    assert Registry(home.tracking_uri).versions("retinopathy") == []
+    tags = [entry.values for entry in Journal(plan.folder).read()[0] if isinstance(entry, Tags)]
+    (note,) = [each["mlflow.note.content"] for each in tags if "mlflow.note.content" in each]
+    assert "accuracy at 0.5" in note and "**The model answers the same for each of the" in note
+
+
 def test_test_scores_become_numbers_with_their_intervals_and_the_four_cells() -> None:
     interval = Interval(0.5, 0.25, 0.75)
-    numbers = numbers_of(Scores(interval, interval, interval, interval, ((1, 2), (3, 4)), 10))
+    numbers = numbers_of(Scores(interval, interval, interval, interval, ((1, 2), (3, 4)), 10, 0.35))
     assert {name: value for name, value in numbers.items() if name.startswith("test_auc")} == {
         "test_auc": 0.5,
         "test_auc_low": 0.25,
         "test_auc_high": 0.75,
     }
     assert [numbers[f"test_{cell}"] for cell in ("true_nrdr", "false_rdr", "false_nrdr", "true_rdr")] == [1, 2, 3, 4]
-    assert len(numbers) == 16
+    assert numbers["test_threshold"] == 0.35 and len(numbers) == 17
 
 
 def test_a_listener_is_told_of_every_epoch_of_a_training_in_this_process(tmp_path: Path) -> None:
