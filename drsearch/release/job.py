@@ -262,7 +262,8 @@ class Job:
             raise StudyError(
                 f"the best trial of study {self._study.name!r}, trial {self._best.number}, answers the same for every "
                 f"validation eye (AUC {CHANCE:g}), so no model is registered. Give the same command more trials "
-                "(--trials), or begin another study with more epochs or another learning rate."
+                "(--trials), or begin another study with more epochs, another learning rate, or study.objective = "
+                "'val_auc', which ranks such a network last."
             )
 
     def _judged_scores(self, outcome: Outcome) -> Scores:
@@ -430,7 +431,8 @@ class Job:
         tuned, run_id = self._train_on(searched)
         if tuned.state != "complete" or tuned.model is None or tuned.scores is None:
             return told | {"ran": True, "run_id": run_id, "better": False, "why_not": tuned.reason}
-        better = Objective(self._settings.study.objective).is_better(tuned.value, outcome.value)
+        objective = Objective(self._settings.study.objective)
+        better = objective.is_better(tuned.value, outcome.value) and not tuned.scores.is_constant
         told |= {"ran": True, "run_id": run_id, "value": tuned.value, "before": outcome.value, "better": better}
         if not better:
             self._say(f"fine-tuning did not help on validation: {tuned.value:.4f}, before {outcome.value:.4f}")

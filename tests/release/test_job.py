@@ -98,8 +98,8 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
         Job(study, space, home).run()
     assert str(refused.value) == (
         "the best trial of study 'sizes', trial 0, answers the same for every validation eye (AUC 0.5), so no model is "
-        "registered. Give the same command more trials (--trials), or begin another study with more epochs or another "
-        "learning rate."
+        "registered. Give the same command more trials (--trials), or begin another study with more epochs, another "
+        "learning rate, or study.objective = 'val_auc', which ranks such a network last."
     )
     assert Registry(home.tracking_uri).versions("retinopathy") == []
     tags = [entry.values for entry in Journal(plan.folder).read()[0] if isinstance(entry, Tags)]
