@@ -173,7 +173,7 @@ def test_without_a_terminal_a_training_is_told_at_every_fifth_of_it() -> None:
     first, *rest = out.getvalue().splitlines()
     assert first == "fine-tuning version 1"
     assert [line.partition(":")[0] for line in rest] == [f"fine-tuning epoch {n}/12" for n in (2, 4, 6, 8, 10, 12)]
-    assert rest[0] == "fine-tuning epoch 2/12: val_auc 0.6250, val_accuracy 0.5000"
+    assert rest[0] == "fine-tuning epoch 2/12: val_auc 0.6250, val_accuracy 0.5000 at 0.5"
 
 
 def training(epochs: Sequence[TrainingProgress]) -> str:
@@ -193,9 +193,9 @@ def test_a_training_at_a_terminal_has_a_bar_and_from_its_third_epoch_the_time_le
     assert "refit ━━────────────────── 1/10  train_auc 0.5000" in training([begun, first])
     assert "left" not in training([begun, first])
     second = replace(first, epoch=2, seconds=4.0)
-    assert "2/10  train_auc 0.5000, train_accuracy 0.5000  about 32 s left" in training([begun, first, second])
+    assert "2/10  train_auc 0.5000, train_accuracy 0.5000 at 0.5  about 32 s left" in training([begun, first, second])
 
 
 def test_a_finished_training_leaves_one_line() -> None:
     whole = [TrainingProgress("training", n, 3, 1.0, "val", 0.75, 0.5) for n in range(4)]
-    assert "training, 3 epochs: val_auc 0.7500, val_accuracy 0.5000 at the end" in training(whole)
+    assert "training, 3 epochs: val_auc 0.7500, val_accuracy 0.5000 at 0.5 at the end" in training(whole)

@@ -176,9 +176,10 @@ def scores(
     """Every score of a set of predictions, with 95 % percentile bootstrap intervals.
 
     The bootstrap draws eyes with replacement within each class, so that every resample has as many referable eyes as
-    the set, and all scores see the same resamples. A share at its end (no eye wrong, or none right) has Wilson's
-    interval: the bootstrap draws only what it has seen, and would give it width 0. An area of exactly 1 keeps that
-    width, since an area is no share of independent trials; read its interval with the number of eyes.
+    the set, and all scores see the same resamples. A share that is the same in every resample has Wilson's interval
+    instead of one of width 0: sensitivity and specificity of exactly 0 or 1, and the accuracy where both are. An area
+    that is the same in every resample keeps width 0, since an area is no share of independent trials: 1 is to be read
+    with the number of eyes, and 0.5 is the area of a model that answers the same for every eye.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
@@ -210,7 +211,7 @@ def scores(
     right, area, found, left = (Interval(*map(float, one)) for one in zip(point, low, high, strict=True))
     n_positive = int(truth.sum())
     right, found, left = (
-        _open_ended(share, n)
+        _with_width(share, n)
         for share, n in ((right, truth.size), (found, n_positive), (left, truth.size - n_positive))
     )
     (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
@@ -250,15 +251,15 @@ def one_class_scores(
     drawn = np.random.default_rng(seed).binomial(truth.size, share, resamples) / truth.size
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail])
-    interval = _open_ended(Interval(share, float(low), float(high)), truth.size)
+    interval = _with_width(Interval(share, float(low), float(high)), truth.size)
     (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
     confusion = ((true_left, false_found), (missed, true_found))
     return OneClassScores(int(truth[0]), interval, confusion, truth.size, float(threshold))
 
 
-def _open_ended(share: Interval, n: int) -> Interval:
-    """Wilson's interval for a share of exactly 0 or 1 of n eyes; any other is left as it is."""
-    if share.value not in (0.0, 1.0):
+def _with_width(share: Interval, n: int) -> Interval:
+    """Wilson's interval for a share of n eyes that did not vary over resamples; any other is left as it is."""
+    if share.high - share.low > 1e-12:
         return share
     from scipy.stats import binomtest  # here: it takes half a second to import, and few scores need it
 

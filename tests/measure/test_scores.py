@@ -206,3 +206,15 @@ def test_a_model_that_does_not_tell_eyes_apart_is_cautioned_against() -> None:
     assert guessed.caution.endswith("is not shown to be better than chance (0.5) on these 40 eyes.")
     assert guessed.to_json()["caution"] == guessed.caution
     assert scores(labels, 0.2 + 0.6 * labels).caution == ""
+
+
+def test_the_accuracy_of_a_model_that_calls_every_eye_the_same_has_a_width() -> None:
+    labels = np.repeat([0, 1], [25, 41])
+    accuracy_of = scores(labels, np.full(66, 0.2), resamples=100).accuracy
+    assert accuracy_of.value == pytest.approx(25 / 66)
+    # Wilson's interval of 25 of 66, from its formula
+    z, share = 1.959964, 25 / 66
+    middle, half = share + z**2 / 132, z * np.sqrt(share * (1 - share) / 66 + z**2 / (4 * 66**2))
+    assert (accuracy_of.low, accuracy_of.high) == pytest.approx(
+        ((middle - half) / (1 + z**2 / 66), (middle + half) / (1 + z**2 / 66)), abs=1e-6
+    )
