@@ -1,13 +1,18 @@
-"""What if a file cannot be read or written? A full disk is waited for; any other fault is a sentence with its path."""
+"""What if a file cannot be read or written? A full disk is waited for; any other fault is a sentence with its path.
+
+A file that a user named is written whole or not at all, and never in the place of another file without being told to.
+"""
 
 import errno
 import fcntl
 import os
 import re
+import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -214,3 +219,90 @@ def when_space(write: Callable[[], T], where: Path, stop_asked: Callable[[], boo
             if pause_s > 1.0:
                 logging.info("there is space again in %s", where)
             return result
+
+
+class OutputError(DrsearchError, OSError):
+    """A file that cannot be written where it was asked for."""
+
+
+def write_whole(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a file that has its name only once all of it is on disk.
+
+    A link in its place is replaced, not followed.
+
+    Args:
+        path: The file; its folder exists.
+        data: All of it.
+        replace: Whether a file that exists may be replaced.
+
+    Raises:
+        FileExistsError: If there is one and `replace` is false; it is as it was.
+        OSError: If it cannot be written; nothing is left behind.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")  # not made of the name, which may be as long as can be
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not replace:
+            _claim(part, path)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _claim(part: Path, path: Path) -> None:
+    """Give the finished file its name if no other file has it, in one step: two processes may ask at once."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        open(path, "xb").close()
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], option: str, *, overwrite: bool) -> None:
+    """Refuse places of output before any work is done.
+
+    Args:
+        outputs: The files to be; their folders need not exist.
+        inputs: The files that are read, by `outputs` of the same index where there is one each.
+        option: Named in the message.
+        overwrite: Whether files that exist may be replaced; an input never may.
+
+    Raises:
+        OutputError: If a place is an input by whatever name or link, is a file that exists, is a folder, is meant for
+            two outputs (on some file systems, names differ by more than case), or cannot be written to.
+    """
+    read = {_identity(path): path for path in inputs if path.exists()}
+    planned: dict[tuple[Path, str], int] = {}
+    for number, path in enumerate(outputs):
+        if path.exists() and (photograph := read.get(_identity(path))) is not None:
+            raise OutputError(f"{option} {path}: would overwrite the photograph {photograph}; name another place.")
+        if path.is_dir():
+            raise OutputError(f"{option} {path}: is a folder; name a file.")
+        if os.path.lexists(path) and not overwrite:
+            raise OutputError(f"{option} {path}: exists already; name another place, or add --overwrite.")
+        key = path.parent.resolve(), unicodedata.normalize("NFC", path.name).casefold()
+        if (first := planned.setdefault(key, number)) != number:
+            raise OutputError(
+                f"{option}: {inputs[first]} and {inputs[number]} would both be written to {path}; "
+                "give them in two commands, with a folder each."
+            )
+        _check_folder(path.parent, option)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _check_folder(folder: Path, option: str) -> None:
+    """Refuse a folder that cannot be written to, or cannot be made."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"{option}: {folder} is no folder; name another place.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{option}: {folder} cannot be written to; name another place.")

@@ -1,7 +1,9 @@
-"""Is a full disk known by whatever words it comes, and waited for?"""
+"""Is a full disk known by whatever words it comes, and waited for? And does a file appear whole, and replace none?"""
 
 import errno
+import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import sqlalchemy.exc
 from absl import logging
 
 from drsearch import disk
-from drsearch.disk import DiskFull, fault, full_place, is_full, when_space
+from drsearch.disk import DiskFull, OutputError, check_outputs, fault, full_place, is_full, when_space, write_whole
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -139,3 +141,114 @@ def test_a_lock_that_others_hold_is_named_and_waited_for(tmp_path: Path, monkeyp
     assert said == [
         f"waiting for {tmp_path / 'a.lock'}, which another process holds (`fuser -v {tmp_path / 'a.lock'}` names it)"
     ]
+
+
+def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.png", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    (tmp_path / "usual").write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_a_file_that_exists_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    place = tmp_path / ("n" * 255)
+    place.write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        write_whole(place, b"new")
+    assert place.read_bytes() == b"old"
+    write_whole(place, b"new", replace=True)
+    assert place.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    target, link = tmp_path / "eye.jpg", tmp_path / "link.png"
+    target.write_bytes(b"eye")
+    link.symlink_to(target)
+    with pytest.raises(FileExistsError):
+        write_whole(link, b"new")
+    write_whole(link, b"new", replace=True)
+    assert (target.read_bytes(), link.read_bytes()) == (b"eye", b"new")
+
+
+def test_a_file_system_without_hard_links_loses_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_whole(tmp_path / "a.png", b"new")
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "a.png", b"newer")
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_cannot_be_written_whole_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(tmp_path / "a.png", b"new", replace=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.png", b"old")]
+
+
+@pytest.fixture
+def eye(tmp_path: Path) -> Path:
+    made = tmp_path / "eye.jpg"
+    made.write_bytes(b"eye")
+    return made
+
+
+def refused(outputs: list[Path], inputs: list[Path], overwrite: bool = False) -> str:
+    with pytest.raises(OutputError) as wrong:
+        check_outputs(outputs, inputs, "--explain", overwrite=overwrite)
+    return str(wrong.value)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_input_is_never_written_to_by_whatever_name(eye: Path, overwrite: bool) -> None:
+    symbolic, hard = eye.with_name("symbolic.png"), eye.with_name("hard.png")
+    symbolic.symlink_to(eye)
+    os.link(eye, hard)
+    for place in (eye, symbolic, hard, eye.parent / "." / ".." / eye.parent.name / eye.name):
+        assert refused([place], [eye], overwrite) == (
+            f"--explain {place}: would overwrite the photograph {eye}; name another place."
+        )
+    assert "would overwrite" in refused([eye], [symbolic], overwrite)
+
+
+def test_a_file_that_exists_needs_a_word(eye: Path) -> None:
+    there, dangling = eye.with_name("cam.png"), eye.with_name("dangling.png")
+    there.write_bytes(b"mine")
+    dangling.symlink_to(eye.with_name("nowhere"))
+    for place in (there, dangling):
+        said = refused([place], [eye])
+        assert said == f"--explain {place}: exists already; name another place, or add --overwrite."
+        check_outputs([place], [eye], "--explain", overwrite=True)
+
+
+def test_two_outputs_need_two_places(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    inputs = [tmp_path / "left/1.jpg", tmp_path / "right/1.jpg"]
+    for second in ("out/1.png", "link/out/1.png", "out/../out/1.png"):
+        assert refused([tmp_path / "out/1.png", tmp_path / second], inputs) == (
+            f"--explain: {inputs[0]} and {inputs[1]} would both be written to {tmp_path / second}; "
+            "give them in two commands, with a folder each."
+        )
+    assert "would both" in refused([tmp_path / "Ä.png", tmp_path / "ä.PNG"], inputs)
+    check_outputs([tmp_path / "a/1.png", tmp_path / "b/1.png"], inputs, "--explain", overwrite=False)
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_first(eye: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = eye.with_name("folder")
+    folder.mkdir()
+    assert refused([folder], [eye]) == f"--explain {folder}: is a folder; name a file."
+    assert refused([eye / "cam.png"], [eye]) == f"--explain: {eye} is no folder; name another place."
+    check_outputs([folder / "new/deep/cam.png"], [eye], "--explain", overwrite=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    assert refused([folder / "new/cam.png"], [eye]) == (
+        f"--explain: {folder} cannot be written to; name another place."
+    )

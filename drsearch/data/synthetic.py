@@ -5,9 +5,11 @@ optic disc, branching vessels, macula and uneven light. Colour, brightness, shar
 vary in every grade alike, so that only the lesions tell the classes apart.
 """
 
+import contextlib
 import csv
 import math
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +77,8 @@ class SyntheticEye:
 def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int] = (536, 356)) -> tuple[int, ...]:
     """Draw a folder of labelled eyes in the flat layout.
 
-    Writes `images/train/SYN_001.jpg` and so on, `labels/lesion_boxes_train.csv` and, last, `labels/train.csv`: a folder
-    that was interrupted has photographs but no labels, and is not taken for a data set.
+    Writes `images/train/SYN_001.jpg` and so on, `labels/lesion_boxes_train.csv` and `labels/train.csv`. All of it
+    appears at the end: it is drawn in a hidden folder inside `out`, which is removed if drawing is interrupted.
 
     Args:
         out: Folder to make; it may exist, empty.
@@ -93,8 +95,11 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
     _check_request(out, n_images, seed, image_px)
     grades = _draw_grades(n_images, np.random.default_rng([seed, 0]))
     names = photograph_names(n_images)
-    photographs, labels = out / "images" / "train", out / "labels"
+    is_new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    drawing = Path(tempfile.mkdtemp(prefix=".drawing-", dir=out))
     try:
+        photographs, labels = drawing / "images" / "train", drawing / "labels"
         photographs.mkdir(parents=True)
         labels.mkdir()
         eyes = []
@@ -104,10 +109,15 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
             eyes.append((name, grade, eye.edema_risk, eye.boxes))
         _write_boxes(labels / "lesion_boxes_train.csv", [(name, boxes) for name, _, _, boxes in eyes])
         _write_labels(labels / "train.csv", [(name, grade, risk) for name, grade, risk, _ in eyes])
-    except BaseException:  # Ctrl-C too: the folder was empty, and is empty again
-        shutil.rmtree(out / "images", ignore_errors=True)
-        shutil.rmtree(labels, ignore_errors=True)
-        raise
+        if len(list(out.iterdir())) > 1:
+            raise DataError(f"{out}: something was put there meanwhile; name another folder.")
+        for made in ("images", "labels"):
+            (drawing / made).rename(out / made)
+    finally:
+        shutil.rmtree(drawing, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds the eyes
+                out.rmdir()
     return grades
 
 

@@ -4,6 +4,7 @@ import collections
 import csv
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -179,3 +180,22 @@ def test_an_interrupted_folder_is_empty_again(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         synthesize(tmp_path, 3, seed=0)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(tmp_path / "new", 3, seed=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_others_put_into_the_folder_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "images" / "train" / "SYN_001.jpg"
+
+    def draw(*given: Any, **named: Any) -> SyntheticEye:
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_bytes(b"mine")
+        return draw_eye(*given, **named)
+
+    monkeypatch.setattr("drsearch.data.synthetic.draw_eye", draw)
+    with pytest.raises(DataError) as refused:
+        synthesize(tmp_path, 2, seed=0)
+    assert str(refused.value) == f"{tmp_path}: something was put there meanwhile; name another folder."
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+    assert mine.read_bytes() == b"mine"
