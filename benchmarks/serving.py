@@ -26,7 +26,10 @@ import numpy as np
 from mlflow import MlflowClient
 
 from benchmarks.rounds import Ratio, Result, Table, idrid, in_turn, ratio_of, run
+from drsearch.data.images import eye_image
+from drsearch.data.synthetic import draw_eye
 from drsearch.home import Home
+from drsearch.measure.familiarity import fit_familiarity
 from drsearch.model import build_resnet, set_seeds
 from drsearch.release.files import Serving, model_files
 from drsearch.release.grader import Grader
@@ -157,7 +160,10 @@ def register(folder: Path) -> Grader:
     (folder / "files").mkdir()
     build_resnet(settings.model, settings.images.image_px).save(folder / "files/model.keras")
     serving = Serving(settings.images, settings.data, 0.5, 1.0, "none")
-    files = model_files(folder / "files", folder / "files/model.keras", serving.to_json(), "[]")
+    drawn = (draw_eye(number % 5, np.random.default_rng(number)).image for number in range(20))
+    eyes = np.stack([eye_image(eye, settings.images).image for eye in drawn])
+    familiarity = fit_familiarity(eyes[:10], eyes[10:])
+    files = model_files(folder / "files", folder / "files/model.keras", serving.to_json(), "[]", familiarity.to_json())
     home.path.mkdir()
     registry = Registry(home.local_tracking_uri)
     client = MlflowClient(home.local_tracking_uri, home.local_tracking_uri)

@@ -58,6 +58,7 @@ def test_help_loads_nothing_heavy() -> None:
     ],
 )
 def test_a_mistake_gets_one_sentence_and_status_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "eye.jpg").touch()
     done = drsearch(tmp_path, *arguments)
     assert done.returncode == 2
     assert done.stdout == ""

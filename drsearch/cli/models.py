@@ -1,5 +1,8 @@
 """Commands on models: train, evaluate, predict."""
 
+import contextlib
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +20,8 @@ from drsearch.cli.output import (
     reach_mlflow,
     warn_if_away,
 )
-from drsearch.errors import DrsearchError
+from drsearch.disk import OutputError, check_outputs, write_whole
+from drsearch.errors import DrsearchError, PhotographError
 from drsearch.home import TRAININGS, Home
 
 
@@ -151,56 +155,99 @@ def predict(
         typer.Option(
             "--explain",
             metavar="PATH",
-            help="Write the photograph with its Grad-CAM heat map: a file, or a folder for several photographs.",
+            help="Write the photograph with its Grad-CAM heat map: a new file, or a folder for several photographs.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --explain replace files; photographs are never replaced.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Grade photographs: referable (RDR) or not (NRDR).
 
-    RDR means that the probability reaches the threshold that is stored with the model.
+    RDR means that the probability reaches the threshold that is stored with the model. A photograph that cannot be
+    graded is named, the others are graded, and the command ends with status 2.
 
     Example:
         drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
     """
-    home = Home.from_environment()
-    photographs = [(path, _read_bytes(path)) for path in images]
-    reach_mlflow(home)
-    from dataclasses import asdict
+    heat_maps = _heat_maps(images, explain, overwrite) if explain else [None] * len(images)
+    unreadable = [_unreadable(path) for path in images]
+    out, rows = liner(console(as_json)), []
+    with contextlib.ExitStack() as opened:
+        if not all(unreadable):
+            home = Home.from_environment()
+            reach_mlflow(home)
+            grader = opened.enter_context(opened_model(model, home))
+            from drsearch.release.answers import Answerer
 
-    from drsearch.errors import PhotographError
+            answerer = Answerer(grader, model)
+        for path, error, heat_map in zip(images, unreadable, heat_maps, strict=True):
+            row: dict[str, Any] = {"image": str(path), "error": error}
+            if not error:
+                row |= answerer.answers([path])[0].to_json()
+            if heat_map and not row["error"]:
+                try:
+                    _write_heat_map(grader.explain(path.read_bytes()), heat_map, overwrite)
+                    row["explanation"] = str(heat_map)
+                except PhotographError as wrong:
+                    row["error"] = f"the photograph {wrong}"
+                except OSError as wrong:
+                    row["error"] = f"the heat map cannot be written to {heat_map} ({wrong.strerror})"
+            rows.append(row)
+            for line in _lines(row):
+                out(line)
+    print_json(as_json, {"model": model, "predictions": rows})
+    if failed := [row["image"] for row in rows if row["error"]]:
+        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed, as said above: {', '.join(failed)}.")
 
-    out = console(as_json)
-    found = []
-    with opened_model(model, home) as grader:
-        for path, data in photographs:
-            try:
-                verdict = grader.grade([data])[0]
-                drawn = _explained(grader.explain(data), path, explain, len(images)) if explain else None
-            except PhotographError as wrong:
-                raise PhotographError(f"{path}: {wrong}") from wrong
-            shown = f"  explained in {drawn}" if drawn else ""
-            liner(out)(f"{path}: {verdict.label}, probability of RDR {verdict.probability:.3f}{shown}")
-            told = {"image": str(path), **asdict(verdict)}
-            found.append(told | ({"explanation": str(drawn)} if drawn else {}))
-    print_json(as_json, {"model": model, "predictions": found})
 
-
-def _read_bytes(path: Path) -> bytes:
-    from drsearch.data.files import read_file
-
+def _unreadable(path: Path) -> str | None:
+    """Why a file cannot be a photograph, as far as can be told without reading it."""
     try:
-        return read_file(path)
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return "the photograph is a folder; name the files in it"
+        if not stat.S_ISREG(mode):
+            return "the photograph is no regular file"
+        with path.open("rb"):
+            return None
     except OSError as wrong:
-        raise DrsearchError(f"{path}: cannot be read ({wrong.strerror}); name a photograph.") from wrong
+        return f"the photograph cannot be read ({wrong.strerror})"
 
 
-def _explained(picture: Any, photograph: Path, where: Path, n: int) -> Path:
-    """Write an explanation: to the file named, or into the folder named where there are several photographs."""
+def _heat_maps(photographs: list[Path], where: Path, overwrite: bool) -> list[Path]:
+    """The file of every photograph's heat map: the one that --explain names, or one in the folder that it names.
+
+    Raises:
+        OutputError: If one of them would replace a photograph, another file, or another heat map.
+    """
+    if len(photographs) > 1 or where.is_dir():
+        files = [where / f"{photograph.stem}.png" for photograph in photographs]
+    elif where.suffix.lower() in (".png", ".jpg", ".jpeg"):
+        files = [where]
+    else:
+        raise OutputError(f"--explain {where}: is no folder, and no name of a picture; name it .png or .jpg.")
+    check_outputs(files, photographs, "--explain", overwrite=overwrite)
+    return files
+
+
+def _write_heat_map(picture: Any, file: Path, overwrite: bool) -> None:
     import cv2
 
-    file = where / f"{photograph.stem}.png" if n > 1 or where.is_dir() else where
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise DrsearchError(f"--explain {file}: cannot be written as a picture; name it .png or .jpg.")
-    return file
+    encoded = cv2.imencode(file.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    write_whole(file, encoded, replace=overwrite)
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    """What is printed of a photograph."""
+    image = row["image"]
+    if row.get("label"):
+        heat_map = f"; heat map in {row['explanation']}" if "explanation" in row else ""
+        probability, threshold = row["probability"], row["threshold"]
+        yield f"{image}: {row['label']}, probability of RDR {probability:.3f}, threshold {threshold:.3f}{heat_map}"
+    if row.get("warning"):
+        yield f"{image}: warning: {row['warning']}"
+    if row["error"]:
+        yield f"{image}: {row['error']}"

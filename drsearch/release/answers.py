@@ -1,14 +1,14 @@
 """What is answered of photographs, in the same words by `drsearch serve`, by MLflow's server and in Python?"""
 
 import base64
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from drsearch.data.decode import Photograph
 from drsearch.data.files import read_file
@@ -27,18 +27,30 @@ class Answer:
     """What is answered of one photograph.
 
     Attributes:
-        label: `NRDR` or `RDR`.
+        label: `NRDR` or `RDR`; None, as the other fields of the verdict, if the photograph cannot be graded.
         probability: Of RDR, in 0..1, after the model's temperature.
         confidence: The probability of the class that `label` names, in 0..1.
+        threshold: The probability from which the model calls an eye `RDR`.
+        distance: How far the photograph lies from the eyes that the model was trained on; 1 is the limit.
+        warning: A sentence if the photograph lies beyond the limit, else None.
+        error: Why the photograph cannot be graded, else None.
         model: Whose verdict it is: `models:/retinopathy/3`.
-        explanation: PNG of the photograph with what spoke for `label` in warm colours; None where it was not asked for.
+        explanation: PNG of the photograph with what spoke for `label` in colour; None where it was not asked for.
     """
 
-    label: str
-    probability: float
-    confidence: float
+    label: str | None
+    probability: float | None
+    confidence: float | None
+    threshold: float
+    distance: float | None
+    warning: str | None
+    error: str | None
     model: str
     explanation: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields but the explanation, as JSON values."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "explanation"}
 
 
 class Answerer:
@@ -69,44 +81,47 @@ class Answerer:
                 whoever asks over the network could name files of this machine.
             explain: Whether to add the explanation.
 
-        Raises:
-            PhotographError: If one is no photograph, cannot be read whole or shows no retina; of several it says which.
+        Returns:
+            An answer per photograph, in their order. One that is no photograph, cannot be read whole or shows no retina
+            has its `error`, and the others are graded.
         """
-        if not photographs:
-            return []
-        images, explanations = [], []
-        for number, given in enumerate(photographs, 1):
-            with _naming(number, len(photographs)):
+        images: dict[int, NDArray[np.uint8]] = {}
+        explanations: dict[int, bytes] = {}
+        errors: dict[int, str] = {}
+        for number, given in enumerate(photographs):
+            try:
                 photograph = _opened(given)
-                images.append(self._grader.image(photograph))
-                explanations.append(self._drawn(photograph) if explain else None)
-        verdicts = map(self._grader.verdict, self._grader.probabilities(np.stack(images)))
+                image = self._grader.image(photograph)
+                if explain:
+                    explanations[number] = self._drawn(photograph)
+                images[number] = image
+            except PhotographError as wrong:
+                errors[number] = f"the photograph {wrong}"
+        verdicts = (
+            dict(zip(images, self._grader.verdicts(np.stack(list(images.values()))), strict=True)) if images else {}
+        )
+        threshold = self._grader.serving.threshold
         return [
-            Answer(**asdict(verdict), model=self.model, explanation=explanation)
-            for verdict, explanation in zip(verdicts, explanations, strict=True)
+            Answer(None, None, None, threshold, None, None, errors[number], self.model)
+            if number in errors
+            else Answer(**asdict(verdicts[number]), error=None, model=self.model, explanation=explanations.get(number))
+            for number in range(len(photographs))
         ]
 
-    def explanation(self, photograph: Photograph) -> bytes:
-        """PNG of the photograph with what spoke for its class in warm colours, at most `EXPLANATION_PX` long.
+    def answer(self, photograph: object, explain: bool = False) -> Answer:
+        """Grade one photograph; arguments as for `answers`.
 
         Raises:
-            PhotographError: If the photograph cannot be read whole or shows no retina.
+            PhotographError: If it is no photograph, cannot be read whole or shows no retina.
         """
-        with _naming(1, 1):
-            return self._drawn(photograph)
+        (answer,) = self.answers([photograph], explain)
+        if answer.error is not None:
+            raise PhotographError(answer.error)
+        return answer
 
     def _drawn(self, photograph: Photograph) -> bytes:
         drawn = self._grader.explain(photograph, EXPLANATION_PX)
         return bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
-
-
-@contextmanager
-def _naming(number: int, n: int) -> Iterator[None]:
-    """Says of a refusal which photograph it is about."""
-    try:
-        yield
-    except PhotographError as wrong:
-        raise PhotographError(f"{'the photograph' if n == 1 else f'photograph {number} of {n}'} {wrong}") from wrong
 
 
 def _opened(given: object) -> Photograph:

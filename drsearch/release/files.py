@@ -4,12 +4,14 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from drsearch.disk import write_whole
 from drsearch.grades import CLASS_NAMES
 from drsearch.settings import DataSettings, ImageSettings
 
 MODEL_FILE = "model.keras"
 SERVING_FILE = "serving.json"
 TRAINED_ON_FILE = "trained_on.json"
+FAMILIARITY_FILE = "familiarity.json"
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,18 @@ class Serving:
         )
 
 
-def model_files(folder: Path, model: Path, serving: str, trained_on: str) -> dict[str, Path]:
-    """The files of a model, written beside each other and named as `Grader` reads them."""
+def model_files(folder: Path, model: Path, serving: str, trained_on: str, familiarity: str) -> dict[str, Path]:
+    """The files of a model, written beside each other and named as `Grader` reads them.
+
+    Args:
+        folder: Where they are written; made if it is missing.
+        model: The network, which stays where it is.
+        serving: From `Serving.to_json`.
+        trained_on: JSON of the `EyeEntry` of every training eye.
+        familiarity: From `Familiarity.to_json`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SERVING_FILE).write_text(serving)
-    (folder / TRAINED_ON_FILE).write_text(trained_on)
-    return {MODEL_FILE: model, SERVING_FILE: folder / SERVING_FILE, TRAINED_ON_FILE: folder / TRAINED_ON_FILE}
+    texts = {SERVING_FILE: serving, TRAINED_ON_FILE: trained_on, FAMILIARITY_FILE: familiarity}
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode(), replace=True)
+    return {MODEL_FILE: model, **{name: folder / name for name in texts}}

@@ -1,6 +1,6 @@
 """What does a registered model say of a photograph straight from the camera?
 
-A model's files are `model.keras`, `serving.json` and `trained_on.json`. This reads them and
+A model's files are `model.keras`, `serving.json`, `trained_on.json` and `familiarity.json`. This reads them and
 nothing else: no code comes out of an archive, and neither gin nor Optuna is needed.
 """
 
@@ -23,9 +23,10 @@ from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import tempered
+from drsearch.measure.familiarity import Familiarity
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.model.prediction import Predictor
-from drsearch.release.files import MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
+from drsearch.release.files import FAMILIARITY_FILE, MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,17 @@ class Verdict:
         probability: Of RDR, in 0..1, after the model's temperature.
         confidence: The probability of the class that `label` names, in 0..1; below 0.5 where the threshold calls an eye
             referable that more likely is not.
+        threshold: The probability from which the model calls an eye `RDR`.
+        distance: How far the photograph lies from the eyes that the model was trained on; 1 is the limit.
+        warning: A sentence if the photograph lies beyond the limit, else None.
     """
 
     label: str
     probability: float
     confidence: float
+    threshold: float
+    distance: float
+    warning: str | None
 
 
 class Grader:
@@ -55,13 +62,16 @@ class Grader:
     """
 
     def __init__(self, folder: Path) -> None:
-        missing = [name for name in (MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE) if not (folder / name).is_file()]
-        if missing:
-            raise RegistryError(f"{folder}: no {missing[0]} there; name a model that drsearch registered.")
+        files = (MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, FAMILIARITY_FILE)
+        if missing := [name for name in files if not (folder / name).is_file()]:
+            raise RegistryError(
+                f"{folder}: no {missing[0]} there; name a model that this version of drsearch registered."
+            )
         self.serving = _read_serving(folder / SERVING_FILE)
         self.model = load_network(folder)
         _check_network(self.model, self.serving, folder)
         self.trained_on = _read_trained_on(folder / TRAINED_ON_FILE)
+        self.familiarity = _read_familiarity(folder / FAMILIARITY_FILE, self.serving)
         self._predict = Predictor(self.model)
         self._gradcam: GradCam | None = None
         self._explaining = threading.Lock()  # of its network only one may be built
@@ -75,7 +85,7 @@ class Grader:
         Raises:
             PhotographError: If one cannot be read whole or shows no retina.
         """
-        return [self.verdict(p) for p in self.probabilities(np.stack([self.image(data) for data in photographs]))]
+        return self.verdicts(np.stack([self.image(photograph) for photograph in photographs]))
 
     def image(self, photograph: Photograph) -> NDArray[np.uint8]:
         """What the network sees of a photograph: RGB, shape `(image_px, image_px, 3)`.
@@ -96,10 +106,29 @@ class Grader:
         """
         return tempered(self._predict(images), self.serving.temperature)
 
-    def verdict(self, probability: float) -> Verdict:
-        """The class at the model's own threshold."""
-        is_referable, probability = probability >= self.serving.threshold, float(probability)
-        return Verdict(CLASS_NAMES[int(is_referable)], probability, probability if is_referable else 1 - probability)
+    def verdicts(self, images: NDArray[np.uint8]) -> list[Verdict]:
+        """Say of prepared images whether the eyes are referable, at the model's own threshold.
+
+        Args:
+            images: RGB, shape `(n, image_px, image_px, 3)`.
+        """
+        probabilities, distances = self.probabilities(images), self.familiarity.distances(images)
+        return [self._verdict(float(p), float(d)) for p, d in zip(probabilities, distances, strict=True)]
+
+    def label(self, probability: float) -> str:
+        """`RDR` where the probability reaches the model's threshold, else `NRDR`."""
+        return CLASS_NAMES[int(probability >= self.serving.threshold)]
+
+    def _verdict(self, probability: float, distance: float) -> Verdict:
+        label = self.label(probability)
+        confidence = probability if label == CLASS_NAMES[1] else 1 - probability
+        warning = None
+        if distance > 1:
+            warning = (
+                f"unlike the {self.familiarity.n_train} eyes that the model was trained on (distance {distance:.2f}, "
+                "limit 1); do not rely on this answer"
+            )
+        return Verdict(label, probability, confidence, self.serving.threshold, distance, warning)
 
     def explain(self, photograph: Photograph, longest_px: int | None = None) -> NDArray[np.uint8]:
         """The photograph, coloured where the model saw its class (Grad-CAM, Selvaraju et al. 2017).
@@ -117,7 +146,7 @@ class Grader:
             PhotographError: If it cannot be read whole or shows no retina.
         """
         eye = eye_image(photograph, self.serving.images)
-        called = self.verdict(self.probabilities(eye.image[None])[0]).label
+        called = self.label(self.probabilities(eye.image[None])[0])
         original = _at_most(read_photograph(photograph, longest_px), longest_px)
         height, width = original.shape[:2]
         rows = slice(round(eye.retina.top * height), round(eye.retina.bottom * height))
@@ -164,6 +193,16 @@ def _read_trained_on(file: Path) -> tuple[EyeEntry, ...]:
         return tuple(map(EyeEntry.from_json, json.loads(file.read_text())))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
         raise _not_ours(file) from wrong
+
+
+def _read_familiarity(file: Path, serving: Serving) -> Familiarity:
+    try:
+        familiarity = Familiarity.from_json(file.read_text())
+    except ValueError as wrong:
+        raise _not_ours(file) from wrong
+    if familiarity.image_px != serving.images.image_px:
+        raise _not_ours(file)
+    return familiarity
 
 
 def _check_network(model: keras.Model, serving: Serving, folder: Path) -> None:

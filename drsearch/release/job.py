@@ -12,13 +12,16 @@ from typing import Any
 
 import cv2
 import keras
+import numpy as np
 from absl import logging
+from numpy.typing import NDArray
 
 from drsearch.data.prepare import Prepared, prepare
 from drsearch.data.records import RecordSet, joined, open_records, read_eyes
 from drsearch.disk import lock
 from drsearch.errors import Interrupted, StudyError
 from drsearch.home import Home
+from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.scores import CHANCE, Scores
 from drsearch.model.training import EpochResult
@@ -50,6 +53,7 @@ from drsearch.tracking.sender import run_id_of, start_sender, why_unsent
 _SENT_S = 60.0
 _AWAY_S = 60.0
 _AGAIN_S = 2.0
+_FAMILIAR_EYES = 5000
 
 
 def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
@@ -358,6 +362,7 @@ class Job:
             model,
             serving.to_json(),
             json.dumps([eye.to_json() for eye in trained_on]),
+            self._familiarity(records).to_json(),
         )
         lineage = {
             "drsearch.study": self._study.name,
@@ -378,6 +383,11 @@ class Job:
         return self._registry.register(
             self._name, run_id, files, lineage | tags, self._note(judged, tags["drsearch.kind"])
         )
+
+    def _familiarity(self, records: RecordSet) -> Familiarity:
+        """What the training eyes look like; of a refit too, the validation eyes only choose the limit."""
+        train, validation = (_some(read_eyes(records, split).images) for split in ("train", "validation"))
+        return fit_familiarity(train, validation)
 
     def _note(self, judged: Outcome, kind: str, test: Evaluation | None = None) -> str:
         """The version's description, in Markdown."""
@@ -610,6 +620,11 @@ def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     scores_file = folder / "scores.json"
     scores_file.write_text(json.dumps({**judged.scores.to_json(), "looks": judged.looks}, indent=2))
     return [*(folder / name for name in pictures), scores_file]
+
+
+def _some(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Evenly chosen images: more than `_FAMILIAR_EYES` would not change what they have in common."""
+    return images[:: 1 + len(images) // _FAMILIAR_EYES]
 
 
 def _shown(interval: Any) -> str:

@@ -31,9 +31,13 @@ _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "photograph")]),
     outputs=Schema(
         [
-            ColSpec(DataType.string, "label"),
-            ColSpec(DataType.double, "probability"),
-            ColSpec(DataType.double, "confidence"),
+            ColSpec(DataType.string, "label", required=False),  # not there for what cannot be graded
+            ColSpec(DataType.double, "probability", required=False),
+            ColSpec(DataType.double, "confidence", required=False),
+            ColSpec(DataType.double, "threshold"),
+            ColSpec(DataType.double, "distance", required=False),
+            ColSpec(DataType.string, "warning", required=False),
+            ColSpec(DataType.string, "error", required=False),
             ColSpec(DataType.string, "model"),
             ColSpec(DataType.binary, "explanation", required=False),
         ]

@@ -33,22 +33,20 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
             params: `explain`: whether to add a column `explanation`, the PNG of a Grad-CAM overlay.
 
         Returns:
-            A table with a row a photograph: `label` (NRDR or RDR), `probability` (of RDR), `confidence`, `model`.
-
-        Raises:
-            MlflowException: If one cannot be read whole or shows no retina; MLflow's server answers 400 then.
+            A table with a row per photograph and the columns of `Answer`. A photograph that cannot be graded has no
+            label and no probability, but an `error`; the others are graded.
         """
-        from drsearch.errors import PhotographError
         from drsearch.release.answers import Answer
 
         explain = bool((params or {}).get("explain"))
-        try:
-            answers = self._answerer.answers(list(model_input["photograph"]), explain)
-        except PhotographError as wrong:
-            # Not `from wrong`: MLflow would put the trace of any other error into its answer.
-            raise mlflow.MlflowException.invalid_parameter_value(str(wrong)) from None
-        columns = [name for name in Answer.__dataclass_fields__ if explain or name != "explanation"]
-        return pd.DataFrame({name: [getattr(answer, name) for answer in answers] for name in columns})
+        answers = self._answerer.answers(list(model_input["photograph"]), explain)
+        names = [name for name in Answer.__dataclass_fields__ if explain or name != "explanation"]
+        return pd.DataFrame({name: _column([getattr(answer, name) for answer in answers]) for name in names})
+
+
+def _column(values: list[Any]) -> "pd.Series[Any]":
+    """A column that keeps None: pandas makes NaN of it, which is no JSON."""
+    return pd.Series(values, dtype=object if None in values else None)
 
 
 def _name(folder: Path) -> str:

@@ -2,8 +2,9 @@
 
     GET  /health, /ping   200 once the model answers
     POST /predict         a photograph as body; JSON with one `Answer`
-    POST /explain         a photograph as body; the PNG of its explanation
-    POST /invocations     MLflow's: JSON with `dataframe_records` or `dataframe_split`; {"predictions": [...]}
+    POST /explain         a photograph as body; the PNG of its explanation, and the `Answer` in a header
+    POST /invocations     MLflow's: JSON with `dataframe_records` or `dataframe_split`; {"predictions": [...]}, where a
+                          photograph that cannot be graded has an `error`
 
 A request that is off is answered with a status of 400 to 415 and MLflow's form of an error: `error_code`, and as
 `message` one sentence. Neither a stack trace nor a path of this machine leaves it. No photograph is kept or logged.
@@ -44,6 +45,8 @@ MOST_HELD_BYTES = 8 * MOST_BYTES
 """Of all bodies that wait."""
 BODY_TIMEOUT_S = 60.0
 """For the whole body to arrive."""
+ANSWER_HEADER = "Drsearch-Answer"
+"""Holds the answer, as JSON, where the body is a picture."""
 
 _KEEP_ALIVE_S = 75  # a client that asks again just when its connection is closed loses its request
 _SHUTDOWN_TIMEOUT_S = 30
@@ -129,15 +132,18 @@ def _app(answerer: Answerer, threads: ThreadPoolExecutor, loopback_only: bool) -
         return route
 
     def predict(body: bytes) -> Response:
-        return JSONResponse(_told(answerer.answers([body])[0], explain=False))
+        return JSONResponse(answerer.answer(body).to_json())
 
     def explain(body: bytes) -> Response:
-        return Response(answerer.explanation(body), media_type="image/png")
+        answer = answerer.answer(body, explain=True)
+        return Response(
+            answer.explanation, media_type="image/png", headers={ANSWER_HEADER: json.dumps(answer.to_json())}
+        )
 
     def invocations(body: bytes) -> Response:
         photographs, wants_explanation = _table(body)
         answers = answerer.answers(photographs, wants_explanation)
-        return JSONResponse({"predictions": [_told(answer, wants_explanation) for answer in answers]})
+        return JSONResponse({"predictions": [_row(answer, wants_explanation) for answer in answers]})
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "model": answerer.model})
@@ -293,16 +299,9 @@ def _wants_explanation(params: Any) -> bool:
     return bool(params.get("explain", False))
 
 
-def _told(answer: Answer, explain: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "label": answer.label,
-        "probability": answer.probability,
-        "confidence": answer.confidence,
-        "model": answer.model,
-    }
-    if explain and answer.explanation is not None:
-        told["explanation"] = base64.b64encode(answer.explanation).decode("ascii")
-    return told
+def _row(answer: Answer, explain: bool) -> dict[str, Any]:
+    png = base64.b64encode(answer.explanation).decode("ascii") if answer.explanation is not None else None
+    return answer.to_json() | ({"explanation": png} if explain else {})
 
 
 async def _refusal(request: Request, wrong: Exception) -> Response:

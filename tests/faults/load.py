@@ -29,8 +29,10 @@ import numpy as np
 import psutil
 from mlflow import MlflowClient
 
-from drsearch.data.synthetic import synthesize
+from drsearch.data.images import eye_image
+from drsearch.data.synthetic import draw_eye, synthesize
 from drsearch.home import Home
+from drsearch.measure.familiarity import fit_familiarity
 from drsearch.model import build_resnet, set_seeds
 from drsearch.release.answers import Answerer
 from drsearch.release.files import Serving, model_files
@@ -149,7 +151,10 @@ def register(folder: Path, home: Home) -> Grader:
     (folder / "files").mkdir()
     build_resnet(chosen.model, chosen.images.image_px).save(folder / "files/model.keras")
     serving = Serving(chosen.images, chosen.data, 0.5, 1.0, "none")
-    files = model_files(folder / "files", folder / "files/model.keras", serving.to_json(), "[]")
+    drawn = (draw_eye(number % 5, np.random.default_rng(number)).image for number in range(20))
+    eyes = np.stack([eye_image(eye, chosen.images).image for eye in drawn])
+    familiarity = fit_familiarity(eyes[:10], eyes[10:])
+    files = model_files(folder / "files", folder / "files/model.keras", serving.to_json(), "[]", familiarity.to_json())
     home.path.mkdir()
     registry, client = Registry(home.tracking_uri), MlflowClient(home.tracking_uri, home.tracking_uri)
     experiment = client.create_experiment("load", home.artifacts.as_uri())

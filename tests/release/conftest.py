@@ -1,17 +1,15 @@
 """Two small sets of synthetic eyes and a model that was never trained: what it says is of no interest, only how."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
+from untrained import untrained_files
 
 from drsearch.data.prepare import prepare
 from drsearch.data.records import RecordSet
 from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
-from drsearch.model import build_resnet, set_seeds
-from drsearch.release.files import Serving, model_files
 from drsearch.release.grader import Grader
 from drsearch.settings import Settings
 
@@ -52,13 +50,7 @@ def records(eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> RecordSet:
 
 @pytest.fixture(scope="session")
 def files(records: RecordSet, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of a model with the weights it began with, which counts the train split as seen."""
-    folder = tmp_path_factory.mktemp("model")
-    set_seeds(3)
-    build_resnet(SMALL.model, 32).save(folder / "model.keras")
-    serving = Serving(SMALL.images, SMALL.data, 0.5, 1.0, records.fingerprint)
-    seen = json.dumps([eye.to_json() for eye in records.eyes("train")])
-    return model_files(folder, folder / "model.keras", serving.to_json(), seen)
+    return untrained_files(tmp_path_factory.mktemp("model"), records, SMALL)
 
 
 @pytest.fixture(scope="session")

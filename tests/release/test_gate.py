@@ -11,11 +11,12 @@ import pytest
 from mlflow import MlflowClient
 
 from drsearch.data.prepare import prepare
-from drsearch.data.records import EyeEntry, RecordSet, test_looks
+from drsearch.data.records import EyeEntry, RecordSet, read_eyes, test_looks
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.measure.calibration import calibration
 from drsearch.measure.comparison import compare
+from drsearch.measure.familiarity import fit_familiarity
 from drsearch.measure.scores import scores
 from drsearch.model import build_resnet, set_seeds
 from drsearch.release.decisions import Decisions
@@ -113,7 +114,9 @@ class Shelf:
         build_resnet(settings.model, 48).save(network)
         serving = Serving(larger.images, larger.data, 0.4, 1.5, self.larger.fingerprint)
         seen = json.dumps([eye.to_json() for eye in self.larger.eyes("train")])
-        self.of_48 = model_files(home.path / "of-48", network, serving.to_json(), seen)
+        train, validation = (read_eyes(self.larger, split).images for split in ("train", "validation"))
+        familiarity = fit_familiarity(train, validation).to_json()
+        self.of_48 = model_files(home.path / "of-48", network, serving.to_json(), seen, familiarity)
 
     def add(self, files: dict[str, Path]) -> ModelVersion:
         run_id = self.client.create_run(self.experiment).info.run_id
@@ -123,7 +126,8 @@ class Shelf:
         """The small model, trained on other eyes."""
         serving = self.files["serving.json"].read_text()
         seen = json.dumps([eye.to_json() for eye in more])
-        return model_files(self.home.path / f"seen-{len(more)}", self.files["model.keras"], serving, seen)
+        familiarity = self.files["familiarity.json"].read_text()
+        return model_files(self.home.path / f"seen-{len(more)}", self.files["model.keras"], serving, seen, familiarity)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,8 +25,43 @@ def test_a_photograph_gets_what_its_record_gets(grader: Grader, records: RecordS
 
 
 def test_the_threshold_itself_is_referable(grader: Grader) -> None:
-    labels = [grader.verdict(probability).label for probability in (0.0, 0.4999, 0.5, 1.0)]
+    labels = [grader.label(probability) for probability in (0.0, 0.4999, 0.5, 1.0)]
     assert labels == ["NRDR", "NRDR", "RDR", "RDR"]
+
+
+def test_a_verdict_names_the_threshold_that_decided(grader: Grader, files: dict[str, Path], photograph: bytes) -> None:
+    other = Grader(files["model.keras"].parent)
+    (before,) = grader.grade([photograph])
+    other.serving = dataclasses.replace(grader.serving, threshold=min(1.0, before.probability + 1e-6))
+    (after,) = other.grade([photograph])
+    assert (before.threshold, after.threshold) == (0.5, other.serving.threshold)
+    assert after.label == "NRDR" and after.confidence == pytest.approx(1 - after.probability)
+
+
+def test_an_eye_has_no_warning_and_a_drawing_of_a_cat_has_one(grader: Grader, records: RecordSet) -> None:
+    eyes = grader.verdicts(read_eyes(records, "validation").images)
+    assert all(verdict.warning is None and verdict.distance <= 1 for verdict in eyes)
+    (verdict,) = grader.grade([drawn_cat()])
+    assert verdict.distance > 1
+    assert verdict.warning == (
+        f"unlike the {len(records.eyes('train'))} eyes that the model was trained on "
+        f"(distance {verdict.distance:.2f}, limit 1); do not rely on this answer"
+    )
+
+
+def drawn_cat() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """An orange cat on black: large, round, warm, and no retina."""
+    cat, orange = np.zeros((400, 600, 3), np.uint8), (230, 140, 50)
+    cv2.circle(cat, (300, 220), 150, orange, cv2.FILLED)
+    for ear in ([(180, 140), (190, 30), (260, 90)], [(420, 140), (410, 30), (340, 90)]):
+        cv2.fillPoly(cat, [np.array(ear)], orange)
+    for x in (240, 360):
+        cv2.ellipse(cat, (x, 190), (24, 16), 0, 0, 360, (70, 160, 60), cv2.FILLED)
+        cv2.ellipse(cat, (x, 190), (6, 15), 0, 0, 360, (0, 0, 0), cv2.FILLED)
+        for y in (230, 250, 270):
+            cv2.line(cat, (300 + (x - 300) // 2, 250), (300 + 3 * (x - 300), y), (90, 50, 20), 3)
+    cv2.fillPoly(cat, [np.array([(285, 235), (315, 235), (300, 252)])], (220, 120, 130))
+    return cat
 
 
 def test_temperature_divides_the_log_odds(grader: Grader, files: dict[str, Path], photograph: bytes) -> None:
@@ -65,11 +101,11 @@ def test_a_photograph_of_nothing_is_refused(grader: Grader) -> None:
             ask()
 
 
-@pytest.mark.parametrize("name", ["model.keras", "serving.json", "trained_on.json"])
+@pytest.mark.parametrize("name", ["model.keras", "serving.json", "trained_on.json", "familiarity.json"])
 def test_a_model_that_drsearch_did_not_register_is_refused(files: dict[str, Path], tmp_path: Path, name: str) -> None:
     for file in files.values():
         shutil.copy(file, tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(RegistryError) as refused:
         Grader(tmp_path)
-    assert str(refused.value) == f"{tmp_path}: no {name} there; name a model that drsearch registered."
+    assert str(refused.value) == f"{tmp_path}: no {name} there; name a model that this version of drsearch registered."

@@ -1,5 +1,6 @@
-"""A model's archive may come from anywhere: the loader reads a network and two tables, and runs nothing."""
+"""A model's archive may come from anywhere: the loader reads a network and three tables, and runs nothing."""
 
+import base64
 import json
 import shutil
 import zipfile
@@ -9,6 +10,7 @@ from typing import Any
 
 import h5py
 import keras
+import numpy as np
 import pytest
 
 from drsearch.errors import RegistryError
@@ -125,7 +127,31 @@ def test_a_serving_file_that_is_off_is_refused(forged: Path, change: dict[str, A
     assert refused(forged) == f"{file}: not as drsearch writes it; name a model that drsearch registered."
 
 
-@pytest.mark.parametrize("name", ["serving.json", "trained_on.json"])
+def test_a_familiarity_that_is_off_is_refused(forged: Path) -> None:
+    file = forged / "familiarity.json"
+    good = json.loads(file.read_text())
+    cloud, n = good["clouds"]["layout"], 192
+
+    def array(value: float, size: int) -> str:
+        return base64.b64encode(np.full(size, value, "<f4").tobytes()).decode()
+
+    changes: list[dict[str, Any]] = [
+        {"version": 0}, {"limit": 0}, {"limit": float("nan")}, {"limit": 1e300}, {"limit": True}, {"n_train": "many"},
+        {"image_px": 64}, {"image_px": 10**9}, {"image_px": -1}, {"image_px": 31.5}, {"clouds": {}}, {"clouds": []},
+        *({"clouds": {**good["clouds"], "layout": {**cloud, **change}}} for change in (
+            {"mean": array(1, n - 1)}, {"mean": array(np.inf, n)}, {"scale": array(0, n)}, {"scale": array(np.nan, n)},
+            {"precision": array(1, n)}, {"precision": array(1e30, n * n)}, {"precision": "x"}, {"mean": None},
+            {"usual": -1.0}, {"usual": "1"},
+        )),
+    ]  # fmt: skip
+    for change in changes:
+        file.write_text(json.dumps({**good, **change}))
+        assert refused(forged) == f"{file}: not as drsearch writes it; name a model that drsearch registered."
+    file.write_text(json.dumps(good))
+    Grader(forged)
+
+
+@pytest.mark.parametrize("name", ["serving.json", "trained_on.json", "familiarity.json"])
 @pytest.mark.parametrize("text", ["", "[", "[]x", "7", '["a"]', '{"a": ' * 50_000, "\x00"])
 def test_a_table_that_cannot_be_read_is_refused(forged: Path, name: str, text: str) -> None:
     (forged / name).write_text(text)

@@ -56,6 +56,10 @@ def test_a_version_says_what_goes_in_and_comes_out_and_what_it_needs(shelf: Shel
         ("label", "string"),
         ("probability", "double"),
         ("confidence", "double"),
+        ("threshold", "double"),
+        ("distance", "double"),
+        ("warning", "string"),
+        ("error", "string"),
         ("model", "string"),
         ("explanation", "binary"),
     ]

@@ -23,8 +23,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 from services import free_port
+from untrained import stocked_home
 
 from drsearch.data.decode import read_photograph
 from drsearch.errors import RegistryError
@@ -39,13 +39,7 @@ NOT_NEEDED = ("gin", "optuna", "keras_tuner", "plotly", "typer")
 @pytest.fixture(scope="module")
 def stocked(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> Home:
     """A home whose registry holds one version, the champion."""
-    home = Home(tmp_path_factory.mktemp("served") / "home")
-    home.path.mkdir()
-    registry, client = Registry(home.tracking_uri), MlflowClient(home.tracking_uri, home.tracking_uri)
-    experiment = client.create_experiment("a study", home.artifacts.as_uri())
-    version = registry.register("retinopathy", client.create_run(experiment).info.run_id, files, {}, "the first")
-    registry.set_alias(version, CHAMPION)
-    return home
+    return stocked_home(tmp_path_factory.mktemp("served") / "home", files)
 
 
 def environment(home: Home) -> dict[str, str]:
@@ -82,7 +76,11 @@ def test_mlflow_loads_it_and_it_takes_bytes_files_pixels_and_base64(
     given = [data, file, read_photograph(data), base64.b64encode(data).decode()]
     found = model.predict(pd.DataFrame({"photograph": given}))
     (verdict,) = grader.grade([data])
-    assert list(found.columns) == ["label", "probability", "confidence", "model"]
+    columns = ["label", "probability", "confidence", "threshold", "distance", "warning", "error", "model"]
+    assert list(found.columns) == columns
+    assert columns == [each.name for each in model.metadata.signature.outputs.inputs if each.name != "explanation"]
+    assert set(found["threshold"]) == {0.5} and (found["distance"] <= 1).all()
+    assert found["warning"].isna().all() and found["error"].isna().all()
     assert set(found["label"]) == {verdict.label} and set(found["model"]) == {"models:/retinopathy/1"}
     assert np.allclose(found["probability"], verdict.probability, atol=0.02)
     assert found["probability"][0] == found["probability"][1] == found["probability"][3]
@@ -94,8 +92,8 @@ def test_mlflow_loads_it_and_it_takes_bytes_files_pixels_and_base64(
 def test_text_is_never_taken_for_a_path_of_this_machine(stocked: Home, eyes: Path) -> None:
     Registry(stocked.tracking_uri)
     model = mlflow.pyfunc.load_model("models:/retinopathy/1")
-    with pytest.raises(mlflow.MlflowException, match="the photograph is no base64"):
-        model.predict(pd.DataFrame({"photograph": [str(eyes / "images/train/SYN_002.jpg")]}))
+    said = model.predict(pd.DataFrame({"photograph": [str(eyes / "images/train/SYN_002.jpg")]}))
+    assert said["error"][0].startswith("the photograph is no base64") and said["label"][0] is None
 
 
 def test_it_knows_the_version_as_which_it_was_loaded_and_else_its_id(stocked: Home, photograph: bytes) -> None:
@@ -187,7 +185,7 @@ def foreign_imports(module: str) -> set[str]:
 
 def test_nothing_in_it_is_pickled(stocked: Home) -> None:
     files = {path.name: path for path in (archive(stocked) / "artifacts").iterdir()}
-    assert files.keys() == {"model.keras", "serving.json", "trained_on.json"}
+    assert files.keys() == {"model.keras", "serving.json", "trained_on.json", "familiarity.json"}
     with zipfile.ZipFile(files["model.keras"]) as network:
         assert set(network.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
     everything = {path.suffix for path in archive(stocked).rglob("*") if path.is_file()}
@@ -269,13 +267,18 @@ def test_mlflows_server_and_ours_say_the_same(of_mlflow: str, ours: str, eyes: P
             assert base64.b64decode(one.get("explanation", "")) == base64.b64decode(other.get("explanation", ""))
 
 
-def test_mlflows_server_too_answers_400_without_a_trace(of_mlflow: str, photograph: bytes) -> None:
-    bad = base64.b64encode(photograph[:-2000]).decode()
-    body = json.dumps({"dataframe_records": [{"photograph": bad}]}).encode()
-    status, said = post(f"{of_mlflow}/invocations", body, "application/json")
-    assert status == 400
-    assert said["message"].partition("Error: ")[2].startswith("the photograph cannot be read whole: ")
-    assert "stack_trace" not in said and "Traceback" not in json.dumps(said)
+def test_both_servers_grade_the_good_photographs_of_a_batch_and_name_the_bad(
+    of_mlflow: str, ours: str, photograph: bytes
+) -> None:
+    given = [base64.b64encode(data).decode() for data in (photograph, photograph[:-2000], b"", photograph)]
+    body = json.dumps({"dataframe_records": [{"photograph": data} for data in given]}).encode()
+    (status, theirs), (code, said) = (post(f"{url}/invocations", body, "application/json") for url in (of_mlflow, ours))
+    assert (status, code) == (200, 200)
+    assert [row["error"] for row in theirs["predictions"]] == [row["error"] for row in said["predictions"]]
+    good, cut, empty, last = theirs["predictions"]
+    assert good == last and good["error"] is None and good["label"] is not None
+    assert cut["error"].startswith("the photograph cannot be read whole: ") and cut["probability"] is None
+    assert empty["error"] == "the photograph is empty" and empty["label"] is None
 
 
 # The page about it

@@ -1,0 +1,180 @@
+"""`drsearch predict`: what it says of each photograph, and what it never writes to."""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from untrained import stocked_home, untrained_files
+
+from drsearch.cli import main
+from drsearch.data.decode import read_photograph
+from drsearch.data.prepare import prepare
+from drsearch.data.synthetic import synthesize
+from drsearch.home import Home
+from drsearch.settings import Settings
+
+MODEL = "retinopathy@champion"
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Types commands in a folder; `home` holds one registered version."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: object) -> tuple[int, str, str]:
+        """Status, standard output, standard error."""
+        sys.argv = ["drsearch", *map(str, arguments)]
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        written = self.capsys.readouterr()
+        return int(ended.value.code or 0), written.out, written.err
+
+    def json(self, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
+        status, out, _ = self.run("predict", MODEL, *arguments, "--json")
+        return status, json.loads(out)["predictions"]
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("predict") / "eyes"
+    synthesize(out, 30, seed=0, image_px=(268, 178))
+    return out
+
+
+@pytest.fixture(scope="module")
+def home(eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    settings = Settings().replace({"images.image_px": 32, "model.width": 4, "model.stages": 1})
+    records = prepare(eyes, settings, Home(tmp_path_factory.mktemp("prepared"))).records
+    files = untrained_files(tmp_path_factory.mktemp("model"), records, settings)
+    return stocked_home(tmp_path_factory.mktemp("home") / "home", files)
+
+
+@pytest.fixture
+def terminal(
+    home: Home, eyes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Terminal:
+    for number in (1, 2, 3):
+        shutil.copy(eyes / f"images/train/SYN_00{number}.jpg", tmp_path / f"{number}.jpg")
+    monkeypatch.setenv("DRSEARCH_HOME", str(home.path))
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.chdir(tmp_path)
+    return Terminal(tmp_path, capsys)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_photograph_gets_its_line_with_the_threshold_that_decided(terminal: Terminal) -> None:
+    status, out, err = terminal.run("predict", MODEL, "1.jpg", "2.jpg")
+    assert (status, err) == (0, "")
+    for line, name in zip(out.splitlines(), ("1.jpg", "2.jpg"), strict=True):
+        assert line.startswith(f"{name}: ") and "RDR, probability of RDR 0." in line
+        assert line.endswith(", threshold 0.500")
+    status, rows = terminal.json("1.jpg")
+    assert status == 0
+    assert list(rows[0]) == [
+        "image", "error", "label", "probability", "confidence", "threshold", "distance", "warning", "model"
+    ]  # fmt: skip
+    assert (rows[0]["threshold"], rows[0]["warning"], rows[0]["error"]) == (0.5, None, None)
+    assert 0 < rows[0]["distance"] <= 1
+
+
+def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> None:
+    (terminal.folder / "cut.jpg").write_bytes((terminal.folder / "2.jpg").read_bytes()[:-2000])
+    (terminal.folder / "text.jpg").write_text("no picture")
+    (terminal.folder / "folder").mkdir()
+    os.mkfifo(terminal.folder / "pipe")
+    bad = ["cut.jpg", "text.jpg", "folder", "pipe", "nowhere.jpg"]
+    status, rows = terminal.json("1.jpg", *bad, "3.jpg", "--explain", "out")
+    assert status == 2
+    assert [row["image"] for row in rows] == ["1.jpg", *bad, "3.jpg"]
+    first, cut, *others, last = rows
+    assert first["error"] is None and last["error"] is None and last["label"] in ("NRDR", "RDR")
+    assert cut["error"].startswith("the photograph cannot be read whole: ")
+    assert [row["error"] for row in others] == [
+        "the photograph is no picture that drsearch reads; save it as JPEG, PNG, TIFF or BMP",
+        "the photograph is a folder; name the files in it",
+        "the photograph is no regular file",
+        "the photograph cannot be read (No such file or directory)",
+    ]
+    assert sorted(path.name for path in (terminal.folder / "out").iterdir()) == ["1.png", "3.png"]
+    status, out, err = terminal.run("predict", MODEL, "1.jpg", *bad, "3.jpg")
+    assert status == 2
+    assert any(line.startswith("text.jpg: the photograph is no picture ") for line in out.splitlines())
+    assert out.splitlines()[-1].startswith("3.jpg: ")
+    assert err == f"drsearch: 5 of 7 photographs failed, as said above: {', '.join(bad)}.\n"
+
+
+def test_what_is_no_eye_is_answered_with_a_warning(terminal: Terminal) -> None:
+    disc = np.zeros((178, 268, 3), np.uint8)
+    cv2.circle(disc, (134, 89), 80, (40, 110, 200), cv2.FILLED)  # BGR
+    for x in (100, 168):
+        cv2.circle(disc, (x, 70), 14, (20, 20, 60), cv2.FILLED)
+    cv2.imwrite("disc.png", disc)
+    status, out, _ = terminal.run("predict", MODEL, "disc.png")
+    assert status == 0
+    warning = out.splitlines()[-1]
+    assert warning.startswith("disc.png: warning: unlike the ") and warning.endswith("do not rely on this answer")
+    _, (row,) = terminal.json("disc.png")
+    assert row["distance"] > 1 and f"disc.png: warning: {row['warning']}" == warning
+
+
+def test_a_heat_map_has_the_size_of_its_photograph(terminal: Terminal) -> None:
+    size = read_photograph((terminal.folder / "1.jpg").read_bytes()).shape
+    for name in ("cam.png", "cam.JPG", "new/deep/cam.jpeg"):
+        status, out, _ = terminal.run("predict", MODEL, "1.jpg", "--explain", name)
+        assert status == 0 and out.endswith(f"; heat map in {name}\n")
+        assert read_photograph((terminal.folder / name).read_bytes()).shape == size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["1.jpg", "--explain", "1.jpg"], "--explain 1.jpg: would overwrite the photograph 1.jpg; name another place."),
+        (["1.jpg", "--explain", "1.jpg", "--overwrite"],
+         "--explain 1.jpg: would overwrite the photograph 1.jpg; name another place."),
+        (["1.jpg", "--explain", "link.png", "--overwrite"],
+         "--explain link.png: would overwrite the photograph 1.jpg; name another place."),
+        (["left/1.png", "2.jpg", "--explain", "left", "--overwrite"],
+         "--explain left/1.png: would overwrite the photograph left/1.png; name another place."),
+        (["1.jpg", "--explain", "mine.png"],
+         "--explain mine.png: exists already; name another place, or add --overwrite."),
+        (["1.jpg", "left/1.png", "--explain", "out"],
+         "--explain: 1.jpg and left/1.png would both be written to out/1.png; "
+         "give them in two commands, with a folder each."),
+        (["1.jpg", "left/1.png", "--explain", "out", "--overwrite"],
+         "--explain: 1.jpg and left/1.png would both be written to out/1.png; "
+         "give them in two commands, with a folder each."),
+        (["1.jpg", "2.jpg", "--explain", "mine.png"], "--explain: mine.png is no folder; name another place."),
+        (["1.jpg", "--explain", "cam"], "--explain cam: is no folder, and no name of a picture; name it .png or .jpg."),
+    ],
+)  # fmt: skip
+def test_nothing_is_overwritten_unasked_and_no_photograph_ever(
+    terminal: Terminal, arguments: list[str], sentence: str
+) -> None:
+    (terminal.folder / "left").mkdir()
+    os.link(terminal.folder / "1.jpg", terminal.folder / "link.png")
+    shutil.copy(terminal.folder / "1.jpg", terminal.folder / "left/1.png")
+    (terminal.folder / "mine.png").write_bytes(b"mine")
+    before = contents(terminal.folder)
+    # No model of this name: what is refused is refused before the model is looked for.
+    assert terminal.run("predict", "nothing@champion", *arguments) == (2, "", f"drsearch: {sentence}\n")
+    assert contents(terminal.folder) == before
+
+
+def test_a_heat_map_is_replaced_when_asked(terminal: Terminal) -> None:
+    (terminal.folder / "mine.png").write_bytes(b"mine")
+    status, rows = terminal.json("1.jpg", "--explain", "mine.png", "--overwrite")
+    assert (status, rows[0]["explanation"]) == (0, "mine.png")
+    assert (terminal.folder / "mine.png").read_bytes().startswith(b"\x89PNG")
