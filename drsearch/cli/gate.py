@@ -69,7 +69,7 @@ def promote(
     out, home = console(as_json), Home.from_environment()
     gate = gin_files.load(config, set_).gate
     if data is not None:
-        read_folder(data)
+        read_folder(data, home.path)
     reach_mlflow(home)
 
     from drsearch.release.decisions import EXPERIMENT

@@ -54,7 +54,7 @@ def train(
     settings = gin_files.load(config, set_)
     if space is not None:
         read_source(space)
-    read_folder(data)
+    read_folder(data, home.path)
 
     from drsearch.search.definition import check_name
     from drsearch.tracking.depot import check_experiments
@@ -134,7 +134,7 @@ def evaluate(
     out, home = console(as_json), Home.from_environment()
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
-    read_folder(data)
+    read_folder(data, home.path)
     reach_mlflow(home)
     with opened_model(model, home) as grader:
         settings = Settings(images=grader.serving.images, data=grader.serving.data)

@@ -76,7 +76,7 @@ def run_study(
     out, home = console(as_json), Home.from_environment()
     name, url = study or space.stem, storage or home.storage_url
     assignments = [*set_, *([] if trials is None else [f"study.trials={trials}"])]
-    starts = _check_without_tensorflow(space, data, name, config, assignments, url, known, warm_start)
+    starts = _check_without_tensorflow(home, space, data, name, config, assignments, url, known, warm_start)
     if warn_if_away(home, out):
         _check_experiments(home, name, url)
 
@@ -180,6 +180,7 @@ def worker(
 
 
 def _check_without_tensorflow(
+    home: Home,
     space: Path,
     data: Path,
     name: str,
@@ -203,7 +204,7 @@ def _check_without_tensorflow(
     source = read_source(space)
     written = literal_settings(space, source)
     settings = gin_files.load(config, assignments, Settings().replace(written or {}))
-    read_folder(data)
+    read_folder(data, home.path)
     starts = read_known(known, gin_files.read) if known is not None else []
 
     from drsearch.search.checks import check_study  # from here on Optuna, which takes less time

@@ -106,6 +106,9 @@ def open_storage(url: str, *, patient: bool = False, only_look: bool = False) ->
         raise _no_database(url, wrong) from wrong
 
 
+_IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
+
+
 def may_hold_studies(url: str) -> bool:
     """Whether a database may hold something: a file of SQLite that is not there does not, and is not made here.
 
@@ -113,7 +116,8 @@ def may_hold_studies(url: str) -> bool:
         >>> may_hold_studies("sqlite:////no/such/folder/studies.db"), may_hold_studies("postgresql://host/optuna")
         (False, True)
     """
-    return not url.startswith("sqlite:///") or os.path.exists(_sqlite_file(url))
+    file = _sqlite_file(url)
+    return not file or url in _IN_MEMORY or os.path.exists(file)
 
 
 def may_write(storage: Storage, home: Home) -> bool:
@@ -133,6 +137,11 @@ def _open(url: str, only_look: bool) -> Storage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {}
     file = _sqlite_file(url)
+    if url in _IN_MEMORY:
+        raise StudyError(
+            f"--storage {url}: a database in the memory of this process, which workers do not see; "
+            "write for example sqlite:////home/me/studies.db."
+        )
     read_only = bool(file) and os.path.exists(file) and (only_look or not _is_writable(file))
     if read_only:
         options = {"creator": lambda: _connect_read_only(file)}

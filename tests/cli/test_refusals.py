@@ -111,6 +111,10 @@ REFUSED = {
     "run-study: name": ([*MINE, "--study", "a/b"], "--study 'a/b' cannot name a folder and an experiment; "),
     "run-study: long name": ([*MINE, "--study", "a" * 101], f"--study '{'a' * 101}' cannot name a folder "),
     "run-study: --storage": ([*MINE, "--storage", "nonsense"], "--storage nonsense: no study database there"),
+    "run-study: --storage in memory": (
+        [*MINE, "--storage", "sqlite:///:memory:"],
+        "--storage sqlite:///:memory:: a database in the memory of this process, which workers do not see; ",
+    ),
     "run-study: --warm-start": ([*MINE, "--warm-start", "no"], "no study 'no' in this database; there are: begun."),
     "run-study: --warm-start, no database": (
         [*MINE, "--storage", "sqlite:///none.db", "--warm-start", "no"],

@@ -125,7 +125,7 @@ def test_a_second_objective_is_to_be_small(storage: Any) -> None:
         ("nonsense", "--storage nonsense: no study database there"),
         (
             "postgresql://me:secret@127.0.0.1:1/optuna",
-            "--storage postgresql://me:***@127.0.0.1:1/optuna: no study database",
+            "--storage postgresql://***@127.0.0.1:1/optuna: no study database",
         ),
     ],
 )
