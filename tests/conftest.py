@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from services import MlflowServer, PostgresServer, postgresql_binaries
+from holding import Holds
+from services import HANG_S, MlflowServer, PostgresServer, postgresql_binaries
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -62,12 +63,17 @@ class Desk:
         return self.folder / "two_rates.py"
 
     @property
+    def holds(self) -> Holds:
+        """Where trials wait for the test, after `hold`."""
+        return Holds(self.folder / "holds")
+
+    @property
     def tracking_uri(self) -> str:
         return f"sqlite:///{self.home / 'mlflow.db'}"
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
-        return {**kept, "DRSEARCH_HOME": str(self.home)}
+        return {**kept, "DRSEARCH_HOME": str(self.home), **self.holds.environment()}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "drsearch", *arguments]
@@ -79,13 +85,20 @@ class Desk:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=HANG_S,
         )
 
     def json(self, *arguments: str) -> Any:
         done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def hold(self, *epochs: tuple[int, int]) -> None:
+        """Let trials of the study wait at the end of these epochs, (trial, epoch), until `holds.release()`."""
+        text = self.space.read_text()
+        if "import holding" not in text:
+            self.space.write_text(text.replace("SETTINGS = ", "import holding\n\nSETTINGS = ", 1))
+        self.holds.hold(*epochs)
 
     def copied(self, folder: Path) -> "Desk":
         """A desk with a copy of the home, so that what a test promotes or judges there is not seen by others."""
@@ -163,8 +176,23 @@ def mlflow_server(mlflow_process: MlflowServer) -> Iterator[MlflowServer]:
     yield mlflow_process
 
 
+class Browser:
+    """Playwright's, that waits for what a page is to show as long as that may take."""
+
+    def __init__(self, chromium: Any) -> None:
+        self._chromium = chromium
+
+    def new_page(self, **options: Any) -> Any:
+        return self.new_context(**options).new_page()
+
+    def new_context(self, **options: Any) -> Any:
+        context = self._chromium.new_context(**options)
+        context.set_default_timeout(1000 * HANG_S)
+        return context
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     """Chromium as the system has it; a test that needs it is skipped, and says so, where there is none."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
@@ -172,9 +200,9 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: install drsearch[test]")
     with sync_api.sync_playwright() as playwright:
         # Chromium has no sandbox for root, which is who runs the tests in a container.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        process = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=1000 * HANG_S)
+        yield Browser(process)
+        process.close()
 
 
 @pytest.fixture

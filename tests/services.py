@@ -6,6 +6,7 @@ over `stop` and `start`, as a server that was away does.
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -16,21 +17,57 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+HANG_S = 600
+"""After how many seconds a test calls it a hang: a bound, far from every duration, on the slowest machine."""
+
 DEBIAN = "/usr/lib/postgresql"
 """Where Debian keeps PostgreSQL, off the path."""
 
+_GIVEN_OUT_FROM = 32768
+"""The system chooses ports from here on: for a client that connects, and for who binds port 0."""
+
+_kept: list[socket.socket] = []
+
+
+def when(condition: Callable[[], Any], what: str, process: "subprocess.Popen[Any] | None" = None) -> Any:
+    """What `condition` returns, once that is true.
+
+    Args:
+        condition: Asked again and again.
+        what: Waited for; named if it does not come.
+        process: Must run as long.
+    """
+    end = time.monotonic() + HANG_S
+    while not (result := condition()):
+        assert process is None or process.poll() is None, f"it ended before: {what}"
+        assert time.monotonic() < end, f"waited in vain for: {what}"
+        time.sleep(0.05)
+    return result
+
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
+    """A port of this machine for the tests of this process alone, also while no server listens on it.
+
+    The system gives such a port to nobody, and a name that goes with this process keeps other tests away.
+    """
+    for port in random.SystemRandom().sample(range(_GIVEN_OUT_FROM - 10_000, _GIVEN_OUT_FROM), 1000):
+        mine = socket.socket(socket.AF_UNIX)
+        try:
+            mine.bind(f"\0drsearch-test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            mine.close()
+            continue
+        _kept.append(mine)
+        return port
+    raise RuntimeError("no port is free")
 
 
 def postgresql_binaries() -> Path | None:
@@ -85,11 +122,11 @@ class PostgresServer:
     def start(self) -> None:
         """Let it answer."""
         options = f"-p {self.port} -h 127.0.0.1 -k {self._folder} -c fsync=off -c max_connections=200"
-        self._call("pg_ctl", "-D", self._data, "-w", "-l", self._folder / "log", "-o", options, "start")
+        self._call("pg_ctl", "-D", self._data, "-w", "-t", HANG_S, "-l", self._folder / "log", "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Let it answer no more: connections are cut (`fast`), or it dies as if its machine did (`immediate`)."""
-        self._call("pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+        self._call("pg_ctl", "-D", self._data, "-w", "-t", HANG_S, "-m", mode, "stop")
 
     @property
     def binaries(self) -> Path:
@@ -119,7 +156,7 @@ class PostgresServer:
     def _call(self, program: str, *arguments: object) -> None:
         command = [str(self._binaries / program), *map(str, arguments)]
         with open(self._folder / "said", "ab") as said:  # no pipe: the server would inherit it, and hold it open
-            done = subprocess.run(command, cwd=self._folder, stdout=said, stderr=said, timeout=60, **self._user)
+            done = subprocess.run(command, cwd=self._folder, stdout=said, stderr=said, timeout=HANG_S, **self._user)
         if done.returncode != 0:
             raise RuntimeError(f"{program} ended with {done.returncode}: {(self._folder / 'said').read_text()[-2000:]}")
 
@@ -171,14 +208,9 @@ class MlflowServer:
         if wait:
             self.wait()
 
-    def wait(self, timeout_s: float = 120.0) -> None:
+    def wait(self) -> None:
         """Return when it answers."""
-        assert self._process is not None
-        deadline = time.monotonic() + timeout_s
-        while not is_healthy(self.url):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self._folder / "server.log").read_text()[-2000:])
-            time.sleep(0.1)
+        when_healthy(self.url, self._process, self._folder / "server.log")
 
     def stop(self) -> None:
         """Kill it with all its processes, as a machine that goes down does."""
@@ -188,10 +220,17 @@ class MlflowServer:
             self._process = None
 
 
-def is_healthy(url: str) -> bool:
-    """Whether an MLflow server answers there."""
+def when_healthy(url: str, process: "subprocess.Popen[Any] | None", log: Path) -> None:
+    """Return when an MLflow server answers there; if it does not, its log says why."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+        when(lambda: _is_healthy(url), f"{url} to answer", process)
+    except AssertionError as wrong:
+        raise RuntimeError(log.read_text()[-3000:]) from wrong
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

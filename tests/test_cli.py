@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from services import HANG_S
 
 from drsearch import __version__
 from drsearch.search.storage import open_storage
@@ -20,7 +21,7 @@ def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
     )
 
 

@@ -292,15 +292,16 @@ class _Patience:
     def __init__(self) -> None:
         self.over = threading.Event()
         self.limit_s = math.inf
+        self.is_over: Callable[[], bool] = self.over.is_set
         self._away = False
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> bool:
         """Wait; whether waiting is over for good. `Event.wait` would lock out the signal that is to end it."""
         until = time.monotonic() + seconds
-        while not self.over.is_set() and (left := until - time.monotonic()) > 0:
+        while not self.is_over() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
-        return self.over.is_set()
+        return self.is_over()
 
     def away(self, wrong: BaseException) -> None:
         with self._lock:
@@ -328,6 +329,11 @@ def limit_patience(seconds: float) -> None:
     _patience.limit_s = seconds
 
 
+def end_patience_when(is_over: Callable[[], bool]) -> None:
+    """Let this process wait for its database no more as soon as `is_over` says so, asked while it waits."""
+    _patience.is_over = lambda: _patience.over.is_set() or is_over()
+
+
 def patiently(call: Callable[[], T]) -> T:
     """The result of `call`, asked again with growing pauses while the database is away: one warning, then patience.
 
@@ -335,7 +341,8 @@ def patiently(call: Callable[[], T]) -> T:
         call: May have had its effect although it failed: an answer can be lost.
 
     Raises:
-        StorageAway: If the database is away and `end_patience` was called, or the limit of `limit_patience` has passed.
+        StorageAway: If the database is away, and `end_patience` was called, or what `end_patience_when` asks is true,
+            or the limit of `limit_patience` has passed.
     """
     pause_s, until = 0.5, time.monotonic() + _patience.limit_s
     while True:

@@ -52,7 +52,16 @@ from drsearch.search.recorded import (
 from drsearch.search.samplers import drawn_so_far, sampler_for
 from drsearch.search.slots import DRAWN, ERROR, KEPT, REASON, RUN_ID, all_over, claim, give_up, read_slots, this_process
 from drsearch.search.space import SearchSpace, read_space
-from drsearch.search.storage import Heartbeat, Storage, StorageAway, end_patience, is_away, open_storage, patiently
+from drsearch.search.storage import (
+    Heartbeat,
+    Storage,
+    StorageAway,
+    end_patience,
+    end_patience_when,
+    is_away,
+    open_storage,
+    patiently,
+)
 from drsearch.search.view import OneTrialASlot
 from drsearch.settings import Settings, Value
 from drsearch.tracking.entries import DatasetInput, RunStart
@@ -369,6 +378,7 @@ def main(arguments: Sequence[str]) -> int:
     start_logging()
     for meant_for_launcher in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(meant_for_launcher, signal.SIG_IGN)  # which hears them too, and decides
+    end_patience_when(lambda: os.getppid() != options.launcher)
     set_threads(options.threads, options.cores)
     try:
         worker = Worker(

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from services import HANG_S, free_port, when
 
 from drsearch.home import Home
 from drsearch.settings import Settings
@@ -72,7 +73,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def ui(home: Home, browser: Any) -> Iterator[UiServer]:
-    with serve_ui(home, port=0) as server:
+    with serve_ui(home, free_port(), HANG_S) as server:
         yield server
     assert not server.running
 
@@ -84,17 +85,17 @@ def test_the_link_shows_curves_and_pictures_of_the_best_trials_without_a_click(
     page = browser.new_page(viewport={"width": 1600, "height": 1700})
     try:
         page.goto(ui.chart_link("study"))
-        page.wait_for_selector("text=Image grid", timeout=60_000)
-        page.wait_for_function(f"{LOADED_PICTURES}.length >= 12", timeout=60_000)
-        page.wait_for_selector(".js-plotly-plot .scatterlayer .trace", timeout=60_000)
+        page.wait_for_selector("text=Image grid")
+        page.wait_for_function(f"{LOADED_PICTURES}.length >= 12")
+        page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+        # Four trials, validation and training; charts are drawn one after another.
+        when(lambda: page.evaluate(CURVES_BY_CHART)[:3] == [8, 8, 8], "eight curves in each of three charts")
         page.screenshot(path=screenshots / "chart-view.png")
         words = page.inner_text("body")
         n_pictures = page.evaluate(f"{LOADED_PICTURES}.length")
-        n_curves = page.evaluate(CURVES_BY_CHART)
     finally:
-        page.close()
+        page.context.close()
     assert n_pictures == 4 * len(EYES)
-    assert n_curves[:3] == [8, 8, 8]  # four trials, validation and training
     assert "No image logged at this step" not in words
     for title in ("val_auc vs train_auc", "val_accuracy vs train_accuracy", "val_loss vs train_loss"):
         assert title in words
@@ -122,11 +123,11 @@ def test_the_view_of_a_study_without_a_finished_trial_opens_too(
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:
         page.goto(ui.chart_link("young"))
-        page.wait_for_selector("text=trial 0", timeout=60_000, state="attached")
+        page.wait_for_selector("text=trial 0", state="attached")
         page.screenshot(path=screenshots / "young.png")
         assert "Error loading shared view state" not in page.inner_text("body")
     finally:
-        page.close()
+        page.context.close()
 
 
 def test_the_pictures_of_a_run_are_on_its_own_page_too(
@@ -140,7 +141,7 @@ def test_the_pictures_of_a_run_are_on_its_own_page_too(
     page = browser.new_page(viewport={"width": 1600, "height": 1700})
     try:
         page.goto(f"{ui.url}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}/model-metrics")
-        page.wait_for_function(f"{LOADED_PICTURES}.length >= {len(EYES)}", timeout=60_000)
+        page.wait_for_function(f"{LOADED_PICTURES}.length >= {len(EYES)}")
         page.screenshot(path=screenshots / "run.png")
     finally:
-        page.close()
+        page.context.close()

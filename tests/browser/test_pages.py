@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from services import HANG_S, free_port, when
 
 from drsearch.home import Home
 from drsearch.tracking.ui import UiServer, serve_ui
@@ -52,12 +53,17 @@ class Pages:
         """A page at an address of the server, once it shows something."""
         page = self.browser.new_page(viewport={"width": 1600, "height": 1400})
         page.goto(address if "://" in address else f"{self.ui.url}/#{address}")
-        page.wait_for_selector(wait_for, timeout=60_000)
+        page.wait_for_selector(wait_for)
         return page
 
     def close(self, page: Any, name: str) -> None:
         page.screenshot(path=self.screenshots / f"{name}.png")
-        page.close()
+        page.context.close()
+
+
+def says(page: Any, *words: str) -> None:
+    """Wait until a page has all these words."""
+    when(lambda: all(each in " ".join(page.inner_text("body").split()) for each in words), f"{words} on the page")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def served(desk: Any, told: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     own = desk.copied(tmp_path_factory.mktemp("pages"))
     version = told["model"]["version"]
     own.json("promote", "retinopathy", "--version", str(version), "--yes", "--force", "--reason", REASON)
-    with serve_ui(Home(own.home), port=0) as server:
+    with serve_ui(Home(own.home), free_port(), HANG_S) as server:
         yield server, version
 
 
@@ -76,24 +82,24 @@ def pages(browser: Any, served: tuple[UiServer, int], screenshots: Path) -> Page
 
 def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table(pages: Pages) -> None:
     page = pages.open(pages.ui.chart_link("two_rates"), "text=Image grid")
-    page.wait_for_function(f"{EYES}.length >= {N_TRIALS * N_EYES}", timeout=60_000)
-    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace", timeout=60_000)
-    assert page.evaluate(CURVES)[:3] == [2 * N_TRIALS] * 3  # validation and training
+    page.wait_for_function(f"{EYES}.length >= {N_TRIALS * N_EYES}")
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+    # Charts are drawn one after another, each with curves of validation and training.
+    when(lambda: page.evaluate(CURVES)[:3] == [2 * N_TRIALS] * 3, "the curves of all trials in three charts")
     assert page.evaluate(COLOURS) == N_TRIALS
-    said = page.inner_text("body")
-    assert all(f"trial {number:02d} learning_rate=" in said for number in range(N_TRIALS))
+    says(page, *(f"trial {number:02d} learning_rate=" for number in range(N_TRIALS)))
 
     # MLflow's assistant takes a third of the page until it is closed; a table draws only columns it has room for.
     page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
     # The other view that the link saved stands beside it in MLflow's menu of views.
     page.get_by_role("button", name="Best trials").click()
     page.get_by_text("All trials", exact=True).click()
-    page.wait_for_selector("[role=columnheader]:has-text('kept_val_auc')", timeout=60_000)
-    heads = page.locator("[role=columnheader]").all_inner_texts()
+    page.wait_for_selector("[role=columnheader]:has-text('kept_val_auc')")
     wanted = {"kept_val_auc", "kept_val_auc_low", "kept_val_auc_high", "training.learning_rate"}
-    assert wanted <= {head.strip() for head in heads}
-    names = page.locator("[role=gridcell] a:has-text('trial')").all_inner_texts()
-    assert len(names) == N_TRIALS
+    heads = page.locator("[role=columnheader]")
+    when(lambda: wanted <= {head.strip() for head in heads.all_inner_texts()}, f"the columns {wanted}")
+    names = page.locator("[role=gridcell] a:has-text('trial')")
+    when(lambda: len(names.all_inner_texts()) == N_TRIALS, "a row for each trial")
     pages.close(page, "table")
 
 
@@ -105,11 +111,10 @@ def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
         row = page.locator("[role=row]", has_text=trial.info.run_name[:8])
         row.locator("input[type=checkbox]").first.check()
     page.get_by_role("button", name="Compare", exact=True).click()
-    page.wait_for_selector(f"text=Comparing {N_TRIALS} Runs", timeout=60_000)
-    page.wait_for_selector("text=training.learning_rate", timeout=60_000)
-    page.wait_for_selector("text=kept_val_auc", timeout=60_000, state="attached")
-    said = page.inner_text("body")
-    assert all(trial.info.run_name in " ".join(said.split()) for trial in trials)
+    page.wait_for_selector(f"text=Comparing {N_TRIALS} Runs")
+    page.wait_for_selector("text=training.learning_rate")
+    page.wait_for_selector("text=kept_val_auc", state="attached")
+    says(page, *(trial.info.run_name for trial in trials))
     pages.close(page, "compare")
 
 
@@ -118,7 +123,7 @@ def test_a_runs_page_tells_its_scores_in_a_table_and_has_the_confusion_matrix(pa
     address = f"/experiments/{trial.info.experiment_id}/runs/{trial.info.run_id}"
     page = pages.open(address, "td:has-text('sensitivity')")
     assert "validation (" in page.locator("table:has-text('sensitivity') th").all_inner_texts()[1]
-    assert "drsearch train --data" in page.inner_text("body")
+    says(page, "drsearch train --data")
     pages.close(page, "run")
     page = pages.open(f"{address}/artifacts/validation/confusion.png", "text=confusion.png")
     page.wait_for_function("[...document.querySelectorAll('img')].some(image => image.naturalWidth > 300)")
@@ -130,7 +135,7 @@ def test_the_studys_own_run_lists_its_trials(pages: Pages) -> None:
     page = pages.open(f"/experiments/{study.info.experiment_id}/runs/{study.info.run_id}", "table:has-text('val_auc')")
     heads = page.locator("table:has-text('training.learning_rate') th").all_inner_texts()
     assert [head.strip() for head in heads] == ["trial", "val_auc", "training.learning_rate"]
-    assert f"{N_TRIALS} trials: {N_TRIALS} complete" in page.inner_text("body")
+    says(page, f"{N_TRIALS} trials: {N_TRIALS} complete")
     pages.close(page, "study")
 
 
@@ -145,15 +150,13 @@ def test_the_registry_shows_aliases_tags_scores_and_the_way_back_to_the_run(page
     page = pages.open(f"/models/retinopathy/versions/{pages.version}", "td:has-text('specificity')")
     heads = page.locator("table:has-text('specificity') th").all_inner_texts()
     assert [head.partition(" (")[0].strip() for head in heads] == ["", "validation", "test"]
-    said = page.inner_text("body")
-    for tag in ("drsearch.study", "drsearch.run_id", "drsearch.data_fingerprint", "drsearch.threshold", "test_auc"):
-        assert tag in said
+    says(page, "drsearch.study", "drsearch.run_id", "drsearch.data_fingerprint", "drsearch.threshold", "test_auc")
     pages.close(page, "version")
     page = pages.open(f"/models/retinopathy/versions/{pages.version}", "text=Source Run")
     run = pages.client.get_run(pages.client.get_model_version("retinopathy", str(pages.version)).run_id)
     page.get_by_role("link", name=run.info.run_name).click()
-    page.wait_for_selector(f"text={run.info.run_id}", timeout=60_000)
-    page.close()
+    page.wait_for_selector(f"text={run.info.run_id}")
+    page.context.close()
 
 
 def test_a_decision_of_the_gate_reads_as_a_table_its_rule_and_its_figures(pages: Pages) -> None:
@@ -167,9 +170,7 @@ def test_a_decision_of_the_gate_reads_as_a_table_its_rule_and_its_figures(pages:
     page = pages.open(address, "td:has-text('calibration error')")
     heads = page.locator("table:has-text('calibration error') th").all_inner_texts()
     assert [head.strip() for head in heads] == ["", "challenger", "champion", "difference"]
-    said = page.inner_text("body")
-    assert "The rule:" in said
-    assert REASON in said
+    says(page, "The rule:", REASON)
     pages.close(page, "decision")
     page = pages.open(f"{address}/artifacts/decision/reliability.png", "text=reliability.png")
     page.wait_for_function("[...document.querySelectorAll('img')].some(image => image.naturalWidth > 300)")

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,8 +13,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from services import HANG_S, when
 
-pytestmark = pytest.mark.timeout(600)  # a whole study, and a third of it again
 MORE = ["--trials", "1", "--set", "search.folds=3", "--set", "training.epochs=12"]
 
 
@@ -23,6 +22,7 @@ MORE = ["--trials", "1", "--set", "search.folds=3", "--set", "training.epochs=12
 def folded(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> tuple[Any, Any]:
     """The desk, and what the command told: its worker was killed once, in the third fold of a trial."""
     desk = fresh_desk(tmp_path_factory.mktemp("folds"))
+    desk.hold((0, 2 * 12 + 2))  # the third fold, at its first checkpoint
     process = subprocess.Popen(
         desk.command(*desk.study("--json", *MORE)),
         env=desk.environment(),
@@ -31,14 +31,13 @@ def folded(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path]
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 200
-    while not list(desk.home.glob("runs/two_rates-*/trial-*/fold3/checkpoint/latest.npz")):
-        assert time.monotonic() < end and process.poll() is None, "waited in vain for a checkpoint of the third fold"
-        time.sleep(0.02)
+    when(lambda: desk.holds.reached((0, 2 * 12 + 2)), "the third fold", process)
+    assert list(desk.home.glob("runs/two_rates-*/trial-0000/fold3/checkpoint/latest.npz"))
     for child in psutil.Process(process.pid).children():
         if "drsearch.search.worker" in " ".join(child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)
-    said, complained = process.communicate(timeout=250)
+    desk.holds.release()
+    said, complained = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, complained
     return desk, json.loads(said)
 

@@ -5,22 +5,14 @@ import io
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from services import HANG_S, when
 
 LONG = ("--set", "images.image_px=32", "--set", "model.width=4", "--set", "training.epochs=9000")
-
-
-def when(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited in vain for: {what}"
-        time.sleep(0.2)
-    return found
 
 
 def start(desk: Any) -> "subprocess.Popen[str]":
@@ -37,7 +29,7 @@ def start(desk: Any) -> "subprocess.Popen[str]":
 def cancelled(desk: Any, process: "subprocess.Popen[str]") -> Any:
     """What `cancel` told, after the study ended as it should."""
     told = desk.json("cancel", "two_rates")
-    said, complained = process.communicate(timeout=60)
+    said, complained = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, (said, complained)
     assert complained.splitlines()[-1] == (
         "drsearch: study 'two_rates' is cancelled; the same command goes on where it stopped."
@@ -54,7 +46,7 @@ def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk
     desk = fresh_desk(tmp_path)
     process = start(desk)
     try:
-        when(lambda: list(desk.home.glob("runs/*/trial-*/checkpoint/latest.npz")), "a checkpoint")
+        when(lambda: list(desk.home.glob("runs/*/trial-*/checkpoint/latest.npz")), "a checkpoint", process)
         seen = desk.json("status", "two_rates")
         assert (seen["state"], seen["n_trials"], seen["trials"]["running"]) == ("running", 2, 1)
         assert {worker["epochs"] for worker in seen["workers"]} == {9000}
@@ -73,7 +65,7 @@ def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk
         assert [(row["state"], row["attempts"]) for row in rows] == [("waiting", "1"), ("waiting", "0")]
 
         process = start(desk)
-        when(lambda: epochs(desk) > int(rows[0]["epochs"]), "the trial to go on where it stopped")
+        when(lambda: epochs(desk) > int(rows[0]["epochs"]), "the trial to go on where it stopped", process)
         cancelled(desk, process)
     finally:
         process.kill()
@@ -111,7 +103,7 @@ def test_watching_without_a_terminal_ends_with_the_study_or_with_ctrl_c(desk: An
         line = watching.stdout.readline()
         assert line.startswith("study two_rates is complete: 2 complete of 2 trials; best val_auc ")
         watching.send_signal(signal.SIGINT)
-        assert watching.communicate(timeout=60)[0] == ""
+        assert watching.communicate(timeout=HANG_S)[0] == ""
         assert watching.returncode == 0
     finally:
         watching.kill()

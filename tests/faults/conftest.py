@@ -40,12 +40,13 @@ def bench(prepared: Bench, peace: Any, tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def make_bench(prepared: Bench, peace: Any) -> Iterator[Callable[[Path], Bench]]:
+def make_bench(prepared: Bench, peace: Any, tmp_path: Path) -> Iterator[Callable[[Path], Bench]]:
     """Makes homes at places of the test's choice."""
     made: list[Bench] = []
 
     def make(folder: Path) -> Bench:
         made.append(bench_at(prepared, folder))
+        made[-1].said_in = tmp_path
         return made[-1]
 
     yield make

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ from typing import Any
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # before a server is started beside us: it takes seconds
 import optuna
 import psutil
+from holding import Holds
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+from services import HANG_S, when
 
 from drsearch.home import Home
 from drsearch.search.slots import read_slots
@@ -37,6 +37,8 @@ SETTINGS = {
     "finetune.when": "never",
 }
 SPACE = """
+import holding
+
 SETTINGS = {settings}
 
 
@@ -50,15 +52,6 @@ def space_of(rates: list[float], settings: dict[str, Any] | None = None) -> str:
     return SPACE.format(settings={**SETTINGS, **(settings or {})}, rates=rates)
 
 
-def when(condition: Callable[[], Any], what: str, timeout_s: float = 240) -> Any:
-    """What `condition` returns, once that is true."""
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, f"waited in vain for: {what}"
-        time.sleep(0.02)
-    return found
-
-
 @dataclass
 class Bench:
     """A home with eyes and records, in which studies run.
@@ -67,11 +60,13 @@ class Bench:
         folder: Of it all.
         tracking_uri: MLflow; empty for the home's own.
         storage_url: The study database; empty for the home's own.
+        said_in: Where the standard error of launchers is kept; None for the folder.
     """
 
     folder: Path
     tracking_uri: str = ""
     storage_url: str = ""
+    said_in: Path | None = None
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
     storages: list[Any] = field(default_factory=list)
 
@@ -83,10 +78,16 @@ class Bench:
     def eyes(self) -> Path:
         return self.folder / "eyes"
 
+    @property
+    def holds(self) -> Holds:
+        """Where trials of its studies wait for the test."""
+        return Holds(self.folder / "holds")
+
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
         more = {"DRSEARCH_HOME": str(self.home.path), "MLFLOW_LOGGING_LEVEL": "WARNING"}
         more["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # results stand there
+        more |= self.holds.environment()
         return kept | more | ({"MLFLOW_TRACKING_URI": self.tracking_uri} if self.tracking_uri else {})
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -97,7 +98,7 @@ class Bench:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=HANG_S,
         )
 
     def study(self, name: str, text: str) -> "RunningStudy":
@@ -130,7 +131,7 @@ class RunningStudy:
 
     def __init__(self, bench: Bench, name: str, space: Path) -> None:
         self.bench, self.name, self.space = bench, name, space
-        self.said = bench.folder / f"{name}.err"
+        self.said = (bench.said_in or bench.folder) / f"{name}.err"
 
     def start(self, workers: int = 2) -> "subprocess.Popen[str]":
         """Start a launcher; its standard error goes to the file `said`."""
@@ -148,13 +149,24 @@ class RunningStudy:
         self.bench.started.append(process)
         return process
 
-    def end(self, process: "subprocess.Popen[str]", timeout_s: float = 240) -> Any:
+    def start_held(self, *epochs: tuple[int, int], workers: int = 2) -> "subprocess.Popen[str]":
+        """Start a launcher, and return when trials wait at the end of these epochs: (trial, epoch)."""
+        self.bench.holds.hold(*epochs)
+        launcher = self.start(workers)
+        when(lambda: self.bench.holds.reached(*epochs), f"trials to reach {epochs}", launcher)
+        return launcher
+
+    def release(self) -> None:
+        """Let the trials that wait go on."""
+        self.bench.holds.release()
+
+    def end(self, process: "subprocess.Popen[str]", timeout_s: float = HANG_S) -> Any:
         """What a launcher told when it had come to its end well."""
         told, _ = process.communicate(timeout=timeout_s)
         assert process.returncode == 0, self.said.read_text()[-3000:]
         return json.loads(told)
 
-    def run(self, workers: int = 2, timeout_s: float = 240) -> Any:
+    def run(self, workers: int = 2, timeout_s: float = HANG_S) -> Any:
         return self.end(self.start(workers), timeout_s)
 
     @property

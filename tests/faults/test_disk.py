@@ -2,15 +2,15 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import RATES, Bench, space_of, when
+from harness import RATES, Bench, space_of
+from services import when
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture
@@ -29,17 +29,15 @@ def test_a_full_disk_is_waited_for_and_corrupts_nothing(
 ) -> None:
     bench = make_bench(small_disk)
     study = bench.study("full", space_of(RATES))
-    launcher = study.start(workers=2)
-    when(lambda: study.epochs(0) >= 4, "some epochs")
+    launcher = study.start_held((0, 4), (1, 4))
     fill(small_disk / "filling")
-    when(lambda: "is full; waiting for space" in study.logs(), "a worker to notice")
-    said = [line for line in study.logs().splitlines() if "waiting for space" in line]
-    assert said[0].endswith(f"the disk that holds {study.trial_folder(0)} is full; waiting for space") or said[
-        0
-    ].endswith(f"the disk that holds {study.trial_folder(1)} is full; waiting for space")
+    study.release()
+    for number in (0, 1):
+        words = f"the disk that holds {study.trial_folder(number)} is full; waiting for space\n"
+        when(lambda words=words: words in study.logs(), f"the worker of trial {number} to notice", launcher)
     study.workers(launcher)[0].kill()
-    time.sleep(5)  # for what is to become of its trial, and of a worker in its place
-    assert launcher.poll() is None, study.said.read_text()[-3000:]
+    for words in ("a worker was killed", "disk is full"):  # its launcher cannot note that in the database
+        when(lambda words=words: words in study.said.read_text(), f"the launcher to say: {words}", launcher)
     (small_disk / "filling").unlink()
     assert study.end(launcher) == peace["told"]
     assert study.curves() == peace["curves"]

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import optuna
 import pytest
 from mlflow import MlflowClient
+from services import HANG_S, when
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 EPOCHS = "8"
 
@@ -51,17 +51,6 @@ def start(desk: Any) -> "subprocess.Popen[str]":
     )
 
 
-def when(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for: {what}"
-        time.sleep(0.05)
-
-
-def checkpointed(desk: Any) -> bool:
-    return bool(list(desk.home.glob("runs/two_rates-*/trial-*/checkpoint/latest.npz")))
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> Any:
     """The same study left in peace: its curves, and what it told."""
@@ -75,10 +64,11 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
     tmp_path: Path, fresh_desk: Callable[[Path], Any], undisturbed: Any
 ) -> None:
     desk = fresh_desk(tmp_path)
+    desk.hold((0, 2))
     process = start(desk)
-    when(lambda: checkpointed(desk), "a checkpoint")
+    when(lambda: desk.holds.reached((0, 2)), "a checkpoint of the first trial", process)
     process.send_signal(signal.SIGINT)
-    said, complained = process.communicate(timeout=100)
+    said, complained = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, complained
     assert said == ""
     assert complained.splitlines()[-1] == (
@@ -88,6 +78,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
     trials = optuna.load_study(study_name="two_rates", storage=f"sqlite:///{desk.home / 'studies.db'}").trials
     assert optuna.trial.TrialState.RUNNING not in {trial.state for trial in trials}
 
+    desk.holds.release()
     again = desk.run(*long_study(desk))
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["trials"] == undisturbed["told"]["trials"]

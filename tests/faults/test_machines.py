@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,15 @@ from typing import Any
 import psycopg
 import pytest
 from mlflow import MlflowClient
-from services import MlflowServer, PostgresServer
+from services import HANG_S, MlflowServer, PostgresServer, when
+
+from drsearch.tracking.handover import about
 
 pytestmark = pytest.mark.faults
 
-EPOCHS = 100
+EPOCHS = 24
+DIES_AT = 16
+"""The epoch after which the second machine dies."""
 QUICK = "import drsearch.search.storage as s; s.GRACE_S = 20; import drsearch.cli; drsearch.cli.main()"
 """The command with a shorter patience than two minutes for a machine that is gone; its workers beat as ever."""
 
@@ -43,7 +46,7 @@ class Fleet:
     def study(self) -> list[str]:
         more = ["--study", "fleet", "--storage", self.storage, "--json"]
         more += ["--set", f"training.epochs={EPOCHS}", "--set", "training.threads=1", "--set", "finetune.when=never"]
-        more += ["--set", "training.checkpoint_every_epochs=10"]
+        more += ["--set", "training.checkpoint_every_epochs=8"]
         return [sys.executable, "-c", QUICK, *self.desk.study(*more)]
 
     def start(self, home: str, command: list[str]) -> "subprocess.Popen[str]":
@@ -66,15 +69,10 @@ class Fleet:
         runs = client.search_runs([experiment.experiment_id]) if experiment is not None else []
         return bool(wanted & {run.info.run_name for run in runs if run.info.status == "FINISHED"})
 
-    def second_has_checkpoint(self) -> bool:
-        folders = (self.folder / "second").glob("runs/fleet-*/trial-*/checkpoint/latest.npz")
-        mine = {str(int(path.parts[-3].removeprefix("trial-"))) for path in folders}
-        for run in self.trial_runs():
-            kept = json.loads(run.data.tags.get("drsearch.handover", "{}"))
-            # Its name tells the size of the journal in it: one of 20 epochs at least.
-            if run.data.tags["drsearch.trial"] in mine and kept and int(kept["file"].split("-")[1]) > 10_000:
-                return True
-        return False
+    def second_has_sent_its_checkpoint(self, trial: int) -> bool:
+        (file,) = (self.folder / "second").glob(f"runs/fleet-*/trial-{trial:04d}/handover.zip")
+        sent = [run.data.tags.get("drsearch.handover", "{}") for run in self.trial_runs()]
+        return about(file).name in {json.loads(each).get("file") for each in sent}
 
     def trial_runs(self) -> list[Any]:
         client = MlflowClient(self.tracking)
@@ -82,14 +80,6 @@ class Fleet:
         if experiment is None:
             return []
         return list(client.search_runs([experiment.experiment_id], "tags.`drsearch.kind` = 'trial'"))
-
-
-def when(condition: Callable[[], Any], what: str, process: "subprocess.Popen[str]", timeout_s: float = 120) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, f"waited in vain for: {what}"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -109,19 +99,25 @@ def fleet(
 @pytest.fixture(scope="module")
 def after_a_death(fleet: Fleet) -> Any:
     """A study whose second machine dies in the midst of a trial: what the first one told and wrote."""
+    holds = fleet.desk.holds
+    fleet.desk.hold((0, 8))
     begun = fleet.start("first", fleet.study())
-    when(fleet.has_records, "the records in MLflow", begun)
+    when(lambda: holds.reached((0, 8)) and fleet.has_records(), "the records in MLflow", begun)
     begun.send_signal(signal.SIGINT)  # so that the second machine has a trial of its own, however slow it is to join
-    _, complained = begun.communicate(timeout=100)
+    _, complained = begun.communicate(timeout=HANG_S)
+    holds.release()
     assert begun.returncode == 130, complained
 
+    fleet.desk.hold((0, DIES_AT))
     second = fleet.start("second", [*ELSEWHERE, "sh", "-c", 'hostname second && exec "$@"', "sh", *fleet.join()])
-    when(fleet.second_has_checkpoint, "a checkpoint of the second machine in MLflow", second)
+    when(lambda: holds.reached((0, DIES_AT)), "the second machine to train", second)
+    when(lambda: fleet.second_has_sent_its_checkpoint(0), "its checkpoint in MLflow", second)
     os.kill(second.pid, signal.SIGKILL)
     second.communicate()
+    holds.release()
 
     launcher = fleet.start("first", fleet.study())
-    said, complained_again = launcher.communicate(timeout=250)
+    said, complained_again = launcher.communicate(timeout=HANG_S)
     assert launcher.returncode == 0, complained_again
     return json.loads(said), complained + complained_again
 
@@ -138,7 +134,7 @@ def test_a_dead_machines_trial_goes_on_elsewhere_from_its_checkpoint(fleet: Flee
     told_by = fleet.ask_database("SELECT value_json FROM trial_user_attributes WHERE key = 'drsearch.worker'")
     assert {json.loads(worker).partition("/")[0] for (worker,) in told_by} == {socket.gethostname(), "second"}
     log = "".join(path.read_text() for path in (fleet.folder / "first").glob("runs/fleet-*/workers/*.log"))
-    assert "goes on after epoch" in log
+    assert f"goes on after epoch {DIES_AT}" in log
     assert "goes on after epoch 0" not in log
 
 
@@ -152,7 +148,7 @@ def test_a_machine_that_trained_nothing_ends_the_study_with_the_version_there_is
 ) -> None:
     told, _ = after_a_death
     done = fleet.start("third", fleet.study())
-    said, complained = done.communicate(timeout=200)
+    said, complained = done.communicate(timeout=HANG_S)
     assert done.returncode == 0, complained
     again = json.loads(said)
     assert again["best"] == told["best"]
@@ -170,7 +166,7 @@ def test_a_machine_that_was_dead_and_is_back_says_nothing_more(fleet: Fleet, aft
         cwd=fleet.folder,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=HANG_S,
     )
     assert back.returncode == 0, back.stderr
     assert {run.info.run_id: dict(run.data.metrics) for run in fleet.trial_runs()} == before

@@ -7,16 +7,18 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from harness import RATES, Bench, children, kill, space_of, when
+from harness import RATES, Bench, children, kill, space_of
+from services import HANG_S, when
 
 from drsearch.search.slots import read_slots
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 PLANTED = "pl4nted-Secret"
 """A password that nothing may show."""
 
 AWAY = "the study database does not answer; waiting"
+MLFLOW_AWAY = "runs go on, and are sent when it is back"
 
 
 def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
@@ -24,11 +26,11 @@ def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
 ) -> None:
     bench.storage_url = postgresql.database()
     study = bench.study("database", space_of(RATES))
-    launcher = study.start(workers=2)
-    when(lambda: study.epochs(0) >= 4 and study.epochs(1) >= 2, "some epochs")
+    launcher = study.start_held((0, 4), (1, 2))
     postgresql.stop("immediate")
-    when(lambda: AWAY in study.said.read_text() and AWAY in study.logs(), "launcher and workers to notice")
-    time.sleep(4)
+    study.release()
+    when(lambda: AWAY in study.said.read_text() and AWAY in study.logs(), "launcher and workers to notice", launcher)
+    time.sleep(2)  # they ask again meanwhile, and say nothing more
     assert launcher.poll() is None
     postgresql.start()
     assert study.end(launcher) == peace["told"]
@@ -43,12 +45,12 @@ def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
 def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, postgresql: Any, peace: Any) -> None:
     bench.storage_url = postgresql.database()
     study = bench.study("unheard", space_of(RATES))
-    launcher = study.start(workers=1)
-    when(lambda: study.epochs(0) >= 2, "some epochs")
+    launcher = study.start_held((0, 2), workers=1)
     postgresql.stop()
-    when(lambda: AWAY in study.said.read_text(), "the launcher to notice")
+    study.release()
+    when(lambda: AWAY in study.said.read_text(), "the launcher to notice", launcher)
     launcher.send_signal(2)
-    told, _ = launcher.communicate(timeout=60)
+    told, _ = launcher.communicate(timeout=HANG_S)
     assert '"stopped": "interrupted"' in told
     postgresql.start()
     assert study.run(workers=2) == peace["told"]
@@ -62,13 +64,14 @@ def test_a_sender_that_dies_as_workers_stop_does_not_keep_a_closed_terminal_wait
     bench.storage_url = postgresql.database().replace("postgres@", f"postgres:{PLANTED}@")  # it takes everyone in,
     bench.tracking_uri = mlflow_server.url.replace("://", f"://ann:{PLANTED}@")  # and so does this
     study = bench.study("unsent", space_of(RATES))
-    launcher = study.start(workers=1)
-    when(lambda: study.epochs(0) >= 2 and study.has_run(0), "some epochs in MLflow")
+    launcher = study.start_held((0, 2), workers=1)
+    when(lambda: study.has_run(0), "the trial in MLflow", launcher)
     for sender in children(launcher, "drsearch.tracking.sender"):
         kill(sender)
     launcher.send_signal(signal.SIGHUP)  # a terminal that is closed, and its shell, each send one
     launcher.send_signal(signal.SIGHUP)
-    told, _ = launcher.communicate(timeout=100)
+    told, _ = launcher.communicate(timeout=HANG_S)
+    study.release()
     assert '"stopped": "interrupted"' in told
     logs = "".join(path.read_text() for path in bench.home.runs.glob("unsent-*/workers/*.log"))
     assert "has not reached MLflow" not in logs, "it waited for a sender until its patience was over"
@@ -85,19 +88,21 @@ def test_a_sender_that_dies_as_workers_stop_does_not_keep_a_closed_terminal_wait
 def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflow_server: Any, peace: Any) -> None:
     bench.tracking_uri = mlflow_server.url
     study = bench.study("outage", space_of(RATES))
-    launcher = study.start(workers=2)
-    when(lambda: study.epochs(0) >= 2 and study.has_run(0), "some epochs in MLflow")
+    bench.holds.hold((0, 6))
+    launcher = study.start_held((0, 2))
+    when(lambda: study.has_run(0), "the first trial in MLflow", launcher)
     mlflow_server.stop()
-    when(lambda: "runs go on, and are sent when it is back" in study.said.read_text(), "the sender to notice")
-    before = study.epochs(0)
-    when(lambda: study.epochs(0) > before, "the training to go on")
+    bench.holds.release((0, 2))
+    when(lambda: MLFLOW_AWAY in study.said.read_text(), "the sender to notice", launcher)
+    when(lambda: bench.holds.reached((0, 6)), "the training to go on", launcher)
     mlflow_server.start(wait=False)
     time.sleep(1)
     mlflow_server.stop()  # while it starts, or while it is sent to
+    study.release()
     told = study.end(launcher)
     assert told == peace["told"]
     said = study.said.read_text()
-    assert said.count("runs go on, and are sent when it is back") == 1
+    assert said.count(MLFLOW_AWAY) == 1 + said.count("MLflow is back")
     assert said.splitlines()[-1].endswith("not everything has reached MLflow yet; `drsearch sync` sends the rest")
     assert "Traceback" not in said
 

@@ -9,12 +9,13 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
-from harness import RATES, Bench, space_of, when
+from harness import RATES, Bench, space_of
+from services import HANG_S, when
 
 from drsearch.search.slots import read_slots
 from drsearch.search.storage import open_storage
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 OPEN_AND_FILL = """
 import sys
@@ -37,13 +38,15 @@ def test_two_launchers_and_a_clock_that_jumps_lose_and_double_no_trial(
 ) -> None:
     bench.storage_url = postgresql.database()
     study = bench.study("two", space_of(RATES))
+    bench.holds.hold((0, 2), (1, 2))
     launchers = [study.start(workers=1), study.start(workers=1)]
-    when(lambda: study.epochs(0) >= 2 and study.epochs(1) >= 2, "some epochs")
+    when(lambda: bench.holds.reached((0, 2), (1, 2)), "both to train")
     engine = sqlalchemy.create_engine(bench.storage_url)
     for way in ("-", "+"):  # as if the database's clock had been set by an hour
         with engine.begin() as connection:
             connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = heartbeat {way} interval '1 hour'")
     engine.dispose()
+    study.release()
     assert [study.end(launcher) for launcher in launchers] == [peace["told"], peace["told"]]
     assert study.curves() == peace["curves"]
     assert [len(slot.attempts) for slot in read_slots(study.optuna())] == [1, 1, 1]
@@ -66,7 +69,7 @@ def test_two_launchers_that_end_at_once_register_one_version_and_look_at_the_tes
         for _ in range(2)
     ]
     bench.started += launchers
-    ended = [(*launcher.communicate(timeout=240), launcher.returncode) for launcher in launchers]
+    ended = [(*launcher.communicate(timeout=HANG_S), launcher.returncode) for launcher in launchers]
     assert [code for *_, code in ended] == [0, 0], [said for _, said, _ in ended]
     models = [json.loads(told)["model"] for told, *_ in ended]
     assert models[0] == models[1]
@@ -96,7 +99,7 @@ def test_an_empty_database_that_many_open_at_once_gets_every_trial_once(
         assert opener.stdin is not None
         opener.stdin.write("now\n")
         opener.stdin.flush()
-    ended = [(opener.communicate(timeout=120), opener.returncode) for opener in openers]
+    ended = [(opener.communicate(timeout=HANG_S), opener.returncode) for opener in openers]
     assert [code for _, code in ended] == [0] * 6, [said for (_, said), _ in ended]
     claimed = [int(number) for (told, _), _ in ended for number in told.split()]
     assert sorted(claimed) == list(range(12))

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import time
 
 import numpy as np
 import pytest
@@ -96,16 +95,6 @@ def test_every_value_lies_in_its_interval_and_in_0_to_1(n: int, seed: int, thres
 def test_the_threshold_itself_is_called_referable() -> None:
     assert confusion_matrix([0, 1], [0.5, 0.5]).tolist() == [[0, 1], [0, 1]]
     assert confusion_matrix([0, 1], [0.5, 0.5], threshold=0.51).tolist() == [[1, 0], [1, 0]]
-
-
-def test_a_hundred_eyes_take_less_than_a_third_of_a_second() -> None:
-    labels, probabilities = made_up(103, seed=4)
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        scores(labels, probabilities)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.3
 
 
 def test_scores_become_plain_numbers_for_json() -> None:

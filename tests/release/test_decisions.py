@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from services import HANG_S, when
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
@@ -129,7 +130,10 @@ def test_the_champion_before_is_what_a_stack_says(steps: list[int | None]) -> No
         assert previous_champion(history, stack[-1]) == (stack[-2] if len(stack) > 1 else None)
 
 
-def test_of_several_at_once_one_is_carried_out_and_the_others_are_told(desk: Desk) -> None:
+def test_of_several_at_once_one_is_carried_out_and_the_others_are_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_S", HANG_S)  # who is slow has not died
     for _ in range(3):
         standing = desk.decisions.standing(desk.name)
         drafts = [desk.draft(number) for number in (1, 2, 3) if number != desk.champion]
@@ -164,8 +168,10 @@ RACER = """
 import json, sys, time
 from pathlib import Path
 from drsearch.home import Home
+from drsearch.release import decisions as module
 from drsearch.release.decisions import Decisions, Draft, Overtaken
 from drsearch.release.registry import Registry
+module._PATIENCE_S = 600  # who is slow has not died
 home, name, number = Home(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 registry = Registry(home.tracking_uri)
 decisions = Decisions(registry, home)
@@ -190,10 +196,10 @@ def test_of_two_processes_that_promote_at_once_one_wins_on_a_server(
         subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), "raced for", number], stdout=subprocess.PIPE)
         for number in ("1", "2")
     ]
-    while not all((tmp_path / f"ready-{number}").exists() for number in (1, 2)):
-        assert all(racer.poll() is None for racer in racers)
+    for number, racer in enumerate(racers, 1):
+        when((tmp_path / f"ready-{number}").exists, "both to be ready", racer)
     (tmp_path / "go").touch()
-    said = [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
+    said = [json.loads(racer.communicate(timeout=HANG_S)[0]) for racer in racers]
     winners, losers = [each["won"] for each in said if "won" in each], [each for each in said if "told" in each]
     assert winners == [desk.champion]
     assert len(losers) == 1 and f"decided on version {desk.champion} of raced for meanwhile" in losers[0]["told"]

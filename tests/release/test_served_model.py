@@ -7,10 +7,8 @@ import os
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -23,7 +21,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from services import free_port
+from services import HANG_S, free_port, when_healthy
 from untrained import stocked_home
 
 from drsearch.data.decode import read_photograph
@@ -57,7 +55,7 @@ def archive(home: Home) -> Path:
 def post(url: str, body: bytes, kind: str) -> tuple[int, Any]:
     request = urllib.request.Request(url, body, {"Content-Type": kind})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=HANG_S) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as refused:
         return refused.code, json.loads(refused.read())
@@ -205,22 +203,11 @@ def of_mlflow(stocked: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             command, env=environment(stocked), cwd=log.parent, stdout=file, stderr=file, start_new_session=True
         )
     try:
-        _await(f"http://127.0.0.1:{port}/health", process, log)
+        when_healthy(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _await(url: str, process: "subprocess.Popen[Any]", log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(log.read_text()[-3000:])
 
 
 @pytest.fixture(scope="module")
@@ -235,19 +222,9 @@ def ours(stocked: Home) -> Iterator[str]:
     assert told["model"] == "models:/retinopathy/1"
     yield told["url"]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (0, "")
     assert "Traceback" not in err
-
-
-def test_the_first_photograph_is_answered_as_fast_as_the_next(ours: str, photograph: bytes) -> None:
-    seconds = []
-    for _ in range(16):
-        started = time.perf_counter()
-        assert post(f"{ours}/predict", photograph, "image/jpeg")[0] == 200
-        seconds.append(time.perf_counter() - started)
-    # A network that must be traced first takes 0.3 s and more; the rest is for a machine that does other things too.
-    assert seconds[0] < statistics.median(seconds[1:]) + 0.15
 
 
 def test_mlflows_server_and_ours_say_the_same(of_mlflow: str, ours: str, eyes: Path) -> None:
@@ -292,7 +269,7 @@ def blocks(language: str) -> list[str]:
 def test_the_pages_curl_commands_run_as_they_stand(ours: str, photograph: bytes, tmp_path: Path) -> None:
     (tmp_path / "eye.jpg").write_bytes(photograph)
     commands = "".join(block for block in blocks("sh") if "curl" in block).replace("http://127.0.0.1:5001", ours)
-    done = subprocess.run(["sh", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-euc", commands], cwd=tmp_path, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 0, done.stderr
     assert '"label"' in done.stdout and '"status":"ok"' in done.stdout
     explained = json.loads((tmp_path / "answer.json").read_text())["predictions"][0]["explanation"]

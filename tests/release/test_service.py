@@ -6,7 +6,6 @@ import json
 import socket
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from services import HANG_S
 
 from drsearch.data.decode import read_photograph
 from drsearch.release import service as service_module
@@ -39,7 +40,7 @@ def service(grader: Grader) -> Iterator[Service]:
     yield made
     status, said = ask(made, "GET", "/health")
     made.stop()
-    thread.join(30)
+    thread.join(HANG_S)
     assert (status, said["status"]) == (200, "ok")  # after everything that was done to it
     assert not thread.is_alive()
 
@@ -47,7 +48,7 @@ def service(grader: Grader) -> Iterator[Service]:
 def ask(
     service: Service, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(str(urlsplit(service.url).netloc), timeout=60)
+    connection = http.client.HTTPConnection(str(urlsplit(service.url).netloc), timeout=HANG_S)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -313,7 +314,7 @@ def test_opened_to_the_network_it_answers_to_any_name_and_still_to_no_web_page(g
     assert ask(made, "GET", "/health", headers={"Host": "clinic.example"})[0] == 200
     assert ask(made, "GET", "/health", headers={"Host": "clinic.example", "Origin": "http://clinic.example"})[0] == 403
     made.stop()
-    thread.join(30)
+    thread.join()
 
 
 def test_localhost_and_its_addresses_are_answered(service: Service) -> None:
@@ -323,26 +324,47 @@ def test_localhost_and_its_addresses_are_answered(service: Service) -> None:
 
 
 def test_answers_on_one_connection_do_not_wait_for_the_network(service: Service) -> None:
-    connection = http.client.HTTPConnection(str(urlsplit(service.url).netloc), timeout=30)
-    seconds = []
-    for _ in range(20):
-        started = time.perf_counter()
-        connection.request("GET", "/health")
-        connection.getresponse().read()
-        seconds.append(time.perf_counter() - started)
+    connection = http.client.HTTPConnection(str(urlsplit(service.url).netloc), timeout=HANG_S)
+    connection.request("GET", "/health")
+    connection.getresponse().read()
+    sockets = [each.transport.get_extra_info("socket") for each in service._server.server_state.connections]
+    mine = [each for each in sockets if each.getpeername() == connection.sock.getsockname()]
+    # TCP would hold the second half of every answer back for 40 ms.
+    assert [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0 for each in mine] == [True]
     connection.close()
-    assert sorted(seconds)[5] < 0.03  # TCP would hold the second half of an answer back for 40 ms
+
+
+def test_the_first_photograph_finds_the_network_traced(
+    files: dict[str, Path], photograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    call = keras.Model.__call__
+    monkeypatch.setattr(keras.Model, "__call__", lambda *a, **k: (calls.append(a[0]), call(*a, **k))[1])
+    answerer = Answerer(Grader(files["model.keras"].parent), MODEL)
+    Service(answerer, bind("127.0.0.1", 0))._listening.close()
+    n_traced = len(calls)
+    assert n_traced > 0
+    answerer.answers([photograph])
+    assert len(calls) == n_traced
 
 
 def half_sent(service: Service, photograph: bytes) -> socket.socket:
-    """A request whose body is not whole yet, after its first part was taken in."""
+    """A request that was taken in, and whose body is waited for."""
     parts = urlsplit(service.url)
-    connection = socket.create_connection((str(parts.hostname), parts.port or 0), timeout=30)
+    connection = socket.create_connection((str(parts.hostname), parts.port or 0), timeout=HANG_S)
     head = ["POST /predict HTTP/1.1", "Host: localhost", f"Content-Length: {len(photograph)}", "Expect: 100-continue"]
     connection.sendall("\r\n".join([*head, "", ""]).encode())
-    assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it is in the queue
-    connection.sendall(photograph[:1000])
+    assert received(connection, b"\r\n\r\n").startswith(b"HTTP/1.1 100")  # it is in the queue
     return connection
+
+
+def received(connection: socket.socket, end: bytes) -> bytes:
+    """What comes on a connection, up to and with `end`, and nothing of what follows."""
+    data = b""
+    while not data.endswith(end):
+        data += (byte := connection.recv(1))
+        assert byte, data
+    return data
 
 
 def test_who_comes_when_the_queue_is_full_is_told_so_and_nobody_else_is_lost(
@@ -353,8 +375,8 @@ def test_who_comes_when_the_queue_is_full_is_told_so_and_nobody_else_is_lost(
         status, said = ask(service, "POST", "/predict", photograph + bytes(8_000_000))
         assert (status, said["message"]) == (503, "too many requests are waiting; ask again in a second")
         assert ask(service, "GET", "/health")[0] == 200
-        waiting.sendall(photograph[1000:])
-        assert waiting.recv(1000).startswith(b"HTTP/1.1 200")
+        waiting.sendall(photograph)
+        assert received(waiting, b"\r\n") == b"HTTP/1.1 200 OK\r\n"
     assert ask(service, "POST", "/predict", photograph)[0] == 200
 
 
@@ -372,7 +394,7 @@ def test_a_body_that_never_comes_holds_its_place_for_a_while_only(
 ) -> None:
     monkeypatch.setattr(service_module, "BODY_TIMEOUT_S", 0.3)
     with half_sent(service, photograph) as waiting:
-        assert waiting.recv(1000).startswith(b"HTTP/1.1 408")
+        assert received(waiting, b"\r\n").startswith(b"HTTP/1.1 408")
     with half_sent(service, photograph):  # and this client goes away
         pass
     assert ask(service, "POST", "/predict", photograph)[0] == 200
@@ -382,11 +404,10 @@ def test_requests_at_once_all_get_their_own_answer(service: Service, grader: Gra
     photographs = [path.read_bytes() for path in sorted(eyes.glob("images/train/*.jpg"))[:12]]
     wanted = [verdict.probability for verdict in grader.grade(photographs)]
     explained = [ask(service, "POST", "/explain", data)[1] for data in photographs[:3]]
-    until = time.monotonic() + 3
 
-    def client(seed: int) -> int:
-        draw, n = np.random.default_rng(seed), 0
-        while time.monotonic() < until:
+    def client(seed: int) -> None:
+        draw = np.random.default_rng(seed)
+        for _ in range(12):
             i, kind = int(draw.integers(len(photographs))), draw.integers(10)
             if kind == 0:
                 assert ask(service, "POST", "/predict", photographs[i][:-500])[0] == 400
@@ -400,12 +421,9 @@ def test_requests_at_once_all_get_their_own_answer(service: Service, grader: Gra
             else:
                 status, said = ask(service, "POST", "/predict", photographs[i])
                 assert (status, said["probability"]) == (200, pytest.approx(wanted[i], abs=1e-6))
-            n += 1
-        return n
 
     with ThreadPoolExecutor(8) as threads:
-        answered = list(threads.map(client, range(8)))
-    assert min(answered) > 0
+        list(threads.map(client, range(8)))
 
 
 anything = st.recursive(
@@ -460,7 +478,7 @@ def test_a_request_that_is_no_http_is_refused(service: Service) -> None:
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
     ):
-        with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=10) as connection:
+        with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=HANG_S) as connection:
             connection.sendall(sent + b"\r\n\r\n")
             assert connection.makefile("rb").readline().startswith(b"HTTP/1.1 4")
 
@@ -486,7 +504,7 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(
         made._threads.shutdown()  # every task handed to it raises from now on
         said = ask(made, "POST", "/predict", photograph)
     made.stop()
-    thread.join(30)
+    thread.join()
     assert said == (
         500,
         {"error_code": "INTERNAL_ERROR", "message": "the service failed at this request; its log says why"},

@@ -166,7 +166,6 @@ def call(space: SearchSpace, data: Path, home: Home, prepared: list[Prepared], b
     return launcher.run(1, None, lambda _: None)
 
 
-@pytest.mark.timeout(600)  # three studies
 def test_epochs_are_a_budget_of_all_calls_and_a_larger_one_goes_on(tmp_path: Path, space: SearchSpace) -> None:
     synthesize(tmp_path / "eyes", 30, 1)
     home = Home(tmp_path / "home")

@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from services import HANG_S
 
 from drsearch.search.closing import Closer, launching
 from drsearch.search.definition import StudyDefinition
@@ -143,7 +144,7 @@ def test_a_fine_tuning_is_ended_when_its_process_is_gone(study: optuna.Study, fo
 def launch_and_hold(folder: Path, ready: Any, end: Any) -> None:
     with launching(folder):
         ready.set()
-        end.wait(60)
+        end.wait()
 
 
 def test_the_studys_run_is_open_as_long_as_it_has_a_launcher(folder: Path) -> None:
@@ -151,7 +152,7 @@ def test_the_studys_run_is_open_as_long_as_it_has_a_launcher(folder: Path) -> No
     ready, end = spawning.Event(), spawning.Event()
     launcher = spawning.Process(target=launch_and_hold, args=(folder, ready, end))
     launcher.start()
-    assert ready.wait(60)
+    assert ready.wait(HANG_S)
     Journal(folder / "study").append([RunStart("k", "s", "study s")])
     Closer(folder, "s", DEFINITION).close([])
     assert ends(folder / "study") == []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from services import HANG_S
 
 from drsearch.errors import StudyError
 from drsearch.search.dashboard import dashboard
@@ -15,7 +16,7 @@ Begin = Callable[..., Any]
 
 
 def got(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=HANG_S) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -4,13 +4,14 @@ import dataclasses
 import fcntl
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from absl import logging
-from services import MlflowServer
+from services import MlflowServer, when
 
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
@@ -133,7 +134,7 @@ class TestRecords:
     @pytest.fixture
     def shared(self, tmp_path: Path, mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
-        synthesize(tmp_path / "eyes", 30, int(time.time()))  # not those of another test: the server keeps them
+        synthesize(tmp_path / "eyes", 30, uuid.uuid4().int % 2**32)  # not those of another test: the server keeps them
         home = Home(tmp_path / "first")
         records = prepare(tmp_path / "eyes", self.SETTINGS, home).records
         definition = StudyDefinition(
@@ -181,10 +182,15 @@ class TestRecords:
     ) -> None:
         definition, home, records = shared
         second = Home(tmp_path / "second")
-        upload = threading.Timer(0.5, lambda: start_upload(definition, home))
-        upload.start()
+
+        def upload() -> None:
+            when(lambda: warnings_said, "the machine to look in vain")
+            start_upload(definition, home)
+
+        uploading = threading.Thread(target=upload)
+        uploading.start()
         assert fetch_records(definition, second, lambda: False)
-        upload.join()
+        uploading.join()
         assert (second.records / records.fingerprint / "manifest.json").exists()
         assert warnings_said[0] == f"record set {records.fingerprint} is not at {home.tracking_uri} yet; waiting"
 
@@ -199,7 +205,7 @@ class TestRecords:
             waiting.start()
             time.sleep(0.3)
             assert [path.name for path in second.records.iterdir()] == ["fetch.lock"], "it waits for the lock"
-        waiting.join(60)
+        waiting.join()
         assert (second.records / next(iter(definition.records.values())) / "manifest.json").exists()
 
 

@@ -10,6 +10,7 @@ import optuna
 import pytest
 import sqlalchemy.exc
 from absl import logging
+from services import HANG_S, when
 
 from drsearch.search import storage as storage_module
 from drsearch.search.storage import Heartbeat, StorageAway, Vigil, alone_with, is_away, open_storage, patiently
@@ -35,11 +36,17 @@ def test_another_process_that_writes_is_waited_for(tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
-    release = threading.Timer(1.0, lambda: other.execute("COMMIT"))
+    done: list[str] = []
+
+    def commit() -> None:
+        done.append("the other process")
+        other.execute("COMMIT")
+
+    release = threading.Timer(1.0, commit)
     release.start()
-    started = time.monotonic()
     study.set_user_attr("a", 1)
-    assert time.monotonic() - started > 0.5
+    done.append("we")
+    assert done == ["the other process", "we"]
     assert study.user_attrs == {"a": 1}
     release.join()
     other.close()
@@ -111,7 +118,7 @@ def test_a_heartbeat_goes_on_after_a_database_error_and_ends_with_its_trial(monk
     monkeypatch.setattr(logging, "log_every_n_seconds", lambda *_: None)
     database = Away()
     with Heartbeat(database, 7):
-        assert database.three.wait(10)
+        assert database.three.wait(HANG_S)
     n_beats = len(database.beats)
     time.sleep(0.05)
     assert set(database.beats) == {7} and len(database.beats) == n_beats
@@ -131,10 +138,7 @@ def test_a_heartbeat_is_seen_by_others(tmp_path: Path, monkeypatch: pytest.Monke
         return found[0][0] if found else None
 
     with Heartbeat(storage, trial._trial_id):
-        end = time.monotonic() + 10
-        while last_beat() is None and time.monotonic() < end:
-            time.sleep(0.02)
-    assert last_beat() is not None
+        when(last_beat, "a heartbeat")
 
 
 def test_a_bug_that_optuna_wraps_as_its_own_is_no_outage() -> None:

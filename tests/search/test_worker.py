@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy
+from services import HANG_S, free_port
 
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
@@ -63,14 +64,14 @@ def definition(source: str, records: str, data: str) -> StudyDefinition:
     )
 
 
-def start(home: Home, name: str) -> "subprocess.CompletedProcess[str]":
+def start(home: Home, name: str, *more: str, storage_url: str = "") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "drsearch.search.worker", "--study", name, "--home", str(home.path)]
     return subprocess.run(
-        [*command, "--index", "0", "--threads", "1", "--cores", "1"],
-        env={**os.environ, STORAGE_VARIABLE: home.storage_url},
+        [*command, "--index", "0", "--threads", "1", "--cores", "1", *more],
+        env={**os.environ, STORAGE_VARIABLE: storage_url or home.storage_url},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=HANG_S,
     )
 
 
@@ -153,3 +154,11 @@ def test_a_worker_of_no_study_says_so_and_ends_with_two(tmp_path: Path) -> None:
     done = start(home, "nowhere")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("no study 'nowhere' in this database; there are: none.")
+
+
+def test_a_worker_whose_launcher_is_gone_does_not_wait_for_its_database(tmp_path: Path) -> None:
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/optuna"
+    done = start(Home(tmp_path), "s", "--launcher", "1", storage_url=away)
+    assert done.returncode == 2
+    assert "the study database does not answer; waiting" in done.stderr
+    assert "the study database does not answer (" in done.stderr.splitlines()[-1]

@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import requests
-from services import PostgresServer, free_port, is_healthy
+from services import HANG_S, PostgresServer, free_port, when_healthy
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "mlflow_server"
@@ -87,11 +86,7 @@ class ShippedServer:
                 ["sh", str(self._scripts / "start.sh")],
                 env=self.environment(), cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while not is_healthy(self.url):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(self.log.read_text()[-3000:])
-            time.sleep(0.1)
+        when_healthy(self.url, self._process, self.log)
 
     @property
     def group(self) -> int:
@@ -110,7 +105,7 @@ class ShippedServer:
         """Run a script of `mlflow_server` as a container of this server does."""
         own = {**self.environment(), **self.database_variables(), **variables}
         return subprocess.run(
-            [sys.executable, str(SCRIPTS / script), *arguments], env=own, capture_output=True, text=True, timeout=120
+            [sys.executable, str(SCRIPTS / script), *arguments], env=own, capture_output=True, text=True, timeout=HANG_S
         )
 
     def drsearch(self, *arguments: str, user: str = "admin", **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -118,7 +113,7 @@ class ShippedServer:
         signed = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": self.passwords.get(user, "")}
         own = {**os.environ, "MLFLOW_TRACKING_URI": self.url, **signed, **variables}
         command = [sys.executable, "-m", "drsearch", *arguments]
-        return subprocess.run(command, env=own, cwd=self.folder, capture_output=True, text=True, timeout=280)
+        return subprocess.run(command, env=own, cwd=self.folder, capture_output=True, text=True, timeout=HANG_S)
 
     def drsearch_json(self, *arguments: str, **options: str) -> Any:
         """What a command tells by --json."""
@@ -132,7 +127,7 @@ class ShippedServer:
         """One request as a user, as somebody else (`auth`), or as nobody."""
         if user is not None:
             auth = (user, self.passwords[user])
-        return requests.request(method, f"{self.url}{path}", auth=auth, timeout=60, **options)
+        return requests.request(method, f"{self.url}{path}", auth=auth, timeout=HANG_S, **options)
 
     @property
     def storage(self) -> str:

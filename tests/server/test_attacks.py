@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from services import HANG_S
 from shipped import ShippedServer
 
 API = "/api/2.0/mlflow"
@@ -62,7 +63,7 @@ def raw(shipped: ShippedServer, method: str, path: str, user: str, data: bytes =
     request = requests.Request(method, shipped.url, data=data, auth=(user, shipped.passwords[user])).prepare()
     request.url = shipped.url + path
     with requests.Session() as session:
-        return session.send(request, timeout=30)
+        return session.send(request, timeout=HANG_S)
 
 
 @pytest.mark.parametrize("auth", [None, ("nobody", "whatever-word")], ids=["nobody", "a user who is not there"])
@@ -78,7 +79,7 @@ def test_no_route_answers_strangers(
     with requests.Session() as session:
         session.auth = auth
         for method, path in routes:
-            told = session.request(method, shipped.url + filled(path), json={}, allow_redirects=False, timeout=30)
+            told = session.request(method, shipped.url + filled(path), json={}, allow_redirects=False, timeout=HANG_S)
             if told.status_code != 401:
                 answered.add((method, path))
     assert answered <= PUBLIC, "what tells nothing of anybody"

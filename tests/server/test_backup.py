@@ -1,5 +1,6 @@
 """Does a backup that is made while everybody works bring back all that it refers to?"""
 
+import itertools
 import os
 import shutil
 import threading
@@ -104,13 +105,13 @@ def test_what_a_backup_under_load_refers_to_comes_back(server: ShippedServer, tm
         load.start()
     while not all(len(load.registered) >= 3 or load.failed for load in loads):
         threading.Event().wait(0.05)
-    for attempt in range(20):  # on a busy disk a backup may be done sooner than a model is registered
+    for attempt in itertools.count():  # on a busy disk a backup may be done sooner than a model is registered
         backups = tmp_path / f"backups-{attempt}"
         backups.mkdir()
         before = [len(load.registered) for load in loads]
         done = server.run("backup.py", "backup", str(backups))
         registered_meanwhile = [len(load.registered) for load in loads] != before
-        if done.returncode != 0 or registered_meanwhile:
+        if done.returncode != 0 or registered_meanwhile or any(load.failed for load in loads):
             break
     for load in loads:
         load.over.set()
@@ -118,7 +119,6 @@ def test_what_a_backup_under_load_refers_to_comes_back(server: ShippedServer, tm
         load.join()
         assert load.failed is None, load.failed
     assert done.returncode == 0, done.stderr
-    assert registered_meanwhile, "no backup of twenty was made while models were registered"
     (made,) = backups.iterdir()
     assert done.stdout.startswith(f"{made} is whole: ")
     assert made.stat().st_mode & 0o077 == 0, "others may not look into it"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from playwright.sync_api import Error
+from services import when
 from shipped import ShippedServer
 
 from drsearch.tracking.ui import comparison_link
@@ -40,7 +41,7 @@ def test_the_pages_open_with_a_password_only(shipped: ShippedServer, signed_in: 
         assert set(seen) == {401}
     page = signed_in("rita", shipped.passwords["rita"])
     assert page.goto(shipped.url).status == 200
-    page.wait_for_selector("text=Select workspace", timeout=60_000)
+    page.wait_for_selector("text=Select workspace")
 
 
 def test_a_reader_follows_the_link_and_is_refused_a_note_that_the_runs_owner_may_write(
@@ -60,14 +61,18 @@ def test_a_reader_follows_the_link_and_is_refused_a_note_that_the_runs_owner_may
     def write_a_note(user: str, note: str) -> Any:
         page = signed_in(user, shipped.passwords[user])
         page.goto(link)
-        page.wait_for_selector("text=a trial of alice", state="attached", timeout=60_000)
+        page.wait_for_selector("text=a trial of alice", state="attached")
         page.goto(f"{shipped.url}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workspace=default")
         field = page.get_by_test_id("text-area")
-        for _ in range(10):  # a page that is still loading draws itself anew, and the click was for nothing
-            page.get_by_role("button", name="Edit description").click()
+
+        def is_open() -> bool:  # a page that is still loading draws itself anew, and the click was for nothing
+            if not field.is_visible():
+                page.get_by_role("button", name="Edit description").click()
             with contextlib.suppress(Error):
                 field.wait_for(timeout=3_000)
-                break
+            return bool(field.is_visible())
+
+        when(is_open, "the note to be editable")
         field.fill(note)
         with page.expect_response(lambda answer: answer.url.endswith("/runs/set-tag")) as answered:
             page.get_by_test_id("editable-note-save-button").click()

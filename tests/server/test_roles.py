@@ -12,6 +12,7 @@ import requests
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
+from services import HANG_S
 from shipped import ShippedServer
 
 
@@ -234,7 +235,7 @@ def test_the_files_of_a_champion_cannot_be_written(shipped: ShippedServer, study
             ).prepare()
             request.url = f"{shipped.url}/{api}/2.0/mlflow-artifacts/artifacts/{asked}"
             with requests.Session() as session:
-                told = session.send(request, timeout=30)
+                told = session.send(request, timeout=HANG_S)
             assert told.status_code in (400, 403, 404), (method, asked, told.status_code, told.text)
     kept = shipped.artifacts / study.files / "model.keras"
     assert kept.read_text() == "what alice trained"

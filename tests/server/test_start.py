@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from services import HANG_S
 from shipped import POSTGRES_PASSWORD, SCRIPTS, SECRETS, ShippedServer
 
 
@@ -38,7 +39,7 @@ def test_what_is_missing_is_named(missing: str, how: str) -> None:
         del own[missing]
     else:
         own[missing] = ""
-    done = subprocess.run(["sh", str(SCRIPTS / "start.sh")], env=own, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(["sh", str(SCRIPTS / "start.sh")], env=own, capture_output=True, text=True, timeout=HANG_S)
     assert done.returncode == 2
     assert f"{missing}: the " in done.stderr or f"{missing}: a " in done.stderr or f"{missing}: where " in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -50,7 +51,7 @@ def test_a_short_admin_password_is_refused() -> None:
          "MLFLOW_SERVER_ALLOWED_HOSTS"), "x"
     )  # fmt: skip
     own |= {"PATH": os.environ["PATH"], "MLFLOW_AUTH_ADMIN_PASSWORD": "short"}
-    done = subprocess.run(["sh", str(SCRIPTS / "start.sh")], env=own, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(["sh", str(SCRIPTS / "start.sh")], env=own, capture_output=True, text=True, timeout=HANG_S)
     assert (done.returncode, done.stderr) == (
         2,
         "start.sh: MLFLOW_ADMIN_PASSWORD has 5 characters; MLflow takes 12 or more.\n",

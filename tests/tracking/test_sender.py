@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from services import HANG_S, when
 
 from drsearch.home import Home
 from drsearch.tracking.base import Tracker, TrackerAway
@@ -232,14 +233,14 @@ def test_the_process_sends_while_runs_go_on_and_the_rest_when_it_is_stopped(home
     journal.append([start(), *epochs(1, 2)])
     sender = start_sender(home, mlflow_uri)
     try:
-        assert wait_for(lambda: not unsent(home))
+        when(lambda: not unsent(home), "all to be sent")
         ours, its = (os.getpriority(os.PRIO_PROCESS, pid) for pid in (os.getpid(), sender._process.pid))
         assert its == min(19, ours + 10), "training goes first"
         os.kill(sender._process.pid, signal.SIGINT)
         journal.append([*epochs(3, 4), RunEnd("FINISHED", 9)])
         assert sender.running
     finally:
-        assert sender.stop(60)
+        assert sender.stop(HANG_S)
     assert sender._process.returncode == 0
     run_id = run_id_of(journal.folder)
     assert run_id is not None
@@ -259,8 +260,8 @@ def test_the_process_ends_when_its_parent_is_gone_and_sends_what_is_left(home: H
     done = subprocess.run(
         [sys.executable, "-c", launcher, str(home.path), mlflow_uri], check=True, capture_output=True, text=True
     )
-    assert wait_for(lambda: not unsent(home))
-    assert wait_for(lambda: not is_alive(int(done.stdout)))
+    when(lambda: not unsent(home), "all to be sent")
+    when(lambda: not is_alive(int(done.stdout)), "the sender to end")
 
 
 def test_an_outage_is_warned_of_once_and_its_end_told(
@@ -279,26 +280,17 @@ def test_an_outage_is_warned_of_once_and_its_end_told(
 
     sender = start_sender(home, f"sqlite:///{in_the_way}/mlflow.db")
     try:
-        assert wait_for(lambda: tells("; runs go on, and are sent when it is back."))
+        when(lambda: tells("; runs go on, and are sent when it is back."), "a warning")
         time.sleep(2)  # long enough for a second try, which says nothing
         in_the_way.unlink()
         in_the_way.mkdir()
         (in_the_way / "mlflow.db").write_bytes(empty_mlflow_db.read_bytes())
         journal.append(epochs(1, 3))
-        assert wait_for(lambda: tells("MLflow is back; 4 entries sent."))
+        when(lambda: tells("MLflow is back; 4 entries sent."), "the end of the outage")
     finally:
-        assert sender.stop(60)
+        assert sender.stop(HANG_S)
     tells("")
     assert len(told) == 2
-
-
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def is_alive(pid: int) -> bool:

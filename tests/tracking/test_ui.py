@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from services import HANG_S, free_port
 
 from drsearch.home import Home
 from drsearch.tracking.entries import Image, Metrics, RunStart
@@ -35,7 +36,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database, and MLflow will say so" * 10)
     with pytest.raises(UiError) as wrong:
-        serve_ui(Home(tmp_path), 0)
+        serve_ui(Home(tmp_path), free_port(), HANG_S)
     assert str(wrong.value) == f"the MLflow server ended before it answered; {tmp_path / 'ui.log'} says why."
 
 
@@ -115,7 +116,7 @@ def test_where_less_is_better_the_view_has_the_least(mlflow_uri: str, tmp_path: 
 
 def test_the_link_leads_to_the_study_begun_last_and_names_the_studies_where_there_is_no_such(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    with serve_ui(home, 0) as server:
+    with serve_ui(home, free_port(), HANG_S) as server:
         assert server.chart_link() == f"{server.url}/#/experiments"
         tracker = MlflowTracker(home.local_tracking_uri, home.artifacts)
         for at_ms, name in enumerate(("first", "last"), start=1):
