@@ -36,6 +36,39 @@ def space(hp):
 '''
 
 
+TOGETHER = {
+    "tests/end_to_end/test_study.py": "told",
+    "tests/end_to_end/test_seeing.py": "told",
+    "tests/browser/test_pages.py": "told",
+    "tests/faults/test_disk.py": "peace",
+    "tests/faults/test_processes.py": "peace",
+    "tests/faults/test_servers.py": "peace",
+    "tests/faults/test_together.py": "peace",
+    **{f"tests/server/{path.name}": "shipped" for path in Path(__file__).parent.glob("server/test_*.py")},
+}
+"""Files that share a study or a server of the whole session, by the fixture that makes it: it is made once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that processes beside each other end at about the same time."""
+    slowest = ["faults", "end_to_end", "browser", "server"]
+    rank = {folder: place for place, folder in enumerate(slowest)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(slowest)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process of tests whole files, and files that share a fixture to the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return TOGETHER.get(file, file)
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def no_mlflow_of_another_module() -> Iterator[None]:
     """MLflow puts its address into the environment whenever its fluent API is given one."""

@@ -45,7 +45,7 @@ def when(condition: Callable[[], Any], what: str, process: "subprocess.Popen[Any
     """
     end = time.monotonic() + HANG_S
     while not (result := condition()):
-        assert process is None or process.poll() is None, f"it ended before: {what}"
+        assert process is None or process.poll() is None, f"it ended before: {what}\n{process.communicate()}"
         assert time.monotonic() < end, f"waited in vain for: {what}"
         time.sleep(0.05)
     return result
