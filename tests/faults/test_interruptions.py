@@ -17,8 +17,10 @@ pytestmark = pytest.mark.faults
 EPOCHS = "8"
 
 
-def long_study(desk: Any) -> list[str]:
-    return desk.study("--workers", "2", "--set", f"training.epochs={EPOCHS}", "--set", "finetune.when=never", "--json")
+def long_study(desk: Any, workers: int = 2) -> list[str]:
+    return desk.study(
+        "--workers", str(workers), "--set", f"training.epochs={EPOCHS}", "--set", "finetune.when=never", "--json"
+    )
 
 
 def curves(desk: Any) -> dict[str, list[tuple[int, float]]]:
@@ -55,7 +57,7 @@ def start(desk: Any) -> "subprocess.Popen[str]":
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> Any:
     """The same study left in peace: its curves, and what it told."""
     desk = fresh_desk(tmp_path_factory.mktemp("peace"))
-    done = desk.run(*long_study(desk))
+    done = desk.run(*long_study(desk, workers=1))
     assert done.returncode == 0, done.stderr
     return {"curves": curves(desk), "told": json.loads(done.stdout)}
 

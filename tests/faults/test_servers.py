@@ -53,7 +53,7 @@ def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, post
     told, _ = launcher.communicate(timeout=HANG_S)
     assert '"stopped": "interrupted"' in told
     postgresql.start()
-    assert study.run(workers=2) == peace["told"]
+    assert study.run(workers=1) == peace["told"]
     assert study.curves() == peace["curves"]
     study.nothing_runs()
 
@@ -75,7 +75,7 @@ def test_a_sender_that_dies_as_workers_stop_does_not_keep_a_closed_terminal_wait
     assert '"stopped": "interrupted"' in told
     logs = "".join(path.read_text() for path in bench.home.runs.glob("unsent-*/workers/*.log"))
     assert "has not reached MLflow" not in logs, "it waited for a sender until its patience was over"
-    assert study.run(workers=2) == peace["told"]
+    assert study.run(workers=1) == peace["told"]
     assert study.curves() == peace["curves"]
     study.nothing_runs()
     kept = [path for path in bench.folder.rglob("*") if path.is_file() and PLANTED.encode() in path.read_bytes()]
