@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from services import HANG_S
 
 from drsearch import masking
 from drsearch.errors import DrsearchError
@@ -133,7 +134,7 @@ def test_no_command_prints_or_keeps_the_password_of_an_address(tmp_path: Path) -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr
     assert PLANTED not in done.stdout + done.stderr

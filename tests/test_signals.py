@@ -5,6 +5,8 @@ import pty
 import subprocess
 import sys
 
+from services import HANG_S
+
 PROGRAM = """
 import os, signal, sys
 from drsearch.signals import Interrupts
@@ -46,5 +48,5 @@ def test_output_to_a_terminal_that_was_closed_is_no_error() -> None:
     os.close(terminal)
     assert os.read(ours, 100).startswith(b"ready")
     os.close(ours)  # from here on, a write is an input/output error
-    _, said = process.communicate(b"\n", timeout=60)
+    _, said = process.communicate(b"\n", timeout=HANG_S)
     assert (process.returncode, said.decode()) == (0, f"{ASKS}\n")

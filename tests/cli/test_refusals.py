@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from services import HANG_S
 
 from drsearch.home import TRAININGS, Home
 from drsearch.search.definition import open_study, wanted_study
@@ -175,7 +176,7 @@ def ends(folder: Path) -> dict[str, tuple[int, str]]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr
     answers: list[Any] = json.loads(done.stdout.splitlines()[-1])
