@@ -51,6 +51,9 @@ _IDLE_IN_TRANSACTION = "25P03"
 
 _READ_ONLY = "attempt to write a readonly database"
 
+_NOT_THE_CAUSE = "(raised as a result of "
+"""How SQLAlchemy begins where another statement than the one that was asked for met the error."""
+
 _OPENINGS = 20
 """How often an empty database is opened anew where others make its tables at the same moment."""
 
@@ -222,7 +225,8 @@ def _sqlite_file(url: str) -> str:
 def _first_line(wrong: BaseException) -> str:
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
         wrong = wrong.__cause__  # its own text speaks of invalid data, whatever happened
-    return (str(wrong).strip().splitlines() or [type(wrong).__name__])[0]
+    lines = [line for line in str(wrong).strip().splitlines() if not line.startswith(_NOT_THE_CAUSE)]
+    return (lines or [type(wrong).__name__])[0]
 
 
 def _set_up_sqlite(engine: sqlalchemy.Engine) -> None:

@@ -91,6 +91,25 @@ def test_a_database_that_may_not_be_written_is_not_waited_for() -> None:
     assert not is_away(sqlalchemy.exc.OperationalError("UPDATE", {}, denied))
 
 
+def test_the_warning_names_the_cause_and_not_how_sqlalchemy_came_to_it(
+    monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
+) -> None:
+    monkeypatch.setattr(storage_module._patience, "pause", lambda _: False)
+    full = sqlalchemy.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
+    full.add_detail("raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block")
+    answers: list[Any] = [full, "there"]
+
+    def ask() -> str:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return str(answer)
+
+    assert patiently(ask) == "there"
+    assert warnings_said == [
+        "the study database does not answer; waiting ((builtins.Exception) database or disk is full)",
+    ]
+
+
 def test_an_error_that_waiting_does_not_mend_is_raised_at_once() -> None:
     def ask() -> None:
         raise KeyError("no such study")
