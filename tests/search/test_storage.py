@@ -20,6 +20,7 @@ from drsearch.search.storage import Heartbeat, StorageAway, Vigil, alone_with, i
 def warnings_said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(storage_module, "_patience", storage_module._Patience())  # which warns once an outage
     return said
 
 
