@@ -20,8 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from drsearch.data.images import retina_mask
 from drsearch.data.records import open_records, read_eyes
+from drsearch.data.retina import retina_mask
 from drsearch.home import Home
 from drsearch.measure.figures import gradcam_row
 from drsearch.measure.gradcam import GradCam

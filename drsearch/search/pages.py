@@ -80,13 +80,12 @@ def parallel_coordinates(slots: Sequence[Slot], objective: Objective) -> go.Figu
         _study_of(slots, objective), params=varied(slots), target_name=objective.name
     )
     *lines, colour_bar = figure.data
-    worst, best = (
-        (0, 1) if objective.direction == "maximize" else (1, 0)
-    )  # ends of the first axis, at which lines begin
-    for line in lines:
-        colour = sample_colorscale(_WORST_TO_BEST, abs(line.y[0] - worst))[0]
-        line.update(opacity=1, line={"color": colour, "width": 4 if line.y[0] == best else 1.5})
+    worst = 1 if objective.less_is_better else 0  # on the first axis, from 0 to 1, where each line begins
     lines.sort(key=lambda line: abs(line.y[0] - worst))
+    for line in lines:
+        goodness = abs(line.y[0] - worst)
+        colour = sample_colorscale(_WORST_TO_BEST, goodness)[0]
+        line.update(opacity=1, line={"color": colour, "width": 4 if goodness == 1 else 1.5})
     colour_bar.marker.update(colorscale=_WORST_TO_BEST, reversescale=objective.less_is_better)
     figure.data = ()
     figure.add_traces([*lines, colour_bar])
