@@ -68,7 +68,7 @@ class Folder:
 
     Attributes:
         path: The folder.
-        photographs: All of them, train before validation before test, in the order of their names.
+        photographs: All of them, folder by folder, in the order of their names.
         unlabelled: Those of which no label speaks.
         invalid_grades: Those whose grade is none of the five, with the text found.
         labels_without_photograph: Names, each with the file that speaks of it: `labels/train.csv: IDRiD_007`.
@@ -163,16 +163,17 @@ def _read_folder(path: Path, besides: Path | None) -> Folder:
         tuple((changed[photograph], text) for photograph, text in invalid),
         tuple(f"{_within(path, table)}: {name}" for table, name in missing),
         (*not_used, *columns),
-        _patients_by(path, read, patients),
+        _patients_by(read, cells, patients),
         _hint([name for _, name in missing], unlabelled, listing.elsewhere),
     )
 
 
-def _patients_by(path: Path, tables: Mapping[Path, Labels], patients: Sequence[str]) -> str:
-    columns = {labels.patient_column for labels in tables.values() if labels.patient_column}
-    if columns:
-        return f"column {' and '.join(repr(column) for column in sorted(columns))}"
-    return "names such as 12_left and 12_right" if any(patients) else ""
+def _patients_by(tables: Mapping[Path, Labels], cells: Sequence[str], patients: Sequence[str]) -> str:
+    columns = sorted({labels.patient_column for labels in tables.values() if labels.patient_column})
+    ways = [f"column {column!r}" for column in columns if any(cells)]
+    if any(patient and not cell for patient, cell in zip(patients, cells, strict=True)):
+        ways.append("names such as 12_left and 12_right")
+    return " and ".join(ways)
 
 
 def _published(side: _Side, label: Label | None, name: str) -> PublishedSplit:

@@ -183,7 +183,7 @@ def test_patients_are_told_by_a_column_or_by_names(tmp_path: Path) -> None:
     table = "Image name,Retinopathy grade,Patient ID\n1_left,1,A\n1_right,2,\n2,0,A\n"
     folder = read_folder(flat(tmp_path / "column", table, "1_left.jpg", "1_right.jpg", "2.jpg"))
     assert [p.patient for p in folder.photographs] == ["A", "A", "A"]
-    assert folder.patients_by == "column 'Patient ID'"
+    assert folder.patients_by == "column 'Patient ID' and names such as 12_left and 12_right"
     folder = read_folder(
         flat(tmp_path / "names", "Image name,Retinopathy grade\n1_left,1\n2,0\n", "1_left.jpg", "2.jpg")
     )
