@@ -102,12 +102,13 @@ class Audit:
 
     @property
     def bad(self) -> tuple[str, ...]:
-        """What `--skip-bad` goes on without, each in a few words."""
+        """What `--skip-bad` goes on without, each once, in a few words."""
+        seen = {file for file, _ in (*self.unreadable, *self.no_retina)}
         return (
             *(f"{file} ({reason})" for file, reason in (*self.unreadable, *self.no_retina)),
-            *(f"{file} (grade {text!r})" for file, text in self.invalid_grade),
+            *(f"{file} (grade {text!r})" for file, text in self.invalid_grade if file not in seen),
             *(f"{name} (label without photograph)" for name in self.label_without_photograph),
-            *(f"{file} (photograph without label)" for file in self.unlabelled),
+            *(f"{file} (photograph without label)" for file in self.unlabelled if file not in seen),
         )
 
     def counts(self) -> dict[str, int]:

@@ -155,7 +155,7 @@ def test_an_audit_reads_back_from_json() -> None:
     twice = SamePicture(("c.jpg", "d.jpg"), (1, 2), "pixels")
     audit = Audit(
         9, 5, (Finding("a.jpg", "is no picture"),), (Finding("b.jpg", "shows no retina"),), (Finding("e.jpg", "7"),),
-        ("labels/train.csv: f",), ("g.jpg",), (twice,), (Finding("h.jpg", "its patient"),), ("notes.txt",), 3,
+        ("labels/train.csv: f",), ("a.jpg", "g.jpg"), (twice,), (Finding("h.jpg", "its patient"),), ("notes.txt",), 3,
         "column 'patient'",
     )  # fmt: skip
     written = json.loads(json.dumps(audit.to_json()))
