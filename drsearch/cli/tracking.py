@@ -67,8 +67,9 @@ def sync(as_json: Json = False) -> None:
     Example:
         drsearch sync
     """
+    from drsearch.tracking.depot import Depot
+    from drsearch.tracking.sender import experiments, unsent, why_unsent
     from drsearch.tracking.sender import sync as send
-    from drsearch.tracking.sender import unsent, why_unsent
 
     home = Home.from_environment()
     reach_mlflow(home)
@@ -81,3 +82,6 @@ def sync(as_json: Json = False) -> None:
         whys = list(dict.fromkeys(left.values()))
         shown = " ".join(f"{sum(each == why for each in left.values())} of them: {why.rstrip('.')}." for why in whys)
         raise DrsearchError(f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not wholly in MLflow. {shown}")
+    depot = Depot(home.tracking_uri)
+    for name in experiments(home):
+        depot.check_active(name)

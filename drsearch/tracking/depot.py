@@ -60,6 +60,17 @@ class Depot:
         with _translated(self._uri):
             self._client = MlflowClient(tracking_uri)
 
+    def check_active(self, experiment: str) -> None:
+        """Refuse an experiment that was deleted.
+
+        Raises:
+            TrackerRefused: With the command that restores it.
+            TrackerAway: If MLflow does not answer.
+        """
+        with _translated(self._uri):
+            if (found := self._client.get_experiment_by_name(experiment)) is not None:
+                refuse_deleted(found, self._uri)
+
     def check_may_write(self, experiment: str) -> None:
         """Have MLflow refuse now what it would refuse later; a server that does not answer says nothing.
 

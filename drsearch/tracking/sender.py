@@ -168,6 +168,13 @@ def unsent(home: Home) -> list[Path]:
     return [folder for folder in _folders(home) if not _all_sent(folder)]
 
 
+def experiments(home: Home) -> list[str]:
+    """The experiments that the runs of a home belong to."""
+    one_run_each = {folder.parent: folder for folder in _folders(home)}  # a study's runs lie side by side
+    starts = [entry for folder in one_run_each.values() for entry in Journal(folder).read()[0][:1]]
+    return sorted({start.experiment for start in starts if isinstance(start, RunStart)})
+
+
 def why_unsent(folder: Path) -> str:
     """Why MLflow refuses what a run has to say, as its sender was told; empty if it does not."""
     try:

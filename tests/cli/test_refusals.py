@@ -16,6 +16,9 @@ from drsearch.home import TRAININGS, Home
 from drsearch.search.definition import open_study, wanted_study
 from drsearch.search.storage import open_storage
 from drsearch.settings import Settings
+from drsearch.tracking.entries import RunEnd, RunStart
+from drsearch.tracking.journal import Journal
+from drsearch.tracking.sender import sync
 
 SPACE = "SETTINGS = {'training.epochs': 4}\n\n\ndef space(hp):\n    hp.Choice('training.learning_rate', [0.001])\n"
 
@@ -67,6 +70,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     client = MlflowClient(home.tracking_uri)
     for name in ("gone", TRAININGS):
         client.delete_experiment(client.create_experiment(name))
+    Journal(home.runs / "sent-1" / "trial-0000").append([RunStart("key", "sent", "a run"), RunEnd("FINISHED")])
+    assert sync(home) == 2
+    client.delete_experiment(client.get_experiment_by_name("sent").experiment_id)
     return folder
 
 
@@ -152,7 +158,7 @@ REFUSED = {
     "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "models:/retinopathy/1: no such model; "),
     "predict: photograph": (
         ["predict", "retinopathy/1", "no.jpg"],
-        "no.jpg: cannot be read (No such file or directory)",
+        "1 of 1 photographs failed, as said above: no.jpg.",
     ),
     "predict: model": (["predict", "retinopathy/1", "mine.py"], "models:/retinopathy/1: no such model; "),
     "predict: malformed model": (["predict", "models:/a/b/c", "mine.py"], "models:/a/b/c: no such model; "),
@@ -161,6 +167,7 @@ REFUSED = {
         "'gate.auc' is no setting; ",
     ),
     "promote: version": (["promote", "retinopathy", "--version", "1", "--yes"], "retinopathy has no version 1; "),
+    "sync: deleted experiment": (["sync"], f"experiment 'sent' {RESTORE}3`."),
     "serve: model": (["serve", "retinopathy@champion", "--port", "0"], "models:/retinopathy@champion: no such model; "),
 }
 
@@ -196,4 +203,4 @@ def test_a_refused_command_leaves_nothing_behind(ends: dict[str, tuple[int, str]
     assert ends
     assert not (folder / "none.db").exists()
     assert not (folder / "home" / "records").exists()
-    assert not (folder / "home" / "runs").exists()
+    assert [path.name for path in (folder / "home" / "runs").glob("*/")] == ["sent-1"]
