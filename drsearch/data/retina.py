@@ -26,14 +26,15 @@ SMALLEST_RETINA_PX = 128
 _SMALLEST_SIDE = 32  # pixels of the picture that a border is looked for on
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 20.0  # levels between retina and background; the dimmest of IDRiD has 61
-_NOTHING = 6.0  # levels: so many apart are noise
+_NOTHING = 6.0  # levels; smaller differences are noise
 _FULL_ROW = 0.9  # share of a row that has the frame's colour: its lettering covers less, the retina's surround more
-_APART = 0.8  # share of the pixels just inside a frame that differ from it; beside a round retina at most half do
+_APART = 0.8  # share of the pixels just inside a frame that differ from it; beside a round retina fewer than half do
 _SMALL = 0.5  # share of a picture's area; a retina whose box has less is looked for again, around that box
 _SMALLEST_SHARE = 0.2  # of both sides: of a smaller one too few pixels are left to find a border
-_ROUND_SHARE = 0.9  # of its convex hull; IDRiD has 0.990 and more, two retinas that touch 0.95 and less
+_ROUND_SHARE = 0.9  # of its convex hull; IDRiD has 0.990 and more
 _SECOND_SHARE = 0.3  # of the largest patch; beside the retinas of IDRiD there is none
 _TALL, _WIDE = 1.1, 2.0  # height over width and its inverse; IDRiD has 0.82 to 0.85, a retina with its whole border 1
+_GREENEST = 0.9  # red over green, on average; IDRiD has 1.54 and more
 _GREY = 12.0  # levels between red and blue, on average; IDRiD has 50 and more
 _HOLLOW_SHARE = 0.1  # of dark pixels within the border; IDRiD has 0.013 at most
 _BURNT, _WHITE = 250, 230  # levels
@@ -243,10 +244,11 @@ def _is_frame_around(rows: slice, columns: slice, same: NDArray[np.bool_]) -> bo
 
 def _exact(rgb: NDArray[np.uint8], box: _Box, colour: NDArray[np.uint8], step: int) -> _Box:
     """The box of a picture that is `step` times smaller, to the photograph's pixel, without any of the frame."""
+    coarse = [n // step for n in rgb.shape[:2]]
     rows, columns = (
-        slice(side.start * step, min(side.stop * step, n)) for side, n in zip(box, rgb.shape, strict=False)
+        slice(side.start * step, side.stop * step if side.stop < n else of)
+        for side, n, of in zip(box, coarse, rgb.shape, strict=False)
     )
-    coarse_height, coarse_width = (n // step for n in rgb.shape[:2])
 
     def left_over(strip: NDArray[np.uint8], axis: int) -> NDArray[np.bool_]:
         return np.asarray((_distance(strip, colour) <= 2 * _FLAT).mean(axis=axis) >= 0.5)
@@ -257,11 +259,11 @@ def _exact(rgb: NDArray[np.uint8], box: _Box, colour: NDArray[np.uint8], step: i
     top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
     if top:
         top += n_leading(left_over(rgb[top : top + 2 * step, columns], 1))
-    if box[0].stop < coarse_height:
+    if box[0].stop < coarse[0]:
         bottom -= n_leading(left_over(rgb[bottom - 2 * step : bottom, columns], 1)[::-1])
     if left:
         left += n_leading(left_over(rgb[rows, left : left + 2 * step], 0))
-    if box[1].stop < coarse_width:
+    if box[1].stop < coarse[1]:
         right -= n_leading(left_over(rgb[rows, right - 2 * step : right], 0)[::-1])
     return slice(top, bottom), slice(left, right)
 
@@ -406,7 +408,7 @@ def _check_looks_like_retina(picture: NDArray[np.uint8], patch: NDArray[np.uint8
         raise PhotographError(
             f"shows no retina with a border: {dark:.0%} of what stands out is dark; cut off what surrounds the retina"
         )
-    if mean[0] < max(mean[1], 1.05 * mean[2]):
+    if mean[0] < max(_GREENEST * mean[1], 1.05 * mean[2]):
         levels = ", ".join(f"{name} {level:.0f}" for name, level in zip(("red", "green", "blue"), mean, strict=True))
         raise PhotographError(f"shows no retina: its colours are not those of one ({levels}); {_FUNDUS}")
     if spread.max() < 1.5:
