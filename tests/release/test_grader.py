@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from drsearch.data.decode import read_photograph
 from drsearch.data.images import eye_image
@@ -92,6 +94,27 @@ def test_an_explanation_lies_on_the_photograph_as_the_camera_took_it(
     assert coloured[:, :left].max() == coloured[:, right:].max() == 0
     corners = ~retina_mask(original[:, left:right])
     assert corners.mean() > 0.05 and coloured[:, left:right][corners].max() == 0
+
+
+def test_a_turned_and_framed_photograph_is_graded_and_explained_as_a_viewer_shows_it(
+    grader: Grader, photograph: bytes
+) -> None:
+    """Explained where its retina lies: nothing outside is coloured, and the turn is undone in the explanation, too."""
+    eye = read_photograph(photograph)
+    shown = cv2.copyMakeBorder(eye, 60, 10, 20, 30, cv2.BORDER_CONSTANT, value=(210, 210, 210))
+    exif = Image.Exif()
+    exif[0x0112] = 8  # shown after a quarter turn to the left
+    file = io.BytesIO()
+    Image.fromarray(np.rot90(shown, -1)).save(file, "PNG", exif=exif)
+    turned = file.getvalue()
+    assert grader.grade([turned]) == grader.grade([shown])
+    assert grader.grade([turned])[0].probability == pytest.approx(grader.grade([eye])[0].probability, abs=0.05)
+    drawn = grader.explain(turned)
+    assert np.array_equal(drawn, grader.explain(shown))
+    coloured = np.abs(drawn.astype(int) - shown).max(axis=2)
+    assert coloured[60:-10, 20:-30].max() > 20
+    coloured[60:-10, 20:-30] = 0
+    assert coloured.max() == 0
 
 
 def test_a_photograph_of_nothing_is_refused(grader: Grader) -> None:
