@@ -39,7 +39,7 @@ class RegistryError(DrsearchError, LookupError):
 
 
 class PhotographError(DrsearchError, ValueError):
-    """One photograph that cannot be read whole or shows no retina."""
+    """One photograph that cannot be read whole or shows no retina that can be graded."""
 
 
 class TrialFailed(DrsearchError, RuntimeError):

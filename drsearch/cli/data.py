@@ -92,7 +92,7 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
     """The findings as a table; every name stands in the file of the audit."""
     rows = [
         ("cannot be read whole", [f"{name}: {reason}" for name, reason in audit.unreadable]),
-        ("shows no retina", [f"{name}: {reason}" for name, reason in audit.no_retina]),
+        ("no retina that can be graded", [f"{name}: {reason}" for name, reason in audit.no_retina]),
         ("grade not 0 to 4", [f"{name}: {text!r}" for name, text in audit.invalid_grade]),
         ("label without photograph", list(audit.label_without_photograph)),
         ("photograph without label", list(audit.unlabelled)),

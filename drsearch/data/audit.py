@@ -71,7 +71,7 @@ class Audit:
         n_photographs: Photographs found.
         n_usable: Those that are recorded.
         unreadable: Cannot be read whole.
-        no_retina: No retina was found.
+        no_retina: No retina was found that can be graded.
         invalid_grade: The grade is none of the five; with the text found.
         label_without_photograph: The table, and the name in it that no photograph has.
         unlabelled: No label speaks of them.
