@@ -57,7 +57,8 @@ def main() -> None:
     files = {path.stem: path for path in data.rglob("*.jpg")}
     photographs = [read_photograph(files[name].read_bytes(), 400) for name in test.names[:: len(test.names) // N][:N]]
     for name, pictures in kinds(photographs):
-        images = list(filter(None.__ne__, (_prepared(picture, settings.images) for picture in pictures)))
+        prepared = [_prepared(picture, settings.images) for picture in pictures]
+        images = [image for image in prepared if image is not None]
         if images:
             row(name, len(pictures), np.stack(images))
         else:

@@ -1,7 +1,6 @@
 """Commands on models: train, evaluate, predict."""
 
 import contextlib
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -205,16 +204,13 @@ def predict(
 
 def _unreadable(path: Path) -> str | None:
     """Why a file cannot be a photograph, as far as can be told without reading it."""
+    from drsearch.data.files import check_file
+
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            return "the photograph is a folder; name the files in it"
-        if not stat.S_ISREG(mode):
-            return "the photograph is no regular file"
-        with path.open("rb"):
-            return None
+        check_file(path)
     except OSError as wrong:
         return f"the photograph cannot be read ({wrong.strerror})"
+    return None
 
 
 def _heat_maps(photographs: list[Path], where: Path, overwrite: bool) -> list[Path]:

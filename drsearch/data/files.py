@@ -19,8 +19,19 @@ def read_file(path: Path) -> bytes:
     Raises:
         OSError: If the file cannot be read, or is a folder, a named pipe, a socket or a device.
     """
+    check_file(path)
+    return path.read_bytes()
+
+
+def check_file(path: Path) -> None:
+    """Do as `read_file`, without reading: it is a regular file, and may be opened.
+
+    Raises:
+        OSError: As `read_file`.
+    """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
-    return path.read_bytes()
+    with path.open("rb"):
+        pass

@@ -500,7 +500,7 @@ class Job:
             self._say(f"on the test split: {caution}")
         self._registry.log_scores(
             version,
-            test_numbers(judged.scores),
+            test_numbers(judged.scores) | {"test_unfamiliar": _unfamiliar(judged, grader)},
             {"drsearch.test_caution": caution} if caution else {},
             _pictures(judged, grader, folder),
             self._note(on_validation, version.tags["drsearch.kind"], judged),
@@ -592,6 +592,11 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: TrainingWa
     if outcome.state == "interrupted":
         raise Interrupted(f"{plan.start.name} {outcome.reason}; the same command goes on from there.")
     return outcome
+
+
+def _unfamiliar(judged: Evaluation, grader: Grader) -> float:
+    """Share of the eyes that would get a warning."""
+    return float(np.mean(grader.familiarity.distances(judged.eyes.images) > 1))
 
 
 def test_numbers(found: Scores) -> dict[str, float]:

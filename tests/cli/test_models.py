@@ -104,8 +104,8 @@ def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> 
     assert cut["error"].startswith("the photograph cannot be read whole: ")
     assert [row["error"] for row in others] == [
         "the photograph is no picture that drsearch reads; save it as JPEG, PNG, TIFF or BMP",
-        "the photograph is a folder; name the files in it",
-        "the photograph is no regular file",
+        "the photograph cannot be read (it is a folder, not a file)",
+        "the photograph cannot be read (it is a named pipe, not a file)",
         "the photograph cannot be read (No such file or directory)",
     ]
     assert sorted(path.name for path in (terminal.folder / "out").iterdir()) == ["1.png", "3.png"]
