@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import keras
@@ -51,6 +52,8 @@ from drsearch.tracking.reach import check_answers, is_served
 from drsearch.tracking.sender import run_id_of, start_sender, why_unsent
 
 _SENT_S = 60.0
+T = TypeVar("T")
+
 _AWAY_S = 60.0
 _AGAIN_S = 2.0
 _FAMILIAR_EYES = 5000
@@ -200,27 +203,8 @@ class Job:
             )
         with _one_at_a_time(self._study.folder):
             self._state = self._read_state()  # another launcher of this study may have done some of it
-            return self._patiently(lambda: self._steps(run_id, outcome))
-
-    def _patiently(self, steps: Callable[[], JobResult]) -> JobResult:
-        """Take the steps, and go on where they came to if MLflow goes away for less than a minute."""
-        deadline = 0.0
-        while True:
-            try:
-                return steps()
-            except Exception as wrong:
-                if not is_away(wrong):
-                    raise
-                text = outage(wrong, self._home.tracking_uri)
-                if not deadline:
-                    self._say(f"{text}; waiting {_AWAY_S:.0f} s for it")
-                    deadline = time.monotonic() + _AWAY_S
-                elif time.monotonic() > deadline:
-                    raise StudyError(
-                        f"study {self._study.name!r} is complete, but {text}, and its model is not yet registered and "
-                        "judged; when MLflow answers, the same command goes on there."
-                    ) from wrong
-            time.sleep(_AGAIN_S)
+            steps = lambda: self._steps(run_id, outcome)  # noqa: E731
+            return wait_for_mlflow(steps, self._study.name, self._home.tracking_uri, self._say)
 
     def _why_unsent(self) -> str:
         if why := why_unsent(self._folder):
@@ -523,6 +507,37 @@ class Job:
         part = self._state_file.with_suffix(".part")
         part.write_text(json.dumps(dataclasses.asdict(self._state), indent=2))
         os.replace(part, self._state_file)
+
+
+def wait_for_mlflow(steps: Callable[[], T], study: str, tracking_uri: str, say: Callable[[str], None]) -> T:
+    """The result of steps that are called again, for a minute, while MLflow does not answer.
+
+    Args:
+        steps: Each is done once, however often they are called.
+        study: Whose model they register and judge.
+        tracking_uri: Of MLflow.
+        say: Told once what is waited for.
+
+    Raises:
+        StudyError: If MLflow stays away.
+    """
+    until = math.inf
+    while True:
+        try:
+            return steps()
+        except Exception as wrong:
+            if not is_away(wrong):
+                raise
+            text = outage(wrong, tracking_uri)
+            if time.monotonic() > until:
+                raise StudyError(
+                    f"study {study!r} is complete, but its model is not yet registered and judged: {text}; when it "
+                    "answers, the same command goes on there."
+                ) from wrong
+            if until == math.inf:
+                say(f"{text}; waiting {_AWAY_S:.0f} s for it")
+                until = time.monotonic() + _AWAY_S
+        time.sleep(_AGAIN_S)
 
 
 @contextmanager

@@ -187,10 +187,11 @@ def test_a_fault_of_the_file_system_in_a_worker_stops_the_study_with_one_sentenc
     study.trial_folder(2).write_text("a file where its folder must be")
     launcher.communicate(timeout=200)
     assert launcher.returncode == 2
-    assert study.said.read_text().splitlines()[-1] == (
-        "drsearch: a worker of study 'in_the_way' ended, so the study stops: "
-        f"{study.trial_folder(2)}: is a file where a folder must be; remove it, or name another place."
+    said = study.said.read_text().splitlines()[-1]
+    assert said.startswith(
+        f"drsearch: a worker of study 'in_the_way' ended, so the study stops: {study.trial_folder(2)}"
     )
+    assert "a file where a folder must be" in said
     assert "Traceback" not in study.logs() + study.said.read_text()
     study.trial_folder(2).unlink()
     assert [trial["state"] for trial in study.run(workers=1)["trials"].values()] == ["complete"] * 3

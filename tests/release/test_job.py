@@ -2,6 +2,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import requests
 from keras import Sequential, layers
 from keras.initializers import Constant
 from optuna.distributions import CategoricalDistribution
@@ -14,7 +15,8 @@ from drsearch.home import Home
 from drsearch.measure.scores import Interval, Scores
 from drsearch.model import EpochResult
 from drsearch.model.training import Measures
-from drsearch.release.job import Job, TrainingWatch, define, prepare_all
+from drsearch.release import job
+from drsearch.release.job import Job, TrainingWatch, define, prepare_all, wait_for_mlflow
 from drsearch.release.job import test_numbers as numbers_of
 from drsearch.release.listener import Nobody, TrainingProgress
 from drsearch.release.registry import Registry
@@ -137,3 +139,44 @@ def test_a_listener_is_told_of_every_epoch_of_a_training_in_this_process(tmp_pat
     assert not watch.stop_asked()
     watch.stop()
     assert watch.stop_asked()
+
+
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that pass in waiting, which nobody waits here."""
+    now = [0.0]
+    monkeypatch.setattr(job.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(job.time, "sleep", lambda passed: now.__setitem__(0, now[0] + passed))
+    return now
+
+
+def ask_nobody() -> None:
+    requests.get("http://127.0.0.1:9", timeout=5)
+
+
+def test_an_mlflow_that_comes_back_is_waited_for_with_one_sentence(seconds: list[float]) -> None:
+    said: list[str] = []
+
+    def steps() -> str:
+        if seconds[0] < 20:
+            ask_nobody()
+        return "registered"
+
+    assert wait_for_mlflow(steps, "mine", "http://host:5000", said.append) == "registered"
+    assert said == ["MLflow at http://host:5000 does not answer: connection refused; waiting 60 s for it"]
+
+
+def test_an_mlflow_that_stays_away_ends_the_waiting(seconds: list[float]) -> None:
+    with pytest.raises(StudyError) as gone:
+        wait_for_mlflow(ask_nobody, "mine", "http://ann:secret@host:5000", lambda _: None)
+    assert str(gone.value) == (
+        "study 'mine' is complete, but its model is not yet registered and judged: MLflow at http://***@host:5000 does "
+        "not answer: connection refused; when it answers, the same command goes on there."
+    )
+    assert 60 < seconds[0] < 70
+
+
+def test_a_bug_is_not_waited_for(seconds: list[float]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        wait_for_mlflow(lambda: 1 // 0, "mine", "http://host:5000", lambda _: None)
+    assert seconds == [0.0]
