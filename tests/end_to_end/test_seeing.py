@@ -12,7 +12,7 @@ from typing import Any
 from mlflow import MlflowClient
 from services import HANG_S, when
 
-LONG = ("--set", "images.image_px=32", "--set", "model.width=4", "--set", "training.epochs=9000")
+LONG = ("--set", "images.image_px=32", "--set", "model.width=4", "--set", "training.epochs=20")
 
 
 def start(desk: Any) -> "subprocess.Popen[str]":
@@ -44,12 +44,13 @@ def epochs(desk: Any) -> int:
 
 def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk: Callable[[Path], Any]) -> None:
     desk = fresh_desk(tmp_path)
+    desk.hold((0, 2))
     process = start(desk)
     try:
-        when(lambda: list(desk.home.glob("runs/*/trial-*/checkpoint/latest.npz")), "a checkpoint", process)
+        when(lambda: desk.holds.reached((0, 2)), "a checkpoint", process)
         seen = desk.json("status", "two_rates")
         assert (seen["state"], seen["n_trials"], seen["trials"]["running"]) == ("running", 2, 1)
-        assert {worker["epochs"] for worker in seen["workers"]} == {9000}
+        assert {worker["epochs"] for worker in seen["workers"]} == {20}
         refused = desk.run("delete", "two_rates", "--yes")
         assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
             2,
@@ -64,8 +65,11 @@ def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk
         rows = list(csv.DictReader(io.StringIO(desk.run("trials", "two_rates", "--csv").stdout)))
         assert [(row["state"], row["attempts"]) for row in rows] == [("waiting", "1"), ("waiting", "0")]
 
+        desk.holds.release()
+        desk.hold((0, 6))
         process = start(desk)
-        when(lambda: epochs(desk) > int(rows[0]["epochs"]), "the trial to go on where it stopped", process)
+        when(lambda: desk.holds.reached((0, 6)), "the trial to go on", process)
+        assert epochs(desk) > int(rows[0]["epochs"]), "from where it stopped"
         cancelled(desk, process)
     finally:
         process.kill()
