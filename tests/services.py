@@ -32,7 +32,7 @@ DEBIAN = "/usr/lib/postgresql"
 _GIVEN_OUT_FROM = 32768
 """The system chooses ports from here on: for a client that connects, and for who binds port 0."""
 
-_kept: list[socket.socket] = []
+_reserved: list[socket.socket] = []
 
 
 def when(condition: Callable[[], Any], what: str, process: "subprocess.Popen[Any] | None" = None) -> Any:
@@ -57,15 +57,15 @@ def free_port() -> int:
     The system gives such a port to nobody, and a name that goes with this process keeps other tests away.
     """
     for port in random.SystemRandom().sample(range(_GIVEN_OUT_FROM - 10_000, _GIVEN_OUT_FROM), 1000):
-        mine = socket.socket(socket.AF_UNIX)
+        reservation = socket.socket(socket.AF_UNIX)
         try:
-            mine.bind(f"\0drsearch-test-port-{port}")
+            reservation.bind(f"\0drsearch-test-port-{port}")
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
         except OSError:
-            mine.close()
+            reservation.close()
             continue
-        _kept.append(mine)
+        _reserved.append(reservation)
         return port
     raise RuntimeError("no port is free")
 

@@ -46,7 +46,7 @@ def make_bench(prepared: Bench, peace: Any, tmp_path: Path) -> Iterator[Callable
 
     def make(folder: Path) -> Bench:
         made.append(bench_at(prepared, folder))
-        made[-1].said_in = tmp_path
+        made[-1].stderr_in = tmp_path
         return made[-1]
 
     yield make

@@ -60,13 +60,13 @@ class Bench:
         folder: Of it all.
         tracking_uri: MLflow; empty for the home's own.
         storage_url: The study database; empty for the home's own.
-        said_in: Where the standard error of launchers is kept; None for the folder.
+        stderr_in: Where the standard error of launchers is kept; None for the folder.
     """
 
     folder: Path
     tracking_uri: str = ""
     storage_url: str = ""
-    said_in: Path | None = None
+    stderr_in: Path | None = None
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
     storages: list[Any] = field(default_factory=list)
 
@@ -131,7 +131,7 @@ class RunningStudy:
 
     def __init__(self, bench: Bench, name: str, space: Path) -> None:
         self.bench, self.name, self.space = bench, name, space
-        self.said = (bench.said_in or bench.folder) / f"{name}.err"
+        self.said = (bench.stderr_in or bench.folder) / f"{name}.err"
 
     def start(self, workers: int = 2) -> "subprocess.Popen[str]":
         """Start a launcher; its standard error goes to the file `said`."""
