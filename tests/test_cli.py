@@ -53,8 +53,7 @@ def test_help_loads_nothing_heavy() -> None:
         ),
         (
             ["predict", "retinopathy@champion", "eye.jpg"],
-            "drsearch: models:/retinopathy@champion: no such model; registered models: none yet, "
-            "`drsearch run-study` registers one.",
+            "drsearch: eye.jpg: cannot be read (No such file or directory); name a photograph.",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Commands on the champion: promote, rollback, history, lineage."""
 
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,13 +13,14 @@ from rich.tree import Tree
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, ModelName, SkipBad, Yes
-from drsearch.cli.output import command_name, confirmed, console, counting, liner, print_json, reach_mlflow
+from drsearch.cli.output import command_name, confirmed, console, counting, liner, print_json, reach_runs
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
 if TYPE_CHECKING:
     from drsearch.release.gate import Contest
     from drsearch.release.lineage import Node
+    from drsearch.release.registry import ModelVersion, Registry
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded with the decision.")]
 
@@ -27,8 +29,9 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it i
 def promote(
     name: ModelName,
     version: Annotated[
-        int, typer.Option("--version", metavar="N", help="The challenger: the version to become champion.")
-    ],
+        int | None,
+        typer.Option("--version", metavar="N", help="The challenger. NAME may say it, too: retinopathy/2."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -70,14 +73,15 @@ def promote(
     gate = gin_files.load(config, set_).gate
     if data is not None:
         read_folder(data, home.path)
-    reach_mlflow(home)
+    reach_runs(home)
 
     from drsearch.release.decisions import EXPERIMENT
     from drsearch.release.registry import Registry
     from drsearch.tracking.depot import check_experiments
 
     check_experiments(home, EXPERIMENT)
-    Registry(home.tracking_uri).version(name, version)
+    challenger = _challenger(Registry(home.tracking_uri), name, version)
+    name, version = challenger.name, challenger.version
 
     from dataclasses import asdict
 
@@ -121,8 +125,8 @@ def rollback(
     Example:
         drsearch rollback retinopathy --reason "misses small lesions"
     """
-    out, home = console(as_json), Home.from_environment()
-    reach_mlflow(home)
+    out, home, name = console(as_json), Home.from_environment(), _whole_model(name)
+    reach_runs(home)
     from dataclasses import asdict
 
     from drsearch.release.decisions import EXPERIMENT
@@ -149,8 +153,8 @@ def history(name: ModelName, as_json: Json = False) -> None:
     Example:
         drsearch history retinopathy
     """
-    out, home = console(as_json), Home.from_environment()
-    reach_mlflow(home)
+    out, home, name = console(as_json), Home.from_environment(), _whole_model(name)
+    reach_runs(home)
     from dataclasses import asdict
 
     from drsearch.release.decisions import CHANGES, Decisions, champions
@@ -183,25 +187,46 @@ def lineage(
         str,
         typer.Argument(
             metavar="MODEL|STUDY|RUN",
-            help="A version (retinopathy@champion, retinopathy/3), a study, or the id of an MLflow run.",
+            help="A version (retinopathy/3, retinopathy@champion), a model, a study, or the id of an MLflow run.",
         ),
     ],
     as_json: Json = False,
 ) -> None:
     """Trace a version to its study, trial, data, code and decisions.
 
-    For a study or a run: the versions that were made from it, each with its own lineage.
+    For a model, a study or a run: its versions, each with its own lineage.
 
     Example:
         drsearch lineage retinopathy@champion
     """
     out, home = console(as_json), Home.from_environment()
-    reach_mlflow(home)
+    reach_runs(home)
     from drsearch.release.lineage import Lineage
 
     found = Lineage(home).of(what)
     out.print(_tree(found))
     print_json(as_json, found.to_json())
+
+
+def _whole_model(name: str) -> str:
+    """The name of a registered model, as it is or after `models:/`."""
+    bare = name.removeprefix("models:/")
+    if "/" in bare or "@" in bare:
+        model = re.split("[/@]", bare)[0]
+        raise DrsearchError(f"{name} is one version, and this command is about the whole model; write {model}.")
+    return bare
+
+
+def _challenger(registry: "Registry", name: str, version: int | None) -> "ModelVersion":
+    """The version to judge: `retinopathy --version 2`, `retinopathy/2` or `retinopathy@search-best`."""
+    model, at, which = re.fullmatch(r"([^/@]*)([/@]?)(.*)", name.removeprefix("models:/")).groups()  # type: ignore[union-attr]  # matches all
+    if version is None and at == "@":
+        return registry.named(model, which)
+    if at == "/" and which.isdigit() and version in (None, int(which)):
+        return registry.version(model, int(which))
+    if version is None or at:
+        raise DrsearchError(f"{name}: name one version to judge, for example {model} --version 2.")
+    return registry.version(model, version)
 
 
 def _tree(node: "Node", onto: Tree | None = None) -> Tree:

@@ -16,7 +16,7 @@ from drsearch.cli.output import (
     opened_model,
     print_json,
     print_scores,
-    reach_mlflow,
+    reach_runs,
     warn_if_away,
 )
 from drsearch.disk import OutputError, check_outputs, write_whole
@@ -135,7 +135,7 @@ def evaluate(
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
     read_folder(data, home.path)
-    reach_mlflow(home)
+    reach_runs(home)
     with opened_model(model, home) as grader:
         settings = Settings(images=grader.serving.images, data=grader.serving.data)
         with counting(out, "photographs") as count:
@@ -177,7 +177,7 @@ def predict(
     with contextlib.ExitStack() as opened:
         if not all(unreadable):
             home = Home.from_environment()
-            reach_mlflow(home)
+            reach_runs(home)
             grader = opened.enter_context(opened_model(model, home))
             from drsearch.release.answers import Answerer
 

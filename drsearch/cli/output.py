@@ -86,6 +86,16 @@ def reach_mlflow(home: Home) -> None:
         raise DrsearchError(f"{wrong}; start it, or set MLFLOW_TRACKING_URI to the address of another.") from wrong
 
 
+def reach_runs(home: Home) -> None:
+    """As `reach_mlflow`, for a command that reads what others made: in an empty home nothing is created."""
+    if home.tracking_uri == home.local_tracking_uri and not (home.path / "mlflow.db").exists():
+        raise DrsearchError(
+            f"{home.path} holds no runs and no models; `drsearch run-study` makes them, DRSEARCH_HOME names another "
+            "folder, and MLFLOW_TRACKING_URI a server."
+        )
+    reach_mlflow(home)
+
+
 def warn_if_away(home: Home, out: Console) -> bool:
     """Say at once that MLflow does not answer, where a training does not need it before its end; whether it does."""
     from drsearch.tracking.base import TrackerAway

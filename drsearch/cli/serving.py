@@ -7,7 +7,7 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, Model
-from drsearch.cli.output import console, liner, opened_model, print_json, reach_mlflow
+from drsearch.cli.output import console, liner, opened_model, print_json, reach_runs
 from drsearch.home import Home
 from drsearch.signals import on_hangup
 
@@ -33,7 +33,7 @@ def serve(
         drsearch serve retinopathy@champion
     """
     home, out = Home.from_environment(), liner(console(as_json))
-    reach_mlflow(home)
+    reach_runs(home)
     from drsearch.release.service import Service, bind
 
     with bind(host, port) as listening:

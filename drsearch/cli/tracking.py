@@ -7,7 +7,7 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, StorageUrl
-from drsearch.cli.output import console, liner, open_studies, print_json, reach_mlflow
+from drsearch.cli.output import console, liner, open_studies, print_json, reach_mlflow, reach_runs
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
@@ -44,8 +44,8 @@ def ui(
             with contextlib.suppress(KeyboardInterrupt):
                 wait()
         return
+    reach_runs(home)
     if home.tracking_uri.startswith(("http://", "https://")):
-        reach_mlflow(home)
         liner(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
         return
     with serve_ui(home, port) as server:
@@ -73,7 +73,7 @@ def sync(as_json: Json = False) -> None:
 
     home = Home.from_environment()
     reach_mlflow(home)
-    n = send(home)
+    n = send(home) if home.runs.is_dir() else 0
     console(as_json).print(f"{n} entries sent to {home.tracking_uri}", soft_wrap=True)
     left = {folder: why_unsent(folder) or "a study that runs in this home is sending it" for folder in unsent(home)}
     runs = [{"run": str(folder.relative_to(home.runs)), "why": why} for folder, why in left.items()]
@@ -82,6 +82,5 @@ def sync(as_json: Json = False) -> None:
         whys = list(dict.fromkeys(left.values()))
         shown = " ".join(f"{sum(each == why for each in left.values())} of them: {why.rstrip('.')}." for why in whys)
         raise DrsearchError(f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not wholly in MLflow. {shown}")
-    depot = Depot(home.tracking_uri)
     for name in experiments(home):
-        depot.check_active(name)
+        Depot(home.tracking_uri).check_active(name)

@@ -151,8 +151,7 @@ class Decisions:
         Raises:
             RegistryError: If there is no such model.
         """
-        if not self._registry.versions(name):
-            self._registry.version(name, 1)  # says what there is
+        self._registry.check_model(name)
         last, following = "", self._first(name)
         while following:
             run = self._client.get_run(following)
@@ -201,8 +200,7 @@ class Decisions:
         Raises:
             RegistryError: If there is no such model.
         """
-        if not self._registry.versions(name):
-            self._registry.version(name, 1)
+        self._registry.check_model(name)
         return [self._read(run) for run in self._search(f"tags.`drsearch.model` = '{name}'")]
 
     def judged_on(self, test_fingerprint: str) -> int:

@@ -58,7 +58,7 @@ class Lineage:
         """The lineage of a version (`name/3`, `name@alias`, also with `models:/`), or what came of a study or a run.
 
         Args:
-            what: A version, a study's name, or the id of a run.
+            what: A version, the name of a study or of a registered model, or the id of a run.
 
         Raises:
             RegistryError: If there is none of that name.
@@ -71,7 +71,7 @@ class Lineage:
             )
         if re.fullmatch(r"[0-9a-f]{32}", named):
             return self._from_run(named)
-        return self._from_study(named)
+        return self._from_name(named)
 
     def _from_run(self, run_id: str) -> Node:
         run = self._run(run_id)
@@ -84,8 +84,10 @@ class Lineage:
         ]
         return Node("run", str(run.info.run_name), {"run": run_id, **_facts(run)}, tuple(map(self._version, made)))
 
-    def _from_study(self, name: str) -> Node:
+    def _from_name(self, name: str) -> Node:
         made = self._registry.versions(study=name) if "'" not in name else []
+        if not made and "'" not in name and (versions := self._registry.versions(name)):
+            return Node("model", name, {"versions": str(len(versions))}, tuple(map(self._version, versions)))
         if not made:
             try:
                 self._registry.version(name, 0)

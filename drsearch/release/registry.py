@@ -164,6 +164,15 @@ class Registry:
             if not (token := page.token):
                 return [self.version(*each) for each in sorted(found)]
 
+    def check_model(self, name: str) -> None:
+        """Refuse the name of a model that has no version.
+
+        Raises:
+            RegistryError: With those that there are.
+        """
+        if "'" in name or not self.versions(name):
+            raise RegistryError(f"{name}: no such model; {self._what_there_is(name)}.")
+
     def with_alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias points to."""
         try:

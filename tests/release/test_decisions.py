@@ -249,4 +249,4 @@ def test_a_champion_set_past_drsearch_meanwhile_is_not_replaced(desk: Desk) -> N
 def test_a_model_that_is_not_there_has_no_history(desk: Desk) -> None:
     with pytest.raises(RegistryError) as refused:
         desk.decisions.history("glaucoma")
-    assert str(refused.value).startswith("glaucoma has no version 1; registered models: ")
+    assert str(refused.value).startswith("glaucoma: no such model; registered models: ")

@@ -55,9 +55,10 @@ def test_a_fine_tuned_version_leads_back_to_its_parent_and_to_what_both_come_fro
     assert by_kind(parent)["trial"].facts["run"] == trial
 
 
-def test_a_study_and_a_run_lead_to_their_versions(made: Any) -> None:
+def test_a_study_a_model_and_a_run_lead_to_their_versions(made: Any) -> None:
     home, _, _, (trial, tuned) = made
-    assert [part.name for part in Lineage(home).of("nights").parts] == ["retinopathy/1", "retinopathy/2"]
+    for named in ("nights", "retinopathy", "models:/retinopathy"):
+        assert [part.name for part in Lineage(home).of(named).parts] == ["retinopathy/1", "retinopathy/2"]
     for run_id, name in ((trial, "retinopathy/1"), (tuned, "retinopathy/2")):
         assert [part.name for part in Lineage(home).of(run_id).parts] == [name]
 
@@ -68,7 +69,7 @@ def test_a_parent_or_a_run_that_was_deleted_is_said_to_be(made: Any) -> None:
     assert by_kind(Lineage(home).of("retinopathy/2"))["version"].facts == {"state": "deleted in MLflow"}
 
 
-@pytest.mark.parametrize("named", ["days", "retinopathy", "retinopathy@nobody", "retinopathy/9", "0" * 32])
+@pytest.mark.parametrize("named", ["days", "glaucoma", "retinopathy@nobody", "retinopathy/9", "0" * 32])
 def test_what_is_not_there_gets_one_sentence(made: Any, named: str) -> None:
     with pytest.raises(RegistryError) as refused:
         Lineage(made[0]).of(named)
