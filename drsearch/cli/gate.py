@@ -75,11 +75,10 @@ def promote(
         read_folder(data, home.path)
     reach_runs(home)
 
-    from drsearch.release.decisions import EXPERIMENT
+    from drsearch.release.decisions import check_may_decide
     from drsearch.release.registry import Registry
-    from drsearch.tracking.depot import check_experiments
 
-    check_experiments(home, EXPERIMENT)
+    check_may_decide(home, name.partition("/")[0])
     challenger = _challenger(Registry(home.tracking_uri), name, version)
     name, version = challenger.name, challenger.version
 
@@ -129,11 +128,10 @@ def rollback(
     reach_runs(home)
     from dataclasses import asdict
 
-    from drsearch.release.decisions import EXPERIMENT
+    from drsearch.release.decisions import check_may_decide
     from drsearch.release.rollback import Rollback
-    from drsearch.tracking.depot import check_experiments
 
-    check_experiments(home, EXPERIMENT)
+    check_may_decide(home, name)
     back = Rollback(name, home)
     champion = back.standing.champion.version if back.standing.champion is not None else 0
     question = f"Make version {back.to.version} of {name} the champion again, in the place of version {champion}?"

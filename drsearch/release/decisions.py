@@ -26,6 +26,7 @@ from drsearch.home import Home
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.search.provenance import provenance_tags
 from drsearch.tracking.base import TrackerAway
+from drsearch.tracking.depot import check_experiments
 from drsearch.tracking.entries import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.reach import is_served
@@ -42,6 +43,27 @@ _NOTE = (
     "Every decision about which version is the `champion`: promoted, refused, forced, rolled back, declined at the "
     "question, or overtaken by another. `drsearch history NAME` reads them."
 )
+
+
+def check_may_decide(home: Home, name: str) -> None:
+    """Refuse, before anything is judged, who may not write down decisions on a model.
+
+    Raises:
+        RegistryError: If MLflow does not let this user.
+        TrackerRefused: If the experiment was deleted in MLflow; the text has the command that restores it.
+    """
+    try:
+        check_experiments(home, EXPERIMENT)
+    except MlflowException as wrong:
+        if wrong.error_code != "PERMISSION_DENIED":
+            raise
+        raise _not_let(name) from wrong
+
+
+def _not_let(name: str) -> RegistryError:
+    return RegistryError(
+        f"MLflow does not let {who()} write down decisions on {name}; ask a registrar. Nothing was changed."
+    )
 
 
 class Overtaken(RegistryError):
@@ -247,9 +269,7 @@ class Decisions:
         except TrackerAway as wrong:
             if getattr(wrong.__cause__, "error_code", "") != "PERMISSION_DENIED":
                 raise
-            raise RegistryError(
-                f"MLflow does not let {who()} write down decisions on {name}; ask a registrar. Nothing was changed."
-            ) from wrong
+            raise _not_let(name) from wrong
         models = [LoggedModelInput(each.model_id) for each in (draft.version, draft.previous) if each is not None]
         try:
             self._client.log_inputs(run_id, models=models)

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from services import HANG_S, when
 
 from drsearch.errors import RegistryError
@@ -250,3 +252,17 @@ def test_a_model_that_is_not_there_has_no_history(desk: Desk) -> None:
     with pytest.raises(RegistryError) as refused:
         desk.decisions.history("glaucoma")
     assert str(refused.value).startswith("glaucoma: no such model; registered models: ")
+
+
+def test_who_may_not_decide_is_told_whom_to_ask_before_anything_is_judged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise MlflowException("Permission denied", PERMISSION_DENIED)
+
+    monkeypatch.setattr(module, "check_experiments", denied)
+    with pytest.raises(RegistryError) as refused:
+        module.check_may_decide(desk.home, "eyes")
+    assert str(refused.value) == (
+        f"MLflow does not let {module.who()} write down decisions on eyes; ask a registrar. Nothing was changed."
+    )
