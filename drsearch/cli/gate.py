@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from drsearch.cli.app import command
@@ -228,14 +229,28 @@ def _challenger(registry: "Registry", name: str, version: int | None) -> "ModelV
 
 
 def _tree(node: "Node", onto: Tree | None = None) -> Tree:
-    from rich.markup import escape
-
-    facts = "  ".join(f"{name} {value}" for name, value in node.facts.items())
-    text = f"[bold]{node.kind}[/bold] {escape(node.name)}" + (f"  [dim]{escape(facts)}[/dim]" if facts else "")
-    branch = onto.add(text) if onto is not None else Tree(text)
+    label = _Label(node)
+    branch = onto.add(label) if onto is not None else Tree(label)
     for part in node.parts:
         _tree(part, branch)
     return branch
+
+
+class _Label:
+    """A node's kind, name and facts; a line ends between two facts, so that each can be copied whole."""
+
+    def __init__(self, node: "Node") -> None:
+        self._head = Text.assemble((node.kind, "bold"), f" {node.name}")
+        self._facts = [Text(f"{name} {value}", style="dim") for name, value in node.facts.items()]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [self._head]
+        for fact in self._facts:
+            if lines[-1].cell_len + 2 + fact.cell_len <= options.max_width:
+                lines[-1] = Text.assemble(lines[-1], "  ", fact)
+            else:
+                lines.append(Text.assemble("  ", fact))
+        yield from lines
 
 
 def _print_contest(out: Console, found: "Contest", before: int) -> None:

@@ -1,5 +1,6 @@
 """Commands that search: run-study, space, worker."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, Stor
 from drsearch.cli.output import command_name, console, counting, liner, print_json, print_scores, warn_if_away
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
+from drsearch.tables import settings_text
 
 SpaceFile = Annotated[
     Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, e.g. search_spaces/resnet.py.")
@@ -249,9 +251,8 @@ def _print_space(out: Console, file: Path, seen: "Overview") -> None:
         out.print(f"grid: {'more than ' if seen.at_least else ''}{seen.grid_points} points")
     out.print(f"\n{len(seen.samples)} draws at random:")
     for sample in seen.samples:
-        shown = (f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
-                 for name, value in sample.items())  # fmt: skip
-        out.print(f"  {', '.join(shown)}", soft_wrap=True, markup=False)
+        for line in textwrap.wrap(settings_text(sample), out.width, initial_indent="  ", subsequent_indent="    "):
+            out.print(line, soft_wrap=True, markup=False)
 
 
 def _print_carried(out: Console, warm: "WarmStart | None") -> None:
@@ -267,10 +268,8 @@ def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
 
     counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
     objective = study.definition.settings["study.objective"]
-    drawn = ", ".join(f"{name} = {value}" for name, value in job.params.items())
-    out.print(
-        f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f} ({drawn})"
-    )
+    out.print(f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f}:")
+    out.print(f"  {settings_text(job.params)}", markup=False)
     if study.spent:
         out.print(f"no more trials: {study.spent}; a larger budget goes on")
     if study.definition.settings["study.cost"] != "none":

@@ -1,13 +1,16 @@
 """How commands name models, and what they say where there is none."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from drsearch.cli import app
-from drsearch.cli.gate import _challenger, _whole_model
+from drsearch.cli.gate import _challenger, _tree, _whole_model
 from drsearch.errors import DrsearchError
+from drsearch.release.lineage import Node
 from drsearch.release.registry import ModelVersion, Registry
 
 
@@ -100,3 +103,13 @@ def test_a_challenger_without_one_version_is_refused(name: str, version: int | N
         DrsearchError, match=f"^{name}: name one version to judge, for example retinopathy --version 2.$"
     ):
         _challenger(Versions(), name, version)
+
+
+def test_a_line_of_a_lineage_ends_between_two_facts() -> None:
+    facts = {"run": "a" * 32, "kind": "finetune", "registered as": "retinopathy/2", "commit": "b" * 40}
+    tree = _tree(Node("version", "retinopathy/2", facts, (Node("run", "fine-tune of version 1", facts),)))
+    out = io.StringIO()
+    Console(file=out, width=60).print(tree)
+    assert max(map(len, out.getvalue().splitlines())) <= 60
+    for name, value in facts.items():
+        assert out.getvalue().count(f"{name} {value}") == 2
