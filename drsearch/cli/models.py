@@ -195,11 +195,15 @@ def predict(
                 except OSError as wrong:
                     row["error"] = f"the heat map cannot be written to {heat_map} ({wrong.strerror})"
             rows.append(row)
-            for line in _lines(row):
+            for line in _lines(row) if len(images) > 1 or not row["error"] else ():
                 out(line)
     print_json(as_json, {"model": model, "predictions": rows})
-    if failed := [row["image"] for row in rows if row["error"]]:
-        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed, as said above: {', '.join(failed)}.")
+    failed = [row for row in rows if row["error"]]
+    if len(failed) == 1:
+        raise DrsearchError(f"{failed[0]['image']}: {failed[0]['error'].removeprefix('the photograph ')}.")
+    if failed:
+        names = ", ".join(row["image"] for row in failed)
+        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed, as said above: {names}.")
 
 
 def _unreadable(path: Path) -> str | None:

@@ -44,8 +44,8 @@ _SIGNATURE = ModelSignature(
     ),
     params=ParamSchema([ParamSpec("explain", DataType.boolean, False)]),
 )
-_REQUIRED = ("keras", "numpy", "opencv-python-headless", "pandas", "pillow", "pyyaml", "scikit-learn", "scipy",
-             "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
+_REQUIRED = ("absl-py", "keras", "numpy", "opencv-python-headless", "pandas", "pillow", "pyyaml", "scikit-learn",
+             "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ REFUSED = {
     "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "models:/retinopathy/1: no such model; "),
     "predict: photograph": (
         ["predict", "retinopathy/1", "no.jpg"],
-        "1 of 1 photographs failed, as said above: no.jpg.",
+        "no.jpg: cannot be read (No such file or directory).",
     ),
     "predict: model": (["predict", "retinopathy/1", "mine.py"], "models:/retinopathy/1: no such model; "),
     "predict: malformed model": (["predict", "models:/a/b/c", "mine.py"], "models:/a/b/c: no such model; "),
