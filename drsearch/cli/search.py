@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from drsearch.search.overview import Overview
     from drsearch.search.study import StudyResult
     from drsearch.search.warm_start import WarmStart
+    from drsearch.settings import Settings
 
 
 @command("Studies", "run-study")
@@ -94,6 +95,7 @@ def run_study(
     read = load_space(space, lambda own: gin_files.load(config, assignments, own))
     settings = read.base
     check_study(settings)
+    _check_enqueued(known, settings)
     enqueued = [enqueued_params(read, each) for each in starts]
     check_begins(name, read, settings, data, url, warm_start)
     with counting(out, "photographs") as count:
@@ -220,8 +222,7 @@ def _check_without_tensorflow(
         values.clear()
     else:
         check_study(settings)
-    if known is not None and settings.study.sampler == "grid":
-        raise DrsearchError(f"--enqueue {known}: a grid runs each of its points once; give it to another sampler.")
+    _check_enqueued(known, settings)
     if may_hold_studies(storage_url):
         opened = open_storage(storage_url)
         check_goes_on(opened, name, wanted_study(space, source, values, data))
@@ -230,6 +231,11 @@ def _check_without_tensorflow(
     elif warm_start:
         raise DrsearchError(f"--warm-start {warm_start}: no such study; this database holds none.")
     return starts
+
+
+def _check_enqueued(known: Path | None, settings: "Settings") -> None:
+    if known is not None and settings.study.sampler == "grid":
+        raise DrsearchError(f"--enqueue {known}: a grid runs each of its points once; give it to another sampler.")
 
 
 def _check_experiments(home: Home, study: str, storage_url: str) -> None:

@@ -55,15 +55,15 @@ def literal_settings(path: Path, source: str) -> dict[str, Value] | None:
         SearchSpaceError: If one is no setting, or out of its range.
     """
     module = ast.parse(source)
-    names = [node.ctx for node in ast.walk(module) if isinstance(node, ast.Name) and node.id == "SETTINGS"]
-    if not names:
+    n_names = sum(isinstance(node, ast.Name) and node.id == "SETTINGS" for node in ast.walk(module))
+    if not n_names:
         return {}
     for statement in module.body:
         match statement:
             case (
                 ast.Assign(targets=[ast.Name(id="SETTINGS")], value=value)
                 | ast.AnnAssign(target=ast.Name(id="SETTINGS"), value=ast.expr() as value)
-            ) if len(names) == 1:  # else what follows may change them
+            ) if n_names == 1:  # else what follows may change them
                 try:
                     settings = ast.literal_eval(value)
                 except (ValueError, TypeError):
