@@ -23,9 +23,10 @@ from optuna.trial import TrialState
 
 from benchmarks.rounds import Ratio, Result, Table, in_process, run, say
 from benchmarks.scale_worker import EPOCHS
-from drsearch.search.definition import _TRIALS
-from drsearch.search.slots import DRAWN, MAX_RETRIES, RUN_ID, SLOT, WORKER, this_process
-from drsearch.search.storage import open_storage
+from drsearch.processes import this_process
+from drsearch.study.definition import _TRIALS
+from drsearch.trials.attributes import DRAWN, MAX_RETRIES, RUN_ID, SLOT, WORKER
+from drsearch.trials.storage import open_storage
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from services import PostgresServer, postgresql_binaries  # noqa: E402  # the tests' own server

@@ -16,15 +16,18 @@ import optuna
 import sqlalchemy
 import sqlalchemy.event
 
-from drsearch.search.definition import n_trials_of, trial_seed
-from drsearch.search.pruners import pruner_for
-from drsearch.search.samplers import drawn_so_far, sampler_for
-from drsearch.search.slots import DRAWN, RUN_ID, claim
-from drsearch.search.storage import Heartbeat, open_storage, patiently
-from drsearch.search.view import OneTrialASlot
 from drsearch.settings import Settings
-from drsearch.tracking.entries import Metrics, RunEnd, RunStart
+from drsearch.study.definition import n_trials_of, trial_seed
+from drsearch.tracking.events import Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
+from drsearch.trials.attributes import DRAWN, RUN_ID
+from drsearch.trials.claim import claim
+from drsearch.trials.heartbeat import Heartbeat
+from drsearch.trials.pruners import pruner_for
+from drsearch.trials.retrying import patiently
+from drsearch.trials.samplers import drawn_so_far, sampler_for
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trial_view import OneTrialASlot
 
 SETTINGS = Settings().replace({"study.sampler": "tpe", "study.pruner": "median", "study.pruner_warmup_epochs": 10})
 EPOCHS = 10

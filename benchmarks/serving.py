@@ -31,9 +31,9 @@ from drsearch.data.synthetic import draw_eye
 from drsearch.home import Home
 from drsearch.measure.familiarity import fit_familiarity
 from drsearch.model import build_resnet, set_seeds
-from drsearch.release.files import Serving, model_files
-from drsearch.release.grader import Grader
 from drsearch.release.registry import Registry
+from drsearch.serving.grader import Grader
+from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import Settings
 
 TIMES = 8  # each photograph, a way and round

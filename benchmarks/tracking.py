@@ -15,7 +15,7 @@ from benchmarks.rounds import Ratio, Result, Standing, Table, idrid, in_turn, ra
 from drsearch.data.prepare import prepare
 from drsearch.home import Home
 from drsearch.settings import Settings
-from drsearch.tracking.ui import serve_ui
+from drsearch.tracking.mlflow_server import serve_ui
 
 EPOCHS = 30
 NONE = "no logging"

@@ -27,10 +27,11 @@ from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.step import compiled_fit
 from drsearch.model.training import EpochResult, build_optimizer, set_seeds, set_threads
-from drsearch.search.recorded import Plan, record_training
 from drsearch.settings import Settings
-from drsearch.tracking.entries import RunStart
+from drsearch.tracking.events import RunStart
 from drsearch.tracking.sender import start_sender
+from drsearch.training.plan import Plan
+from drsearch.training.resumable import record_training
 
 AUTOTUNE = tf.data.AUTOTUNE
 ENDLESS = 100_000  # epochs

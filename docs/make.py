@@ -26,14 +26,16 @@ from drsearch.home import Home
 from drsearch.measure.figures import gradcam_row
 from drsearch.measure.gradcam import GradCam
 from drsearch.measure.scores import TRIAL_THRESHOLD
-from drsearch.release.grader import Grader
 from drsearch.release.registry import SEARCH_BEST, Registry
-from drsearch.search.definition import StudyDefinition, load_study, study_folder
-from drsearch.search.objectives import best_slot
-from drsearch.search.recorded import Outcome, fixed_eyes, read_outcome
-from drsearch.search.slots import Slot, read_slots
-from drsearch.search.storage import open_storage
-from drsearch.tracking.ui import TABLE_KEY, VIEW_KEY, UiServer, serve_ui
+from drsearch.serving.grader import Grader
+from drsearch.study.best_trial import best_slot
+from drsearch.study.definition import StudyDefinition, load_study, study_folder
+from drsearch.tracking.mlflow_server import UiServer, serve_ui
+from drsearch.tracking.mlflow_views import TABLE_KEY, VIEW_KEY, comparison_link
+from drsearch.training.kept_network import fixed_eyes
+from drsearch.training.outcome import Outcome, read_outcome
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trials import Slot, read_slots
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -45,7 +47,7 @@ def pages(study: str, home: Home) -> None:
     with serve_ui(home, 0) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1400, "height": 1250})
-        link = server.chart_link(study)
+        link = comparison_link(server.url, study)
         _photograph(context, link, "img[src^='blob:'], img[src*='get-artifact']", "chart_view", 1250)
         for name, (address, wait_for, height) in _addresses(server, study).items():
             _photograph(context, address, wait_for, name, height)
@@ -58,7 +60,7 @@ def _addresses(server: UiServer, study: str) -> dict[str, tuple[str, str, int]]:
     from mlflow import MlflowClient
 
     client = MlflowClient(server.url)
-    link = server.chart_link(study)
+    link = comparison_link(server.url, study)
     decided = client.get_experiment_by_name("drsearch-decisions")
     decision = client.search_runs([decided.experiment_id], max_results=1)[0]
     name, number = decision.data.tags["drsearch.model"], decision.data.tags["drsearch.version_number"]

@@ -10,7 +10,7 @@ import pytest
 from services import HANG_S
 
 from drsearch import __version__
-from drsearch.search.storage import open_storage
+from drsearch.trials.storage import open_storage
 
 
 def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from drsearch import config
 from drsearch.errors import SettingsError
-from drsearch.search.space import read_space
 from drsearch.settings import Settings, gin_text
+from drsearch.space.search_space import read_space
 
 SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.py"))
 

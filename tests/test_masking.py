@@ -12,7 +12,7 @@ from services import HANG_S
 from drsearch import masking
 from drsearch.errors import DrsearchError
 from drsearch.masking import hide, masked, without_user
-from drsearch.tracking.entries import Tags, to_line
+from drsearch.tracking.events import Tags, to_line
 
 PLANTED = "pl4nted-Secret"
 MLFLOW = f"http://ann:{PLANTED}@127.0.0.1:9"

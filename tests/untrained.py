@@ -9,8 +9,8 @@ from drsearch.data.records import RecordSet, read_eyes
 from drsearch.home import Home
 from drsearch.measure.familiarity import fit_familiarity
 from drsearch.model import build_resnet, set_seeds
-from drsearch.release.files import Serving, model_files
 from drsearch.release.registry import CHAMPION, Registry
+from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import Settings
 
 

@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from drsearch import __version__
-from drsearch.disk import fault
 from drsearch.errors import DrsearchError, Interrupted
+from drsearch.files import fault
 from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.masking import mask_output

@@ -12,8 +12,8 @@ from rich.table import Table
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, SkipBad
 from drsearch.cli.output import console, counting, print_json, print_lines
+from drsearch.cli.tables import column, table
 from drsearch.home import Home
-from drsearch.tables import column, table
 
 if TYPE_CHECKING:
     from drsearch.data.audit import Audit

@@ -19,8 +19,8 @@ from drsearch.cli.output import (
     reach_runs,
     warn_if_away,
 )
-from drsearch.disk import OutputError, check_outputs, write_whole
 from drsearch.errors import DrsearchError, PhotographError
+from drsearch.files import OutputError, check_outputs, write_whole
 from drsearch.home import TRAININGS, Home
 
 
@@ -47,7 +47,7 @@ def train(
     """
     from drsearch import config as gin_files
     from drsearch.data.folder import read_folder
-    from drsearch.search.source import read_source
+    from drsearch.space.source import read_source
 
     out, home = console(as_json), Home.from_environment()
     settings = gin_files.load(config, set_)
@@ -55,8 +55,8 @@ def train(
         read_source(space)
     read_folder(data, home.path)
 
-    from drsearch.search.definition import check_name
-    from drsearch.tracking.depot import check_experiments
+    from drsearch.study.definition import check_name
+    from drsearch.tracking.remote_runs import check_experiments
 
     check_name("--name", name)
     if warn_if_away(home, out):
@@ -64,13 +64,13 @@ def train(
 
     from dataclasses import asdict
 
+    from drsearch.cli.progress import training_view
     from drsearch.data.prepare import prepare as make
-    from drsearch.live import training_view
     from drsearch.model.training import set_threads
-    from drsearch.release.training import check_network
-    from drsearch.release.training import train as train_once
-    from drsearch.search.crew import cores
-    from drsearch.search.space import read_space
+    from drsearch.processes import cores
+    from drsearch.space.search_space import read_space
+    from drsearch.training.single import check_network
+    from drsearch.training.single import train as train_once
 
     network = read_space(space) if space is not None else None
     check_network(settings, network)
@@ -179,7 +179,7 @@ def predict(
             home = Home.from_environment()
             reach_runs(home)
             grader = opened.enter_context(opened_model(model, home))
-            from drsearch.release.answers import Answerer
+            from drsearch.serving.answers import Answerer
 
             answerer = Answerer(grader, model)
         for path, error, heat_map in zip(images, unreadable, heat_maps, strict=True):

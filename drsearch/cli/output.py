@@ -77,8 +77,8 @@ def command_name() -> str:
 
 def reach_mlflow(home: Home) -> None:
     """End a command that only MLflow can answer, within seconds, where it does not."""
-    from drsearch.tracking.base import TrackerAway
     from drsearch.tracking.reach import check_answers
+    from drsearch.tracking.tracker import TrackerAway
 
     try:
         check_answers(home.tracking_uri)
@@ -98,8 +98,8 @@ def reach_runs(home: Home) -> None:
 
 def warn_if_away(home: Home, out: Console) -> bool:
     """Say at once that MLflow does not answer, where a training does not need it before its end; whether it does."""
-    from drsearch.tracking.base import TrackerAway
     from drsearch.tracking.reach import check_answers
+    from drsearch.tracking.tracker import TrackerAway
 
     try:
         check_answers(home.tracking_uri)
@@ -117,7 +117,7 @@ def open_studies(storage: str, home: Home, *, only_look: bool = False) -> Any:
         home: Where that lies.
         only_look: Whether nothing is to be written, so that no right to write is needed.
     """
-    from drsearch.search.storage import limit_patience, may_hold_studies, open_storage
+    from drsearch.trials.storage import limit_patience, may_hold_studies, open_storage
 
     if not storage and not (home.path / "studies.db").exists():
         raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
@@ -136,7 +136,7 @@ def opened_model(model: str, home: Home) -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         files = Registry(home.tracking_uri).download(model, Path(folder))
-        from drsearch.release.grader import Grader  # loads TensorFlow, for a model that is there
+        from drsearch.serving.grader import Grader  # loads TensorFlow, for a model that is there
 
         yield Grader(files)
 

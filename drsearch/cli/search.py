@@ -12,21 +12,21 @@ from drsearch.cli.app import command
 from drsearch.cli.data import print_audit, print_counts
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
 from drsearch.cli.output import command_name, console, counting, liner, print_json, print_scores, warn_if_away
+from drsearch.cli.tables import settings_text
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
-from drsearch.tables import settings_text
 
 SpaceFile = Annotated[
     Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, e.g. search_spaces/resnet.py.")
 ]
 
 if TYPE_CHECKING:
-    from drsearch.release.job import JobResult
-    from drsearch.search.known_files import Known
-    from drsearch.search.overview import Overview
-    from drsearch.search.study import StudyResult
-    from drsearch.search.warm_start import WarmStart
+    from drsearch.release.after_search import JobResult
     from drsearch.settings import Settings
+    from drsearch.space.describe import Overview
+    from drsearch.space.known_files import Known
+    from drsearch.study.result import StudyResult
+    from drsearch.study.warm_start import WarmStart
 
 
 @command("Studies", "run-study")
@@ -84,13 +84,14 @@ def run_study(
         _check_experiments(home, name, url)
 
     from drsearch import config as gin_files
-    from drsearch.live import study_view, training_view
-    from drsearch.release.job import Job, define, prepare_all
-    from drsearch.search.checks import check_study
-    from drsearch.search.closing import launching
-    from drsearch.search.known import enqueued_params
-    from drsearch.search.space import load_space
-    from drsearch.search.study import Launcher, check_begins
+    from drsearch.cli.progress import study_view, training_view
+    from drsearch.release.after_search import Job
+    from drsearch.space.known_values import enqueued_params
+    from drsearch.space.search_space import load_space
+    from drsearch.study.preparation import define, prepare_all
+    from drsearch.study.reconcile import launching
+    from drsearch.study.validation import check_study
+    from drsearch.workers.launcher import Launcher, check_begins
 
     read = load_space(space, lambda own: gin_files.load(config, assignments, own))
     settings = read.base
@@ -135,11 +136,11 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from drsearch.search.source import read_source
+    from drsearch.space.source import read_source
 
     read_source(space)
-    from drsearch.search.overview import overview  # loads TensorFlow
-    from drsearch.search.space import load_space
+    from drsearch.space.describe import overview  # loads TensorFlow
+    from drsearch.space.search_space import load_space
 
     out = console(as_json)
     seen = overview(load_space(space))
@@ -168,8 +169,8 @@ def worker(
     Example:
         drsearch worker --study resnet --storage postgresql://user@host/optuna
     """
-    from drsearch.live import study_view
-    from drsearch.search.join import Joined
+    from drsearch.cli.progress import study_view
+    from drsearch.workers.join import Joined
 
     out = console(as_json)
     home = Home.from_environment()
@@ -201,9 +202,9 @@ def _check_without_tensorflow(
     """
     from drsearch import config as gin_files
     from drsearch.data.folder import read_folder
-    from drsearch.search.known_files import read_known
-    from drsearch.search.source import literal_settings, read_source
     from drsearch.settings import Settings
+    from drsearch.space.known_files import read_known
+    from drsearch.space.source import literal_settings, read_source
 
     source = read_source(space)
     written = literal_settings(space, source)
@@ -211,9 +212,9 @@ def _check_without_tensorflow(
     read_folder(data, home.path)
     starts = read_known(known, gin_files.read) if known is not None else []
 
-    from drsearch.search.checks import check_study  # from here on Optuna, which takes less time
-    from drsearch.search.definition import check_goes_on, check_name, load_study, wanted_study
-    from drsearch.search.storage import may_hold_studies, open_storage
+    from drsearch.study.definition import check_goes_on, check_name, load_study, wanted_study
+    from drsearch.study.validation import check_study  # from here on Optuna, which takes less time
+    from drsearch.trials.storage import may_hold_studies, open_storage
 
     check_name("--study", name)
     values = settings.flat()
@@ -240,8 +241,8 @@ def _check_enqueued(known: Path | None, settings: "Settings") -> None:
 
 def _check_experiments(home: Home, study: str, storage_url: str) -> None:
     """Refuse MLflow experiments that were deleted, or that this user may not write to."""
-    from drsearch.search.machines import RECORDS_EXPERIMENT, is_shared
-    from drsearch.tracking.depot import check_experiments
+    from drsearch.tracking.remote_runs import check_experiments
+    from drsearch.workers.remote import RECORDS_EXPERIMENT, is_shared
 
     check_experiments(home, study, *([RECORDS_EXPERIMENT] if is_shared(storage_url, home.tracking_uri) else []))
 

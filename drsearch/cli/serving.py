@@ -34,11 +34,11 @@ def serve(
     """
     home, out = Home.from_environment(), liner(console(as_json))
     reach_runs(home)
-    from drsearch.release.service import Service, bind
+    from drsearch.serving.http_service import Service, bind
 
     with bind(host, port) as listening:
-        from drsearch.release.answers import Answerer
         from drsearch.release.registry import Registry
+        from drsearch.serving.answers import Answerer
 
         name = Registry(home.tracking_uri).pinned(model)
         with opened_model(name, home) as grader:

@@ -31,11 +31,12 @@ def ui(
     """
     import webbrowser
 
-    from drsearch.tracking.ui import comparison_link, serve_ui
+    from drsearch.tracking.mlflow_server import serve_ui
+    from drsearch.tracking.mlflow_views import comparison_link
 
     out, home = console(False), Home.from_environment()
     if with_optuna:
-        from drsearch.search.dashboard import dashboard
+        from drsearch.study.dashboard import dashboard
 
         with dashboard(open_studies(storage, home), study, port) as (link, wait):
             out.print(f"optuna-dashboard: {link}", soft_wrap=True)
@@ -49,7 +50,7 @@ def ui(
         liner(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
         return
     with serve_ui(home, port) as server:
-        link = server.chart_link(study)
+        link = comparison_link(server.url, study)
         out.print(f"MLflow: {server.url}", soft_wrap=True)
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
         if browser:
@@ -67,9 +68,10 @@ def sync(as_json: Json = False) -> None:
     Example:
         drsearch sync
     """
-    from drsearch.tracking.depot import Depot
-    from drsearch.tracking.sender import experiments, unsent, why_unsent
+    from drsearch.tracking.remote_runs import Depot
+    from drsearch.tracking.sender import experiments
     from drsearch.tracking.sender import sync as send
+    from drsearch.tracking.sent import unsent, why_unsent
 
     home = Home.from_environment()
     reach_mlflow(home)

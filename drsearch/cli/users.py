@@ -27,7 +27,7 @@ def users(
     Example:
         drsearch users team.csv
     """
-    from drsearch.tracking.users import Users, read_users
+    from drsearch.tracking.accounts import Users, read_users
 
     say, told, home = liner(console(as_json)), [], Home.from_environment()
     reach_mlflow(home)
@@ -51,7 +51,7 @@ def password() -> None:
     Example:
         drsearch password
     """
-    from drsearch.tracking.users import Users
+    from drsearch.tracking.accounts import Users
 
     home = Home.from_environment()
     reach_mlflow(home)

@@ -23,13 +23,13 @@ from mlflow.tracking import MlflowClient
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
+from drsearch.provenance import provenance_tags
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
-from drsearch.search.provenance import provenance_tags
-from drsearch.tracking.base import TrackerAway
-from drsearch.tracking.depot import check_experiments
-from drsearch.tracking.entries import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.reach import is_served
+from drsearch.tracking.remote_runs import check_experiments
+from drsearch.tracking.tracker import TrackerAway
 
 EXPERIMENT = "drsearch-decisions"
 """The MLflow experiment of all decisions: of its own, so that the pages of a study show trainings alone."""

@@ -13,7 +13,7 @@ from drsearch.home import Home
 from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
 
 if TYPE_CHECKING:
-    from drsearch.release.grader import Grader
+    from drsearch.serving.grader import Grader
 
 Split = Literal["train", "validation", "test", "all"]
 _N_NAMED = 5

@@ -19,11 +19,11 @@ from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.figures import contest_roc_figure, png, reliability_figure
 from drsearch.measure.scores import Interval, Scores, scores
 from drsearch.release.evaluate import same_eyes, some_of
-from drsearch.release.files import Serving
-from drsearch.release.grader import Grader
 from drsearch.release.registry import ModelVersion, Registry
-from drsearch.search.machines import fetch_record_set
+from drsearch.serving.grader import Grader
+from drsearch.serving.model_files import Serving
 from drsearch.settings import GateSettings, ImageSettings, Settings
+from drsearch.workers.remote import fetch_record_set
 
 SCORES = ("accuracy", "auc", "sensitivity", "specificity", "brier", "ece")
 """What both are judged by: the first four are better when high, Brier score and calibration error when low."""

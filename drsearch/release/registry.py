@@ -17,9 +17,10 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import drsearch
-from drsearch.disk import fault
 from drsearch.errors import RegistryError
-from drsearch.tracking.entries import now_ms
+from drsearch.files import fault
+from drsearch.serving import pyfunc_model
+from drsearch.tracking.events import now_ms
 from drsearch.tracking.mlflow_tracker import is_away
 
 CHAMPION = "champion"
@@ -106,7 +107,7 @@ class Registry:
             warnings.filterwarnings("ignore", message=".*input example was not provided")  # the signature is given
             mlflow.pyfunc.log_model(
                 name=name,
-                python_model=str(Path(__file__).with_name("served_model.py")),
+                python_model=str(Path(pyfunc_model.__file__)),
                 artifacts={key: str(path) for key, path in files.items()},
                 code_paths=[str(code)],
                 signature=_SIGNATURE,

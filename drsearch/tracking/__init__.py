@@ -5,8 +5,7 @@
 A worker needs `entries` and `journal` only; MLflow is imported by the sender alone.
 """
 
-from drsearch.tracking.base import KEY_TAG, Tracker, TrackerAway, TrackerRefused
-from drsearch.tracking.entries import (
+from drsearch.tracking.events import (
     Artifact,
     DatasetInput,
     Entry,
@@ -19,6 +18,7 @@ from drsearch.tracking.entries import (
     now_ms,
 )
 from drsearch.tracking.journal import Journal
+from drsearch.tracking.tracker import KEY_TAG, Tracker, TrackerAway, TrackerRefused
 
 __all__ = [
     "KEY_TAG",

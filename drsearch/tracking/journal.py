@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from drsearch.disk import lock
-from drsearch.tracking.entries import Entry, from_line, to_line
+from drsearch.files import lock
+from drsearch.tracking.events import Entry, from_line, to_line
 
 JOURNAL_FILE = "journal.jsonl"
 

@@ -6,18 +6,8 @@ from pathlib import Path
 
 from absl import logging
 
-from drsearch.tracking.base import KEY_TAG, TrackerRefused
-from drsearch.tracking.entries import (
-    Artifact,
-    DatasetInput,
-    Entry,
-    Image,
-    Metrics,
-    Resumed,
-    RunEnd,
-    RunStart,
-    Tags,
-)
+from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
+from drsearch.tracking.tracker import KEY_TAG, TrackerRefused
 
 
 @dataclass

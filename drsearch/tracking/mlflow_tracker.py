@@ -29,20 +29,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_IMAGE
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
-from drsearch.disk import fault, is_full
-from drsearch.tracking.base import KEY_TAG, TrackerAway, TrackerRefused
-from drsearch.tracking.entries import (
-    Artifact,
-    DatasetInput,
-    Entry,
-    Image,
-    Metrics,
-    Resumed,
-    RunEnd,
-    RunStart,
-    Tags,
-)
+from drsearch.files import fault, is_full
+from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
 from drsearch.tracking.reach import set_up_client, why_away
+from drsearch.tracking.tracker import KEY_TAG, TrackerAway, TrackerRefused
 
 _Item = TypeVar("_Item")
 

@@ -5,9 +5,9 @@ import socket
 import sqlite3
 from urllib.parse import urlsplit
 
-from drsearch.disk import fault
+from drsearch.files import fault
 from drsearch.masking import hide, without_user
-from drsearch.tracking.base import TrackerAway
+from drsearch.tracking.tracker import TrackerAway
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ANSWER_S = 10.0

@@ -7,8 +7,6 @@ journal was sent stands in `sent.json` beside it.
 import argparse
 import contextlib
 import fcntl
-import hashlib
-import json
 import logging as python_logging
 import os
 import signal
@@ -18,50 +16,38 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import logging
 
-from drsearch.disk import fault, full_place, is_full, sentence
+from drsearch.files import fault, full_place, is_full, sentence
 from drsearch.home import Home
 from drsearch.log import start_logging
-from drsearch.masking import masked
-from drsearch.tracking.base import Tracker, TrackerAway, TrackerRefused
-from drsearch.tracking.entries import Entry, Metrics, RunStart
-from drsearch.tracking.handover import is_given_away
-from drsearch.tracking.journal import JOURNAL_FILE, Journal
+from drsearch.tracking.checkpoint_bundle import is_given_away
+from drsearch.tracking.events import Entry, Metrics, RunStart
+from drsearch.tracking.journal import Journal
 from drsearch.tracking.reach import check_answers, is_served, set_up_client
+from drsearch.tracking.sent import (
+    Sent,
+    anchor_at,
+    journal_state,
+    note_refusal,
+    read_sent,
+    run_folders,
+    still_stands,
+    unsent,
+    write_sent,
+)
+from drsearch.tracking.tracker import Tracker, TrackerAway, TrackerRefused
 
 if TYPE_CHECKING:
-    from drsearch.tracking.depot import Depot
-
-SENT_FILE = "sent.json"
-REFUSED_FILE = "refused.txt"
+    from drsearch.tracking.remote_runs import Depot
 _LOOK_EVERY_S = 0.5
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 30.0
 _QUIET_S = 3.0  # of waiting that nothing is said of
 _RESTART_S = 10.0  # between two starts at least: one that ends at once would be started again and again
-_ANCHOR_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """How far a journal was sent.
-
-    `anchor` is the hash of the last bytes that were sent: a resumed trial cuts its journal back to its checkpoint
-    and writes on, and the same offset may then stand within another entry. `steps` is the last step sent of every
-    metric, and `known` what it was when the journal was last found cut back: epochs up to there that are trained
-    again are not sent again, since their points differ in their time.
-    """
-
-    run_id: str
-    offset: int = 0
-    anchor: str = ""
-    steps: Mapping[str, int] = field(default_factory=dict)
-    known: Mapping[str, int] = field(default_factory=dict)
 
 
 class Courier:
@@ -84,29 +70,29 @@ class Courier:
         """
         n_sent = 0
         # Those that failed come last, so that one that always fails keeps none of the others waiting.
-        for folder in sorted(_folders(self._home), key=lambda folder: (folder in self._failed, folder)):
-            state = _state(folder)
+        for folder in sorted(run_folders(self._home), key=lambda folder: (folder in self._failed, folder)):
+            state = journal_state(folder)
             if self._done.get(folder) == state:
                 continue
             try:
                 n_sent += self._deliver(folder)
                 self._failed.discard(folder)
-                _note_refusal(folder, "")
+                note_refusal(folder, "")
             except (TrackerAway, OSError):
                 self._failed.add(folder)
                 raise
             except (TrackerRefused, ValueError) as wrong:
                 logging.warning("%s stays unsent: %s", folder, wrong)
-                _note_refusal(folder, str(wrong))
+                note_refusal(folder, str(wrong))
                 if is_given_away(folder):
                     continue  # until a later attempt has it, whose first word may be all that was said before
             self._done[folder] = state
         return n_sent
 
     def _deliver(self, folder: Path) -> int:
-        journal, sent = Journal(folder), _read_sent(folder)
-        if sent is not None and not _still_stands(journal, sent):
-            sent = _Sent(sent.run_id, steps=sent.steps, known=sent.steps)
+        journal, sent = Journal(folder), read_sent(folder)
+        if sent is not None and not still_stands(journal, sent):
+            sent = Sent(sent.run_id, steps=sent.steps, known=sent.steps)
         entries, offset = journal.read(sent.offset if sent else 0)
         if not entries:
             return 0
@@ -114,14 +100,14 @@ class Courier:
             if not isinstance(entries[0], RunStart):
                 raise ValueError(f"{journal.path} does not begin with a RunStart.")
             # Noted before anything is sent: who asks for the run's id need not wait for its pictures.
-            sent = _Sent(self._tracker.open(entries[0]))
-            _write_sent(folder, sent)
+            sent = Sent(self._tracker.open(entries[0]))
+            write_sent(folder, sent)
         if self._depot is not None:  # before what these entries say: see handover.py
             self._depot.keep(folder, sent.run_id)
         new = _without_known_points(entries, sent.known)
         self._tracker.send(sent.run_id, new, folder)
         steps = _last_steps(sent.steps, new)
-        _write_sent(folder, _Sent(sent.run_id, offset, _anchor(journal, offset), steps, sent.known))
+        write_sent(folder, Sent(sent.run_id, offset, anchor_at(journal, offset), steps, sent.known))
         return len(new)
 
 
@@ -147,49 +133,11 @@ def sync(home: Home) -> int:
     return drain(home, _tracker(home, home.tracking_uri), _depot(home.tracking_uri))
 
 
-def run_id_of(folder: Path) -> str | None:
-    """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
-    sent = _read_sent(folder)
-    return sent.run_id if sent else None
-
-
-def adopt(folder: Path, run_id: str) -> None:
-    """Note that a journal that was fetched is that of a run, and that nothing of it was sent from here."""
-    _write_sent(folder, _Sent(run_id))
-
-
-def is_sent(folder: Path) -> bool:
-    """Whether everything that the journal in a folder says has reached the tracker."""
-    return _all_sent(folder)
-
-
-def unsent(home: Home) -> list[Path]:
-    """The folders of runs that have entries which were not sent."""
-    return [folder for folder in _folders(home) if not _all_sent(folder)]
-
-
 def experiments(home: Home) -> list[str]:
     """The experiments that the runs of a home belong to."""
-    one_run_each = {folder.parent: folder for folder in _folders(home)}  # a study's runs lie side by side
+    one_run_each = {folder.parent: folder for folder in run_folders(home)}  # a study's runs lie side by side
     starts = [entry for folder in one_run_each.values() for entry in Journal(folder).read()[0][:1]]
     return sorted({start.experiment for start in starts if isinstance(start, RunStart)})
-
-
-def why_unsent(folder: Path) -> str:
-    """Why MLflow refuses what a run has to say, as its sender was told; empty if it does not."""
-    try:
-        return (folder / REFUSED_FILE).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-
-
-def _note_refusal(folder: Path, why: str) -> None:
-    """Keep why a run is refused beside it, for other processes to tell; empty: it is not, any more."""
-    if why != why_unsent(folder):
-        if why:
-            (folder / REFUSED_FILE).write_text(masked(why), encoding="utf-8")
-        else:
-            (folder / REFUSED_FILE).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -370,54 +318,9 @@ def _tracker(home: Home, tracking_uri: str) -> Tracker:
 
 
 def _depot(tracking_uri: str) -> "Depot | None":
-    from drsearch.tracking.depot import Depot
+    from drsearch.tracking.remote_runs import Depot
 
     return Depot(tracking_uri) if is_served(tracking_uri) else None
-
-
-def _folders(home: Home) -> list[Path]:
-    folders = [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
-    return [folder for folder in folders if not is_given_away(folder)]
-
-
-def _state(folder: Path) -> tuple[int, int]:
-    """Changes when the journal does."""
-    status = (folder / JOURNAL_FILE).stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def _read_sent(folder: Path) -> _Sent | None:
-    path = folder / SENT_FILE
-    try:
-        return _Sent(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):  # a machine that lost power may leave it empty: all is sent again
-        return None
-
-
-def _write_sent(folder: Path, sent: _Sent) -> None:
-    temporary = folder / f"{SENT_FILE}.tmp"
-    try:
-        temporary.write_text(json.dumps(asdict(sent)))
-        os.replace(temporary, folder / SENT_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _anchor(journal: Journal, offset: int) -> str:
-    start = max(0, offset - _ANCHOR_BYTES)
-    with open(journal.path, "rb") as file:
-        file.seek(start)
-        return hashlib.sha256(file.read(offset - start)).hexdigest()
-
-
-def _still_stands(journal: Journal, sent: _Sent) -> bool:
-    """Whether what was sent is still the beginning of the journal."""
-    return sent.offset == 0 or (journal.size() >= sent.offset and _anchor(journal, sent.offset) == sent.anchor)
-
-
-def _all_sent(folder: Path) -> bool:
-    journal, sent = Journal(folder), _read_sent(folder)
-    return journal.whole_size() == (sent.offset if sent else 0) and (sent is None or _still_stands(journal, sent))
 
 
 def _without_known_points(entries: Sequence[Entry], known: Mapping[str, int]) -> list[Entry]:

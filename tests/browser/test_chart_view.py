@@ -12,11 +12,12 @@ from services import HANG_S, free_port, when
 
 from drsearch.home import Home
 from drsearch.settings import Settings
-from drsearch.tracking.entries import Entry, Image, Metrics, RunEnd, RunStart
+from drsearch.tracking.events import Entry, Image, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
+from drsearch.tracking.mlflow_server import UiServer, serve_ui
 from drsearch.tracking.mlflow_tracker import MlflowTracker
+from drsearch.tracking.mlflow_views import comparison_link
 from drsearch.tracking.sender import drain
-from drsearch.tracking.ui import UiServer, serve_ui
 
 pytestmark = pytest.mark.browser
 
@@ -84,7 +85,7 @@ def test_the_link_shows_curves_and_pictures_of_the_best_trials_without_a_click(
     # Tall enough that nothing needs scrolling; the address is all that is given to the page.
     page = browser.new_page(viewport={"width": 1600, "height": 1700})
     try:
-        page.goto(ui.chart_link("study"))
+        page.goto(comparison_link(ui.url, "study"))
         page.wait_for_selector("text=Image grid")
         page.wait_for_function(f"{LOADED_PICTURES}.length >= 12")
         page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
@@ -122,7 +123,7 @@ def test_the_view_of_a_study_without_a_finished_trial_opens_too(
     tracker.open(RunStart("young/0", "young", "trial 0", {"drsearch.kind": "trial"}))
     page = browser.new_page(viewport={"width": 1600, "height": 1000})
     try:
-        page.goto(ui.chart_link("young"))
+        page.goto(comparison_link(ui.url, "young"))
         page.wait_for_selector("text=trial 0", state="attached")
         page.screenshot(path=screenshots / "young.png")
         assert "Error loading shared view state" not in page.inner_text("body")

@@ -11,7 +11,8 @@ from mlflow.entities import Run
 from services import HANG_S, free_port, when
 
 from drsearch.home import Home
-from drsearch.tracking.ui import UiServer, serve_ui
+from drsearch.tracking.mlflow_server import UiServer, serve_ui
+from drsearch.tracking.mlflow_views import comparison_link
 
 pytestmark = pytest.mark.browser
 
@@ -81,7 +82,7 @@ def pages(browser: Any, served: tuple[UiServer, int], screenshots: Path) -> Page
 
 
 def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table(pages: Pages) -> None:
-    page = pages.open(pages.ui.chart_link("two_rates"), "text=Image grid")
+    page = pages.open(comparison_link(pages.ui.url, "two_rates"), "text=Image grid")
     page.wait_for_function(f"{EYES}.length >= {N_TRIALS * N_EYES}")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
     # Charts are drawn one after another, each with curves of validation and training.

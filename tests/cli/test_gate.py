@@ -8,7 +8,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from drsearch.cli import app
-from drsearch.cli.gate import _challenger, _tree, _whole_model
+from drsearch.cli.champions import _challenger, _tree, _whole_model
 from drsearch.errors import DrsearchError
 from drsearch.release.lineage import Node
 from drsearch.release.registry import ModelVersion, Registry

@@ -13,12 +13,12 @@ from mlflow import MlflowClient
 from services import HANG_S
 
 from drsearch.home import TRAININGS, Home
-from drsearch.search.definition import open_study, wanted_study
-from drsearch.search.storage import open_storage
 from drsearch.settings import Settings
-from drsearch.tracking.entries import RunEnd, RunStart
+from drsearch.study.definition import open_study, wanted_study
+from drsearch.tracking.events import RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import sync
+from drsearch.trials.storage import open_storage
 
 SPACE = "SETTINGS = {'training.epochs': 4}\n\n\ndef space(hp):\n    hp.Choice('training.learning_rate', [0.001])\n"
 

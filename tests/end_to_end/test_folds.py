@@ -34,7 +34,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path]
     when(lambda: desk.holds.reached((0, 2 * 12 + 2)), "the third fold", process)
     assert list(desk.home.glob("runs/two_rates-*/trial-0000/fold3/checkpoint/latest.npz"))
     for child in psutil.Process(process.pid).children():
-        if "drsearch.search.worker" in " ".join(child.cmdline()):
+        if "drsearch.workers.worker" in " ".join(child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)
     desk.holds.release()
     said, complained = process.communicate(timeout=HANG_S)

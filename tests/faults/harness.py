@@ -18,8 +18,8 @@ from optuna.trial import TrialState
 from services import HANG_S, when
 
 from drsearch.home import Home
-from drsearch.search.slots import read_slots
-from drsearch.search.storage import open_storage
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trials import read_slots
 
 RATES = [3e-3, 1e-3, 3e-4]
 """The trials of a study to be disturbed."""
@@ -184,7 +184,7 @@ class RunningStudy:
 
     def workers(self, launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
         """Its worker processes."""
-        return children(launcher, "drsearch.search.worker")
+        return children(launcher, "drsearch.workers.worker")
 
     def sender(self, launcher: "subprocess.Popen[str]") -> psutil.Process:
         (process,) = when(lambda: children(launcher, "drsearch.tracking.sender"), "a sender")

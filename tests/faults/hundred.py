@@ -24,9 +24,12 @@ from harness import Bench, RunningStudy, children, kill, space_of
 from optuna.trial import TrialState
 from services import MlflowServer, PostgresServer, postgresql_binaries
 
-from drsearch.search import storage as storage_module
-from drsearch.search.slots import DIED, Slot, read_slots, reconcile
-from drsearch.search.storage import Vigil, open_storage
+from drsearch.trials import heartbeat as heartbeat_module
+from drsearch.trials.attributes import DIED
+from drsearch.trials.heartbeat import Vigil
+from drsearch.trials.reconcile import reconcile
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trials import Slot, read_slots
 
 EPOCHS = 12
 SETTINGS = {
@@ -119,7 +122,7 @@ class Storm:
         if fault.trial is not None:
             known, vigil = self.study.optuna(), Vigil()
             trial_id = read_slots(known)[fault.trial].attempts[fault.attempt or 0]._trial_id
-            storage_module.GRACE_S = 1  # this process is an observer with less patience than the launcher
+            heartbeat_module.GRACE_S = 1  # this process is an observer with less patience than the launcher
             deadline = time.monotonic() + 4
             while time.monotonic() < deadline:
                 reconcile(known, known._storage, lambda beats: vigil.silent({k: b for k, b in beats.items()

@@ -10,11 +10,11 @@ from pathlib import Path
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.log import start_logging
-from drsearch.release.job import define, prepare_all
-from drsearch.search import study as study_module
-from drsearch.search.space import load_space
-from drsearch.search.study import Launcher
 from drsearch.settings import Settings
+from drsearch.space.search_space import load_space
+from drsearch.study.preparation import define, prepare_all
+from drsearch.workers import launcher as study_module
+from drsearch.workers.launcher import Launcher
 
 
 def main(space_file: str, data: str, study: str, workers: str, storage: str = "") -> int:

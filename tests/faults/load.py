@@ -34,10 +34,10 @@ from drsearch.data.synthetic import draw_eye, synthesize
 from drsearch.home import Home
 from drsearch.measure.familiarity import fit_familiarity
 from drsearch.model import build_resnet, set_seeds
-from drsearch.release.answers import Answerer
-from drsearch.release.files import Serving, model_files
-from drsearch.release.grader import Grader
 from drsearch.release.registry import Registry
+from drsearch.serving.answers import Answerer
+from drsearch.serving.grader import Grader
+from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import Settings
 
 TOLERANCE = 1e-6  # batches of other lengths are summed in another order

@@ -16,14 +16,14 @@ import pytest
 from mlflow import MlflowClient
 from services import HANG_S, MlflowServer, PostgresServer, when
 
-from drsearch.tracking.handover import about
+from drsearch.tracking.checkpoint_bundle import about
 
 pytestmark = pytest.mark.faults
 
 EPOCHS = 24
 DIES_AT = 16
 """The epoch after which the second machine dies."""
-QUICK = "import drsearch.search.storage as s; s.GRACE_S = 20; import drsearch.cli; drsearch.cli.main()"
+QUICK = "import drsearch.trials.heartbeat as h; h.GRACE_S = 20; import drsearch.cli; drsearch.cli.main()"
 """The command with a shorter patience than two minutes for a machine that is gone; its workers beat as ever."""
 
 ELSEWHERE = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child"]

@@ -11,10 +11,11 @@ import pytest
 from harness import RATES, Bench, RunningStudy, kill, space_of
 from services import HANG_S, when
 
-from drsearch.search import storage as storage_module
-from drsearch.search.closing import reconcile_study
-from drsearch.search.slots import read_slots, reconcile
-from drsearch.search.storage import Vigil
+from drsearch.study.reconcile import reconcile_study
+from drsearch.trials import heartbeat as heartbeat_module
+from drsearch.trials.heartbeat import Vigil
+from drsearch.trials.reconcile import reconcile
+from drsearch.trials.trials import read_slots
 
 pytestmark = pytest.mark.faults
 
@@ -120,7 +121,7 @@ def test_a_worker_that_was_slow_and_comes_back_stops_and_writes_nothing(
 
 def give_away(study: RunningStudy, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the two minutes pass in which a trial gives no sign of life, for this trial alone."""
-    monkeypatch.setattr(storage_module, "GRACE_S", 1.0)
+    monkeypatch.setattr(heartbeat_module, "GRACE_S", 1.0)
     known, vigil = study.optuna(), Vigil()
     trial_id = read_slots(known)[number].last._trial_id
 

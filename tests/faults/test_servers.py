@@ -10,7 +10,7 @@ import pytest
 from harness import RATES, Bench, children, kill, space_of
 from services import HANG_S, when
 
-from drsearch.search.slots import read_slots
+from drsearch.trials.trials import read_slots
 
 pytestmark = pytest.mark.faults
 

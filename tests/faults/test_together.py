@@ -12,16 +12,17 @@ import sqlalchemy
 from harness import RATES, Bench, space_of
 from services import HANG_S, when
 
-from drsearch.search.slots import read_slots
-from drsearch.search.storage import open_storage
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trials import read_slots
 
 pytestmark = pytest.mark.faults
 
 OPEN_AND_FILL = """
 import sys
 import optuna
-from drsearch.search.slots import claim, fill_slots
-from drsearch.search.storage import open_storage
+from drsearch.trials.claim import claim
+from drsearch.trials.trials import fill_slots
+from drsearch.trials.storage import open_storage
 
 sys.stdin.readline()  # all at once
 storage = open_storage(sys.argv[1])

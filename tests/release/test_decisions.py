@@ -19,9 +19,9 @@ from services import HANG_S, when
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release import decisions as module
+from drsearch.release.champion import Rollback
 from drsearch.release.decisions import Decision, Decisions, Draft, Overtaken, champions, previous_champion
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
-from drsearch.release.rollback import Rollback
 
 
 class Desk:

@@ -12,7 +12,7 @@ from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.scores import scores
 from drsearch.release.evaluate import evaluate
-from drsearch.release.grader import Grader
+from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
 
 n_looks = test_looks  # under its own name pytest would take it for a test

@@ -19,11 +19,11 @@ from drsearch.measure.comparison import compare
 from drsearch.measure.familiarity import fit_familiarity
 from drsearch.measure.scores import scores
 from drsearch.model import build_resnet, set_seeds
+from drsearch.release.champion import Promotion
 from drsearch.release.decisions import Decisions
-from drsearch.release.files import Serving, model_files
 from drsearch.release.gate import Judged, TouchedTest, contest, rule, table
-from drsearch.release.promotion import Promotion
 from drsearch.release.registry import ModelVersion, Registry
+from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import GateSettings, Settings
 
 n_looks = test_looks  # under its own name pytest would take it for a test

@@ -7,8 +7,8 @@ from mlflow import MlflowClient
 from mlflow.models import get_model_info
 
 from drsearch.errors import RegistryError
-from drsearch.release.grader import Grader
 from drsearch.release.registry import CHAMPION, SEARCH_BEST, ModelVersion, Registry
+from drsearch.serving.grader import Grader
 
 
 @dataclass(frozen=True)

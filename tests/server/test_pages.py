@@ -11,7 +11,7 @@ from playwright.sync_api import Error
 from services import when
 from shipped import ShippedServer
 
-from drsearch.tracking.ui import comparison_link
+from drsearch.tracking.mlflow_views import comparison_link
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from shipped import ShippedServer
 
-from drsearch.tracking.users import Users, UsersError, read_users
+from drsearch.tracking.accounts import Users, UsersError, read_users
 
 
 def written(folder: Path, text: str) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drsearch.tracking.base import Tracker
 from drsearch.tracking.memory import MemoryTracker
+from drsearch.tracking.tracker import Tracker
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from drsearch.tracking.entries import Entry, Metrics, Tags
+from drsearch.tracking.events import Entry, Metrics, Tags
 from drsearch.tracking.journal import Journal
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from drsearch.tracking.base import TrackerAway, TrackerRefused
-from drsearch.tracking.entries import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
+from drsearch.tracking.tracker import TrackerAway, TrackerRefused
 
 START = RunStart(key="study/0", experiment="study", name="trial 0", started_ms=1)
 

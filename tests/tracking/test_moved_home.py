@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from drsearch.home import Home
-from drsearch.tracking.entries import Artifact, RunEnd, RunStart
+from drsearch.tracking.events import Artifact, RunEnd, RunStart
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.moved_home import follow_move
 from drsearch.tracking.sender import sender_lock

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drsearch.tracking.base import TrackerAway
 from drsearch.tracking.reach import check_answers
+from drsearch.tracking.tracker import TrackerAway
 
 
 @pytest.fixture

@@ -12,20 +12,13 @@ import pytest
 from services import HANG_S, when
 
 from drsearch.home import Home
-from drsearch.tracking.base import Tracker, TrackerAway
-from drsearch.tracking.entries import DatasetInput, Entry, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.events import DatasetInput, Entry, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.memory import MemoryTracker
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.sender import (
-    Courier,
-    drain,
-    run_id_of,
-    sender_lock,
-    start_sender,
-    unsent,
-    why_unsent,
-)
+from drsearch.tracking.sender import Courier, drain, sender_lock, start_sender
+from drsearch.tracking.sent import run_id_of, unsent, why_unsent
+from drsearch.tracking.tracker import Tracker, TrackerAway
 
 See = Callable[[str], Any]
 

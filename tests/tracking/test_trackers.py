@@ -10,18 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from drsearch.tracking.base import Tracker, TrackerRefused
-from drsearch.tracking.entries import (
-    Artifact,
-    DatasetInput,
-    Entry,
-    Image,
-    Metrics,
-    Resumed,
-    RunEnd,
-    RunStart,
-    Tags,
-)
+from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
+from drsearch.tracking.tracker import Tracker, TrackerRefused
 
 START = RunStart(
     key="study 1/trial-3",

@@ -1,0 +1,370 @@
+"""What does the person at the terminal see while something runs? A live view; plain lines where it is no terminal."""
+
+import math
+import statistics
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Protocol
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from drsearch.cli.tables import column, fitting, settings_text, short_names, shown, table
+from drsearch.signals import write_to_stderr
+from drsearch.study.status import Progress, WorkerStatus, place, study_left_s
+from drsearch.training.listener import Listener, TrainingProgress
+from drsearch.training.objective import Objective
+from drsearch.trials.attributes import KEPT, WORKER
+from drsearch.trials.trials import Slot
+
+_LINE_EVERY_S = 15.0
+_BAR = 12
+_INDENT = " " * 7
+
+
+class View(Protocol):
+    """Shows progress when it is given some."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+
+    def stopping(self, text: str) -> None:
+        """Show that the study was asked to stop; a signal handler may call this."""
+
+
+@contextmanager
+def study_view(console: Console) -> Iterator[View]:
+    """A live view on a terminal; elsewhere a line for every trial that ends, and one now and then."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    frame = _Frame()
+    with _live(console, frame):
+        yield frame
+
+
+def _live(console: Console, frame: object, transient: bool = False) -> Live:
+    """A view of a frame; what is written to standard error meanwhile appears above it, if that is a terminal too."""
+    return Live(
+        frame,  # type: ignore[arg-type]  # it renders itself
+        console=console,
+        refresh_per_second=4,
+        transient=transient,
+        redirect_stdout=False,
+        redirect_stderr=sys.stderr.isatty(),
+    )
+
+
+@contextmanager
+def training_view(console: Console) -> Iterator[Listener]:
+    """A bar per training on a terminal; elsewhere a line at every fifth of it. Sentences are lines in both."""
+    if not console.is_terminal:
+        yield _TrainingLines(console)
+        return
+    bar = _TrainingBar(console)
+    with _live(console, bar, transient=True):
+        yield bar
+
+
+class _TrainingLines:
+    """Plain lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def stopping(self, text: str) -> None:
+        write_to_stderr(text)
+
+    def trained(self, progress: TrainingProgress) -> None:
+        every = max(1, progress.epochs // 5)
+        if progress.epoch and (progress.epoch % every == 0 or progress.epoch == progress.epochs):
+            self.say(f"{progress.what} epoch {progress.epoch}/{progress.epochs}: {_measures(progress)}")
+
+
+class _TrainingBar(_TrainingLines):
+    """A bar with the last epoch's measures and the time left, below the sentences."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._progress: TrainingProgress | None = None
+        self._seconds: list[float] = []
+        self._stopping = ""
+
+    def say(self, text: str) -> None:
+        self._progress = None
+        super().say(text)
+
+    def stopping(self, text: str) -> None:
+        self._stopping = text
+
+    def trained(self, progress: TrainingProgress) -> None:
+        if self._progress is None:
+            self._seconds = []
+        elif progress.epoch > self._progress.epoch and self._progress.epoch:
+            self._seconds.append(progress.seconds)  # not of the first: it builds the graph
+        self._progress = progress
+        if progress.epoch == progress.epochs:
+            self.say(f"{progress.what}, {progress.epochs} epochs: {_measures(progress)} at the end")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if (progress := self._progress) is None:
+            return
+        bar = _bar(progress.epoch / max(1, progress.epochs), 20)
+        parts = [f"{progress.what} {bar} {progress.epoch}/{progress.epochs}"]
+        if progress.epoch:
+            parts.append(_measures(progress))
+        if self._seconds:
+            left = (progress.epochs - progress.epoch) * statistics.median(self._seconds)
+            parts.append(f"about {duration(left)} left")
+        yield from _wrapped("  ".join(parts), options.max_width, "")
+        if self._stopping:
+            yield from _wrapped(self._stopping, options.max_width, "yellow")
+
+
+def _measures(progress: TrainingProgress) -> str:
+    return f"{progress.split}_auc {progress.auc:.4f}, {progress.split}_accuracy {progress.accuracy:.4f} at 0.5"
+
+
+def repeat(look: Callable[[], bool], every_s: float = 2.0) -> None:
+    """Look again and again, until nothing is left to see or Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        while not look():
+            time.sleep(every_s)
+
+
+class _Frame:
+    """The latest progress, drawn again at each refresh, never higher than the terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._stopping = ""
+
+    def __call__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def stopping(self, text: str) -> None:
+        self._stopping = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self._progress is not None:
+            yield from frame_lines(self._progress, options.max_width, console.height - 1, self._stopping)
+
+
+def frame_lines(progress: Progress, width: int, height: int, stopping: str = "") -> list[Text]:
+    """A picture of a running study: how far it is, its running trials, the best and the latest finished ones.
+
+    Args:
+        progress: What to draw.
+        width: Of the terminal.
+        height: How many lines there are room for; what has no room is left out, the finished trials first.
+        stopping: That it was asked to stop, in a sentence.
+    """
+    names = short_names(list(dict.fromkeys(name for slot in progress.slots for name in slot.last.params)))
+    n_over = sum(slot.is_over for slot in progress.slots)
+    head = _wrapped(_summary(progress), width, "bold")
+    head.append(Text(_bar(n_over / max(1, progress.n_trials), min(60, width)), style="green"))
+    if stopping:
+        head += _wrapped(stopping, width, "yellow")
+    running = _running_lines(progress, names, width, (height - len(head)) // 2)
+    lines = [*head, Text(), *running] if running else head
+    finished = _finished_lines(progress, names, width, height - len(lines) - 1)
+    return [*lines, Text(), *finished] if finished else lines[:height]
+
+
+def _running_lines(progress: Progress, names: dict[str, str], width: int, height: int) -> list[Text]:
+    """The running trials, a row each; below it the trial's settings where the height allows it."""
+    told = {worker.slot: worker for worker in progress.workers}
+    running = [slot for slot in progress.slots if slot.state == "running"]
+    rows = worker_lines([told.get(slot.number) or _reported(slot) for slot in running], progress.objective, width)
+    n_head = len(rows) - len(running)
+    each = max(0, (height - n_head) // max(1, len(running)) - 1)
+    lines = rows[:n_head]
+    for row, slot in zip(rows[n_head:], running, strict=True):
+        lines.append(row)
+        text = settings_text(slot.last.params, names)
+        lines += [
+            Text(line, style="dim")
+            for line in textwrap.wrap(
+                text, width, initial_indent=_INDENT, subsequent_indent=_INDENT, max_lines=each, placeholder=" ..."
+            )
+            if each
+        ]
+    return lines
+
+
+def _reported(slot: Slot) -> WorkerStatus:
+    """How far a running trial is by what it has reported to the study, as nothing is heard of its worker."""
+    reported = slot.last.intermediate_values
+    epoch = max(reported, default=0)
+    value = reported.get(epoch, math.nan)
+    return WorkerStatus(slot.number, epoch, 0, math.nan, value, value, str(slot.last.user_attrs.get(WORKER, "")))
+
+
+def worker_lines(workers: Sequence[WorkerStatus], objective: str, width: int | None) -> list[Text]:
+    """A table of what each worker does; columns without room are left out."""
+    if not workers:
+        return []
+    wanted = [
+        column("trial", [str(worker.slot) for worker in workers], "right"),
+        column("epoch", [_epochs(worker) for worker in workers], "right"),
+        column(objective, [_shown(worker.value, 4) for worker in workers], "right"),
+        column("best", [_shown(worker.best, 4) for worker in workers], "right"),
+        column("time left", [duration(worker.left_s) if worker.has_pace else "" for worker in workers], "right"),
+        column("worker", [place(worker.worker) for worker in workers]),
+        column("s/epoch", [_shown(worker.seconds, 2) for worker in workers], "right"),
+    ]
+    return table([wanted[i] for i in fitting(wanted, width)])
+
+
+def _epochs(worker: WorkerStatus) -> str:
+    if not worker.epochs:
+        return str(worker.epoch or "starting")
+    return f"{_bar(worker.epoch / max(1, worker.epochs), _BAR)} {worker.epoch}/{worker.epochs}"
+
+
+def _finished_lines(progress: Progress, names: dict[str, str], width: int, height: int) -> list[Text]:
+    """Finished trials: all, the best first, or where there are too many the best and then the latest."""
+    objective = Objective(progress.objective)
+    over = [slot for slot in progress.slots if slot.is_over]
+    over.sort(key=lambda slot: (slot.state != "complete", objective.loss(slot.value or 0.0), slot.number))
+    heading = len(_finished_table(over, progress, names, width)) - len(over)
+    room = height - heading
+    if not over or room < 1:
+        return []
+    if len(over) <= room:
+        return _finished_table(over, progress, names, width)
+    n_best = max(1, (room - 1) // 2)
+    rest = sorted(over[n_best:], key=lambda slot: (slot.last.datetime_complete or datetime.min, slot.number))
+    chosen = over[:n_best] + rest[::-1][: max(0, room - 1 - n_best)]
+    lines = _finished_table(chosen, progress, names, width)
+    n_left = len(over) - len(chosen)
+    between = Text(f"... {n_left} more; the latest:" if len(chosen) > n_best else f"... {n_left} more", style="dim")
+    at = len(lines) - len(chosen) + n_best
+    return [*lines[:at], between, *lines[at:]]
+
+
+def _finished_table(slots: Sequence[Slot], progress: Progress, names: dict[str, str], width: int) -> list[Text]:
+    drawn = [slot.last.params for slot in progress.slots if slot.last.params]
+    varying = [name for name in names if len({shown(each.get(name)) for each in drawn}) > 1]
+    states = [column("state", [slot.state for slot in slots])]
+    wanted = [
+        column("trial", [str(slot.number) for slot in slots], "right"),
+        *(states if any(slot.state != "complete" for slot in slots) else []),
+        column(progress.objective, [_value(slot) for slot in slots]),
+        *(column(names[name], [shown(slot.last.params.get(name)) for slot in slots], "point") for name in varying),
+    ]
+    return table([wanted[i] for i in fitting(wanted, width)])
+
+
+def _value(slot: Slot) -> str:
+    """The objective of a trial with its interval; of a pruned one, its last report; of a failed one, the reason."""
+    if slot.value is not None and slot.state == "complete":
+        kept = slot.last.user_attrs.get(KEPT, {})
+        return with_interval(slot.value, kept.get("low"), kept.get("high"))
+    reported = slot.last.intermediate_values
+    return f"{reported[max(reported)]:.4f}" if reported else ""
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A value and its 95 % interval, as far as they are known.
+
+    Example:
+        >>> with_interval(0.91234, 0.8, 0.95), with_interval(0.5, None, None), with_interval(None, None, None)
+        ('0.9123 [0.800, 0.950]', '0.5000', '')
+    """
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.4f} [{low:.3f}, {high:.3f}]" if low is not None and high is not None else f"{value:.4f}"
+
+
+def _summary(progress: Progress) -> str:
+    states = [slot.state for slot in progress.slots]
+    ended = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states]
+    n_over = sum(slot.is_over for slot in progress.slots)
+    counts = f" ({', '.join(ended)})" if ended != [f"{n_over} complete"] and ended else ""
+    running = f", {states.count('running')} running" if "running" in states else "" if n_over else ", none running yet"
+    parts = [f"study {progress.name}: {n_over} of {progress.n_trials} trials finished{counts}{running}"]
+    values = [slot.value for slot in progress.slots if slot.state == "complete" and slot.value is not None]
+    best = Objective(progress.objective).best(values)
+    left = study_left_s(progress.slots, progress.n_trials, progress.workers)
+    if best is not None:
+        parts.append(f"best {progress.objective} {best:.4f}")
+    if left is not None:
+        parts.append(f"about {duration(left)} left")
+    return "; ".join(parts)
+
+
+def _wrapped(text: str, width: int, style: str) -> list[Text]:
+    return [Text(line, style=style) for line in textwrap.wrap(text, width)]
+
+
+def _bar(share: float, width: int) -> str:
+    """A bar of plain characters, as a part of a line.
+
+    Example:
+        >>> _bar(0.5, 4)
+        '━━──'
+    """
+    n = round(width * min(1.0, max(0.0, share)))
+    return "━" * n + "─" * (width - n)
+
+
+def _shown(value: float, n_digits: int) -> str:
+    return f"{value:.{n_digits}f}" if math.isfinite(value) else ""
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes, seconds, as far as they matter.
+
+    Example:
+        >>> duration(59), duration(150), duration(7260), duration(float("nan"))
+        ('59 s', '2 min 30 s', '2 h 01 min', '?')
+    """
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else (f"{minutes} min {rest:02d} s" if minutes else f"{rest} s")
+
+
+class _Lines:
+    """Plain lines: each trial when it ends, and a summary every quarter of a minute."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: set[int] = set()
+        self._last = (-math.inf, "")
+
+    def stopping(self, text: str) -> None:
+        write_to_stderr(text)
+
+    def __call__(self, progress: Progress) -> None:
+        for slot in progress.slots:
+            if slot.is_over and slot.number not in self._told:
+                self._told.add(slot.number)
+                self._print(self._ended(slot, progress.objective))
+        running = "; ".join(
+            f"trial {w.slot} epoch {w.epoch}/{w.epochs} {progress.objective} {w.value:.4f}" for w in progress.workers
+        )
+        text = _summary(progress) + (f" ({running})" if running else "")
+        if time.monotonic() - self._last[0] > _LINE_EVERY_S and text != self._last[1]:
+            self._last = (time.monotonic(), text)
+            self._print(text)
+
+    def _ended(self, slot: Slot, objective: str) -> str:
+        value = f" {objective} {slot.value:.4f}" if slot.value is not None else ""
+        carried = f" (trial {slot.carried['trial']} of study {slot.carried['study']})" if slot.carried else ""
+        reason = f": {slot.reason}" if slot.reason else ""
+        settings = f" ({settings_text(slot.last.params)})" if slot.last.params else ""
+        return f"trial {slot.number}{carried} {slot.state}{value}{reason}{settings}"
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,1 +1,0 @@
-"""The search: a space drawn through Optuna, trials, the study and its workers."""

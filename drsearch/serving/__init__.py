@@ -1,0 +1,1 @@
+"""A registered model that answers: its files, over HTTP, in MLflow and in Python."""

@@ -1,0 +1,142 @@
+"""What is answered of photographs, in the same words by `drsearch serve`, by MLflow's server and in Python?"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drsearch.data.decode import Photograph
+from drsearch.data.files import read_file
+from drsearch.data.synthetic import draw_eye
+from drsearch.errors import PhotographError
+
+if TYPE_CHECKING:
+    from drsearch.serving.grader import Grader
+
+EXPLANATION_PX = 1024
+"""Longer side of an explanation at most: one of a whole photograph has 15 MB."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is answered of one photograph.
+
+    Attributes:
+        label: `NRDR` or `RDR`; None, as the other fields of the verdict, if the photograph cannot be graded.
+        probability: Of RDR, in 0..1, after the model's temperature.
+        confidence: The probability of the class that `label` names, in 0..1.
+        threshold: The probability from which the model calls an eye `RDR`.
+        distance: How far the photograph lies from the eyes that the model was trained on; 1 is the limit.
+        warning: A sentence if the photograph lies beyond the limit, else None.
+        error: Why the photograph cannot be graded, else None.
+        model: Whose verdict it is: `models:/retinopathy/3`.
+        explanation: PNG of the photograph with what spoke for `label` in colour; None where it was not asked for.
+    """
+
+    label: str | None
+    probability: float | None
+    confidence: float | None
+    threshold: float
+    distance: float | None
+    warning: str | None
+    error: str | None
+    model: str
+    explanation: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields but the explanation, as JSON values."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "explanation"}
+
+
+class Answerer:
+    """A registered model under its name.
+
+    Args:
+        grader: The model.
+        model: What its answers call it.
+    """
+
+    def __init__(self, grader: "Grader", model: str) -> None:
+        self.model = model
+        self._grader = grader
+
+    def warm_up(self) -> None:
+        """Answer once for a synthetic eye, so that the first photograph takes as long as the next."""
+        eye = draw_eye(2, np.random.default_rng(0)).image
+        jpeg = cv2.imencode(".jpg", cv2.cvtColor(eye, cv2.COLOR_RGB2BGR))[1].tobytes()
+        for _ in range(2):  # TensorFlow goes over a graph again at its second call
+            self.answers([jpeg], explain=True)
+
+    def answers(self, photographs: Sequence[object], explain: bool = False) -> list[Answer]:
+        """Grade photographs, and explain them where asked.
+
+        Args:
+            photographs: Each bytes of a JPEG, PNG or TIFF file, base64 of such bytes, a `pathlib.Path` to one, or
+                RGB pixels (uint8, shape `(height, width, 3)`). Text is always base64 and never a path: otherwise
+                whoever asks over the network could name files of this machine.
+            explain: Whether to add the explanation.
+
+        Returns:
+            An answer per photograph, in their order. One that is no photograph, cannot be read whole or shows no retina
+            has its `error`, and the others are graded.
+        """
+        images: dict[int, NDArray[np.uint8]] = {}
+        explanations: dict[int, bytes] = {}
+        errors: dict[int, str] = {}
+        for number, given in enumerate(photographs):
+            try:
+                photograph = _opened(given)
+                image = self._grader.image(photograph)
+                if explain:
+                    explanations[number] = self._drawn(photograph)
+                images[number] = image
+            except PhotographError as wrong:
+                errors[number] = f"the photograph {wrong}"
+        verdicts = (
+            dict(zip(images, self._grader.verdicts(np.stack(list(images.values()))), strict=True)) if images else {}
+        )
+        threshold = self._grader.serving.threshold
+        return [
+            Answer(None, None, None, threshold, None, None, errors[number], self.model)
+            if number in errors
+            else Answer(**asdict(verdicts[number]), error=None, model=self.model, explanation=explanations.get(number))
+            for number in range(len(photographs))
+        ]
+
+    def answer(self, photograph: object, explain: bool = False) -> Answer:
+        """Grade one photograph; arguments as for `answers`.
+
+        Raises:
+            PhotographError: If it is no photograph, cannot be read whole or shows no retina.
+        """
+        (answer,) = self.answers([photograph], explain)
+        if answer.error is not None:
+            raise PhotographError(answer.error)
+        return answer
+
+    def _drawn(self, photograph: Photograph) -> bytes:
+        drawn = self._grader.explain(photograph, EXPLANATION_PX)
+        return bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def _opened(given: object) -> Photograph:
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        return bytes(given)
+    if isinstance(given, np.ndarray):
+        return given
+    if isinstance(given, Path):
+        try:
+            return read_file(given)
+        except OSError as wrong:
+            raise PhotographError(f"cannot be read from {given} ({wrong.strerror})") from wrong
+    if isinstance(given, str):
+        try:
+            return base64.b64decode("".join(given.split()), validate=True)
+        except ValueError as wrong:
+            raise PhotographError("is no base64; encode the file's bytes, as `base64 eye.jpg` does") from wrong
+    raise PhotographError(f"is {type(given).__name__} and no photograph; give a file's bytes in base64")

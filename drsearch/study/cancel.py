@@ -1,0 +1,76 @@
+"""How is a study asked to stop? By a mark in its database, which every machine sees.
+
+Launchers look at the mark twice a second, workers before every trial and at every checkpoint. It stands until the
+study is run again, so that a worker that joins later stays out.
+"""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+
+from drsearch.home import Home
+from drsearch.processes import this_process
+from drsearch.study.definition import load_study
+from drsearch.study.reconcile import is_launched, reconcile_study
+from drsearch.trials.heartbeat import Storage
+from drsearch.trials.retrying import is_away, patiently
+from drsearch.trials.trials import Slot, read_slots
+
+CANCELLED = "drsearch.cancelled"
+
+_POLL_S = 0.5
+_RECONCILE_S = 5.0
+
+
+def ask_to_stop(study: optuna.Study) -> None:
+    """Mark a study as cancelled: whoever runs trials of it stops them at a checkpoint, and they wait."""
+    mark = {"at": datetime.now().astimezone().isoformat(timespec="seconds"), "by": this_process()}
+    patiently(lambda: study.set_user_attr(CANCELLED, mark))
+
+
+def is_cancelled(study: optuna.Study) -> bool:
+    """Whether the study was asked to stop and has not been run again since; no, while its database does not answer."""
+    try:
+        return study.user_attrs.get(CANCELLED) is not None
+    except Exception as wrong:
+        if not is_away(wrong):
+            raise
+        return False
+
+
+def let_go_on(study: optuna.Study) -> None:
+    """Take the mark away: the study is run again."""
+    if patiently(lambda: study.user_attrs).get(CANCELLED) is not None:
+        patiently(lambda: study.set_user_attr(CANCELLED, None))
+
+
+def cancel(storage: Storage, name: str, home: Home, folder: Path) -> Iterator[Slot]:
+    """Ask all who are at a study, on any machine, to stop, and wait until nothing runs.
+
+    Args:
+        storage: The study database.
+        name: The study.
+        home: Of this machine.
+        folder: Where the study's journals lie in it.
+
+    Yields:
+        Every trial that ran, when it has stopped or come to its end.
+    """
+    study, _ = load_study(storage, name)
+    ask_to_stop(study)
+    running: set[int] = set()
+    reconciled = time.monotonic()
+    while True:
+        if time.monotonic() - reconciled > _RECONCILE_S:
+            reconcile_study(home, storage, name)
+            reconciled = time.monotonic()
+        slots = read_slots(study)
+        now = {slot.number for slot in slots if slot.state == "running"}
+        yield from (slot for slot in slots if slot.number in running - now)
+        running = now
+        if not running and not is_launched(folder):
+            return
+        time.sleep(_POLL_S)

@@ -1,0 +1,283 @@
+"""What is a study? Its space, settings, data and code, kept with it; the same command goes on, another is refused."""
+
+import dataclasses
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from absl import logging
+
+import drsearch
+from drsearch.errors import StudyError
+from drsearch.home import Home
+from drsearch.provenance import git_commit, library_versions, source_digest
+from drsearch.settings import ImageSettings, Settings, Value
+from drsearch.space.build_model import PREFIX, changed_choices, to_setting
+from drsearch.study.budget import BUDGETS
+from drsearch.training.objective import objectives_of
+from drsearch.trials.attributes import MAX_RETRIES
+from drsearch.trials.heartbeat import Storage
+from drsearch.trials.retrying import patiently
+from drsearch.trials.storage import alone_with
+
+_DEFINITION = "drsearch.definition"
+_TRIALS = "drsearch.trials"
+CODE = "drsearch.code"
+"""Of a study: the code of the launcher that runs it now, which machines that join compare with theirs."""
+
+TRIALS_WITHOUT_GRID = 20
+"""Trials of a study whose space is no grid and that says nothing about it."""
+
+
+@dataclass(frozen=True)
+class StudyDefinition:
+    """All that makes two studies the same study.
+
+    Attributes:
+        uid: Tells studies of one name in different databases apart.
+        space_file: The space file's name.
+        space_source: Its text.
+        settings: What trials start from, by name.
+        data_name: What people call the data.
+        data_source: Where they lay.
+        data_fingerprint: Photographs, grades and split; empty before they are prepared.
+        records: Fingerprint of the record set for each `images.*`, as JSON.
+        code: Versions and commit; a difference only warns.
+    """
+
+    uid: str
+    space_file: str
+    space_source: str
+    settings: dict[str, Value]
+    data_name: str
+    data_source: str
+    data_fingerprint: str
+    records: dict[str, str]
+    code: dict[str, str]
+
+    def base(self) -> Settings:
+        """The settings that trials start from."""
+        return Settings().replace(self.settings)
+
+    def trial_key(self, slot: int) -> str:
+        """Names the run of a trial among all runs."""
+        return trial_key(self.uid, slot)
+
+    def records_for(self, images: ImageSettings) -> str:
+        """The fingerprint of the record set for these images."""
+        return self.records[images_key(images)]
+
+    def trial_settings(self, slot: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
+        """The settings of one trial: what was drawn, its own seed, and the data that it is for."""
+        base = self.base()
+        own: dict[str, Value] = {
+            "training.seed": trial_seed(base.study.seed, slot),
+            "training.threads": base.training.threads or threads,
+            "data.fingerprint": self.data_fingerprint,
+            "model.hypermodel": to_setting(drawn) if base.model.hypermodel else "",
+        }
+        settings = {name: value for name, value in drawn.items() if not name.startswith(PREFIX)}
+        return base.replace({**settings, **own})
+
+
+def trial_key(uid: str, slot: int) -> str:
+    """Names the run of a study's trial among all runs."""
+    return f"{uid}/trial-{slot:04d}"
+
+
+def images_key(images: ImageSettings) -> str:
+    """Names one choice of `images.*`."""
+    return json.dumps(dataclasses.asdict(images), sort_keys=True)
+
+
+def trial_seed(study_seed: int, slot: int) -> int:
+    """The seed of a trial, and of the sampler that chooses its settings: of the study's seed and its number only."""
+    return int(np.random.SeedSequence([study_seed, slot]).generate_state(1)[0]) >> 1
+
+
+def study_folder(home: Home, name: str, uid: str) -> Path:
+    """Where the journals and checkpoints of a study lie."""
+    return home.runs / folder_name(name, uid)
+
+
+def folder_name(name: str, uid: str) -> str:
+    """How the folder of a study is called."""
+    return f"{name}-{uid[:8]}"
+
+
+def code_now() -> dict[str, str]:
+    """The code that runs now, as a definition keeps it."""
+    return {
+        **library_versions(),
+        "drsearch": drsearch.__version__,
+        "commit": git_commit(),
+        "source": source_digest(),
+    }
+
+
+def open_study(
+    storage: Storage, name: str, wanted: StudyDefinition, n_trials: int
+) -> tuple[optuna.Study, StudyDefinition]:
+    """Begin a study, or go on with the one of this name if it is the same.
+
+    Args:
+        storage: The database.
+        name: The study's name.
+        wanted: What the command asks for; its `uid` counts only if the study begins now.
+        n_trials: Trials in total.
+
+    Raises:
+        StudyError: If a study of this name has another definition; the first difference is named.
+    """
+    check_name("--study", name)
+    directions = [objective.direction for objective in objectives_of(wanted.base())]
+
+    def begin() -> tuple[optuna.Study, StudyDefinition]:
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        with alone_with(storage, name):  # of two that begin it, one writes what it is
+            there = read_definition(study)
+            if there is None:
+                study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
+                study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
+            else:
+                _check_same(name, there, wanted)
+                _note_other_code(name, there, wanted)
+            study.set_user_attr(_TRIALS, n_trials)
+            study.set_user_attr(CODE, wanted.code)
+        return study, there or wanted
+
+    return patiently(begin)
+
+
+def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefinition]:
+    """A study that was begun.
+
+    Raises:
+        StudyError: If there is none of this name.
+    """
+    try:
+        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        study = None
+    definition = patiently(lambda: read_definition(study)) if study is not None else None
+    if study is None or definition is None:
+        summaries = patiently(lambda: optuna.get_all_study_summaries(storage))
+        names = ", ".join(sorted(found.study_name for found in summaries)) or "none"
+        raise StudyError(f"no study {name!r} in this database; there are: {names}.")
+    return study, definition
+
+
+def delete_study(storage: Storage, name: str) -> None:
+    """Delete a study and its trials from their database."""
+    patiently(lambda: optuna.delete_study(study_name=name, storage=storage))
+
+
+def read_definition(study: optuna.Study) -> StudyDefinition | None:
+    """The definition kept with a study."""
+    kept = study.user_attrs.get(_DEFINITION)
+    return StudyDefinition(**kept) if kept is not None else None
+
+
+def set_n_trials(study: optuna.Study, n_trials: int) -> None:
+    """Say how many trials the study is to have in total."""
+    patiently(lambda: study.set_user_attr(_TRIALS, n_trials))
+
+
+def n_trials_of(study: optuna.Study) -> int:
+    """Trials that the study is to have in total, as last asked for."""
+    return int(patiently(lambda: study.user_attrs).get(_TRIALS, 0))  # none, if its launcher died while it began
+
+
+def check_name(option: str, name: str) -> None:
+    """Refuse a name that cannot be a folder's and an MLflow experiment's.
+
+    Args:
+        option: That gave it.
+        name: Of a study or a training.
+
+    Raises:
+        StudyError: Saying what a name may have.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise StudyError(
+            f"{option} {name!r} cannot name a folder and an experiment; use up to 100 letters, digits, '.', '_' and "
+            "'-', the first a letter or a digit."
+        )
+
+
+def wanted_study(space: Path, source: str, settings: Mapping[str, Value], data: Path) -> StudyDefinition:
+    """What a command asks for, as far as it is known before the photographs are prepared.
+
+    Args:
+        space: The space file.
+        source: Its text.
+        settings: What trials start from, by name.
+        data: The folder of photographs.
+    """
+    return StudyDefinition(
+        uid=new_uid(),
+        space_file=space.name,
+        space_source=source,
+        settings=dict(settings),
+        data_name=data.resolve().name,
+        data_source=str(data.resolve()),
+        data_fingerprint="",
+        records={},
+        code=code_now(),
+    )
+
+
+def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition) -> None:
+    """Refuse, before anything is prepared, what `open_study` would refuse; a study that has not begun says nothing.
+
+    Args:
+        storage: The database.
+        name: The study's name.
+        wanted: What the command asks for; what it does not know yet is not compared.
+
+    Raises:
+        StudyError: If a study of this name has another definition; the first difference is named.
+    """
+    try:
+        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        return
+    if (there := patiently(lambda: read_definition(study))) is not None:
+        _check_same(name, there, wanted)
+
+
+def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
+    other = "give it as it was, or --study OTHER to begin a new one."
+    if there.space_source != wanted.space_source:
+        raise StudyError(
+            f"study {name!r} was begun with another text of {there.space_file}"
+            f"{changed_choices(there.space_source, wanted.space_source)}; give it as it was, --study OTHER to begin a "
+            f"new one, or --warm-start {name} --study OTHER to begin one that has its finished trials already."
+        )
+    for key, value in wanted.settings.items():
+        if key not in BUDGETS and there.settings.get(key) != value:
+            raise StudyError(
+                f"study {name!r} was begun with {key} = {there.settings.get(key)!r}, "
+                f"and this command has {value!r}; {other}"
+            )
+    if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
+        raise StudyError(
+            f"study {name!r} was begun on data {there.data_fingerprint[:12]} ({there.data_source}), "
+            f"and {wanted.data_source} is {wanted.data_fingerprint[:12]}; {other}"
+        )
+
+
+def _note_other_code(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
+    changed = sorted(key for key in {*there.code, *wanted.code} if there.code.get(key) != wanted.code.get(key))
+    if changed:
+        logging.warning("study %s goes on with other code than it was begun with: %s", name, ", ".join(changed))
+
+
+def new_uid() -> str:
+    """A name for a study that no other has."""
+    return uuid.uuid4().hex

@@ -1,0 +1,198 @@
+"""What goes when a study is deleted, and what stays? Whatever a registered version needs to be traced, stays."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mlflow.entities import Experiment, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from drsearch.data.records import open_records, test_looks
+from drsearch.errors import RecordsError, StudyError
+from drsearch.home import Home
+from drsearch.study.cancel import ask_to_stop
+from drsearch.study.definition import delete_study, load_study
+from drsearch.study.status import Standing, look
+from drsearch.tracking.sender import sync
+from drsearch.tracking.sent import unsent
+from drsearch.tracking.tracker import KEY_TAG, TrackerAway
+from drsearch.trials.heartbeat import Storage
+from drsearch.trials.trials import carriers
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What deleting a study would do.
+
+    Attributes:
+        standing: The study.
+        n_files: In its folder: journals, checkpoints, weights, pictures, logs.
+        n_bytes: Of these.
+        unsent: Runs with something that has never reached MLflow, and would go with them.
+        runs: Its MLflow runs that would be deleted.
+        kept_runs: Those that stay for the sake of versions.
+        versions: Registered versions that come from it, `name version n`.
+        experiment: Its MLflow experiment; None if there is none.
+        shared: Whether runs of another study, of the same name in another database, lie in that experiment.
+        records: Folders of its record sets.
+        looks: How often their test splits were looked at.
+    """
+
+    standing: Standing
+    n_files: int
+    n_bytes: int
+    unsent: int
+    runs: tuple[Run, ...]
+    kept_runs: tuple[Run, ...]
+    versions: tuple[str, ...]
+    experiment: Experiment | None
+    shared: bool
+    records: tuple[Path, ...]
+    looks: int
+
+
+class Remover:
+    """Deletes studies of one database and home.
+
+    Args:
+        storage: The study database.
+        home: Where journals lie; its MLflow is asked what stays.
+    """
+
+    def __init__(self, storage: Storage, home: Home) -> None:
+        self._storage, self._home = storage, home
+        self._client = MlflowClient(home.tracking_uri, home.tracking_uri)
+
+    def plan(self, name: str) -> Removal:
+        """What deleting a study would do; nothing is deleted yet.
+
+        Raises:
+            StudyError: If there is no such study, somebody is at it, another study carries trials of it, or MLflow
+                does not answer.
+        """
+        standing = self._look(name)
+        with _answering(name):
+            return self._plan(standing)
+
+    def _plan(self, standing: Standing) -> Removal:
+        sync(self._home)
+        experiment = self._client.get_experiment_by_name(standing.name)
+        runs = list(self._runs(experiment)) if experiment is not None else []
+        mine = {run.info.run_id: run for run in runs if self._is_of(run, standing)}
+        versions = [each for each in self._versions() if mine.keys() & _needs(each)]
+        needed = {run_id for version in versions for run_id in _needs(version)}
+        needed |= {mine[run_id].data.tags.get("drsearch.parent_run", "") for run_id in needed & mine.keys()}
+        if versions:  # the study's own run holds the space, the audit and the pages
+            needed |= {run_id for run_id, run in mine.items() if run.data.tags.get("drsearch.kind") == "study"}
+        files = [file for file in standing.folder.rglob("*") if file.is_file()]
+        records, looks = self._records(standing)
+        return Removal(
+            standing=standing,
+            n_files=len(files),
+            n_bytes=sum(file.stat().st_size for file in files),
+            unsent=sum(standing.folder in folder.parents for folder in unsent(self._home)),
+            runs=tuple(run for run_id, run in mine.items() if run_id not in needed),
+            kept_runs=tuple(run for run_id, run in mine.items() if run_id in needed),
+            versions=tuple(f"{each.name} version {each.version}" for each in reversed(versions)),
+            experiment=experiment,
+            shared=len(mine) < len(runs),
+            records=records,
+            looks=looks,
+        )
+
+    def carry_out(self, removal: Removal) -> str:
+        """Delete a study as planned; dying in the middle leaves what the same command deletes.
+
+        Returns:
+            What its experiment is called now, since its name is free for another study; empty if there is none.
+
+        Raises:
+            StudyError: If somebody is at the study by now.
+        """
+        name = removal.standing.name
+        study, _ = load_study(self._storage, name)
+        ask_to_stop(study)  # a worker that joins now stays out
+        self._look(name)
+        with _answering(name):
+            called = self._clear_experiment(removal)
+        if removal.standing.folder.exists():
+            shutil.rmtree(removal.standing.folder)
+        delete_study(self._storage, name)
+        return str(called)
+
+    def _look(self, name: str) -> Standing:
+        study, definition = load_study(self._storage, name)
+        standing = look(study, definition, self._storage, self._home)
+        if standing.state == "running":
+            raise StudyError(f"study {name!r} is running; end it first: drsearch cancel {name}")
+        for other, n in carriers(self._storage, definition.uid).items():
+            raise StudyError(
+                f"study {name!r} stays: study {other!r} carries {n} of its trials, whose runs and weights lie here; "
+                f"delete that one first: drsearch delete {other}"
+            )
+        return standing
+
+    def _clear_experiment(self, removal: Removal) -> str:
+        experiment = removal.experiment
+        for run in removal.runs:
+            self._client.delete_run(run.info.run_id)
+        if experiment is None or removal.shared:
+            return experiment.name if experiment is not None else ""
+        # MLflow keeps the name of a deleted experiment taken, and a study of that name could not be told there.
+        called = f"{experiment.name} (deleted {datetime.now():%Y-%m-%d %H:%M:%S})"
+        self._client.rename_experiment(experiment.experiment_id, called)
+        if not removal.kept_runs:
+            self._client.delete_experiment(experiment.experiment_id)
+        return str(called)
+
+    def _runs(self, experiment: Experiment) -> Iterator[Run]:
+        token = None
+        while True:
+            page = self._client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
+
+    def _versions(self) -> Iterator[ModelVersion]:
+        token = None
+        while True:
+            page = self._client.search_model_versions(max_results=1000, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
+
+    def _is_of(self, run: Run, standing: Standing) -> bool:
+        return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{standing.definition.uid}/")
+
+    def _records(self, standing: Standing) -> tuple[tuple[Path, ...], int]:
+        folders = [self._home.records / fingerprint for fingerprint in standing.definition.records.values()]
+        looks: dict[str, int] = {}
+        for folder in folders:
+            try:
+                records = open_records(folder)
+            except RecordsError:  # on another machine, or removed by hand
+                continue
+            looks[records.test_fingerprint] = test_looks(records, self._home)
+        return tuple(folder for folder in folders if folder.exists()), sum(looks.values())
+
+
+@contextmanager
+def _answering(name: str) -> Iterator[None]:
+    """Without MLflow nothing is deleted: it alone knows what must stay."""
+    try:
+        yield
+    except (TrackerAway, MlflowException) as wrong:
+        said = (str(wrong).splitlines() or [""])[0]
+        raise StudyError(
+            f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need: {said}"
+        ) from wrong
+
+
+def _needs(version: ModelVersion) -> set[str]:
+    """The runs that a version names."""
+    return {str(found) for found in (version.run_id, version.tags.get("drsearch.run_id")) if found}

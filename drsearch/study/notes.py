@@ -1,0 +1,55 @@
+"""What do MLflow's pages say of a study?"""
+
+from collections.abc import Mapping
+
+from drsearch.measure.scores import TRIAL_THRESHOLD
+from drsearch.settings import Value
+from drsearch.study.definition import StudyDefinition
+from drsearch.study.result import StudyResult
+from drsearch.tracking.markdown import note_table
+from drsearch.training.objective import Objective
+
+
+def study_note(result: StudyResult) -> str:
+    """What MLflow's page of a study's own run says it came to: its ten best trials, Markdown."""
+    objective = Objective(result.definition.base().study.objective)
+    told = [slot for slot in result.slots if slot.state == "complete"]
+    told.sort(key=lambda slot: objective.loss(slot.values[0]))
+    counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
+    best = result.best
+    chosen = f" Best: trial {best.number}, {objective.name} {best.values[0]:.4f}." if best is not None else ""
+    lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}"]
+    if told:
+        names = list({name: None for slot in told for name in slot.last.params})
+        rows = [
+            (str(slot.number), f"{slot.value:.4f}", *(_cell(slot.last.params.get(name, "")) for name in names))
+            for slot in told[:10]
+        ]
+        lines += ["", *note_table(("trial", objective.name, *names), rows)]
+    if len(told) > 10:
+        lines += ["", f"The ten best of {len(told)}."]
+    if told:
+        lines += ["", "Validation chose the best: its value flatters it. The registered version has test scores."]
+    return "\n".join(lines)
+
+
+def _cell(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str, str]:
+    """What MLflow's page of a study says of it, and by which number it sorts."""
+    note = (
+        f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
+        f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
+        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `kept_{objective}`: its "
+        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. Accuracy, sensitivity and specificity of "
+        f"trials are at a threshold of {TRIAL_THRESHOLD:g}; a registered version has its own. *Views* has all trials "
+        "in a table, and the best side by side; the study's run says what it came to. The best of many trials looks "
+        "better than it is; the test scores of the registered version are the ones to report."
+    )
+    return {
+        "mlflow.note.content": note,
+        "mlflow.experiment.primaryMetric.name": f"kept_{objective}",
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(not Objective(objective).less_is_better),
+    }

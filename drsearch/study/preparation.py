@@ -1,0 +1,48 @@
+"""Which records and which definition does a study begin with?"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from drsearch.data.prepare import Prepared, prepare
+from drsearch.home import Home
+from drsearch.settings import Settings
+from drsearch.space.search_space import SearchSpace
+from drsearch.study.definition import StudyDefinition, images_key, wanted_study
+from drsearch.training.cross_validation import deal_folds
+
+
+def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
+    """The definition of a study: its space, settings, data and code as they are now.
+
+    Args:
+        space: The space file.
+        settings: What trials start from.
+        data: The folder of photographs.
+        prepared: The record set of every `images.*` that the space may ask for.
+    """
+    return dataclasses.replace(
+        wanted_study(space.path, space.source, settings.flat(), data),
+        data_fingerprint=prepared[0].records.data_fingerprint,
+        records={images_key(each.records.images): each.records.fingerprint for each in prepared},
+    )
+
+
+def prepare_all(
+    data: Path,
+    space: SearchSpace,
+    settings: Settings,
+    home: Home,
+    *,
+    skip_bad: bool,
+    on_photograph: Callable[[int, int], None] | None = None,
+) -> list[Prepared]:
+    """The record sets that a study may ask for, made or reused, the base settings' first.
+
+    Raises:
+        DataError: As `prepare`, and if there are too few eyes for `search.folds`.
+    """
+    variants = space.image_variants(settings)
+    made = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
+    deal_folds(made[0].records.eyes("train", "validation"), settings.data, settings.search)
+    return made

@@ -1,0 +1,193 @@
+"""What did dead processes leave open? Their trials wait again, their runs get an end: nothing stays running."""
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from drsearch.files import lock
+from drsearch.home import Home
+from drsearch.processes import is_dead
+from drsearch.study.definition import StudyDefinition, load_study, study_folder
+from drsearch.tracking.events import Resumed, RunEnd, RunStart
+from drsearch.tracking.journal import JOURNAL_FILE, Journal
+from drsearch.tracking.sender import sync
+from drsearch.tracking.sent import unsent
+from drsearch.training.run_lock import Ownership, attempt_of, process_of
+from drsearch.trials.attributes import REASON, RUN_ID
+from drsearch.trials.heartbeat import Storage
+from drsearch.trials.reconcile import one_look, reconcile
+from drsearch.trials.trials import Slot
+
+_NOBODY = "nobody"
+_LAUNCHERS = "launcher.lock"
+
+
+@contextmanager
+def launching(folder: Path) -> Iterator[None]:
+    """Be one of the launchers of a study, whose run is open as long as there are some.
+
+    Args:
+        folder: The study's.
+    """
+    (folder / "study").mkdir(parents=True, exist_ok=True)
+    with open(folder / "study" / _LAUNCHERS, "a") as file:
+        lock(file, exclusive=False)
+        yield
+
+
+def is_launched(folder: Path) -> bool:
+    """Whether a process of this machine is at the study whose folder this is, fine-tuning included."""
+    for _ in range(3):  # another process may be asking the same, and hold the lock for a moment
+        try:
+            with open(folder / "study" / _LAUNCHERS, "rb") as file:  # who may only read asks too
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            time.sleep(0.02)
+    return True
+
+
+class Closer:
+    """Ends, in their journals, the runs of a study whose processes are gone.
+
+    Args:
+        folder: Where the study's journals lie.
+        study_name: The study.
+        definition: What it is.
+    """
+
+    def __init__(self, folder: Path, study_name: str, definition: StudyDefinition) -> None:
+        self._folder, self._name, self._definition = folder, study_name, definition
+        self._settled: set[tuple[int, int]] = set()  # trials, and how many of their attempts had failed
+
+    def close(self, slots: Sequence[Slot]) -> None:
+        """End every run that is open and should not be; call it after `reconcile`, with its slots."""
+        for slot in slots:
+            failed = [trial for trial in slot.attempts if trial.state is TrialState.FAIL]
+            if failed and slot.state in ("waiting", "failed") and (slot.number, len(failed)) not in self._settled:
+                self._close_trial(slot, failed)
+        for journal in self._folder.glob(f"*/{JOURNAL_FILE}"):
+            kind = journal.parent.name.partition("-")[0]
+            if kind not in ("trial", "study", "closed"):
+                self._close_if_dead(journal.parent)
+        self._close_study()
+
+    def _close_trial(self, slot: Slot, failed: Sequence[FrozenTrial]) -> None:
+        over = slot.state == "failed"
+        reason = slot.reason if over else str(failed[-1].user_attrs.get(REASON, "its process died"))
+        end = RunEnd(
+            "FAILED" if over else "KILLED",
+            tags={"drsearch.outcome": "failed" if over else "interrupted", "drsearch.reason": reason},
+        )
+        folder = self._folder / f"trial-{slot.number:04d}"
+        if not Journal(folder).size():
+            self._close_from_here(slot, end, failed[-1].number)
+        else:
+            numbers = {trial.number for trial in failed}
+            may = lambda owner: owner == _NOBODY or attempt_of(owner) in numbers  # noqa: E731
+            with Ownership(folder).taken_from(may, _NOBODY) as taken:
+                if not taken:
+                    return  # a successor is at it, or somebody writes: look again
+                _append_end(folder, end)
+        self._settled.add((slot.number, len(failed)))
+
+    def _close_from_here(self, slot: Slot, end: RunEnd, attempt: int) -> None:
+        """End a run whose journal lies on another machine, or that never began: by a journal of its own."""
+        if end.status == "KILLED" and RUN_ID not in slot.last.user_attrs:
+            return
+        folder = self._folder / f"closed-{slot.number:04d}-{attempt:05d}"
+        if Journal(folder).size():
+            return
+        start = RunStart(
+            key=f"{self._definition.uid}/trial-{slot.number:04d}",
+            experiment=self._name,
+            name=f"trial {slot.number:02d}",
+            tags={"drsearch.kind": "trial", "drsearch.study": self._name, "drsearch.trial": str(slot.number)},
+        )
+        Journal(folder).append([start, end])
+
+    def _close_if_dead(self, folder: Path) -> None:
+        if _is_open(folder):
+            with Ownership(folder).taken_from(_is_gone, _NOBODY) as taken:
+                if taken:
+                    _append_end(folder, _interrupted("its process died"))
+
+    def _close_study(self) -> None:
+        folder = self._folder / "study"
+        if not _is_open(folder):
+            return
+        with open(folder / _LAUNCHERS, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # a launcher is at it
+            _append_end(folder, RunEnd("KILLED", tags={"drsearch.outcome": "stopped",
+                                                       "drsearch.reason": "its launcher died"}))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """A study after what dead processes left in it was put right.
+
+    Attributes:
+        study: As Optuna knows it.
+        definition: What it is.
+        slots: Its trials.
+    """
+
+    study: optuna.Study
+    definition: StudyDefinition
+    slots: tuple[Slot, ...]
+
+
+def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
+    """Put right what dead processes left in a study, without starting any.
+
+    Trials of dead processes wait again, or fail for good; runs that nobody is at are ended, and MLflow is told. Where
+    a trial on another machine seems dead, it is watched for some seconds.
+
+    Raises:
+        StudyError: If there is no such study.
+        TrackerAway: If MLflow does not answer; the study itself is put right.
+    """
+    study, definition = load_study(storage, name)
+    slots = reconcile(study, storage, one_look(study, storage))
+    folder = study_folder(home, name, definition.uid)
+    Closer(folder, name, definition).close(slots)
+    if unsent(home) and not is_launched(folder):  # who is at it has a sender
+        sync(home)
+    return Reconciled(study, definition, tuple(slots))
+
+
+def _is_gone(owner: str) -> bool:
+    process = process_of(owner)
+    return process.count(":") < 2 or is_dead(process, ran_here=True)
+
+
+def _interrupted(reason: str) -> RunEnd:
+    return RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason})
+
+
+def _is_open(folder: Path) -> bool:
+    end = _last_state(folder)
+    return end is not None and not isinstance(end, RunEnd)
+
+
+def _append_end(folder: Path, end: RunEnd) -> None:
+    there = _last_state(folder)
+    if not isinstance(there, RunEnd) or there.status != end.status:
+        Journal(folder).append([end])
+
+
+def _last_state(folder: Path) -> RunStart | Resumed | RunEnd | None:
+    entries, _ = Journal(folder).read()
+    states = [entry for entry in entries if isinstance(entry, RunStart | Resumed | RunEnd)]
+    return states[-1] if states else None

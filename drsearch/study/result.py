@@ -1,0 +1,80 @@
+"""What did a study come to?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from drsearch.settings import Settings
+from drsearch.space.search_space import SearchSpace
+from drsearch.study.best_trial import best_slot, front
+from drsearch.study.definition import TRIALS_WITHOUT_GRID, StudyDefinition, folder_name
+from drsearch.tracking.sent import run_id_of
+from drsearch.trials.trials import Slot
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to.
+
+    Attributes:
+        name: Of the study and of its MLflow experiment.
+        definition: What it is.
+        folder: Where its journals lie.
+        slots: Its trials that a worker has taken.
+        n_trials: Trials in total.
+        stopped: Empty if it came to its end; else why it stopped before.
+        spent: The budget that was its end; empty if all trials are over.
+    """
+
+    name: str
+    definition: StudyDefinition
+    folder: Path
+    slots: tuple[Slot, ...]
+    n_trials: int
+    stopped: str
+    spent: str = ""
+
+    @property
+    def best(self) -> Slot | None:
+        """The complete trial that is registered, see `best_slot`."""
+        return best_slot(self.slots, self.definition.base())
+
+    @property
+    def front(self) -> list[Slot]:
+        """The Pareto front, best objective first; the best trial alone where there is one objective."""
+        return front(self.slots, self.definition.base())
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state; those carried from another study apart, if there are any."""
+        counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
+        for slot in self.slots:
+            state = "carried" if slot.carried else slot.state
+            counts[state] = counts.get(state, 0) + 1
+        counts["waiting"] += self.n_trials - len(self.slots)  # those that no worker has taken yet
+        return counts
+
+    def trial_folder(self, slot: int) -> Path:
+        """Where a trial's journal, files and model lie: in the study that it was run in."""
+        carried = next((each.carried for each in self.slots if each.number == slot), None)
+        if carried:
+            return (
+                self.folder.with_name(folder_name(carried["study"], carried["uid"])) / f"trial-{carried['trial']:04d}"
+            )
+        return self.folder / f"trial-{slot:04d}"
+
+    def run_id(self, slot: int) -> str | None:
+        """The MLflow run of a trial, once the sender has opened it."""
+        return run_id_of(self.trial_folder(slot))
+
+
+def total_trials(space: SearchSpace, settings: Settings) -> int | None:
+    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says.
+
+    None where another budget is its end.
+    """
+    asked = settings.study.trials
+    if settings.study.sampler == "grid":
+        size = len(space.grid())
+        return size if asked is None else min(asked, size)
+    study = settings.study
+    ends_otherwise = any(budget is not None for budget in (study.hours, study.epochs, study.patience_trials))
+    return asked or (None if ends_otherwise else TRIALS_WITHOUT_GRID)

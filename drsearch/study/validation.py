@@ -1,0 +1,44 @@
+"""Do the settings of a study go together? What does not is refused before anything is prepared."""
+
+from drsearch.errors import StudyError
+from drsearch.settings import Settings
+from drsearch.training.cross_validation import n_parts, parts_word
+from drsearch.trials.pruners import pruner_name
+from drsearch.trials.samplers import missing_package
+
+
+def check_study(settings: Settings) -> None:
+    """Refuse a study whose sampler, pruner, objectives and folds do not go together.
+
+    Raises:
+        StudyError: In one sentence, with what to write.
+    """
+    study, search = settings.study, settings.search
+    if package := missing_package(study.sampler):
+        raise StudyError(
+            f"study.sampler = {study.sampler!r} needs the package {package}: "
+            f"pip install 'drsearch[{package}]', or write study.sampler = 'tpe'."
+        )
+    pruner = pruner_name(settings)
+    several = study.cost != "none"
+    if several and pruner != "none":
+        raise StudyError(
+            f"study.pruner = {pruner!r} judges by one number, and study.cost = {study.cost!r} asks for two objectives; "
+            "write study.pruner = 'none'."
+        )
+    if several and study.sampler == "cmaes":
+        raise StudyError(
+            f"study.sampler = 'cmaes' knows one objective, and study.cost = {study.cost!r} asks for two; "
+            "write study.sampler = 'tpe' or 'nsga2'."
+        )
+    parts = f"search.{parts_word(search)} = {search.folds if search.folds > 1 else search.repeats}"
+    if n_parts(search) == 1 and pruner == "wilcoxon":
+        raise StudyError(
+            "study.pruner = 'wilcoxon' compares trials fold by fold, and they have one; "
+            "write search.folds = 5, or study.pruner = 'median'."
+        )
+    if n_parts(search) > 1 and pruner not in ("none", "wilcoxon"):
+        raise StudyError(
+            f"study.pruner = {pruner!r} judges trials by their epochs, and with {parts} they are judged by "
+            f"{parts_word(search)}; write study.pruner = 'wilcoxon' or 'none'."
+        )

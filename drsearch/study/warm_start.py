@@ -1,0 +1,216 @@
+"""What does a new study take over from another? Finished trials that it could have run itself, so none is run twice."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from drsearch.errors import StudyError
+from drsearch.settings import SEARCHED_SECTIONS, Value
+from drsearch.space.build_model import PREFIX, network_code
+from drsearch.space.known_values import Fitted, Misfit, fit
+from drsearch.space.search_space import SearchSpace, read_space
+from drsearch.study.definition import StudyDefinition, load_study, trial_seed
+from drsearch.trials.attributes import CARRIED, SLOT, WARM_START, WORKER
+from drsearch.trials.heartbeat import Storage
+from drsearch.trials.retrying import patiently
+from drsearch.trials.storage import alone_with
+from drsearch.trials.trials import Slot, read_slots
+
+_OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
+"""Settings of a training in which two of one point may differ, and one that is compared value by value."""
+
+_OF_A_RESULT = ("study.objective", "study.cost", "search.folds", "search.repeats")
+"""Settings of a study that its trials' values depend on."""
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Which trials of which study are carried.
+
+    Attributes:
+        study: Where from.
+        slots: Trials there, by the number that each gets in the new study.
+        n_left: Finished trials there that the new study could not have run.
+        why_left: Of the first of these.
+    """
+
+    study: str
+    slots: Mapping[int, int]
+    n_left: int = 0
+    why_left: str = ""
+
+
+def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart | None:
+    """What a study carries: as it was planned when it began, or is planned now.
+
+    Args:
+        storage: Where both studies are.
+        name: The new study; it may have begun, and then goes on with what it was begun with.
+        source: The other; empty for none.
+        space: Of the new study.
+        wanted: Its definition; before its photographs are prepared, data are not compared.
+
+    Raises:
+        StudyError: If there is no such study, nothing of it can be carried, or the new study has begun without it.
+    """
+    begun = _begun(storage, name)
+    there = begun.user_attrs.get(WARM_START) if begun is not None else None
+    if begun is not None and source and (there is None or there["study"] != source):
+        said = f"with --warm-start {there['study']}" if there else "without --warm-start"
+        raise StudyError(
+            f"study {name!r} was begun {said}; give it as it was, or --study OTHER --warm-start {source} to begin one."
+        )
+    if there is not None:
+        return WarmStart(there["study"], {int(new): old for new, old in there["slots"].items()})
+    return _plan(storage, source, space, wanted) if source and begun is None else None
+
+
+def _begun(storage: Storage, name: str) -> optuna.Study | None:
+    try:
+        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+    except KeyError:
+        return None
+    return study if read_slots(study) or WARM_START in study.user_attrs else None
+
+
+def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart:
+    study, definition = load_study(storage, source)
+    _check_comparable(source, definition, wanted)
+    points = _numbered(space.grid()) if wanted.settings["study.sampler"] == "grid" else None
+    slots: dict[int, int] = {}
+    left: list[str] = []
+    finished = [slot for slot in read_slots(study) if slot.state in ("complete", "pruned")]
+    with _space_of(definition) as there:
+        for slot in sorted(finished, key=lambda slot: slot.state):  # of two trials of one point, the complete one
+            try:
+                params = _fitted(space, there, definition, slot).params
+            except Misfit as misfit:
+                left.append(f"trial {slot.number}: {misfit}")
+                continue
+            number = points[_key(params)] if points is not None else len(slots)
+            slots.setdefault(number, slot.number)
+    if not slots:
+        why = f" ({left[0]})" if left else ""
+        raise StudyError(
+            f"--warm-start {source}: none of its {len(finished)} finished trials could be this study's{why}; "
+            "begin without it, or give the settings as they were there."
+        )
+    return WarmStart(source, slots, len(left), left[0] if left else "")
+
+
+def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchSpace) -> None:
+    """Add the carried trials that are not in the study yet, each finished and marked with where it comes from.
+
+    Repeating this, or dying in the middle of it, does no harm.
+
+    Args:
+        study: The new one.
+        storage: Where both are.
+        warm: What to carry.
+        space: Of the new study.
+    """
+    there = {slot.number for slot in read_slots(study)}
+    if warm.slots.keys() <= there and WARM_START in patiently(lambda: study.user_attrs):
+        return  # the other study may be gone by now
+    source, definition = load_study(storage, warm.study)
+    old = {slot.number: slot for slot in read_slots(source)}
+
+    def add() -> None:
+        with alone_with(storage, study.study_name):
+            if WARM_START not in study.user_attrs:
+                kept = {"study": warm.study, "slots": {str(new): number for new, number in warm.slots.items()}}
+                study.set_user_attr(WARM_START, kept)
+            there = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
+            for new, number in sorted(warm.slots.items()):
+                if new not in there:
+                    fitted = _fitted(space, old_space, definition, old[number])
+                    study.add_trial(_carried(old[number], new, fitted, warm.study, definition))
+
+    with _space_of(definition) as old_space:
+        patiently(add)
+
+
+def _carried(slot: Slot, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:
+    last = slot.last
+    from_here = {
+        "study": source,
+        "uid": definition.uid,
+        "trial": slot.number,
+        "seed": trial_seed(definition.base().study.seed, slot.number),
+    }
+    kept = {key: value for key, value in last.user_attrs.items() if key not in (SLOT, WORKER)}
+    return optuna.create_trial(
+        state=last.state,
+        params=fitted.params,
+        distributions=fitted.distributions,
+        values=last.values,
+        intermediate_values=last.intermediate_values,
+        user_attrs={CARRIED: from_here} | kept | {SLOT: number},  # one that was carried there keeps where it began
+    )
+
+
+@contextmanager
+def _space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
+    """The space that a study keeps."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / definition.space_file
+        path.write_text(definition.space_source, encoding="utf-8")
+        yield read_space(path, lambda _: definition.base())
+
+
+def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
+    """Refuse a study whose results mean something else."""
+    if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
+        raise StudyError(
+            f"--warm-start {source}: it was run on other data ({there.data_fingerprint[:12]} of {there.data_source}, "
+            f"here {wanted.data_fingerprint[:12]}), so its results cannot be carried; --enqueue FILE starts from "
+            "its settings."
+        )
+    for key in _OF_A_RESULT:
+        if there.settings.get(key) != wanted.settings.get(key):
+            raise StudyError(
+                f"--warm-start {source}: it has {key} = {there.settings.get(key)!r}, and this study "
+                f"{wanted.settings.get(key)!r}, so its values mean something else; --enqueue FILE starts from its "
+                "settings."
+            )
+    if wanted.settings.get("model.hypermodel") and network_code(there.space_source) != network_code(
+        wanted.space_source
+    ):
+        raise StudyError(
+            f"--warm-start {source}: build_model of {wanted.space_file} is not what it was there, beyond what it "
+            "draws, so equal values make another network; --enqueue FILE starts from its settings."
+        )
+
+
+def _fitted(space: SearchSpace, old_space: SearchSpace, there: StudyDefinition, slot: Slot) -> Fitted:
+    """What the new study's space draws for a trial of another study; the training would be the same.
+
+    Raises:
+        Misfit: If the new study could not run that training.
+    """
+    drawn = old_space.draw(slot.last)
+    was = there.trial_settings(slot.number, drawn).flat()
+    network = {name: value for name, value in drawn.items() if name.startswith(PREFIX)}
+    fitted = fit(space, was | network)
+    settings = {name: value for name, value in fitted.drawn.items() if not name.startswith(PREFIX)}
+    for name, value in space.base.replace(settings).flat().items():
+        counts = name.partition(".")[0] in SEARCHED_SECTIONS and name not in _OF_NO_RESULT
+        if counts and was[name] != value:
+            raise Misfit(f"{name} = {was[name]!r} there, and {value!r} here")
+    for name, value in network.items():
+        if name not in fitted.drawn:
+            raise Misfit(f"{name} = {value!r} there, and this space does not draw it")
+    return fitted
+
+
+def _key(params: Mapping[str, Value]) -> frozenset[tuple[str, Value]]:
+    return frozenset(params.items())
+
+
+def _numbered(points: Sequence[Mapping[str, Value]]) -> dict[frozenset[tuple[str, Value]], int]:
+    return {_key(point): number for number, point in enumerate(points)}

@@ -1,0 +1,267 @@
+"""Which saved views does an experiment's page in MLflow open with?"""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from absl import logging
+
+from drsearch.masking import without_user
+from drsearch.tracking.events import now_ms
+from drsearch.tracking.mlflow_server import UiError
+
+VIEW_KEY = "drsearch-best"
+"""The saved view's key, in the tag's name and in the link."""
+VIEW_NAME = "Best trials"
+TABLE_KEY, TABLE_NAME = "drsearch-trials", "All trials"
+"""The saved view with a row a trial, best first, which MLflow's menu *Views* has beside the other."""
+CURVES = {
+    "AUC": ("val_auc", "train_auc"),
+    "Accuracy": ("val_accuracy", "train_accuracy"),
+    "Loss": ("val_loss", "train_loss"),
+}
+"""The charts of the view: what they are called, and the metrics they draw together."""
+GRADCAM_PREFIX = "gradcam/"
+"""Pictures whose key begins so are in the view."""
+_IMAGE_CARD_PX = 620
+_CURVE_CARD_PX = 260
+# Of Okabe and Ito, to be told apart by everybody: MLflow gives runs colours by chance, and two of four the same.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_TABLE_ROWS = 100  # as many as MLflow's table loads at once
+_TABLE_SCORES = ("kept_val_auc", "kept_val_sensitivity", "kept_val_specificity", "kept_val_accuracy", "kept_threshold",
+                 "kept_epoch")  # fmt: skip
+
+
+def comparison_link(url: str, study: str = "") -> str:
+    """The link on which the best trials of a study are to be seen side by side, as they stand now.
+
+    Args:
+        url: Of an MLflow server.
+        study: The study's name; without one, the study begun last. Where there is none yet, the link leads to the
+            list of experiments.
+
+    Raises:
+        UiError: If there is no study of that name; those that are there are named.
+    """
+    names, workspace, page = _study_names(url), _workspace(url), without_user(url)
+    if not study and not names:
+        return f"{page}/#/experiments" + (f"?workspace={workspace}" if workspace else "")
+    experiment_id = save_comparison(url, study or names[0])
+    if experiment_id is None:
+        raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
+    return chart_link(page, experiment_id) + (f"&workspace={workspace}" if workspace else "")
+
+
+def chart_link(base_url: str, experiment_id: str) -> str:
+    """The link to the view that `save_comparison` saved, on the server at `base_url`."""
+    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}&workflowType=machine_learning"
+    return f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str | None:
+    """Save, or renew, two views of an experiment: its best trials side by side, and a table of all.
+
+    What makes a trial better is the experiment's primary metric, which MLflow's own pages use too: its tags
+    `mlflow.experiment.primaryMetric.name` and `.greaterIsBetter`; without them, `val_auc`. Trials are runs with the
+    tag `drsearch.kind = 'trial'`. Their pictures are those whose key begins with `gradcam/`, at the step at which most
+    of them have any, the later of two: one view shows one step. Pictures of the kept weights stand best at step 0, the
+    one that MLflow shows on its other pages too.
+
+    Args:
+        tracking_uri: Of MLflow: the local store, or a server.
+        experiment: The experiment's name.
+        n_best: How many trials to show; more than four side by side do not fit a usual screen.
+
+    Returns:
+        The experiment's id, for `chart_link`; `None` if there is no such experiment.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return None
+    order_by = found.tags.get("mlflow.experiment.primaryMetric.name", "val_auc")
+    ascending = found.tags.get("mlflow.experiment.primaryMetric.greaterIsBetter", "True").lower() == "false"
+    direction = "ASC" if ascending else "DESC"
+    runs = client.search_runs(
+        [found.experiment_id],
+        "tags.`drsearch.kind` = 'trial'",
+        max_results=_TABLE_ROWS,
+        order_by=[f"metrics.`{order_by}` {direction}", "attributes.start_time ASC"],
+    )
+    columns = _columns(runs, order_by)
+    best = [run for run in runs if order_by in run.data.metrics] or list(runs)
+    run_ids = [str(run.info.run_id) for run in best[:n_best]]
+    keys, step = _pictures([_picture_names(client, run_id) for run_id in run_ids])
+    now = now_ms()
+    try:
+        for run_id, colour in zip(run_ids, cycle(_COLOURS), strict=False):
+            client.set_tag(run_id, "mlflow.runColor", colour)
+        for key, name, state in (
+            (VIEW_KEY, VIEW_NAME, _view_state(run_ids, order_by, ascending, keys, step)),
+            (TABLE_KEY, TABLE_NAME, _table_state(columns, order_by, ascending)),
+        ):
+            view = {"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
+            client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
+    except MlflowException as wrong:
+        if "error code 403" not in str(wrong):
+            raise
+        # A server with users: who may only read follows the link to what the study's owner saved last.
+        logging.warning("this user may not renew the view of %s: it is the one saved last, if any.", experiment)
+    return str(found.experiment_id)
+
+
+def _workspace(url: str) -> str:
+    """The workspace of a server that has workspaces: without it, its pages ask for one and forget the link."""
+    try:
+        with urllib.request.urlopen(
+            f"{without_user(url)}/api/3.0/mlflow/server-info", timeout=10
+        ) as answer:  # needs no password
+            told = json.load(answer)
+    except (urllib.error.HTTPError, ValueError):  # an MLflow before 3.10 has neither
+        return ""
+    return quote(os.environ.get("MLFLOW_WORKSPACE") or "default") if told.get("workspaces_enabled") else ""
+
+
+def _study_names(tracking_uri: str) -> list[str]:
+    """The studies, the one begun last first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    names = {str(experiment.experiment_id): str(experiment.name) for experiment in client.search_experiments()}
+    runs = client.search_runs(list(names), "tags.`drsearch.kind` = 'study'", order_by=["attributes.start_time DESC"])
+    return list(dict.fromkeys(names[run.info.experiment_id] for run in runs))
+
+
+def _picture_names(client: Any, run_id: str) -> set[tuple[str, int]]:
+    """Key and step of a run's Grad-CAM pictures."""
+    names = [Path(file.path).name.split("+") for file in client.list_artifacts(run_id, "images")]
+    pictures = {(parts[0].replace("~", "/"), int(parts[2])) for parts in names if len(parts) > 5 and parts[1] == "step"}
+    return {(key, step) for key, step in pictures if key.startswith(GRADCAM_PREFIX)}
+
+
+def _pictures(runs: Sequence[set[tuple[str, int]]]) -> tuple[list[str], int]:
+    """The keys to show, and the latest of the steps that most of the runs have pictures of."""
+    n_runs = Counter(step for pictures in runs for step in {step for _, step in pictures})
+    step = max(n_runs, key=lambda step: (n_runs[step], step), default=0)
+    return sorted({key for pictures in runs for key, at in pictures if at == step}), step
+
+
+def _columns(runs: Sequence[Any], order_by: str) -> list[str]:
+    """What a table of trials shows: the metric that ranks them with its interval, scores, settings that differ."""
+    there = {name for run in runs for name in run.data.metrics}
+    ranked = [order_by, f"{order_by}_low", f"{order_by}_high", *_TABLE_SCORES]
+    drawn: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.data.params.items():
+            drawn.setdefault(name, set()).add(value)
+    # Every trial has a seed of its own: it differs, and says nothing.
+    differ = [name for name, values in drawn.items() if len(values) > 1 and name != "training.seed"]
+    metrics = [f"metrics.`{name}`" for name in dict.fromkeys(ranked) if name in there]
+    return metrics + [f"params.`{name}`" for name in sorted(differ)]
+
+
+def _table_state(columns: Sequence[str], order_by: str, ascending: bool) -> dict[str, object]:
+    return {
+        "searchFilter": "tags.`drsearch.kind` = 'trial'",
+        "orderByKey": f"metrics.`{order_by}`",
+        "orderByAsc": ascending,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "selectedColumns": ["attributes.`Duration`", *columns],
+    }
+
+
+def _view_state(
+    run_ids: Sequence[str], order_by: str, ascending: bool, keys: Sequence[str], step: int
+) -> dict[str, object]:
+    """What MLflow keeps of its page: which runs in which order, and the charts in their sections.
+
+    Charts of what is not named here follow in MLflow's own sections.
+    """
+    sections = [_section("curves", "Curves", len(CURVES), _CURVE_CARD_PX)]
+    charts = [_line_chart(name, metrics) for name, metrics in CURVES.items()]
+    if keys:
+        sections.append(_section("gradcam", "Grad-CAM", 1, _IMAGE_CARD_PX))
+        charts.append(_image_chart(keys, step))
+    ids = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    return {
+        "searchFilter": f"attributes.run_id IN ({ids})" if run_ids else "tags.`drsearch.kind` = 'trial'",
+        "orderByKey": f"metrics.`{order_by}`",
+        "orderByAsc": not ascending,  # MLflow puts the last run first among its pictures: the best stands left
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "runListHidden": True,  # the charts name their runs, and need the room
+        "viewMaximized": True,
+        "hideEmptyCharts": True,
+        "isAccordionReordered": True,  # else our sections are sorted among MLflow's
+        "compareRunSections": sections,
+        "compareRunCharts": charts,
+    }
+
+
+def _section(name: str, title: str, n_columns: int, card_px: int) -> dict[str, object]:
+    return {
+        "uuid": f"drsearch-{name}",
+        "name": title,
+        "display": True,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+        "columns": n_columns,
+        "cardHeight": card_px,
+    }
+
+
+def _line_chart(name: str, metrics: Sequence[str]) -> dict[str, object]:
+    return {
+        "type": "LINE",
+        "uuid": f"drsearch-{quote(name)}",
+        "metricSectionId": "drsearch-curves",
+        "displayName": name,
+        "metricKey": metrics[0],
+        "selectedMetricKeys": list(metrics),
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 10,
+        "lineSmoothness": 0,
+        "xAxisKey": "step",
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+
+
+def _image_chart(keys: Sequence[str], step: int) -> dict[str, object]:
+    return {
+        "type": "IMAGE",
+        "uuid": "drsearch-images",
+        "metricSectionId": "drsearch-gradcam",
+        "imageKeys": list(keys),
+        "step": step,
+        "showRunParams": False,  # all forty settings would stand above every column; a run's name has those drawn
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 10,
+    }

@@ -1,0 +1,121 @@
+"""What of a run has reached MLflow already?"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from drsearch.home import Home
+from drsearch.masking import masked
+from drsearch.tracking.checkpoint_bundle import is_given_away
+from drsearch.tracking.journal import JOURNAL_FILE, Journal
+
+SENT_FILE = "sent.json"
+REFUSED_FILE = "refused.txt"
+_ANCHOR_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How far a journal was sent.
+
+    `anchor` is the hash of the last bytes that were sent: a resumed trial cuts its journal back to its checkpoint
+    and writes on, and the same offset may then stand within another entry. `steps` is the last step sent of every
+    metric, and `known` what it was when the journal was last found cut back: epochs up to there that are trained
+    again are not sent again, since their points differ in their time.
+    """
+
+    run_id: str
+    offset: int = 0
+    anchor: str = ""
+    steps: Mapping[str, int] = field(default_factory=dict)
+    known: Mapping[str, int] = field(default_factory=dict)
+
+
+def run_id_of(folder: Path) -> str | None:
+    """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
+    sent = read_sent(folder)
+    return sent.run_id if sent else None
+
+
+def adopt(folder: Path, run_id: str) -> None:
+    """Note that a journal that was fetched is that of a run, and that nothing of it was sent from here."""
+    write_sent(folder, Sent(run_id))
+
+
+def is_sent(folder: Path) -> bool:
+    """Whether everything that the journal in a folder says has reached the tracker."""
+    return _all_sent(folder)
+
+
+def unsent(home: Home) -> list[Path]:
+    """The folders of runs that have entries which were not sent."""
+    return [folder for folder in run_folders(home) if not _all_sent(folder)]
+
+
+def why_unsent(folder: Path) -> str:
+    """Why MLflow refuses what a run has to say, as its sender was told; empty if it does not."""
+    try:
+        return (folder / REFUSED_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def note_refusal(folder: Path, why: str) -> None:
+    """Keep why a run is refused beside it, for other processes to tell; empty: it is not, any more."""
+    if why != why_unsent(folder):
+        if why:
+            (folder / REFUSED_FILE).write_text(masked(why), encoding="utf-8")
+        else:
+            (folder / REFUSED_FILE).unlink(missing_ok=True)
+
+
+def run_folders(home: Home) -> list[Path]:
+    """The folders of all runs of a home that this machine sends."""
+    folders = [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
+    return [folder for folder in folders if not is_given_away(folder)]
+
+
+def journal_state(folder: Path) -> tuple[int, int]:
+    """Changes when the journal does."""
+    status = (folder / JOURNAL_FILE).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def read_sent(folder: Path) -> Sent | None:
+    """What of a run was sent; None if nothing was."""
+    path = folder / SENT_FILE
+    try:
+        return Sent(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError):  # a machine that lost power may leave it empty: all is sent again
+        return None
+
+
+def write_sent(folder: Path, sent: Sent) -> None:
+    """Write down what of a run was sent."""
+    temporary = folder / f"{SENT_FILE}.tmp"
+    try:
+        temporary.write_text(json.dumps(asdict(sent)))
+        os.replace(temporary, folder / SENT_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def anchor_at(journal: Journal, offset: int) -> str:
+    """Digest of the last bytes before an offset of a journal, by which a replaced journal is recognised."""
+    start = max(0, offset - _ANCHOR_BYTES)
+    with open(journal.path, "rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(offset - start)).hexdigest()
+
+
+def still_stands(journal: Journal, sent: Sent) -> bool:
+    """Whether what was sent is still the beginning of the journal."""
+    return sent.offset == 0 or (journal.size() >= sent.offset and anchor_at(journal, sent.offset) == sent.anchor)
+
+
+def _all_sent(folder: Path) -> bool:
+    journal, sent = Journal(folder), read_sent(folder)
+    return journal.whole_size() == (sent.offset if sent else 0) and (sent is None or still_stands(journal, sent))

@@ -1,0 +1,1 @@
+"""One training that survives death: its checkpoints, its journal, its outcome."""

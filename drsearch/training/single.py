@@ -1,0 +1,116 @@
+"""One training, no study: to repeat a trial from its settings file, or to try something."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from drsearch.data.records import RecordSet
+from drsearch.errors import SettingsError
+from drsearch.home import TRAININGS, Home
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.processes import this_process
+from drsearch.provenance import provenance_tags
+from drsearch.settings import Settings, gin_text
+from drsearch.space.search_space import SearchSpace
+from drsearch.tracking.events import DatasetInput, RunStart
+from drsearch.tracking.sent import run_id_of
+from drsearch.training.foreground import TrainingWatch, train_and_send
+from drsearch.training.listener import NOBODY, Listener
+from drsearch.training.outcome import Outcome, read_outcome
+from drsearch.training.plan import Plan
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a single training came to.
+
+    Attributes:
+        name: Of its run.
+        folder: Where its journal, files and model lie.
+        outcome: How it ended.
+        run_id: Its MLflow run; None if MLflow has not answered yet.
+    """
+
+    name: str
+    folder: Path
+    outcome: Outcome
+    run_id: str | None
+
+
+def check_network(settings: Settings, space: SearchSpace | None) -> None:
+    """Refuse settings whose network cannot be made, before anything is prepared.
+
+    Args:
+        settings: All of them.
+        space: Whose `build_model` makes the network; None for the ResNet.
+
+    Raises:
+        SettingsError: If a space with `build_model` is missing, or given where none is asked for.
+    """
+    if settings.model.hypermodel and (space is None or not space.has_hypermodel):
+        raise SettingsError(
+            "model.hypermodel is set: these are the settings of a trial whose network was made by build_model of a "
+            "space. Give that file with --space FILE; the study's run keeps it under space/."
+        )
+    if space is not None and not settings.model.hypermodel:
+        raise SettingsError(
+            f"--space {space.path}: the settings leave model.hypermodel empty, which is the ResNet; give the "
+            "settings.gin of a trial of that space, or leave --space out."
+        )
+    if settings.model.weights != "none" and space is None:
+        raise SettingsError(
+            f"model.weights = {settings.model.weights!r} is for a space that defines build_model; the ResNet starts "
+            "at random. Leave it at 'none'."
+        )
+
+
+def train(
+    name: str,
+    records: RecordSet,
+    data: Path,
+    settings: Settings,
+    home: Home,
+    listener: Listener = NOBODY,
+    space: SearchSpace | None = None,
+) -> TrainingResult:
+    """Train once; an interrupted call goes on, a finished one is repeated as a run of its own.
+
+    Args:
+        name: Of the run.
+        records: The eyes.
+        data: The folder they came from.
+        settings: All of them; `training.seed` decides the weights and the order.
+        home: Where everything lies.
+        listener: Told how it goes.
+        space: Whose `build_model` makes the network; None for the ResNet.
+    """
+    settings = settings.replace({"data.fingerprint": records.data_fingerprint})
+    digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
+    folder = _unfinished(home.runs / TRAININGS, f"{name}-{digest}")
+    start = RunStart(
+        key=f"training/{home.path}/{folder.name}",
+        experiment=TRAININGS,
+        name=folder.name,
+        tags={"drsearch.kind": "training", **provenance_tags()},
+        params=settings.flat(),
+        dataset=DatasetInput(name=data.resolve().name, digest=records.fingerprint, source=str(data.resolve())),
+    )
+    of = f" --space {space.path.name}" if space is not None else ""
+    head = ("One training. Repeat it:", f"drsearch train --data {data.resolve()} --config settings.gin{of}")
+
+    def build() -> keras.Model:
+        return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)
+
+    plan = Plan(folder, start, settings, build, head, this_process())
+    outcome = train_and_send(plan, records, home, TrainingWatch("training", listener, plan))
+    return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
+
+
+def _unfinished(parent: Path, name: str) -> Path:
+    """The first folder of this name, counted on, whose training is not over."""
+    number = 1
+    while read_outcome(folder := parent / (name if number == 1 else f"{name}-{number}")) is not None:
+        number += 1
+    return folder

@@ -1,0 +1,1 @@
+"""What lies in Optuna's database: trials, attempts, heartbeats, samplers and pruners."""

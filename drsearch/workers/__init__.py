@@ -1,0 +1,1 @@
+"""Who runs the trials of a study, on this machine and on others."""

@@ -1,0 +1,280 @@
+"""What do the machines of a study need of each other? Records, the same code, and each other's checkpoints."""
+
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+from absl import logging
+from optuna.trial import FrozenTrial
+
+from drsearch.data.records import open_records
+from drsearch.errors import RecordsError, StudyError
+from drsearch.files import lock
+from drsearch.home import Home
+from drsearch.study.definition import CODE, StudyDefinition, code_now
+from drsearch.tracking.reach import is_served
+from drsearch.tracking.sent import is_sent
+from drsearch.tracking.tracker import TrackerAway
+from drsearch.training.run_lock import Ownership
+from drsearch.trials.retrying import patiently
+from drsearch.trials.trials import read_slots
+
+if TYPE_CHECKING:
+    from drsearch.training.plan import Plan
+
+RECORDS_EXPERIMENT = "drsearch-records"
+"""The MLflow experiment that holds the record sets of studies on several machines, one run a set."""
+
+_RECORDS_NOTE = (
+    "**Photographs of patients.** Each run holds the record set of a data set (artifacts `files/`), for the machines "
+    "that join a study: whoever may read this server can read them. Delete a run when no study needs its set any more."
+)
+
+_SENT_S = 60.0
+"""How long the end of a trial may take to reach MLflow before the study is told of it all the same."""
+
+_RETRY_S = 5.0
+
+_CHANGES_RESULTS = ("tensorflow", "keras", "keras-tuner", "optuna", "numpy", "opencv-python-headless", "scikit-learn",
+                    "scipy")  # fmt: skip
+"""Libraries whose version decides what is drawn, trained or scored; of Python and MLflow a difference only warns."""
+
+
+def is_shared(storage_url: str, tracking_uri: str) -> bool:
+    """Whether other machines can join: both the database and MLflow can be reached from there."""
+    return is_served(tracking_uri) and not storage_url.startswith("sqlite:")
+
+
+def check_addresses(storage_url: str, tracking_uri: str) -> None:
+    """Refuse addresses that mean this machine alone.
+
+    Raises:
+        StudyError: Naming the address and what to write.
+    """
+    if storage_url.startswith("sqlite:"):
+        raise StudyError(
+            f"--storage {storage_url}: a file of one machine, which others cannot join; "
+            "give both commands a database that all machines reach, for example postgresql://user@host/optuna."
+        )
+    if not is_served(tracking_uri):
+        raise StudyError(
+            f"MLFLOW_TRACKING_URI is {tracking_uri}: a worker fetches records and checkpoints through an MLflow "
+            "server; set it to the one of the study, for example http://host:5000."
+        )
+
+
+def check_code(study: optuna.Study) -> None:
+    """Compare the code here with that of the study's launcher.
+
+    Raises:
+        StudyError: If they differ in what decides results.
+    """
+    there, here = patiently(lambda: study.user_attrs).get(CODE, {}), code_now()
+    differences = [
+        f"{name} {there_is or 'none'} (here {here_is or 'none'})"
+        for name in _CHANGES_RESULTS
+        if (there_is := _version(there, name)) != (here_is := _version(here, name))
+    ]
+    if there.get("source") != here["source"]:
+        differences.insert(0, f"drsearch {_code_name(there)} (here {_code_name(here)})")
+    if differences:
+        raise StudyError(
+            f"study {study.study_name!r} runs with {', '.join(differences)}: "
+            "its results would not be comparable; install here what runs there."
+        )
+    others = [name for name in ("python", "mlflow") if there.get(name) != here.get(name)]
+    if others:
+        shown = ", ".join(f"{name} {there.get(name)} there and {here.get(name)} here" for name in others)
+        logging.warning("study %s runs with %s; results do not depend on it", study.study_name, shown)
+
+
+def _version(code: dict[str, str], name: str) -> str:
+    """A library's version; TensorFlow's of whichever of its distributions is installed."""
+    return code.get(name) or code.get(f"{name}-cpu", "")
+
+
+def _code_name(code: dict[str, str]) -> str:
+    commit = code.get("commit", "")
+    where = f"commit {commit[:12]}{commit[40:]}, " if commit else ""
+    return f"{code.get('drsearch', '')} ({where}source {code.get('source', '')})"
+
+
+def start_upload(definition: StudyDefinition, home: Home) -> None:
+    """Bring the study's record sets to MLflow while it runs: a thread of its own waits where MLflow is away."""
+
+    def upload() -> None:
+        while not put_records(definition, home):
+            time.sleep(_RETRY_S)
+
+    threading.Thread(target=upload, name="records", daemon=True).start()
+
+
+def put_records(definition: StudyDefinition, home: Home) -> bool:
+    """Bring the study's record sets to MLflow, each once, for machines that join; False if MLflow does not answer."""
+    from drsearch.tracking.remote_runs import Depot
+
+    try:
+        depot = Depot(home.tracking_uri)
+        for fingerprint in sorted(set(definition.records.values())):
+            if depot.put_folder(RECORDS_EXPERIMENT, fingerprint, home.records / fingerprint, _RECORDS_NOTE):
+                logging.warning(
+                    "record set %s was uploaded to %s (experiment %s) for the machines that join: it holds photographs "
+                    "of patients, and whoever may read that server can read them",
+                    fingerprint,
+                    home.tracking_uri,
+                    RECORDS_EXPERIMENT,
+                )
+    except TrackerAway as wrong:
+        said = "%s; the records are uploaded when it is back, and machines that join wait for them"
+        logging.log_every_n_seconds(logging.WARNING, said, 600, wrong)
+        return False
+    return True
+
+
+def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[[], bool]) -> bool:
+    """Have the study's record sets in this machine's home, each fetched by one process and checked.
+
+    Args:
+        definition: Of the study.
+        home: Where they are to lie.
+        stop_asked: Whether to wait no longer for MLflow, or for the launcher to upload them.
+
+    Returns:
+        False if it was asked to stop before all were there.
+
+    Raises:
+        RecordsError: If what arrived is not the set that the study was begun on.
+    """
+    home.records.mkdir(parents=True, exist_ok=True)
+    with open(home.records / "fetch.lock", "w") as file:
+        lock(file)  # goes with its process; who waits here finds them fetched
+        for fingerprint in sorted(set(definition.records.values())):
+            if not _is_whole(home.records / fingerprint) and not _fetch_records(fingerprint, home, stop_asked):
+                return False
+    return True
+
+
+def fetch_record_set(fingerprint: str, home: Home) -> bool:
+    """Have one record set in this machine's home, without waiting for it.
+
+    Returns:
+        False if it is neither here nor, in this moment, at an MLflow server.
+
+    Raises:
+        RecordsError: If what arrived is another set.
+    """
+    if _is_whole(home.records / fingerprint):
+        return True
+    if not is_served(home.tracking_uri):
+        return False
+    home.records.mkdir(parents=True, exist_ok=True)
+    with open(home.records / "fetch.lock", "w") as file:
+        lock(file)
+        return _is_whole(home.records / fingerprint) or _fetch_records(fingerprint, home, lambda: True)
+
+
+def _fetch_records(fingerprint: str, home: Home, stop_asked: Callable[[], bool]) -> bool:
+    partial = home.records / f".partial-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+    def fetch() -> bool:
+        from drsearch.tracking.remote_runs import Depot
+
+        if not Depot(home.tracking_uri).fetch_folder(RECORDS_EXPERIMENT, fingerprint, partial):
+            raise TrackerAway(f"record set {fingerprint} is not at {home.tracking_uri} yet")
+        return True
+
+    try:
+        if not _waiting(fetch, stop_asked):
+            return False
+        records = open_records(partial)
+        records.check()
+        if records.fingerprint != fingerprint:
+            raise RecordsError(
+                f"{home.tracking_uri} gave record set {records.fingerprint} as {fingerprint}; "
+                f"delete its run in the experiment {RECORDS_EXPERIMENT}, and give `drsearch run-study` again."
+            )
+        place = home.records / fingerprint
+        shutil.rmtree(place, ignore_errors=True)
+        partial.rename(place)
+        logging.info("record set %s is fetched: photographs of patients lie in %s now", fingerprint, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        open_records(folder).check()
+    except RecordsError:
+        return False
+    return True
+
+
+def fetch_attempt(
+    study: optuna.Study, slot: int, trial: FrozenTrial, plan: "Plan", home: Home, stop_asked: Callable[[], bool]
+) -> bool:
+    """Have what earlier attempts at a trial came to, on whatever machine, in this one's folder.
+
+    Args:
+        study: Whose trial.
+        slot: Its number.
+        trial: This attempt.
+        plan: How it is trained here.
+        home: Where.
+        stop_asked: Whether to wait for MLflow no longer.
+
+    Returns:
+        False if it was asked to stop before MLflow answered.
+
+    Raises:
+        GivenAway: If a later attempt goes on with it.
+    """
+    earlier = [each for each in read_slots(study) if each.number == slot and each.attempts[0].number < trial.number]
+    if not earlier:
+        return True
+    from drsearch.tracking.remote_runs import Depot, RunTaken
+    from drsearch.training.plan import GivenAway  # here: who only joins a study needs no TensorFlow
+
+    def fetch() -> bool:
+        with Ownership(plan.folder).taken(plan.owner):
+            Depot(home.tracking_uri).fetch(plan.start.experiment, plan.start.key, plan.folder, trial.number)
+        return True
+
+    try:
+        return _waiting(fetch, stop_asked)
+    except RunTaken as taken:
+        raise GivenAway(f"{plan.start.name}: {taken}") from taken
+
+
+def _waiting(ask: Callable[[], bool], stop_asked: Callable[[], bool]) -> bool:
+    """The answer, asked again with growing pauses while MLflow does not have one; False if asked to stop meanwhile."""
+    pause_s = 1.0
+    while True:
+        try:
+            return ask()
+        except TrackerAway as wrong:
+            if pause_s == 1.0 and not stop_asked():
+                logging.warning("%s; waiting", wrong)
+        until = time.monotonic() + pause_s
+        while time.monotonic() < until:
+            if stop_asked():
+                return False
+            time.sleep(0.2)
+        pause_s = min(30.0, 2 * pause_s)
+
+
+def wait_until_sent(folder: Path) -> None:
+    """Wait until what a trial came to is in MLflow, a minute at most: the study is not told of what only we have."""
+    until = time.monotonic() + _SENT_S
+    while not is_sent(folder):
+        if time.monotonic() > until:
+            logging.warning("%s has not reached MLflow in %.0f s; going on", folder, _SENT_S)
+            return
+        time.sleep(0.1)

@@ -1,0 +1,395 @@
+"""What does a worker do? It loads TensorFlow once and runs one waiting trial after another."""
+
+import argparse
+import gc
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from types import FrameType
+
+import keras
+import optuna
+from absl import logging
+from optuna.trial import FrozenTrial, TrialState
+
+from drsearch.data.records import Eyes, open_records, read_eyes
+from drsearch.errors import DrsearchError
+from drsearch.files import fault, is_full, when_space
+from drsearch.home import Home
+from drsearch.log import start_logging
+from drsearch.model.training import EpochResult, set_threads
+from drsearch.processes import this_process
+from drsearch.provenance import provenance_tags
+from drsearch.settings import Settings, Value
+from drsearch.space.build_model import PREFIX
+from drsearch.space.search_space import SearchSpace, read_space
+from drsearch.study.best_trial import cost_metric
+from drsearch.study.budget import EPOCHS, spent
+from drsearch.study.cancel import is_cancelled
+from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, study_folder, trial_seed
+from drsearch.tracking.events import DatasetInput, RunStart
+from drsearch.tracking.sent import run_id_of
+from drsearch.training.cross_validation import deal, n_parts
+from drsearch.training.objective import Objective
+from drsearch.training.outcome import Outcome, objective_of
+from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
+from drsearch.training.resumable import record_parts, record_training
+from drsearch.trials.attributes import DRAWN, ERROR, KEPT, REASON, RUN_ID
+from drsearch.trials.claim import claim
+from drsearch.trials.heartbeat import Heartbeat, Storage
+from drsearch.trials.pruners import pruner_for, why_pruned
+from drsearch.trials.reconcile import give_up
+from drsearch.trials.retrying import StorageAway, end_patience, is_away, patiently
+from drsearch.trials.samplers import drawn_so_far, sampler_for
+from drsearch.trials.storage import end_patience_when, open_storage
+from drsearch.trials.trial_view import OneTrialASlot
+from drsearch.trials.trials import all_over, read_slots
+from drsearch.workers.remote import fetch_attempt, is_shared, wait_until_sent
+from drsearch.workers.worker_pool import FORESEEN, STORAGE_VARIABLE
+
+IDLE_S = 1.0
+"""Pause before looking again for a waiting trial, while others still run."""
+
+
+def run_name(slot: int, drawn: dict[str, Value]) -> str:
+    """How a trial's run is called: its number, and its setting in a few words."""
+    shown = [f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else
+             f"{name.rpartition('.')[2]}={value}" for name, value in drawn.items()]  # fmt: skip
+    return (f"trial {slot:02d} " + " ".join(shown)[:80]).rstrip()
+
+
+class Worker:
+    """One process that runs trials of one study.
+
+    Args:
+        storage: The study's database.
+        name: The study.
+        home: Where records and journals lie.
+        index: Its number among the workers of its launcher.
+        threads: That one of its operations computes with.
+        launcher: The process that it ends with.
+    """
+
+    def __init__(self, storage: Storage, name: str, home: Home, index: int, threads: int, launcher: int) -> None:
+        self._storage, self._home, self._name, self._threads = storage, home, name, threads
+        self._study, self._definition = load_study(storage, name)
+        self._folder = study_folder(home, name, self._definition.uid)
+        self._status_file = self._folder / "workers" / f"{index}-{os.getpid()}.json"
+        self._stop = False
+        self._launcher = launcher
+        self._space = self._load_space()
+        self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
+        self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
+        self._view = OneTrialASlot(storage)
+        self._drawn = drawn_so_far()
+        self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
+
+    def stop(self) -> None:
+        """Stop at the end of the running epoch, and wait for nothing."""
+        self._stop = True
+        end_patience()
+
+    def stop_asked(self) -> bool:
+        """Whether to stop: it was asked, or its launcher is gone."""
+        return self._stop or os.getppid() != self._launcher
+
+    def look_for_cancel(self) -> bool:
+        """Whether the study is cancelled; this worker stops at the end of the epoch then."""
+        if is_cancelled(self._study):
+            self._stop = True
+        return self._stop  # read last: `stop` may be called by a signal while the database is asked
+
+    def run(self) -> None:
+        """Run waiting trials until all are over, a budget is spent, or until asked to stop."""
+        gc.freeze()  # a million objects of imported libraries, which the collection after a trial need not look at
+        try:
+            self._run()
+        except StorageAway as away:
+            logging.warning("%s This worker was asked to stop.", away)
+        finally:
+            self._status_file.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not (self.stop_asked() or self.look_for_cancel() or spent(self._study, self._definition.base())):
+            claimed = claim(self._study, self._storage, n_trials_of(self._study), self._points)
+            if claimed is not None:
+                with Heartbeat(self._storage, claimed[1]._trial_id):
+                    self._run_trial(*claimed)
+                keras.utils.clear_session()  # collects the graphs of a finished trial, which hold themselves
+            elif all_over(read_slots(self._study), n_trials_of(self._study)):
+                return
+            else:
+                time.sleep(IDLE_S)
+
+    def _run_trial(self, slot: int, frozen: FrozenTrial) -> None:
+        try:
+            trial, outcome = self._train(slot, frozen)
+            self._tell(trial, outcome)
+        except (GivenAway, optuna.exceptions.UpdateFinishedTrialError):
+            logging.warning("trial %d was given to another worker; this one lets it go", slot)
+        except StorageAway:
+            raise
+        except BaseException as bug:
+            # A bug is not the trial's fault, and no more is a database that goes away while it draws: it waits.
+            reason = f"{type(bug).__name__}: {bug}"
+            patiently(lambda: give_up(self._storage, frozen._trial_id, reason, final=False))
+            if not is_away(bug):
+                raise
+            logging.warning("trial %d begins anew", slot)
+
+    def _train(self, slot: int, frozen: FrozenTrial) -> tuple[optuna.Trial, Outcome]:
+        trial = patiently(lambda: self._opened(slot, frozen._trial_id))
+        # Not patiently: what is drawn again after a fault would be another draw.
+        drawn = self._space.draw(trial)
+        patiently(lambda: trial.set_user_attr(DRAWN, True))
+        settings = self._definition.trial_settings(slot, drawn, self._threads)
+        build = lambda: self._space.build(settings)  # noqa: E731  # called once, after the seeds are set
+        # Not the trial's own number: that is the slot's, and this names the attempt.
+        plan = trial_plan(
+            self._definition, self._name, self._folder, slot, frozen.number, drawn, settings, build, self._shared
+        )
+        if self._shared and not fetch_attempt(self._study, slot, frozen, plan, self._home, self.stop_asked):
+            return trial, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
+        watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
+        outcome = self._record(plan, watch)
+        if self._shared:
+            wait_until_sent(plan.folder)
+        watch.note_run_id()
+        watch.note_kept(outcome)
+        return trial, outcome
+
+    def _opened(self, slot: int, trial_id: int) -> optuna.Trial:
+        """The trial, with a sampler and a pruner that nobody used yet."""
+        base = self._definition.base()
+        study = optuna.load_study(
+            study_name=self._name,
+            storage=self._view,
+            sampler=sampler_for(base, slot, trial_seed(base.study.seed, slot), self._space, self._drawn),
+            pruner=pruner_for(base),
+        )
+        return optuna.Trial(study, trial_id)
+
+    def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        study, trial_id, base = trial.study, trial._trial_id, self._definition.base()
+        match outcome.state:
+            case "complete":
+                values = [outcome.value]
+                if base.study.cost != "none":
+                    patiently(lambda: trial.set_user_attr(ERROR, outcome.error))
+                    values.append(outcome.numbers[cost_metric(base)])
+                patiently(lambda: study.tell(trial, values, skip_if_finished=True))
+            case "pruned":
+                patiently(lambda: trial.set_user_attr(REASON, outcome.reason))
+                patiently(lambda: study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True))
+            case "failed":
+                patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=True))
+            case "interrupted":
+                patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=False))
+
+    def _record(self, plan: Plan, watch: "_TrialWatch") -> Outcome:
+        train, validation = self._read(plan.settings)
+        if n_parts(plan.settings.search) == 1:
+            return record_training(plan, train, validation, watch)
+        records = open_records(self._home.records / self._definition.records_for(plan.settings.images))
+        entries = (*records.eyes("train"), *records.eyes("validation"))
+        return record_parts(plan, deal(train, validation, entries, records.data, plan.settings.search), watch)
+
+    def _read(self, settings: Settings) -> tuple[Eyes, Eyes]:
+        """Train and validation eyes; those of the last record set stay in memory."""
+        fingerprint = self._definition.records_for(settings.images)
+        if fingerprint not in self._eyes:
+            records = open_records(self._home.records / fingerprint)
+            self._eyes = {fingerprint: (read_eyes(records, "train"), read_eyes(records, "validation"))}
+        return self._eyes[fingerprint]
+
+    def _load_space(self) -> SearchSpace:
+        """The space as the study keeps it: the file may have changed since."""
+        path = self._folder / "space" / self._definition.space_file
+
+        def keep() -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(self._definition.space_source, encoding="utf-8")
+            os.replace(part, path)
+
+        when_space(keep, self._folder, self.stop_asked)
+        return read_space(path, lambda _: self._definition.base())
+
+    def show(self, **status: float | int | str | None) -> None:
+        """Tell the launcher what this worker does, if the disk has space for it."""
+        try:
+            self._status_file.parent.mkdir(parents=True, exist_ok=True)
+            part = self._status_file.with_suffix(".part")
+            part.write_text(json.dumps({"worker": this_process(), "at": time.time(), **status}))
+            os.replace(part, self._status_file)
+        except OSError as wrong:
+            if not is_full(wrong):
+                raise
+
+
+def trial_plan(
+    definition: StudyDefinition,
+    study_name: str,
+    folder: Path,
+    slot: int,
+    attempt: int,
+    drawn: dict[str, Value],
+    settings: Settings,
+    build: Callable[[], keras.Model],
+    shared: bool = False,
+) -> Plan:
+    """The training of one trial, with the run that tells of it."""
+    start = RunStart(
+        key=definition.trial_key(slot),
+        experiment=study_name,
+        name=run_name(slot, drawn),
+        tags={
+            "drsearch.kind": "trial",
+            "drsearch.study": study_name,
+            "drsearch.trial": str(slot),
+            **provenance_tags(),
+        },
+        params=settings.flat() | {name: value for name, value in drawn.items() if name.startswith(PREFIX)},
+        dataset=dataset_input(definition, settings),
+    )
+    space = f" --space {definition.space_file}" if settings.model.hypermodel else ""
+    head = (
+        f"Trial {slot} of study {study_name}. Repeat it:",
+        f"drsearch train --data {definition.data_source} --config settings.gin{space}",
+    )
+    return Plan(
+        folder / f"trial-{slot:04d}",
+        start,
+        settings,
+        build,
+        head,
+        owner=f"{attempt}@{this_process()}",
+        shared_as=attempt if shared else None,
+    )
+
+
+def dataset_input(definition: StudyDefinition, settings: Settings) -> DatasetInput:
+    """The data of a run, as MLflow shows it."""
+    digest = definition.records_for(settings.images)
+    return DatasetInput(name=definition.data_name, digest=digest, source=definition.data_source)
+
+
+class _TrialWatch:
+    """Optuna and the launcher's view, looking on."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        trial: optuna.Trial,
+        slot: int,
+        settings: Settings,
+        folder: Path,
+        reported: Collection[int],
+    ) -> None:
+        self._worker, self._trial, self._slot, self._settings, self._folder = worker, trial, slot, settings, folder
+        self._best = float("nan")
+        self._reported = reported
+
+    def epoch(self, result: EpochResult) -> None:
+        value = objective_of(result, self._settings.study.objective)
+        if Objective(self._settings.study.objective).is_better(value, self._best):
+            self._best = value
+        self._worker.show(
+            slot=self._slot,
+            epoch=result.epoch,
+            epochs=self._settings.training.epochs * n_parts(self._settings.search),
+            seconds=result.seconds,
+            value=value,
+            best=self._best,
+        )
+
+    def judged(self, epoch: int, value: float) -> None:
+        try:
+            self._report(epoch, value)
+        except StorageAway as away:
+            raise Stopped(f"stopped at epoch {epoch}: {away}") from away
+
+    def _report(self, epoch: int, value: float) -> None:
+        self.note_run_id()
+        self._worker.look_for_cancel()
+        several_objectives = self._settings.study.cost != "none"
+        parts = n_parts(self._settings.search)
+        if parts > 1 or several_objectives:
+            trained = epoch * self._settings.training.epochs if parts > 1 else epoch
+            patiently(lambda: self._trial.set_user_attr(EPOCHS, trained))
+        if several_objectives:
+            return  # Optuna takes no reports of them
+        if epoch not in self._reported:  # an earlier attempt may have come as far
+            patiently(lambda: self._trial.report(value, epoch))
+        if patiently(self._trial.should_prune):
+            raise Pruned(why_pruned(self._settings, value, epoch))
+
+    def stop_asked(self) -> bool:
+        return self._worker.stop_asked()
+
+    def note_run_id(self) -> None:
+        """Let the trial know its MLflow run, once the sender has opened it."""
+        if RUN_ID in self._trial.user_attrs:
+            return
+        if (run_id := run_id_of(self._folder)) is not None:
+            patiently(lambda: self._trial.set_user_attr(RUN_ID, run_id))
+
+    def note_kept(self, outcome: Outcome) -> None:
+        """Let the study know the kept epoch and its interval, for `drsearch trials` on any machine."""
+        if outcome.scores is None:
+            return
+        interval = getattr(outcome.scores, self._settings.study.objective.removeprefix("val_"), None)
+        kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
+        if interval is not None:  # a loss has none
+            kept |= {"low": interval.low, "high": interval.high}
+        patiently(lambda: self._trial.set_user_attr(KEPT, kept))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a worker; started by the launcher."""
+    parser = argparse.ArgumentParser(prog="python -m drsearch.workers.worker", description=__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--home", required=True, type=Path)
+    parser.add_argument("--index", required=True, type=int)
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--cores", required=True, type=int)
+    parser.add_argument("--launcher", type=int, default=os.getppid(), help="end when it is no longer the parent")
+    options = parser.parse_args(arguments)
+    start_logging()
+    for meant_for_launcher in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(meant_for_launcher, signal.SIG_IGN)  # which hears them too, and decides
+    end_patience_when(lambda: os.getppid() != options.launcher)
+    set_threads(options.threads, options.cores)
+    try:
+        worker = Worker(
+            open_storage(os.environ[STORAGE_VARIABLE], patient=True),
+            options.study,
+            Home(options.home),
+            options.index,
+            options.threads,
+            options.launcher,
+        )
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            worker.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        worker.run()
+    except DrsearchError as error:
+        logging.error("%s", error)
+        return FORESEEN
+    except Exception as wrong:
+        if not (text := fault(wrong, options.home)):
+            raise
+        logging.error("%s", text)
+        return FORESEEN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,196 @@
+"""Who runs trials on this machine? Its crew: worker processes that are started, watched, and asked to stop."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from absl import logging
+
+from drsearch.errors import StudyError
+from drsearch.home import Home
+from drsearch.processes import cores, gpus, is_dead, this_machine
+from drsearch.study.status import WorkerStatus
+from drsearch.trials.attributes import WORKER
+from drsearch.trials.trials import Slot
+
+STORAGE_VARIABLE = "DRSEARCH_STORAGE"
+"""How the database's address is handed on: it may hold a password, which a command line would show."""
+
+FORESEEN = 2
+"""Exit status of a worker that ended with a sentence in its log."""
+
+STOP_S = 120.0
+"""How long a worker may take to end its epoch before it is killed."""
+
+
+class Crew:
+    """The workers of one study on this machine.
+
+    Args:
+        study: Its name.
+        folder: Where its journals lie here.
+        home: Where everything lies here.
+        storage_url: Its database.
+        n: Workers at once.
+        threads: That an operation computes with; None for as many as a worker has cores. The machine's cores are
+            divided among the workers.
+    """
+
+    def __init__(
+        self, study: str, folder: Path, home: Home, storage_url: str, n: int, threads: int | None = None
+    ) -> None:
+        self._study, self._folder, self._home, self._url, self._n = study, folder / "workers", home, storage_url, n
+        self._cores = max(1, cores() // n)
+        self._threads = threads or self._cores
+        self._gpus = gpus(os.environ)
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._places: dict[int, TextIO] = {}
+        self._stillborn = 0
+
+    @property
+    def size(self) -> int:
+        """Workers at once."""
+        return self._n
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its workers lives."""
+        return not self._workers
+
+    def fill(self, wanted: int) -> None:
+        """Start the workers that are missing, up to `wanted`."""
+        for index in self._numbers()[:wanted]:
+            if index not in self._workers:
+                self._workers[index] = self._start(index)
+
+    def _numbers(self) -> list[int]:
+        """The numbers of this crew's workers; while this process lives, no other crew of this home has the same."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while len(self._places) < self._n:
+            file = open(self._folder / f"{number}.lock", "w")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._places[number] = file
+            except BlockingIOError:
+                file.close()
+            number += 1
+        return list(self._places)
+
+    def ended(self, slots: Callable[[], Sequence[Slot]]) -> bool:
+        """Forget workers that ended; whether there were any.
+
+        Args:
+            slots: Gives the study's trials.
+
+        Raises:
+            StudyError: If one met a fault that was foreseen, in its sentence; a bug, with its traceback; or if they all
+                die before they take a trial.
+        """
+        ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
+        for index, process in ended.items():
+            del self._workers[index]
+            if process.returncode == FORESEEN and (text := _last_error(self._log(index))):
+                raise StudyError(f"a worker of study {self._study!r} ended, so the study stops: {text}")
+            if process.returncode > 0:
+                raise StudyError(
+                    f"a worker of study {self._study!r} ended with an error, so the study stops; from "
+                    f"{self._log(index)}:\n{_tail(self._log(index))}"
+                )
+            if process.returncode < 0:
+                self._note_killed(process.pid, index, signal.Signals(-process.returncode).name, slots())
+        return bool(ended)
+
+    def _note_killed(self, pid: int, index: int, by: str, slots: Sequence[Slot]) -> None:
+        """Let another worker go on, unless they all die before they take a trial: that would never end."""
+        names = [str(attempt.user_attrs.get(WORKER, "")) for slot in slots for attempt in slot.attempts]
+        took_one = any(name.startswith(f"{this_machine()}:{pid}:") for name in names)
+        self._stillborn = 0 if took_one else self._stillborn + 1
+        if self._stillborn > 2 * self._n:
+            raise StudyError(
+                f"{self._stillborn} workers of study {self._study!r} in a row were killed ({by}) before they took a "
+                f"trial, so the study stops; a lack of memory does that, and {self._log(index)} may tell."
+            )
+        logging.warning("a worker was killed (%s); another goes on", by)
+
+    def stop(self, meanwhile: Callable[[], None]) -> None:
+        """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed.
+
+        Args:
+            meanwhile: Called now and then: a worker may wait until what it said is sent, and the sender may die.
+        """
+        for process in self._workers.values():
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        while any(process.poll() is None for process in self._workers.values()) and time.monotonic() < deadline:
+            meanwhile()
+            time.sleep(0.05)
+        for process in self._workers.values():
+            process.kill()  # does nothing to one that has ended
+            process.wait()
+        self._workers.clear()
+        for file in self._places.values():
+            file.close()
+        self._places.clear()
+
+    def statuses(self, slots: Sequence[Slot]) -> list[WorkerStatus]:
+        """What the living workers of this machine said last of trials that run."""
+        running = {slot.number for slot in slots if slot.state == "running"}
+        statuses = []
+        for file in sorted(self._folder.glob("*.json")):
+            try:
+                said = json.loads(file.read_text())
+            except FileNotFoundError:  # its worker has ended
+                continue
+            if is_dead(said["worker"]):
+                file.unlink(missing_ok=True)
+            elif said["slot"] in running:
+                keys = ("slot", "epoch", "epochs", "seconds", "value", "best", "worker")
+                statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
+        return statuses
+
+    def _start(self, index: int) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-P", "-m", "drsearch.workers.worker", "--study", self._study]
+        command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(self._threads)]
+        command += ["--cores", str(self._cores), "--launcher", str(os.getpid())]
+        environment = worker_environment(os.environ, self._gpus, index) | {STORAGE_VARIABLE: self._url}
+        with open(self._log(index), "ab") as output:
+            # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to stop.
+            return subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+            )
+
+    def _log(self, index: int) -> Path:
+        return self._folder / f"{index}.log"
+
+
+def worker_environment(environment: Mapping[str, str], gpus: Sequence[str], index: int) -> dict[str, str]:
+    """The environment of a worker: one GPU where there are any, whose memory it takes as it needs it.
+
+    Example:
+        >>> worker_environment({}, ["0", "1"], 3)["CUDA_VISIBLE_DEVICES"]
+        '1'
+    """
+    own = dict(environment)
+    if gpus:
+        # Without growth the first worker on a GPU would take all of its memory, whatever its model needs.
+        own |= {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)], "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    return own
+
+
+def _last_error(log: Path) -> str:
+    """The text of the last error that a worker logged."""
+    errors = re.findall(r"^E\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (.+)$", log.read_text(errors="replace"), re.MULTILINE)
+    return str(errors[-1]) if errors else ""
+
+
+def _tail(log: Path, n_lines: int = 40) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])

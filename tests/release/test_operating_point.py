@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from drsearch.measure.calibration import tempered
+from drsearch.release.operating_point import operation
+from drsearch.settings import Settings
+from drsearch.training.outcome import Predictions
+
+
+def predictions(n: int = 60) -> Predictions:
+    labels = np.arange(n) % 2
+    said = 1 / (1 + np.exp(-np.random.default_rng(0).normal(6 * (labels - 0.5), 4.0)))
+    return Predictions(tuple(labels.tolist()), tuple(said.tolist()))
+
+
+def test_the_threshold_holds_for_probabilities_at_the_temperature_that_goes_with_it() -> None:
+    seen = predictions()
+    asked = operation(seen, Settings())
+    assert asked.temperature > 1
+    called = tempered(seen.probabilities, asked.temperature) >= asked.point.threshold
+    labels = np.array(seen.labels) == 1
+    assert asked.scores.sensitivity.value == pytest.approx(called[labels].mean()) == asked.point.sensitivity
+    assert asked.scores.specificity.value == pytest.approx((~called[~labels]).mean()) == asked.point.specificity
+
+
+def test_a_sensitivity_that_is_asked_for_is_reached_and_said() -> None:
+    asked = operation(
+        predictions(), Settings().replace({"registry.operating_point": "sensitivity", "registry.sensitivity": 0.95})
+    )
+    assert asked.point.sensitivity >= 0.95
+    assert "by a sensitivity of at least 0.95 on 60 validation eyes" in asked.chosen
+
+
+def test_what_the_folds_say_stands_for_the_refit_and_is_named_so() -> None:
+    asked = operation(predictions(), Settings().replace({"search.folds": 3}))
+    assert "by Youden's J on 60 held-out predictions of the folds that judged its setting" in asked.chosen
+
+
+def test_eyes_told_apart_without_an_error_keep_a_temperature_of_one() -> None:
+    asked = operation(Predictions((0, 0, 1, 1), (0.1, 0.2, 0.9, 0.95)), Settings())
+    assert (asked.temperature, asked.point.threshold) == (1.0, pytest.approx(0.55))
+    assert asked.chosen.endswith("fits no temperature; 1 is kept")

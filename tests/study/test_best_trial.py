@@ -1,0 +1,116 @@
+"""Which trial is registered, and when has nothing improved for long?"""
+
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState, create_trial
+
+from drsearch.settings import Settings
+from drsearch.study.best_trial import best_slot, front, pick_rule, since_improved
+from drsearch.training.objective import Objective, objectives_of
+from drsearch.trials.attributes import ERROR
+from drsearch.trials.trials import Slot
+
+ONE = Settings()
+TWO = Settings().replace({"study.cost": "parameters"})
+MIDNIGHT = datetime(2026, 1, 1)
+
+
+def slot(number: int, *values: float, error: float = 0.0, state: TrialState = TrialState.COMPLETE, at: int = 0) -> Slot:
+    trial = create_trial(state=state, values=list(values) or None, user_attrs={ERROR: error})
+    trial.datetime_complete = MIDNIGHT + timedelta(minutes=at or number)
+    return Slot(number, (trial,), 2)
+
+
+def test_an_objective_knows_which_way_is_better() -> None:
+    assert [(each.name, each.direction) for each in objectives_of(ONE)] == [("val_auc", "maximize")]
+    two = TWO.replace({"study.objective": "val_loss"})
+    assert [(each.name, each.direction) for each in objectives_of(two)] == [
+        ("val_loss", "minimize"),
+        ("parameters", "minimize"),
+    ]
+    auc, loss = Objective("val_auc"), Objective("val_loss")
+    assert auc.is_better(0.6, 0.5) and not auc.is_better(0.4, 0.5)
+    assert loss.is_better(0.4, 0.5) and not loss.is_better(0.6, 0.5)
+    assert (auc.best([0.4, 0.6]), loss.best([0.4, 0.6]), auc.best([])) == (0.6, 0.4, None)
+
+
+def test_nothing_is_better_than_its_equal_and_every_number_is_better_than_nan() -> None:
+    for objective in (Objective("val_auc"), Objective("val_loss")):
+        assert not objective.is_better(0.5, 0.5)
+        assert objective.is_better(0.5, math.nan)
+        assert not objective.is_better(math.nan, 0.5)
+
+
+def test_with_one_objective_the_best_is_registered_and_of_equals_the_first() -> None:
+    slots = [slot(0, 0.7), slot(1, 0.9), slot(2, 0.9), slot(3, state=TrialState.PRUNED)]
+    best = best_slot(slots, ONE)
+    assert best is not None and best.number == 1
+    assert [member.number for member in front(slots, ONE)] == [1]
+    least = best_slot(slots, Settings().replace({"study.objective": "val_loss"}))
+    assert least is not None and least.number == 0
+    assert best_slot(slots[3:], ONE) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "pick", "number"),
+    [(0.0, "one_standard_error", 0), (0.025, "one_standard_error", 1), (0.2, "one_standard_error", 2),
+     (0.2, "best", 0), (math.nan, "one_standard_error", 0)],
+)  # fmt: skip
+def test_of_two_objectives_the_cheapest_within_one_standard_error_is_registered(
+    error: float, pick: str, number: int
+) -> None:
+    slots = [slot(0, 0.90, 80_000, error=error), slot(1, 0.88, 20_000), slot(2, 0.75, 5_000), slot(3, 0.70, 30_000)]
+    chosen = best_slot(slots, TWO.replace({"study.pick": pick}))
+    assert chosen is not None and chosen.number == number
+    assert [member.number for member in front(slots, TWO)] == [0, 1, 2]
+
+
+def test_the_rule_can_be_read() -> None:
+    assert pick_rule(TWO) == "the smallest parameters within one standard error of the best val_auc"
+    assert pick_rule(TWO.replace({"study.pick": "best"})) == "the best val_auc"
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.integers(1, 5)), min_size=1, max_size=12))
+def test_no_member_of_a_front_is_beaten_and_everybody_else_is(pairs: list[tuple[float, int]]) -> None:
+    def beats(one: Slot, other: Slot) -> bool:
+        mine, theirs = ((-s.values[0], s.values[1]) for s in (one, other))
+        return mine[0] <= theirs[0] and mine[1] <= theirs[1] and (mine != theirs or one.number < other.number)
+
+    slots = [slot(i, *pair) for i, pair in enumerate(pairs)]
+    members = {member.number for member in front(slots, TWO)}
+    for one in slots:
+        assert (one.number in members) == (not any(beats(other, one) for other in slots if other is not one))
+    assert best_slot(slots, TWO) is not None
+
+
+@pytest.mark.parametrize(
+    ("ends", "since"),
+    [
+        ([], 0),
+        ([(0.5,)], 0),
+        ([(0.5,), (0.6,), (0.6,), None, (0.4,)], 3),
+        ([(0.6,), None, None, (0.7,)], 0),
+    ],
+)
+def test_trials_since_the_last_improvement_are_counted_pruned_ones_too(ends: list[Any], since: int) -> None:
+    slots = [
+        slot(i, *(end or ()), state=TrialState.COMPLETE if end else TrialState.PRUNED) for i, end in enumerate(ends)
+    ]
+    assert since_improved(slots, ONE) == since
+
+
+def test_trials_count_in_the_order_in_which_they_ended_and_failed_ones_do_not() -> None:
+    slots = [slot(0, 0.5, at=9), slot(1, 0.9, at=1), slot(2, state=TrialState.FAIL, at=20), slot(3, 0.6, at=2)]
+    assert since_improved(slots, ONE) == 2
+
+
+def test_with_two_objectives_a_new_member_of_the_front_is_an_improvement() -> None:
+    slots = [slot(0, 0.9, 80), slot(1, 0.9, 90), slot(2, 0.7, 10), slot(3, 0.6, 20)]
+    assert since_improved(slots[:2], TWO) == 1
+    assert since_improved(slots[:3], TWO) == 0
+    assert since_improved(slots, TWO) == 1

@@ -1,0 +1,179 @@
+"""Do a study's pages show the trials that count, and only what can be drawn from them?"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from drsearch.settings import Settings
+from drsearch.study.plots import heat_map, history, importances, parallel_coordinates, write_pages
+from drsearch.training.objective import Objective
+from drsearch.trials.trials import Slot
+
+RATE, BATCH, DECAY = "training.learning_rate", "training.batch_size", "training.weight_decay"
+RATES, BATCHES, DECAYS = [0.01, 0.001], [4, 8], FloatDistribution(0.01, 0.1)
+GRID = Settings().replace({"study.sampler": "grid"})
+TPE = Settings().replace({"study.sampler": "tpe"})
+
+
+def cell(rate: float, batch: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    return create_trial(
+        state=state,
+        value=value,
+        params={RATE: rate, BATCH: batch},
+        distributions={RATE: CategoricalDistribution(RATES), BATCH: CategoricalDistribution(BATCHES)},
+        intermediate_values={1: 0.5},
+    )
+
+
+def slots_of(*trials: FrozenTrial) -> list[Slot]:
+    return [Slot(number, (trial,), 2) for number, trial in enumerate(trials)]
+
+
+def test_a_grid_gets_all_pages_and_each_stands_alone(tmp_path: Path) -> None:
+    slots = slots_of(cell(0.01, 4, 0.6), cell(0.01, 8, 0.7), cell(0.001, 4, 0.8), cell(0.001, 8, 0.65))
+    pages = write_pages(slots, GRID, tmp_path)
+    assert pages == ["history.html", "parallel_coordinates.html", "importances.html", "heat_map.html"]
+    for page in pages:
+        text = (tmp_path / page).read_text()
+        assert "val_auc" in text and "Plotly" in text
+        assert '<script src="http' not in text, "it is shown without a network too"
+
+
+def test_a_study_that_is_no_grid_has_no_heat_map(tmp_path: Path) -> None:
+    slots = slots_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.7))
+    assert "heat_map.html" not in write_pages(slots, TPE, tmp_path)
+
+
+def test_without_a_finished_trial_there_is_no_page(tmp_path: Path) -> None:
+    assert write_pages([], GRID, tmp_path) == []
+    failed = slots_of(cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 8, None, TrialState.FAIL))
+    assert write_pages(failed, GRID, tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_equal_values_leave_out_only_the_importances(tmp_path: Path) -> None:
+    slots = slots_of(*(cell(rate, batch, 0.5) for rate in RATES for batch in BATCHES))
+    assert write_pages(slots, GRID, tmp_path) == [
+        "history.html",
+        "parallel_coordinates.html",
+        "heat_map.html",
+    ]
+
+
+def test_an_attempt_that_died_is_not_shown_beside_the_one_that_finished(tmp_path: Path) -> None:
+    died, finished = cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 4, 0.6)
+    slots = [Slot(0, (died, finished), 2), *slots_of(cell(0.001, 8, 0.7))]
+    assert "history.html" in write_pages(slots, GRID, tmp_path)
+
+
+# Four objectives, whose values say the same of the same trials: what a page shows must not depend on which it is.
+MEANS = [("val_auc", lambda good: (good,)), ("val_loss", lambda good: (1 - good,)),
+         ("val_auc", lambda good: (good, 9e4)), ("val_loss", lambda good: (1 - good, 9e4))]  # fmt: skip
+every_objective = pytest.mark.parametrize(
+    ("objective", "values"),
+    [(Objective(name), values) for name, values in MEANS],
+    ids=["maximised", "minimised", "maximised with a cost", "minimised with a cost"],
+)
+Values = Callable[[float], tuple[float, ...]]
+
+
+def trial_of(values: tuple[float, ...], params: dict[str, float]) -> FrozenTrial:
+    kinds = {RATE: CategoricalDistribution(RATES), BATCH: CategoricalDistribution(BATCHES), DECAY: DECAYS}
+    return create_trial(values=values, params=params, distributions={name: kinds[name] for name in params})
+
+
+def goodness_by_rate(values: Values) -> list[Slot]:
+    """Four trials whose learning rate alone makes them good or bad; the last is the best, and a failed one precedes."""
+    failed = create_trial(state=TrialState.FAIL)
+    grid = [(0.01, 4, 0.60), (0.001, 4, 0.90), (0.01, 8, 0.62), (0.001, 8, 0.91)]
+    return slots_of(failed, *(trial_of(values(good), {RATE: rate, BATCH: batch}) for rate, batch, good in grid))
+
+
+def conditional(values: Values) -> list[Slot]:
+    """Twelve trials: with a batch of 4 all are bad, and with one of 8 the weight decay, drawn there alone, decides."""
+    bad = [trial_of(values(0.5 + i / 100), {RATE: RATES[i % 2], BATCH: 4}) for i in range(6)]
+    decays = [0.011, 0.02, 0.03, 0.07, 0.08, 0.099]
+    some = [trial_of(values(0.5 + 4 * d), {RATE: RATES[i % 2], BATCH: 8, DECAY: d}) for i, d in enumerate(decays)]
+    return slots_of(*bad, *some)
+
+
+def shares_of(figure: go.Figure) -> dict[str, float]:
+    (bars,) = figure.data
+    return dict(zip(bars.y, bars.x, strict=True))
+
+
+def lines_of(figure: go.Figure) -> list[go.Scatter]:
+    return [trace for trace in figure.data if trace.mode == "lines"]
+
+
+def darkness(line: go.Scatter) -> float:
+    """Contrast to white, from 1 (none) to 21; as WCAG 2 defines it."""
+    levels = [int(level) / 255 for level in line.line.color.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05)
+
+
+@every_objective
+def test_the_history_has_every_value_under_its_number_and_the_best_so_far(objective: Objective, values: Values) -> None:
+    each, best = history(goodness_by_rate(values), objective).data[:2]
+    assert list(each.x) == [1, 2, 3, 4], "trial 0 failed"
+    assert list(each.y) == [values(good)[0] for good in (0.60, 0.90, 0.62, 0.91)]
+    assert list(best.y)[1:] == [values(good)[0] for good in (0.60, 0.90, 0.90, 0.91)]
+    assert (each.name, best.mode) == (objective.name, "lines")
+
+
+@every_objective
+def test_the_better_a_trial_the_darker_its_line_and_the_best_lies_on_top(objective: Objective, values: Values) -> None:
+    lines = lines_of(parallel_coordinates(goodness_by_rate(values), objective))
+    shown = [float(line.customdata[0][1]) for line in lines]
+    assert shown == pytest.approx([values(good)[0] for good in (0.60, 0.62, 0.90, 0.91)]), "the best is drawn last"
+    dark = [darkness(line) for line in lines]
+    assert dark == sorted(dark), "brightness alone tells them apart, whatever colours the reader sees"
+    assert dark[0] > 1.5 and dark[-1] > 10 and all(line.opacity == 1 for line in lines)
+    assert lines[-1].line.width > max(line.line.width for line in lines[:-1])
+
+
+@every_objective
+def test_the_setting_that_decides_has_all_the_importance(objective: Objective, values: Values) -> None:
+    shares = shares_of(importances(goodness_by_rate(values), objective))
+    assert shares == pytest.approx({RATE: 1.0, BATCH: 0.0}, abs=1e-6)
+
+
+@every_objective
+def test_a_setting_of_one_branch_is_shown_with_those_of_all(objective: Objective, values: Values) -> None:
+    slots = conditional(values)
+    shares = shares_of(importances(slots, objective))
+    assert set(shares) == {RATE, BATCH, DECAY}
+    assert shares[BATCH] > shares[DECAY] > 0.1 > shares[RATE]
+    lines = lines_of(parallel_coordinates(slots, objective))
+    assert len(lines) == len(slots), "trials of the other branch are shown too"
+    assert "0.099" in [value for _, value in lines[-1].customdata], "the best trial has its decay"
+
+
+def test_one_good_trial_among_equals_is_told_from_the_rest() -> None:
+    params = [{RATE: rate, BATCH: batch} for rate in RATES for batch in BATCHES]
+    grid = [trial_of((0.9 if i == 3 else 0.5,), each) for i, each in enumerate(params)]
+    figure = importances(slots_of(*grid), Objective("val_auc"))
+    assert "the best 1 of 4 trials" in figure.layout.title.text
+    assert shares_of(figure) == pytest.approx({RATE: 0.5, BATCH: 0.5})
+
+
+def test_two_trials_say_nothing_of_importances(tmp_path: Path) -> None:
+    slots = slots_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.8), cell(0.001, 4, 0.5, TrialState.PRUNED))
+    assert write_pages(slots, TPE, tmp_path) == ["history.html", "parallel_coordinates.html"]
+
+
+@pytest.mark.parametrize(("objective", "best"), [("val_auc", 0.8), ("val_loss", 0.6)])
+def test_a_cell_of_the_heat_map_is_the_best_over_further_axes(objective: str, best: float) -> None:
+    trials = [cell(0.01, 4, 0.6), cell(0.01, 4, 0.8), cell(0.001, 8, 0.7)]
+    figure = heat_map(trials, RATE, BATCH, Objective(objective))
+    shown = figure.data[0]
+    assert (list(shown.x), list(shown.y)) == (["0.001", "0.01"], ["4", "8"])
+    assert [list(row) for row in shown.z] == [[None, best], [0.7, None]]
+    assert shown.text[0][1] == f"{best:.3f}" and shown.text[0][0] == ""
+    assert bool(shown.reversescale) == (objective == "val_loss"), "the best cell is the brightest"
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == (RATE, BATCH)

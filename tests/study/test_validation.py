@@ -1,0 +1,70 @@
+"""What does not go together is refused in one sentence, with what to write."""
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from drsearch.errors import StudyError
+from drsearch.settings import Settings
+from drsearch.study.validation import check_study
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"study.pruner": "median", "study.cost": "latency"},
+            "study.pruner = 'median' judges by one number, and study.cost = 'latency' asks for two objectives; "
+            "write study.pruner = 'none'.",
+        ),
+        (
+            {"study.sampler": "cmaes", "study.cost": "parameters"},
+            "study.sampler = 'cmaes' knows one objective, and study.cost = 'parameters' asks for two; "
+            "write study.sampler = 'tpe' or 'nsga2'.",
+        ),
+        (
+            {"study.pruner": "wilcoxon"},
+            "study.pruner = 'wilcoxon' compares trials fold by fold, and they have one; "
+            "write search.folds = 5, or study.pruner = 'median'.",
+        ),
+        (
+            {"study.pruner": "hyperband", "search.folds": 5},
+            "study.pruner = 'hyperband' judges trials by their epochs, and with search.folds = 5 they are judged by "
+            "folds; write study.pruner = 'wilcoxon' or 'none'.",
+        ),
+        (
+            {"study.pruner": "median", "search.repeats": 3},
+            "study.pruner = 'median' judges trials by their epochs, and with search.repeats = 3 they are judged by "
+            "repeats; write study.pruner = 'wilcoxon' or 'none'.",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(StudyError) as refused:
+        check_study(Settings().replace(changes))
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"study.cost": "latency", "study.sampler": "nsga2"},
+        {"search.folds": 5, "study.cost": "parameters"},
+        {"search.folds": 5, "search.repeats": 2, "study.pruner": "none"},
+        {"study.pruner": "hyperband"},
+    ],
+)
+def test_settings_that_go_together_pass(changes: dict[str, Any]) -> None:
+    check_study(Settings().replace(changes))
+
+
+def test_a_sampler_whose_package_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(StudyError) as refused:
+        check_study(Settings().replace({"study.sampler": "cmaes"}))
+    assert str(refused.value) == (
+        "study.sampler = 'cmaes' needs the package cmaes: pip install 'drsearch[cmaes]', "
+        "or write study.sampler = 'tpe'."
+    )

@@ -1,0 +1,334 @@
+"""A training that dies at any moment goes on to the same curve, and says everything once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from drsearch.data.records import Eyes
+from drsearch.model.prediction import Predictor
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.training import EpochResult, Training
+from drsearch.settings import Settings
+from drsearch.tracking.events import Image, Metrics, RunEnd, RunStart
+from drsearch.tracking.journal import Journal
+from drsearch.training.kept_network import fixed_eyes
+from drsearch.training.objective import Objective
+from drsearch.training.outcome import Outcome, read_outcome
+from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
+from drsearch.training.resumable import record_training
+
+SETTINGS = Settings().replace(
+    {
+        "images.image_px": 32,
+        "model.width": 4,
+        "model.stages": 1,
+        "training.epochs": 5,
+        "training.batch_size": 4,
+        "training.checkpoint_every_epochs": 2,
+        "study.gradcam_eyes": 2,
+    }
+)
+
+
+def eyes(n: int, seed: int) -> Eyes:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
+    images[labels == 1, :12, :12, 0] = 255
+    return Eyes(tuple(f"eye{i:02d}" for i in range(n)), images, labels * 3, labels)
+
+
+TRAIN, VALIDATION = eyes(12, 0), eyes(8, 1)
+
+
+class Watch:
+    """Looks on, and does what a test asks for after an epoch."""
+
+    def __init__(self, after: dict[int, Callable[[], None]] | None = None, stop_at: int = 0) -> None:
+        self._after, self._stop_at = after or {}, stop_at
+        self._epoch = 0
+        self.values: list[float] = []
+
+    def epoch(self, result: EpochResult) -> None:
+        self._epoch = result.epoch
+        self._after.get(result.epoch, lambda: None)()
+
+    def judged(self, epoch: int, value: float) -> None:
+        self.values.append(value)
+
+    def stop_asked(self) -> bool:
+        return self._epoch == self._stop_at
+
+
+def plan(folder: Path, owner: str = "first", settings: Settings = SETTINGS) -> Plan:
+    start = RunStart(key=str(folder), experiment="e", name="trial")
+    return Plan(folder, start, settings, lambda: build_resnet(settings.model, 32), (), owner)
+
+
+def run(folder: Path, watch: Watch | None = None, owner: str = "first", settings: Settings = SETTINGS) -> Outcome:
+    return record_training(plan(folder, owner, settings), TRAIN, VALIDATION, watch or Watch())
+
+
+def epochs_told(folder: Path) -> list[int]:
+    entries, _ = Journal(folder).read()
+    return [entry.step for entry in entries if isinstance(entry, Metrics) and "val_loss" in entry.values]
+
+
+def ends(folder: Path) -> list[tuple[str, str, str]]:
+    entries, _ = Journal(folder).read()
+    return [
+        (entry.status, entry.tags["drsearch.outcome"], entry.tags["drsearch.reason"])
+        for entry in entries
+        if isinstance(entry, RunEnd)
+    ]
+
+
+def curve(outcome: Outcome) -> list[dict[str, object]]:
+    return [{key: value for key, value in asdict(epoch).items() if key != "seconds"} for epoch in outcome.history]
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone: nothing after it runs."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """The same training left in peace."""
+    return run(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_finished_training_tells_every_epoch_once_and_its_kept_network(tmp_path: Path) -> None:
+    outcome = run(tmp_path)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert ends(tmp_path) == [("FINISHED", "complete", "")]
+    entries, _ = Journal(tmp_path).read()
+    pictures = {entry.key: entry.step for entry in entries if isinstance(entry, Image)}
+    assert sum(key.startswith("gradcam/") for key in pictures) == 2
+    assert set(pictures.values()) == {0}
+    assert outcome.epoch in (2, 4, 5), "only checkpointed epochs are judged"
+    assert outcome.model is not None and outcome.model.exists()
+    assert outcome.predictions is not None and outcome.predictions.labels == tuple(VALIDATION.labels.tolist())
+    kept = Predictor(keras.saving.load_model(outcome.model, compile=False))
+    np.testing.assert_allclose(kept(VALIDATION.images), outcome.predictions.probabilities, atol=1e-5)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_an_interrupted_training_goes_on_to_the_same_curve(tmp_path: Path, whole: Outcome) -> None:
+    first = run(tmp_path, Watch(stop_at=3))
+    assert (first.state, first.reason) == ("interrupted", "stopped at epoch 3 of 5")
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert (again.value, again.epoch) == (whole.value, whole.epoch)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert [status for status, _, _ in ends(tmp_path)] == ["KILLED", "FINISHED"]
+
+
+def test_what_a_dead_process_had_not_checkpointed_is_trained_again_and_told_once(
+    tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A killed process closes nothing: no end may be written for it.
+    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch({3: kill}))
+    assert epochs_told(tmp_path) == [1, 2]
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
+    tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch({1: lambda: sizes.append(Journal(tmp_path).size()), 3: kill}))
+    Journal(tmp_path).truncate(sizes[0])  # the checkpoint of epoch 2 was written, its lines were not
+    assert epochs_told(tmp_path) == []
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objective, "is_better", lambda *_: False)  # so that epoch 2 stays the best
+    in_peace = run(tmp_path / "in peace")
+    save = Training.save
+
+    def save_or_die(training: Training, path: Path, extra: Mapping[str, Any]) -> None:
+        if training.epoch == 4:
+            kill()
+        save(training, path, extra)
+
+    with monkeypatch.context() as dying:
+        dying.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+        dying.setattr(Training, "save", save_or_die)
+        with pytest.raises(Killed):
+            run(tmp_path / "cut")
+    assert [path.name for path in (tmp_path / "cut" / "checkpoint").iterdir()] == ["best-000002.npz"]
+    again = run(tmp_path / "cut", owner="second")
+    assert curve(again) == curve(in_peace)
+    assert (again.epoch, again.value, again.predictions) == (2, in_peace.value, in_peace.predictions)
+    assert epochs_told(tmp_path / "cut") == [1, 2, 3, 4, 5]
+    assert again.model is not None and again.predictions is not None
+    kept = Predictor(keras.saving.load_model(again.model, compile=False))
+    np.testing.assert_allclose(kept(VALIDATION.images), again.predictions.probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_whole_lines", [0, 1])
+def test_a_commit_that_was_cut_within_its_lines_is_completed(
+    tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch, n_whole_lines: int
+) -> None:
+    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch({2: kill}))
+    journal = Journal(tmp_path)
+    lines = journal.path.read_bytes().splitlines(keepends=True)  # the last two are epochs 1 and 2
+    journal.path.write_bytes(b"".join(lines[: -2 + n_whole_lines]) + lines[-2 + n_whole_lines][:30])
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+
+
+def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
+    Journal(tmp_path).path.write_bytes(b'{"entry": "RunSta')
+    run(tmp_path, Watch(stop_at=1))
+    entries, _ = Journal(tmp_path).read()
+    assert isinstance(entries[0], RunStart)
+    assert epochs_told(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("n_whole_lines", [0, 1, 3])
+def test_a_death_while_the_end_was_told_tells_it_once(tmp_path: Path, n_whole_lines: int) -> None:
+    outcome = run(tmp_path)
+    journal = Journal(tmp_path)
+    complete, entries = journal.path.read_bytes(), journal.read()[0]
+    lines = complete.splitlines(keepends=True)
+    first = next(i for i, entry in enumerate(entries) if isinstance(entry, Metrics) and "kept_epoch" in entry.values)
+    cut = first + n_whole_lines
+    journal.path.write_bytes(b"".join(lines[:cut]) + lines[cut][:10])
+    assert run(tmp_path, Watch({1: kill}), owner="second") == outcome
+    assert journal.path.read_bytes() == complete
+
+
+def test_an_outcome_is_given_back_without_training(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    size = Journal(tmp_path).size()
+    again = run(tmp_path, Watch({1: kill}), owner="second")
+    assert again == first == read_outcome(tmp_path)
+    assert Journal(tmp_path).size() == size
+
+
+def test_one_whose_training_was_given_away_writes_nothing_more(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def give_away() -> None:
+        (tmp_path / "owner").write_text("second")
+        told.append(Journal(tmp_path).size())
+
+    with pytest.raises(GivenAway) as heard:
+        run(tmp_path, Watch({1: give_away}))
+    assert str(heard.value) == "trial was given to another worker; this one writes nothing more."
+    assert Journal(tmp_path).size() == told[0]
+    assert list((tmp_path / "checkpoint").iterdir()) == []
+
+
+def test_a_pruned_training_ends_with_the_reason_and_its_best_network(tmp_path: Path) -> None:
+    class Pruner(Watch):
+        def judged(self, epoch: int, value: float) -> None:
+            raise Pruned(f"not good enough after {epoch} epochs")
+
+    outcome = run(tmp_path, Pruner())
+    assert (outcome.state, outcome.reason) == ("pruned", "not good enough after 2 epochs")
+    assert ends(tmp_path) == [("KILLED", "pruned", "not good enough after 2 epochs")]
+    assert outcome.model is not None
+
+
+def test_a_loss_that_is_not_finite_fails_the_training_and_its_run_says_why(tmp_path: Path) -> None:
+    outcome = run(
+        tmp_path, settings=SETTINGS.replace({"training.learning_rate": 10.0, "training.optimizer": "sgd",
+                                             "training.weight_decay": 1.0, "training.epochs": 60})
+    )  # fmt: skip
+    assert outcome.state == "failed"
+    assert "smaller training.learning_rate" in outcome.reason
+    assert ends(tmp_path) == [("FAILED", "failed", outcome.reason)]
+
+
+def test_a_bug_keeps_its_traceback_and_its_run_ends(tmp_path: Path) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError("one over nothing")
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, Watch({1: bug}))
+    assert ends(tmp_path) == [("FAILED", "failed", "ZeroDivisionError: one over nothing")]
+
+
+def test_the_same_eyes_are_explained_whatever_the_order() -> None:
+    shuffled = np.random.default_rng(0).permutation(8)
+    other = Eyes(
+        tuple(VALIDATION.names[i] for i in shuffled),
+        VALIDATION.images[shuffled],
+        VALIDATION.grades[shuffled],
+        VALIDATION.labels[shuffled],
+    )
+    named = {VALIDATION.names[i] for i in fixed_eyes(VALIDATION, 3)}
+    assert named == {other.names[i] for i in fixed_eyes(other, 3)}
+    assert len(fixed_eyes(VALIDATION, 0)) == 0
+    assert len(fixed_eyes(VALIDATION, 99)) == 8
+
+
+def test_a_model_that_keras_cannot_build_fails_its_trial_and_a_bug_in_a_space_does_not(tmp_path: Path) -> None:
+    import keras
+
+    def too_small() -> keras.Model:
+        seen = keras.Input((32, 32, 3))
+        return keras.Model(seen, keras.layers.Conv2D(4, 33)(seen))
+
+    def buggy() -> keras.Model:
+        raise ValueError("a slip in the space file")
+
+    failed = record_training(replace(plan(tmp_path / "a"), build=too_small), TRAIN, VALIDATION, Watch())
+    assert failed.state == "failed"
+    assert failed.reason.startswith("the model cannot be built: ")
+    assert ends(tmp_path / "a") == [("FAILED", "failed", failed.reason)]
+    with pytest.raises(ValueError, match="a slip in the space file"):
+        record_training(replace(plan(tmp_path / "b"), build=buggy), TRAIN, VALIDATION, Watch())
+    assert ends(tmp_path / "b") == [("FAILED", "failed", "ValueError: a slip in the space file")]
+
+
+def test_a_watch_that_was_stopped_while_it_waited_interrupts_the_training(tmp_path: Path, whole: Outcome) -> None:
+    class Waiting(Watch):
+        def judged(self, epoch: int, value: float) -> None:
+            raise Stopped(f"stopped at epoch {epoch}: the study database does not answer")
+
+    stopped = run(tmp_path, Waiting())
+    assert (stopped.state, stopped.reason) == (
+        "interrupted",
+        "stopped at epoch 2: the study database does not answer",
+    )
+    assert curve(run(tmp_path, owner="second")) == curve(whole)
+
+
+def test_a_training_that_came_to_its_end_is_complete_though_its_process_died_then(
+    tmp_path: Path, whole: Outcome
+) -> None:
+    run(tmp_path)
+    died = {"drsearch.outcome": "interrupted", "drsearch.reason": "its process died"}
+    Journal(tmp_path).append([RunEnd("KILLED", tags=died)])
+    again = run(tmp_path, owner="second")
+    assert curve(again) == curve(whole)
+    assert [end[:2] for end in ends(tmp_path)] == [("FINISHED", "complete"), ("KILLED", "interrupted"),
+                                                   ("FINISHED", "complete")]  # fmt: skip
+    assert run(tmp_path, owner="third").state == "complete"
+    assert len(ends(tmp_path)) == 3

@@ -1,0 +1,199 @@
+"""A trial with folds dies in one of them and goes on in it, to the same curves, and says everything once."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drsearch.data.records import Eyes
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.training import EpochResult
+from drsearch.settings import Settings
+from drsearch.tracking.events import Entry, Image, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.journal import Journal
+from drsearch.training.cross_validation import Dealt
+from drsearch.training.outcome import Outcome, read_outcome
+from drsearch.training.plan import Plan, Pruned
+from drsearch.training.resumable import record_parts, record_training
+
+SETTINGS = Settings().replace(
+    {
+        "images.image_px": 32,
+        "model.width": 4,
+        "model.stages": 1,
+        "training.epochs": 3,
+        "training.batch_size": 8,
+        "training.checkpoint_every_epochs": 2,
+        "study.gradcam_eyes": 2,
+        "search.folds": 3,
+    }
+)
+
+
+def eyes(n: int, seed: int) -> Eyes:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
+    images[labels == 1, :12, :12, 0] = 255
+    return Eyes(tuple(f"eye{seed}{i:02d}" for i in range(n)), images, labels * 3, labels)
+
+
+TRAIN, VALIDATION = eyes(8, 0), eyes(4, 1)
+DEALT = Dealt(SETTINGS.search, TRAIN, VALIDATION, (np.arange(12) // 4,))
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone: nothing after it runs."""
+
+
+class Watch:
+    """Counts epochs through all parts; kills, stops or prunes where a test asks for it."""
+
+    def __init__(self, kill_at: int = 0, stop_at: int = 0, prune_at: int = 0) -> None:
+        self._kill_at, self._stop_at, self._prune_at = kill_at, stop_at, prune_at
+        self.epochs: list[int] = []
+        self.judgements: list[tuple[int, float]] = []
+
+    def epoch(self, result: EpochResult) -> None:
+        self.epochs.append(result.epoch)
+        if result.epoch == self._kill_at:
+            raise Killed
+
+    def judged(self, epoch: int, value: float) -> None:
+        self.judgements.append((epoch, value))
+        if epoch == self._prune_at:
+            raise Pruned(f"not good enough after {epoch} folds")
+
+    def stop_asked(self) -> bool:
+        return bool(self._stop_at) and bool(self.epochs) and self.epochs[-1] >= self._stop_at
+
+
+def plan(folder: Path, owner: str = "first", until: int | None = None) -> Plan:
+    start = RunStart(key=str(folder), experiment="e", name="trial")
+    return Plan(folder, start, SETTINGS, lambda: build_resnet(SETTINGS.model, 32), (), owner, until)
+
+
+def run(folder: Path, watch: Watch | None = None, owner: str = "first") -> Outcome:
+    return record_parts(plan(folder, owner), DEALT, watch or Watch())
+
+
+def entries(folder: Path) -> list[Entry]:
+    return Journal(folder).read()[0]
+
+
+def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every curve as MLflow would show it; what depends on the clock is left out."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for entry in entries(folder):
+        if isinstance(entry, Metrics):
+            for name, value in entry.values.items():
+                if "seconds" not in name:
+                    found.setdefault(name, []).append((entry.step, 0.0 if name.startswith("system/") else value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, Watch]:
+    """The same trial left in peace; a pruner that would end it after the last fold comes too late."""
+    folder, watch = tmp_path_factory.mktemp("whole"), Watch(prune_at=3)
+    return folder, run(folder, watch), watch
+
+
+def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
+    whole: tuple[Path, Outcome, Watch],
+) -> None:
+    folder, outcome, watch = whole
+    told = points(folder)
+    aucs = np.array([[value for _, value in told[f"fold{fold}/val_auc"]] for fold in (1, 2, 3)])
+    assert [step for step, _ in told["fold2/val_auc"]] == [1, 2, 3]
+    assert told["val_auc"] == [(epoch, pytest.approx(aucs[:, epoch - 1].mean())) for epoch in (1, 2, 3)]
+    assert [step for step, _ in told["system/cpu_utilization_percentage"]] == list(range(1, 10))
+    kept = 2 if aucs[:, 1].mean() >= aucs[:, 2].mean() else 3  # of the checkpointed epochs; of equals the earlier
+    assert (outcome.state, outcome.epoch) == ("complete", kept)
+    assert outcome.value == pytest.approx(aucs[:, kept - 1].mean())
+    assert told["kept_val_auc"] == [(3, outcome.value)]
+    assert told["kept_val_auc_std"] == [(3, pytest.approx(aucs[:, kept - 1].std(ddof=1)))]
+    assert outcome.error == pytest.approx(aucs[:, kept - 1].std(ddof=1) / np.sqrt(3))
+    assert watch.epochs == list(range(1, 10))
+    assert watch.judgements == [(fold, pytest.approx(aucs[fold - 1, 1:].max())) for fold in (1, 2, 3)]
+    assert [entry.status for entry in entries(folder) if isinstance(entry, RunEnd)] == ["FINISHED"]
+    pictures = [entry.key for entry in entries(folder) if isinstance(entry, Image)]
+    assert len(pictures) == len(set(pictures)) == 4 and sum(key.startswith("gradcam/") for key in pictures) == 2
+    assert outcome.model is None and not list(folder.rglob("*.keras")) and not list(folder.rglob("*.npz"))
+    assert read_outcome(folder) == outcome
+    assert outcome.predictions is not None, "each eye once, by the fold that held it out"
+    held_out = sorted([*TRAIN.labels, *VALIDATION.labels])
+    assert sorted(outcome.predictions.labels) == held_out and len(outcome.predictions.probabilities) == len(held_out)
+
+
+@pytest.mark.parametrize(("kill_at", "goes_on_at"), [(4, 4), (8, 9)], ids=["no checkpoint yet", "after a checkpoint"])
+def test_one_that_dies_in_a_fold_goes_on_in_it_and_says_everything_once(
+    tmp_path: Path,
+    whole: tuple[Path, Outcome, Watch],
+    monkeypatch: pytest.MonkeyPatch,
+    kill_at: int,
+    goes_on_at: int,
+) -> None:
+    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)  # a killed process closes nothing
+    with pytest.raises(Killed):
+        run(tmp_path, Watch(kill_at=kill_at))
+    watch = Watch()
+    again = run(tmp_path, watch, "second")
+    assert watch.epochs == list(range(goes_on_at, 10))
+    assert points(tmp_path) == points(whole[0])
+    assert asdict(again)["numbers"] == asdict(whole[1])["numbers"]
+    assert (again.value, again.epoch, again.error) == (whole[1].value, whole[1].epoch, whole[1].error)
+
+
+def test_one_that_is_stopped_between_folds_waits_and_goes_on(
+    tmp_path: Path, whole: tuple[Path, Outcome, Watch]
+) -> None:
+    first = run(tmp_path, Watch(stop_at=3))
+    assert (first.state, first.reason) == ("interrupted", "stopped after 1 of 3 folds")
+    again = run(tmp_path, Watch(), "second")
+    assert (again.state, again.value) == ("complete", whole[1].value)
+    assert points(tmp_path) == points(whole[0])
+    told = entries(tmp_path)
+    assert [entry.status for entry in told if isinstance(entry, RunEnd)] == ["KILLED", "FINISHED"]
+    assert sum(isinstance(entry, Resumed) for entry in told) == 1
+
+
+def test_a_cut_journal_is_completed_wherever_it_was_cut(
+    tmp_path: Path, whole: tuple[Path, Outcome, Watch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    with pytest.raises(Killed):
+        run(tmp_path, Watch(kill_at=4))
+    journal = Journal(tmp_path)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(b"".join(lines[:-2]) + lines[-2][:30])  # the first fold's end was on its way
+    run(tmp_path, Watch(), "second")
+    assert points(tmp_path) == points(whole[0])
+
+
+def test_a_pruned_trial_is_judged_by_the_folds_it_had(tmp_path: Path, whole: tuple[Path, Outcome, Watch]) -> None:
+    outcome = run(tmp_path, Watch(prune_at=2))
+    assert (outcome.state, outcome.reason) == ("pruned", "not good enough after 2 folds")
+    assert outcome.numbers["parts"] == 2
+    assert "fold3/val_auc" not in points(tmp_path)
+    ends = [entry for entry in entries(tmp_path) if isinstance(entry, RunEnd)]
+    assert [(end.status, end.tags["drsearch.outcome"]) for end in ends] == [("KILLED", "pruned")]
+
+
+def test_an_outcome_is_given_back_without_training(whole: tuple[Path, Outcome, Watch]) -> None:
+    size = Journal(whole[0]).size()
+    assert run(whole[0], Watch(kill_at=1), "second") == whole[1]
+    assert Journal(whole[0]).size() == size
+
+
+def test_a_refit_trains_its_epochs_keeps_the_last_and_tells_nothing_of_validation(tmp_path: Path) -> None:
+    watch = Watch()
+    outcome = record_training(plan(tmp_path, until=2), TRAIN, VALIDATION, watch)
+    assert (outcome.state, outcome.epoch, outcome.scores) == ("complete", 2, None)
+    assert np.isnan(outcome.value) and outcome.model is not None
+    assert watch.epochs == [1, 2]
+    assert not [name for name in points(tmp_path) if "val" in name]
+    assert [step for step, _ in points(tmp_path)["train_loss"]] == [1, 2]
+    pictures = [entry.key for entry in entries(tmp_path) if isinstance(entry, Image)]
+    assert len(pictures) == 2 and all(key.startswith("gradcam/") for key in pictures)

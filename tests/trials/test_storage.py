@@ -1,0 +1,225 @@
+"""Does a study keep its head when its database is away, locked, or wrong?"""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy.exc
+from absl import logging
+from services import HANG_S, when
+
+from drsearch.trials import heartbeat as heartbeat_module
+from drsearch.trials import retrying
+from drsearch.trials.heartbeat import Heartbeat, Vigil
+from drsearch.trials.retrying import StorageAway, is_away, patiently
+from drsearch.trials.storage import alone_with, open_storage
+
+
+@pytest.fixture
+def warnings_said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(retrying, "patience", retrying._Patience())  # which warns once an outage
+    return said
+
+
+def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "studies.db"
+    study = optuna.create_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
+    study.enqueue_trial({"x": 1})
+    again = optuna.load_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
+    assert [trial.state.name for trial in again.trials] == ["WAITING"]
+
+
+def test_another_process_that_writes_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    study = optuna.create_study(storage=open_storage(f"sqlite:///{file}"), study_name="s")
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    done: list[str] = []
+
+    def commit() -> None:
+        done.append("the other process")
+        other.execute("COMMIT")
+
+    release = threading.Timer(1.0, commit)
+    release.start()
+    study.set_user_attr("a", 1)
+    done.append("we")
+    assert done == ["the other process", "we"]
+    assert study.user_attrs == {"a": 1}
+    release.join()
+    other.close()
+
+
+def test_a_database_that_is_away_is_asked_again_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(retrying.patience, "pause", lambda pause: pauses.append(pause))
+    answers: list[Any] = [sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))] * 8 + ["there"]
+
+    def ask() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    assert patiently(ask) == "there"
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert warnings_said == [
+        "the study database does not answer; waiting ((builtins.Exception) server closed)",
+    ]
+
+
+def test_who_only_asks_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]) -> None:
+    now = [0.0]
+    monkeypatch.setattr(retrying.patience, "pause", lambda pause: now.__setitem__(0, now[0] + pause))
+    monkeypatch.setattr(retrying.patience, "limit_s", 30.0)
+    monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: now[0])
+
+    def ask() -> None:
+        raise sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))
+
+    with pytest.raises(StorageAway, match="the study database does not answer .*server closed"):
+        patiently(ask)
+    assert len(warnings_said) == 1
+
+
+def test_a_database_that_may_not_be_written_is_not_waited_for() -> None:
+    denied = sqlite3.OperationalError("attempt to write a readonly database")
+    assert not is_away(sqlalchemy.exc.OperationalError("UPDATE", {}, denied))
+
+
+def test_the_warning_names_the_cause_and_not_how_sqlalchemy_came_to_it(
+    monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
+) -> None:
+    monkeypatch.setattr(retrying.patience, "pause", lambda _: False)
+    full = sqlalchemy.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
+    full.add_detail("raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block")
+    answers: list[Any] = [full, "there"]
+
+    def ask() -> str:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return str(answer)
+
+    assert patiently(ask) == "there"
+    assert warnings_said == [
+        "the study database does not answer; waiting ((builtins.Exception) database or disk is full)",
+    ]
+
+
+def test_an_error_that_waiting_does_not_mend_is_raised_at_once() -> None:
+    def ask() -> None:
+        raise KeyError("no such study")
+
+    with pytest.raises(KeyError, match="no such study"):
+        patiently(ask)
+
+
+def test_a_heartbeat_goes_on_after_a_database_error_and_ends_with_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        """A database that does not answer the first beat."""
+
+        def __init__(self) -> None:
+            self.beats: list[int] = []
+            self.three = threading.Event()
+
+        def record_heartbeat(self, trial_id: int) -> None:
+            self.beats.append(trial_id)
+            if len(self.beats) == 1:
+                raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception("away"))
+            if len(self.beats) == 3:
+                self.three.set()
+
+    monkeypatch.setattr(heartbeat_module, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(logging, "log_every_n_seconds", lambda *_: None)
+    database = Away()
+    with Heartbeat(database, 7):
+        assert database.three.wait(HANG_S)
+    n_beats = len(database.beats)
+    time.sleep(0.05)
+    assert set(database.beats) == {7} and len(database.beats) == n_beats
+
+
+def test_a_heartbeat_is_seen_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat_module, "HEARTBEAT_S", 0.05)
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.enqueue_trial({})
+    trial = study.get_trials()[0]
+
+    def last_beat() -> str | None:
+        with sqlite3.connect(tmp_path / "studies.db") as database:
+            found = database.execute("SELECT heartbeat FROM trial_heartbeats").fetchall()
+        database.close()
+        return found[0][0] if found else None
+
+    with Heartbeat(storage, trial._trial_id):
+        when(last_beat, "a heartbeat")
+
+
+def test_a_bug_that_optuna_wraps_as_its_own_is_no_outage() -> None:
+    away, bug = (optuna.exceptions.StorageInternalError("An exception is raised during the commit.") for _ in range(2))
+    away.__cause__ = sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))
+    bug.__cause__ = sqlalchemy.exc.DataError("INSERT", {}, Exception("value too long"))
+    assert is_away(away)
+    assert not is_away(bug)
+
+
+def test_a_trial_is_silent_by_seconds_of_looking_whatever_clocks_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: now[0])
+    vigil = Vigil()
+
+    def look(seconds: float, beat: str) -> bool:
+        now[0] += seconds
+        return 1 in vigil.silent({1: beat})
+
+    assert not look(5, "12:00:00")
+    assert not look(5, "13:00:00"), "the database's clock was set forward"
+    assert not look(5, "11:00:00"), "and back"
+    assert not look(100_000, "11:00:00"), "this machine slept, or the database was away"
+    assert [look(5, "11:00:00") for _ in range(23)] == [False] * 22 + [True]
+    assert not look(5, "11:00:10"), "a sign of life"
+
+
+def test_one_process_at_a_time_is_alone_with_a_study(tmp_path: Path) -> None:
+    storages = [open_storage(f"sqlite:///{tmp_path / 'studies.db'}") for _ in range(2)]
+    inside: list[int] = []
+
+    def enter(number: int) -> None:
+        for _ in range(20):
+            with alone_with(storages[number], "s"):
+                inside.append(number)
+                time.sleep(0.002)
+                assert inside.pop() == number and not inside
+
+    threads = [threading.Thread(target=enter, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not inside
+
+
+def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(postgresql: Any) -> None:
+    storage = open_storage(postgresql.database())
+    study = optuna.create_study(storage=storage, study_name="s")
+    study.enqueue_trial({})
+    engine = storage._backend.engine
+    with engine.connect() as stopped:
+        assert stopped.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "1min"
+        stopped.exec_driver_sql("SET idle_in_transaction_session_timeout = '1s'")
+        stopped.exec_driver_sql("SELECT * FROM trials FOR UPDATE")
+        assert storage.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
+        with pytest.raises(sqlalchemy.exc.DBAPIError) as lost:
+            stopped.exec_driver_sql("SELECT 1")
+        assert is_away(lost.value)
+        stopped.invalidate()
+    engine.dispose()

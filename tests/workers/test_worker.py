@@ -1,0 +1,165 @@
+"""Does a worker run what waits, as the study keeps it, and end when it should? Whole studies: tests/end_to_end."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import sqlalchemy
+from services import HANG_S, free_port
+
+from drsearch.data.prepare import prepare
+from drsearch.data.synthetic import synthesize
+from drsearch.home import Home
+from drsearch.model import build_resnet
+from drsearch.processes import this_process
+from drsearch.provenance import provenance_tags
+from drsearch.settings import Settings
+from drsearch.study.definition import StudyDefinition, code_now, images_key, open_study, study_folder
+from drsearch.tracking import Journal, RunEnd, RunStart
+from drsearch.training.outcome import read_outcome
+from drsearch.trials import retrying
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trials import fill_slots, read_slots
+from drsearch.workers.worker import Worker, run_name, trial_plan
+from drsearch.workers.worker_pool import STORAGE_VARIABLE
+
+SPACE = """
+def space(hp):
+    rate = hp.Choice("training.learning_rate", [0.003, 0.0003])
+    if rate == 0.003:
+        hp.Choice("model.dropout", [0.1])
+"""
+SETTINGS = Settings().replace(
+    {
+        "study.sampler": "grid",
+        "study.gradcam_eyes": 1,
+        "images.image_px": 32,
+        "model.width": 4,
+        "model.stages": 1,
+        "training.epochs": 2,
+        "training.checkpoint_every_epochs": 1,
+    }
+)
+POINTS: list[dict[str, Any]] = [
+    {"training.learning_rate": 0.003, "model.dropout": 0.1},
+    {"training.learning_rate": 0.0003},
+]
+
+
+def definition(source: str, records: str, data: str) -> StudyDefinition:
+    return StudyDefinition(
+        uid="0123456789abcdef",
+        space_file="two.py",
+        space_source=SPACE,
+        settings=SETTINGS.flat(),
+        data_name="eyes",
+        data_source=source,
+        data_fingerprint=data,
+        records={images_key(SETTINGS.images): records},
+        code=code_now(),
+    )
+
+
+def start(home: Home, name: str, *more: str, storage_url: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "drsearch.workers.worker", "--study", name, "--home", str(home.path)]
+    return subprocess.run(
+        [*command, "--index", "0", "--threads", "1", "--cores", "1", *more],
+        env={**os.environ, STORAGE_VARIABLE: storage_url or home.storage_url},
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+    )
+
+
+def test_a_runs_name_is_its_number_and_its_setting_in_a_few_words() -> None:
+    drawn: dict[str, Any] = {"training.learning_rate": 0.00031234, "training.optimizer": "adamw", "model.width": 8}
+    assert run_name(3, drawn) == "trial 03 learning_rate=0.000312 optimizer=adamw width=8"
+    assert run_name(112, {}) == "trial 112"
+    assert len(run_name(0, {f"training.setting_number_{i}": i for i in range(40)})) <= 90
+
+
+def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
+    made = definition("/data/eyes", "fedcba98", "01234567")
+    plan = trial_plan(
+        made, "s", tmp_path, 7, 12, {"model.width": 4}, SETTINGS, lambda: build_resnet(SETTINGS.model, 32)
+    )
+    assert plan.folder == tmp_path / "trial-0007"
+    assert plan.owner == f"12@{this_process()}"
+    assert plan.start.key == "0123456789abcdef/trial-0007"
+    assert (plan.start.experiment, plan.start.name) == ("s", "trial 07 width=4")
+    told = {"drsearch.kind": "trial", "drsearch.study": "s", "drsearch.trial": "7", **provenance_tags()}
+    assert plan.start.tags == told
+    assert plan.start.params == SETTINGS.flat()
+    assert plan.start.dataset is not None
+    assert (plan.start.dataset.digest, plan.start.dataset.source) == ("fedcba98", "/data/eyes")
+    assert plan.head == (
+        "Trial 7 of study s. Repeat it:",
+        "drsearch train --data /data/eyes --config settings.gin",
+    )
+    assert plan.build().input_shape == (None, 32, 32, 3)
+
+
+def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
+    synthesize(tmp_path / "eyes", 30, 1)
+    home = Home(tmp_path / "home")
+    records = prepare(tmp_path / "eyes", SETTINGS, home).records
+    made = definition(str(tmp_path / "eyes"), records.fingerprint, records.data_fingerprint)
+    storage = open_storage(home.storage_url)
+    study, _ = open_study(storage, "s", made, 2)
+    fill_slots(study, storage, 3, [*POINTS, POINTS[0]])  # a third, beyond the total, from an earlier and longer command
+
+    done = start(home, "s")
+    assert done.returncode == 0, done.stderr
+
+    slots = read_slots(optuna.load_study(study_name="s", storage=open_storage(home.storage_url)))
+    assert [slot.state for slot in slots] == ["complete", "complete", "waiting"]
+    assert [slot.last.params for slot in slots[:2]] == POINTS
+    folder = study_folder(home, "s", made.uid)
+    for slot in slots[:2]:
+        outcome = read_outcome(folder / f"trial-{slot.number:04d}")
+        assert outcome is not None and outcome.value == slot.last.value
+        assert slot.last.intermediate_values == pytest.approx(
+            {n: np.max([epoch.validation.auc for epoch in outcome.history[:n]]) for n in (1, 2)}
+        )
+        entries, _ = Journal(folder / f"trial-{slot.number:04d}").read()
+        assert isinstance(entries[0], RunStart) and isinstance(entries[-1], RunEnd)
+        assert entries[0].params["training.learning_rate"] == POINTS[slot.number]["training.learning_rate"]
+    assert not list((folder / "workers").glob("*.json")), "nobody is at it any more"
+
+
+def test_a_worker_that_is_asked_to_stop_while_it_asks_the_database_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "patience", retrying._Patience())  # stop() ends that of a process
+    home = Home(tmp_path)
+    storage = open_storage(home.storage_url)
+    open_study(storage, "s", definition("/data/eyes", "fedcba98", "01234567"), 2)
+    worker = Worker(storage, "s", home, index=0, threads=1, launcher=os.getppid())
+    assert not worker.look_for_cancel()
+
+    @sqlalchemy.event.listens_for(storage._backend.engine, "before_cursor_execute")
+    def a_signal_arrives(*_: object) -> None:
+        worker.stop()
+
+    assert worker.look_for_cancel()
+    assert worker.stop_asked()
+
+
+def test_a_worker_of_no_study_says_so_and_ends_with_two(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    done = start(home, "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("no study 'nowhere' in this database; there are: none.")
+
+
+def test_a_worker_whose_launcher_is_gone_does_not_wait_for_its_database(tmp_path: Path) -> None:
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/optuna"
+    done = start(Home(tmp_path), "s", "--launcher", "1", storage_url=away)
+    assert done.returncode == 2
+    assert "the study database does not answer; waiting" in done.stderr
+    assert "the study database does not answer (" in done.stderr.splitlines()[-1]
