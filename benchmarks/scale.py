@@ -25,7 +25,7 @@ from benchmarks.rounds import Ratio, Result, Table, in_process, run, say
 from benchmarks.scale_worker import EPOCHS
 from drsearch.processes import this_process
 from drsearch.study.definition import _TRIALS
-from drsearch.trials.attributes import DRAWN, MAX_RETRIES, RUN_ID, SLOT, WORKER
+from drsearch.trials.attributes import DRAWN, MAX_RETRIES, RUN_ID, TRIAL, WORKER
 from drsearch.trials.storage import open_storage
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -75,7 +75,7 @@ def new_study(server: PostgresServer, way: str, n_finished: int) -> str:
             add("trial_intermediate_values", trial_id=i + 1, step=epoch, intermediate_value=value,
                 intermediate_value_type="FINITE")  # fmt: skip
         if way == "drsearch":
-            told = {SLOT: i, WORKER: this_process(), RUN_ID: "0" * 32, "drsearch.token": "0" * 32, DRAWN: True}
+            told = {TRIAL: i, WORKER: this_process(), RUN_ID: "0" * 32, "drsearch.token": "0" * 32, DRAWN: True}
             for key, attribute in told.items():
                 add("trial_user_attributes", trial_id=i + 1, key=key, value_json=json.dumps(attribute))
     with engine.begin() as connection:
@@ -196,7 +196,7 @@ def _result(
         notes=(
             "PostgreSQL on the same machine, without waiting for its disk (fsync off). TPE and the median pruner, both "
             "ways the same. drsearch's way has heartbeats, a journal that is on the disk at every epoch, and a look "
-            "at all slots at every claim; its sender to MLflow is another process and is not measured here.",
+            "at all trials at every claim; its sender to MLflow is another process and is not measured here.",
             "Bare Optuna goes through its own cache (`optuna.storages.get_storage`), as load_study with a URL does.",
         ),
     )  # fmt: skip

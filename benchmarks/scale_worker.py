@@ -27,7 +27,7 @@ from drsearch.trials.pruners import pruner_for
 from drsearch.trials.retrying import patiently
 from drsearch.trials.samplers import drawn_so_far, sampler_for
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trial_view import OneTrialASlot
+from drsearch.trials.trial_view import OneTrialATrial
 
 SETTINGS = Settings().replace({"study.sampler": "tpe", "study.pruner": "median", "study.pruner_warmup_epochs": 10})
 EPOCHS = 10
@@ -48,32 +48,32 @@ class Drsearch:
     def __init__(self, url: str, study: str, folder: Path) -> None:
         self._storage, self._name, self._folder = open_storage(url), study, folder
         self._study = optuna.load_study(study_name=study, storage=self._storage)
-        self._view, self._drawn = OneTrialASlot(self._storage), drawn_so_far()
+        self._view, self._drawn = OneTrialATrial(self._storage), drawn_so_far()
 
-    def _sampler(self, slot: int) -> optuna.samplers.BaseSampler:
-        return sampler_for(SETTINGS, slot, trial_seed(0, slot), None, self._drawn)
+    def _sampler(self, trial: int) -> optuna.samplers.BaseSampler:
+        return sampler_for(SETTINGS, trial, trial_seed(0, trial), None, self._drawn)
 
-    def trial(self, sleep_s: float) -> None:
+    def attempt(self, sleep_s: float) -> None:
         """One trial from claim to tell."""
         claimed = claim(self._study, self._storage, n_trials_of(self._study))
         assert claimed is not None
-        slot, frozen = claimed
+        trial, frozen = claimed
         with Heartbeat(self._storage, frozen._trial_id):
-            sampler, pruner = self._sampler(slot), pruner_for(SETTINGS)
+            sampler, pruner = self._sampler(trial), pruner_for(SETTINGS)
             study = optuna.load_study(study_name=self._name, storage=self._view, sampler=sampler, pruner=pruner)
-            trial = optuna.Trial(study, frozen._trial_id)
-            value = draw(trial)
-            patiently(lambda: trial.set_user_attr(DRAWN, True))
-            journal = Journal(self._folder / f"trial-{slot:06d}")
-            journal.append([RunStart(f"{self._name}/{slot}", self._name, f"trial {slot}", params=SETTINGS.flat())])
-            patiently(lambda: trial.set_user_attr(RUN_ID, "0" * 32))
+            attempt = optuna.Trial(study, frozen._trial_id)
+            value = draw(attempt)
+            patiently(lambda: attempt.set_user_attr(DRAWN, True))
+            journal = Journal(self._folder / f"trial-{trial:06d}")
+            journal.append([RunStart(f"{self._name}/{trial}", self._name, f"trial {trial}", params=SETTINGS.flat())])
+            patiently(lambda: attempt.set_user_attr(RUN_ID, "0" * 32))
             for epoch in range(1, EPOCHS + 1):
                 time.sleep(sleep_s)
                 journal.append([Metrics(epoch, {"val_auc": value, "val_loss": 1 - value})])
-                patiently(lambda e=epoch: trial.report(value, e))  # type: ignore[misc]
-                patiently(trial.should_prune)
+                patiently(lambda e=epoch: attempt.report(value, e))  # type: ignore[misc]
+                patiently(attempt.should_prune)
             journal.append([RunEnd("FINISHED")])
-            patiently(lambda: study.tell(trial, value, skip_if_finished=True))
+            patiently(lambda: study.tell(attempt, value, skip_if_finished=True))
 
 
 class Bare:

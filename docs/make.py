@@ -28,14 +28,14 @@ from drsearch.measure.gradcam import GradCam
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.release.registry import SEARCH_BEST, Registry
 from drsearch.serving.grader import Grader
-from drsearch.study.best_trial import best_slot
+from drsearch.study.best_trial import best_trial
 from drsearch.study.definition import StudyDefinition, load_study, study_folder
 from drsearch.tracking.mlflow_server import UiServer, serve_ui
 from drsearch.tracking.mlflow_views import TABLE_KEY, VIEW_KEY, comparison_link
 from drsearch.training.kept_network import fixed_eyes
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import Slot, read_slots
+from drsearch.trials.trials import Trial, read_trials
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -123,12 +123,12 @@ def grid(study: str, home: Home) -> None:
     """A table on standard output, and two pictures without any photograph."""
     optuna_study, definition = load_study(open_storage(home.storage_url), study)
     folder = study_folder(home, study, definition.uid)
-    slots = [slot for slot in read_slots(optuna_study) if slot.state in ("complete", "pruned")]
-    outcomes = {slot.number: read_outcome(folder / f"trial-{slot.number:04d}") for slot in slots}
+    trials = [trial for trial in read_trials(optuna_study) if trial.state in ("complete", "pruned")]
+    outcomes = {trial.number: read_outcome(folder / f"trial-{trial.number:04d}") for trial in trials}
     found = {number: outcome for number, outcome in outcomes.items() if outcome is not None}
-    _table(slots, found)
-    _curves(study, slots, found)
-    best = best_slot(slots, definition.base())
+    _table(trials, found)
+    _curves(study, trials, found)
+    best = best_trial(trials, definition.base())
     assert best is not None
     shutil.copy(folder / f"trial-{best.number:04d}" / "confusion.png", PICTURES / f"{study}_confusion.png")
     test = folder / "test" / "confusion.png"
@@ -141,19 +141,19 @@ def _commit(definition: StudyDefinition) -> str:
     return definition.code.get("commit", "")[:12]
 
 
-def _table(slots: Sequence[Slot], outcomes: dict[int, Outcome]) -> None:
-    names = list(slots[0].last.params)
-    scores = outcomes[slots[0].number].scores
+def _table(trials: Sequence[Trial], outcomes: dict[int, Outcome]) -> None:
+    names = list(trials[0].last.params)
+    scores = outcomes[trials[0].number].scores
     assert scores is not None
     head = [*(name.rpartition(".")[2] for name in names), "kept epoch", *(name for name, _ in scores.labelled),
             f"train accuracy at {TRIAL_THRESHOLD:g}, last epoch", "s/epoch"]  # fmt: skip
     print("| trial | " + " | ".join(head) + " |\n|" + "-|" * (len(head) + 1))
-    for slot in slots:
-        outcome = outcomes[slot.number]
+    for trial in trials:
+        outcome = outcomes[trial.number]
         assert outcome.scores is not None
         cells = [
-            str(slot.number),
-            *(f"{slot.last.params[name]:g}" for name in names),
+            str(trial.number),
+            *(f"{trial.last.params[name]:g}" for name in names),
             str(outcome.epoch),
             *(f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for _, score in outcome.scores.labelled),
             f"{outcome.history[-1].train.accuracy:.3f}",
@@ -162,19 +162,19 @@ def _table(slots: Sequence[Slot], outcomes: dict[int, Outcome]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
-def _curves(study: str, slots: Sequence[Slot], outcomes: dict[int, Outcome]) -> None:
+def _curves(study: str, trials: Sequence[Trial], outcomes: dict[int, Outcome]) -> None:
     figure = Figure(figsize=(14, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    columns = -(-len(slots) // 2)
+    columns = -(-len(trials) // 2)
     axes = figure.subplots(2, columns, sharex=True, sharey=True, squeeze=False)
-    for slot, ax in zip(slots, axes.T.flat, strict=False):
-        history = outcomes[slot.number].history
+    for trial, ax in zip(trials, axes.T.flat, strict=False):
+        history = outcomes[trial.number].history
         epochs = [epoch.epoch for epoch in history]
         ax.plot(epochs, [epoch.train.auc for epoch in history], color="#0072B2", label="train AUC")
         ax.plot(epochs, [epoch.validation.auc for epoch in history], color="#D55E00", label="validation AUC")
-        ax.axvline(outcomes[slot.number].epoch, color="0.6", linestyle=":", label="kept epoch")
+        ax.axvline(outcomes[trial.number].epoch, color="0.6", linestyle=":", label="kept epoch")
         ax.set_title(
-            ", ".join(f"{name.rpartition('.')[2]} {value:g}" for name, value in slot.last.params.items()), size=9
+            ", ".join(f"{name.rpartition('.')[2]} {value:g}" for name, value in trial.last.params.items()), size=9
         )
         ax.set_ylim(0.3, 1.0)
     axes[0, 0].legend(fontsize=8, loc="lower right")

@@ -45,7 +45,7 @@ class Holds:
 
 
 def _wait(folder: Path, worker: Any, status: dict[str, Any]) -> None:
-    mark = folder / f"{status['slot']}-{status['epoch']}"
+    mark = folder / f"{status['trial']}-{status['epoch']}"
     if mark.exists():
         with contextlib.suppress(FileNotFoundError):  # released meanwhile
             mark.with_name(f"{mark.name}.reached").touch()

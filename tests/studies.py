@@ -15,7 +15,7 @@ from drsearch.home import Home
 from drsearch.processes import this_process
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, images_key, open_study, study_folder
-from drsearch.trials.attributes import KEPT, REASON, SLOT, WORKER
+from drsearch.trials.attributes import KEPT, REASON, TRIAL, WORKER
 from drsearch.trials.storage import open_storage
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0.00"
@@ -38,7 +38,7 @@ class Begun:
 
     def ended(
         self,
-        slot: int,
+        trial: int,
         state: TrialState,
         value: float | None = None,
         rate: float = 0.01,
@@ -46,45 +46,49 @@ class Begun:
         **attrs: Any,
     ) -> None:
         """A trial that has come to an end."""
-        trial = optuna.create_trial(
+        attempt = optuna.create_trial(
             state=state,
             value=value,
             params={RATE: rate},
             distributions={RATE: FloatDistribution(1e-5, 1)},
-            user_attrs={SLOT: slot, WORKER: this_process(), **{f"drsearch.{key}": each for key, each in attrs.items()}},
+            user_attrs={
+                TRIAL: trial,
+                WORKER: this_process(),
+                **{f"drsearch.{key}": each for key, each in attrs.items()},
+            },
             intermediate_values={5: value} if value is not None else {},
         )
-        assert trial.datetime_start is not None
-        trial.datetime_start -= timedelta(seconds=seconds)
-        self.study.add_trial(trial)
+        assert attempt.datetime_start is not None
+        attempt.datetime_start -= timedelta(seconds=seconds)
+        self.study.add_trial(attempt)
 
     def complete(
-        self, slot: int, value: float, low: float, high: float, rate: float = 0.01, seconds: float = 60
+        self, trial: int, value: float, low: float, high: float, rate: float = 0.01, seconds: float = 60
     ) -> None:
         kept = {"epoch": 5, "epochs": 8, "low": low, "high": high}
-        self.ended(slot, TrialState.COMPLETE, value, rate, seconds, **{KEPT.removeprefix("drsearch."): kept})
+        self.ended(trial, TrialState.COMPLETE, value, rate, seconds, **{KEPT.removeprefix("drsearch."): kept})
 
-    def interrupted(self, slot: int) -> None:
+    def interrupted(self, trial: int) -> None:
         """One that was stopped, and waits again."""
-        self.ended(slot, TrialState.FAIL, seconds=30, **{REASON.removeprefix("drsearch."): "stopped at epoch 5 of 8"})
-        self.waiting(slot)
+        self.ended(trial, TrialState.FAIL, seconds=30, **{REASON.removeprefix("drsearch."): "stopped at epoch 5 of 8"})
+        self.waiting(trial)
 
-    def waiting(self, slot: int) -> None:
-        self.study.enqueue_trial({RATE: 0.25}, user_attrs={SLOT: slot})
+    def waiting(self, trial: int) -> None:
+        self.study.enqueue_trial({RATE: 0.25}, user_attrs={TRIAL: trial})
 
-    def running(self, slot: int, worker: str, reported: dict[int, float] | None = None) -> FrozenTrial:
+    def running(self, trial: int, worker: str, reported: dict[int, float] | None = None) -> FrozenTrial:
         self.study.add_trial(
             optuna.create_trial(
                 state=TrialState.RUNNING,
                 params={RATE: 0.01},
                 distributions={RATE: FloatDistribution(1e-5, 1)},
-                user_attrs={SLOT: slot, WORKER: worker},
+                user_attrs={TRIAL: trial, WORKER: worker},
                 intermediate_values=reported or {},
             )
         )
-        trial = self.study.trials[-1]
-        self.storage.record_heartbeat(trial._trial_id)
-        return trial
+        attempt = self.study.trials[-1]
+        self.storage.record_heartbeat(attempt._trial_id)
+        return attempt
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from drsearch.study.status import Progress, WorkerStatus, place, study_left_s
 from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.objective import Objective
 from drsearch.trials.attributes import KEPT, WORKER
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 _LINE_EVERY_S = 15.0
 _BAR = 12
@@ -167,8 +167,8 @@ def frame_lines(progress: Progress, width: int, height: int, stopping: str = "")
         height: How many lines there are room for; what has no room is left out, the finished trials first.
         stopping: That it was asked to stop, in a sentence.
     """
-    names = short_names(list(dict.fromkeys(name for slot in progress.slots for name in slot.last.params)))
-    n_over = sum(slot.is_over for slot in progress.slots)
+    names = short_names(list(dict.fromkeys(name for trial in progress.trials for name in trial.last.params)))
+    n_over = sum(trial.is_over for trial in progress.trials)
     head = _wrapped(_summary(progress), width, "bold")
     head.append(Text(_bar(n_over / max(1, progress.n_trials), min(60, width)), style="green"))
     if stopping:
@@ -181,15 +181,15 @@ def frame_lines(progress: Progress, width: int, height: int, stopping: str = "")
 
 def _running_lines(progress: Progress, names: dict[str, str], width: int, height: int) -> list[Text]:
     """The running trials, a row each; below it the trial's settings where the height allows it."""
-    told = {worker.slot: worker for worker in progress.workers}
-    running = [slot for slot in progress.slots if slot.state == "running"]
-    rows = worker_lines([told.get(slot.number) or _reported(slot) for slot in running], progress.objective, width)
+    told = {worker.trial: worker for worker in progress.workers}
+    running = [trial for trial in progress.trials if trial.state == "running"]
+    rows = worker_lines([told.get(trial.number) or _reported(trial) for trial in running], progress.objective, width)
     n_head = len(rows) - len(running)
     each = max(0, (height - n_head) // max(1, len(running)) - 1)
     lines = rows[:n_head]
-    for row, slot in zip(rows[n_head:], running, strict=True):
+    for row, trial in zip(rows[n_head:], running, strict=True):
         lines.append(row)
-        text = settings_text(slot.last.params, names)
+        text = settings_text(trial.last.params, names)
         lines += [
             Text(line, style="dim")
             for line in textwrap.wrap(
@@ -200,12 +200,12 @@ def _running_lines(progress: Progress, names: dict[str, str], width: int, height
     return lines
 
 
-def _reported(slot: Slot) -> WorkerStatus:
+def _reported(trial: Trial) -> WorkerStatus:
     """How far a running trial is by what it has reported to the study, as nothing is heard of its worker."""
-    reported = slot.last.intermediate_values
+    reported = trial.last.intermediate_values
     epoch = max(reported, default=0)
     value = reported.get(epoch, math.nan)
-    return WorkerStatus(slot.number, epoch, 0, math.nan, value, value, str(slot.last.user_attrs.get(WORKER, "")))
+    return WorkerStatus(trial.number, epoch, 0, math.nan, value, value, str(trial.last.user_attrs.get(WORKER, "")))
 
 
 def worker_lines(workers: Sequence[WorkerStatus], objective: str, width: int | None) -> list[Text]:
@@ -213,7 +213,7 @@ def worker_lines(workers: Sequence[WorkerStatus], objective: str, width: int | N
     if not workers:
         return []
     wanted = [
-        column("trial", [str(worker.slot) for worker in workers], "right"),
+        column("trial", [str(worker.trial) for worker in workers], "right"),
         column("epoch", [_epochs(worker) for worker in workers], "right"),
         column(objective, [_shown(worker.value, 4) for worker in workers], "right"),
         column("best", [_shown(worker.best, 4) for worker in workers], "right"),
@@ -233,8 +233,8 @@ def _epochs(worker: WorkerStatus) -> str:
 def _finished_lines(progress: Progress, names: dict[str, str], width: int, height: int) -> list[Text]:
     """Finished trials: all, the best first, or where there are too many the best and then the latest."""
     objective = Objective(progress.objective)
-    over = [slot for slot in progress.slots if slot.is_over]
-    over.sort(key=lambda slot: (slot.state != "complete", objective.loss(slot.value or 0.0), slot.number))
+    over = [trial for trial in progress.trials if trial.is_over]
+    over.sort(key=lambda trial: (trial.state != "complete", objective.loss(trial.value or 0.0), trial.number))
     heading = len(_finished_table(over, progress, names, width)) - len(over)
     room = height - heading
     if not over or room < 1:
@@ -242,7 +242,7 @@ def _finished_lines(progress: Progress, names: dict[str, str], width: int, heigh
     if len(over) <= room:
         return _finished_table(over, progress, names, width)
     n_best = max(1, (room - 1) // 2)
-    rest = sorted(over[n_best:], key=lambda slot: (slot.last.datetime_complete or datetime.min, slot.number))
+    rest = sorted(over[n_best:], key=lambda trial: (trial.last.datetime_complete or datetime.min, trial.number))
     chosen = over[:n_best] + rest[::-1][: max(0, room - 1 - n_best)]
     lines = _finished_table(chosen, progress, names, width)
     n_left = len(over) - len(chosen)
@@ -251,25 +251,25 @@ def _finished_lines(progress: Progress, names: dict[str, str], width: int, heigh
     return [*lines[:at], between, *lines[at:]]
 
 
-def _finished_table(slots: Sequence[Slot], progress: Progress, names: dict[str, str], width: int) -> list[Text]:
-    drawn = [slot.last.params for slot in progress.slots if slot.last.params]
+def _finished_table(trials: Sequence[Trial], progress: Progress, names: dict[str, str], width: int) -> list[Text]:
+    drawn = [trial.last.params for trial in progress.trials if trial.last.params]
     varying = [name for name in names if len({shown(each.get(name)) for each in drawn}) > 1]
-    states = [column("state", [slot.state for slot in slots])]
+    states = [column("state", [trial.state for trial in trials])]
     wanted = [
-        column("trial", [str(slot.number) for slot in slots], "right"),
-        *(states if any(slot.state != "complete" for slot in slots) else []),
-        column(progress.objective, [_value(slot) for slot in slots]),
-        *(column(names[name], [shown(slot.last.params.get(name)) for slot in slots], "point") for name in varying),
+        column("trial", [str(trial.number) for trial in trials], "right"),
+        *(states if any(trial.state != "complete" for trial in trials) else []),
+        column(progress.objective, [_value(trial) for trial in trials]),
+        *(column(names[name], [shown(trial.last.params.get(name)) for trial in trials], "point") for name in varying),
     ]
     return table([wanted[i] for i in fitting(wanted, width)])
 
 
-def _value(slot: Slot) -> str:
+def _value(trial: Trial) -> str:
     """The objective of a trial with its interval; of a pruned one, its last report; of a failed one, the reason."""
-    if slot.value is not None and slot.state == "complete":
-        kept = slot.last.user_attrs.get(KEPT, {})
-        return with_interval(slot.value, kept.get("low"), kept.get("high"))
-    reported = slot.last.intermediate_values
+    if trial.value is not None and trial.state == "complete":
+        kept = trial.last.user_attrs.get(KEPT, {})
+        return with_interval(trial.value, kept.get("low"), kept.get("high"))
+    reported = trial.last.intermediate_values
     return f"{reported[max(reported)]:.4f}" if reported else ""
 
 
@@ -286,15 +286,15 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
 
 
 def _summary(progress: Progress) -> str:
-    states = [slot.state for slot in progress.slots]
+    states = [trial.state for trial in progress.trials]
     ended = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states]
-    n_over = sum(slot.is_over for slot in progress.slots)
+    n_over = sum(trial.is_over for trial in progress.trials)
     counts = f" ({', '.join(ended)})" if ended != [f"{n_over} complete"] and ended else ""
     running = f", {states.count('running')} running" if "running" in states else "" if n_over else ", none running yet"
     parts = [f"study {progress.name}: {n_over} of {progress.n_trials} trials finished{counts}{running}"]
-    values = [slot.value for slot in progress.slots if slot.state == "complete" and slot.value is not None]
+    values = [trial.value for trial in progress.trials if trial.state == "complete" and trial.value is not None]
     best = Objective(progress.objective).best(values)
-    left = study_left_s(progress.slots, progress.n_trials, progress.workers)
+    left = study_left_s(progress.trials, progress.n_trials, progress.workers)
     if best is not None:
         parts.append(f"best {progress.objective} {best:.4f}")
     if left is not None:
@@ -347,24 +347,24 @@ class _Lines:
         write_to_stderr(text)
 
     def __call__(self, progress: Progress) -> None:
-        for slot in progress.slots:
-            if slot.is_over and slot.number not in self._told:
-                self._told.add(slot.number)
-                self._print(self._ended(slot, progress.objective))
+        for trial in progress.trials:
+            if trial.is_over and trial.number not in self._told:
+                self._told.add(trial.number)
+                self._print(self._ended(trial, progress.objective))
         running = "; ".join(
-            f"trial {w.slot} epoch {w.epoch}/{w.epochs} {progress.objective} {w.value:.4f}" for w in progress.workers
+            f"trial {w.trial} epoch {w.epoch}/{w.epochs} {progress.objective} {w.value:.4f}" for w in progress.workers
         )
         text = _summary(progress) + (f" ({running})" if running else "")
         if time.monotonic() - self._last[0] > _LINE_EVERY_S and text != self._last[1]:
             self._last = (time.monotonic(), text)
             self._print(text)
 
-    def _ended(self, slot: Slot, objective: str) -> str:
-        value = f" {objective} {slot.value:.4f}" if slot.value is not None else ""
-        carried = f" (trial {slot.carried['trial']} of study {slot.carried['study']})" if slot.carried else ""
-        reason = f": {slot.reason}" if slot.reason else ""
-        settings = f" ({settings_text(slot.last.params)})" if slot.last.params else ""
-        return f"trial {slot.number}{carried} {slot.state}{value}{reason}{settings}"
+    def _ended(self, trial: Trial, objective: str) -> str:
+        value = f" {objective} {trial.value:.4f}" if trial.value is not None else ""
+        carried = f" (trial {trial.carried['trial']} of study {trial.carried['study']})" if trial.carried else ""
+        reason = f": {trial.reason}" if trial.reason else ""
+        settings = f" ({settings_text(trial.last.params)})" if trial.last.params else ""
+        return f"trial {trial.number}{carried} {trial.state}{value}{reason}{settings}"
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)

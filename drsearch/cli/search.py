@@ -266,7 +266,7 @@ def _print_carried(out: Console, warm: "WarmStart | None") -> None:
     if warm is None:
         return
     left = f"; {warm.n_left} could not be this study's ({warm.why_left})" if warm.n_left else ""
-    n = len(warm.slots)
+    n = len(warm.trials)
     out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)
 
 
@@ -280,7 +280,7 @@ def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
     if study.spent:
         out.print(f"no more trials: {study.spent}; a larger budget goes on")
     if study.definition.settings["study.cost"] != "none":
-        costs = "; ".join(f"trial {slot.number} {slot.values[0]:.4f} at {slot.values[1]:g}" for slot in study.front)
+        costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
         out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
     out.print(f"model {job.model.name} version {job.model.version}")
     test = {key: value for key, value in job.test.items() if key != "looks"}
@@ -296,7 +296,7 @@ def _job_json(study: "StudyResult", job: "JobResult") -> dict[str, Any]:
         "trials": study.counts(),
         "stopped": study.stopped,
         "spent": study.spent,
-        "front": [{"trial": slot.number, "values": list(slot.values)} for slot in study.front],
+        "front": [{"trial": trial.number, "values": list(trial.values)} for trial in study.front],
         "best": {"trial": job.best_trial, "value": job.value, "params": job.params, "run_id": job.run_id},
         "model": {"name": job.model.name, "version": job.model.version},
         "refit": job.refit,

@@ -109,11 +109,11 @@ def trials(
         drsearch trials resnet 7
     """
     from drsearch.cli.study_tables import trial_lines, trials_lines, write_csv
-    from drsearch.study.status import read_trials, sort_trials
+    from drsearch.study.status import sort_trials, trial_rows
 
     home = Home.from_environment()
     opened = open_studies(storage, home, only_look=True)
-    rows, objective, less_is_better = read_trials(opened, study, home)
+    rows, objective, less_is_better = trial_rows(opened, study, home)
     if number is not None:
         if number >= len(rows):
             raise DrsearchError(f"study {study!r} has no trial {number}; its trials are 0 to {len(rows) - 1}.")
@@ -155,9 +155,9 @@ def cancel(
     if look.state in ("running", "stopped"):
         say = liner(out)
         say(f"study {study} is asked to stop at the next checkpoint; Ctrl-C ends only the waiting here")
-        for slot in stop(opened, study, home, look.folder):
-            told.append({"trial": slot.number, "state": slot.state, "reason": reason_of(slot) or None})
-            say(f"trial {slot.number} is {slot.state}" + (f": {reason_of(slot)}" if reason_of(slot) else ""))
+        for trial in stop(opened, study, home, look.folder):
+            told.append({"trial": trial.number, "state": trial.state, "reason": reason_of(trial) or None})
+            say(f"trial {trial.number} is {trial.state}" + (f": {reason_of(trial)}" if reason_of(trial) else ""))
         look = _reconciled(opened, study, home, liner(out))
     goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
     n_stopped = f"{len(told)} trial{'s' if len(told) != 1 else ''} stopped"
@@ -214,9 +214,9 @@ def _reconciled(storage: Any, study: str, home: Home, say: Callable[[str], None]
     except TrackerAway as wrong:
         say(f"{wrong}; `drsearch sync` sends later what has not reached it.")
     now = look(found, definition, storage, home)
-    for slot in now.progress.slots:
-        if slot.number in before.abandoned:
-            say(f"trial {slot.number} was left running by a process that is gone; it is {slot.state} now")
+    for trial in now.progress.trials:
+        if trial.number in before.abandoned:
+            say(f"trial {trial.number} was left running by a process that is gone; it is {trial.state} now")
     return now
 
 

@@ -23,7 +23,7 @@ _N_REASONS = 5
 
 def studies_lines(looks: Sequence[Standing], width: int | None) -> list[Text]:
     """A table with one line per study; columns without room are left out."""
-    over = [sum(slot.is_over for slot in look.progress.slots) for look in looks]
+    over = [sum(trial.is_over for trial in look.progress.trials) for look in looks]
     workers = [len(look.progress.workers) + len(look.idle) for look in looks]
     columns = [
         column("study", [look.name for look in looks]),

@@ -123,7 +123,7 @@ class Job:
     ) -> None:
         best = study.best
         if best is None:
-            reasons = "; ".join(f"trial {slot.number}: {slot.reason}" for slot in study.slots if slot.reason)
+            reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in study.trials if trial.reason)
             raise StudyError(
                 f"no trial of study {study.name!r} is complete, so there is no model to register "
                 f"({reasons or 'none has come to its end; the same command goes on'})."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from drsearch.settings import Settings
 from drsearch.training.objective import objectives_of
 from drsearch.trials.attributes import ERROR
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 
 def cost_metric(settings: Settings) -> str:
@@ -14,55 +14,56 @@ def cost_metric(settings: Settings) -> str:
     return {"parameters": "kept_parameters", "latency": "kept_latency_ms"}[settings.study.cost]
 
 
-def best_slot(slots: Sequence[Slot], settings: Settings) -> Slot | None:
+def best_trial(trials: Sequence[Trial], settings: Settings) -> Trial | None:
     """The complete trial that is registered: the one with the best objective, of equals the first.
 
     With two objectives a member of the Pareto front: by `study.pick = "one_standard_error"` the cheapest whose
     objective is within one standard error (that of the best one's value) of the best; else the best. Source of the
     rule: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
     """
-    complete = [slot for slot in slots if slot.state == "complete"]
+    complete = [trial for trial in trials if trial.state == "complete"]
     if not complete:
         return None
     members = front(complete, settings)
-    best = min(members, key=lambda slot: (_losses(slot, settings), slot.number))
+    best = min(members, key=lambda trial: (_losses(trial, settings), trial.number))
     if settings.study.cost == "none" or settings.study.pick == "best":
         return best
     error = float(best.last.user_attrs.get(ERROR, 0.0))
     limit = _losses(best, settings)[0] + (error if math.isfinite(error) else 0.0)
-    near = [slot for slot in members if _losses(slot, settings)[0] <= limit]
-    return min(near, key=lambda slot: (_losses(slot, settings)[1], slot.number))
+    near = [trial for trial in members if _losses(trial, settings)[0] <= limit]
+    return min(near, key=lambda trial: (_losses(trial, settings)[1], trial.number))
 
 
-def front(slots: Sequence[Slot], settings: Settings) -> list[Slot]:
+def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
     """The complete trials that no other beats in one objective without losing in another; of equals the first.
 
     With one objective these are the best trials, the first of them alone.
     """
-    found: list[Slot] = []
+    found: list[Trial] = []
     least = math.inf
     by_losses = sorted(
-        (slot for slot in slots if slot.state == "complete"), key=lambda slot: (_losses(slot, settings), slot.number)
+        (trial for trial in trials if trial.state == "complete"),
+        key=lambda trial: (_losses(trial, settings), trial.number),
     )
-    for slot in by_losses:  # best objective first: each further member must cost less
-        if not found or (settings.study.cost != "none" and _losses(slot, settings)[1] < least):
-            found.append(slot)
-            least = _losses(slot, settings)[-1]
+    for trial in by_losses:  # best objective first: each further member must cost less
+        if not found or (settings.study.cost != "none" and _losses(trial, settings)[1] < least):
+            found.append(trial)
+            least = _losses(trial, settings)[-1]
     return found
 
 
-def since_improved(slots: Sequence[Slot], settings: Settings) -> int:
+def since_improved(trials: Sequence[Trial], settings: Settings) -> int:
     """Trials that ended, complete or pruned, after the last that was better than all before it.
 
     With two objectives better means a new member of the Pareto front. Trials count in the order in which they ended.
     """
-    ended = [slot for slot in slots if slot.state in ("complete", "pruned")]
-    ended.sort(key=lambda slot: (slot.last.datetime_complete is None, slot.last.datetime_complete, slot.number))
-    members: list[Slot] = []
+    ended = [trial for trial in trials if trial.state in ("complete", "pruned")]
+    ended.sort(key=lambda trial: (trial.last.datetime_complete is None, trial.last.datetime_complete, trial.number))
+    members: list[Trial] = []
     since = 0
-    for slot in ended:
-        if slot.state == "complete" and not any(_covers(member, slot, settings) for member in members):
-            members = [*(member for member in members if not _covers(slot, member, settings)), slot]
+    for trial in ended:
+        if trial.state == "complete" and not any(_covers(member, trial, settings) for member in members):
+            members = [*(member for member in members if not _covers(trial, member, settings)), trial]
             since = 0
         else:
             since += 1
@@ -76,11 +77,11 @@ def pick_rule(settings: Settings) -> str:
     return f"the smallest {settings.study.cost} within one standard error of the best {settings.study.objective}"
 
 
-def _covers(one: Slot, other: Slot, settings: Settings) -> bool:
+def _covers(one: Trial, other: Trial, settings: Settings) -> bool:
     """Whether `one` is at least as good in every objective."""
     return all(mine <= theirs for mine, theirs in zip(_losses(one, settings), _losses(other, settings), strict=True))
 
 
-def _losses(slot: Slot, settings: Settings) -> tuple[float, ...]:
+def _losses(trial: Trial, settings: Settings) -> tuple[float, ...]:
     """The objectives, turned so that less is better."""
-    return tuple(each.loss(value) for each, value in zip(objectives_of(settings), slot.values, strict=True))
+    return tuple(each.loss(value) for each, value in zip(objectives_of(settings), trial.values, strict=True))

@@ -9,7 +9,7 @@ import optuna
 from drsearch.settings import Settings
 from drsearch.study.best_trial import since_improved
 from drsearch.trials.retrying import patiently
-from drsearch.trials.trials import Slot, read_slots
+from drsearch.trials.trials import Trial, read_trials
 
 BUDGETS = ("study.trials", "study.hours", "study.epochs", "study.patience_trials")
 """Settings that may change from call to call: a study that goes on with more of them is the same study."""
@@ -64,19 +64,19 @@ def union_s(spans: Sequence[Sequence[float]]) -> float:
     return total
 
 
-def epochs_of(slot: Slot) -> int:
+def epochs_of(trial: Trial) -> int:
     """Epochs trained in a trial, up to its last checkpoint; those trained again after a death count once."""
-    return max(int(trial.user_attrs.get(EPOCHS, trial.last_step or 0)) for trial in slot.attempts)
+    return max(int(attempt.user_attrs.get(EPOCHS, attempt.last_step or 0)) for attempt in trial.attempts)
 
 
-def what_is_spent(slots: Sequence[Slot], hours: float, settings: Settings) -> str:
-    """The budget that is used up, in a few words; empty while none is. Trials are counted by their slots."""
+def what_is_spent(trials: Sequence[Trial], hours: float, settings: Settings) -> str:
+    """The budget that is used up, in a few words; empty while none is. Retries of a trial count as one trial."""
     study = settings.study
     if study.hours is not None and hours >= study.hours:
         return f"study.hours = {study.hours:g} are over"
-    if study.epochs is not None and sum(map(epochs_of, slots)) >= study.epochs:
+    if study.epochs is not None and sum(map(epochs_of, trials)) >= study.epochs:
         return f"study.epochs = {study.epochs} are trained"
-    if study.patience_trials is not None and (since := since_improved(slots, settings)) >= study.patience_trials:
+    if study.patience_trials is not None and (since := since_improved(trials, settings)) >= study.patience_trials:
         return f"no improvement in {since} trials (study.patience_trials = {study.patience_trials})"
     return ""
 
@@ -106,4 +106,4 @@ def spent(study: optuna.Study, settings: Settings) -> str:
     current = settings.replace(said.get(_BUDGETS, {}))
     if current.study.epochs is None and current.study.patience_trials is None:
         return ""
-    return what_is_spent(read_slots(study), 0.0, current)
+    return what_is_spent(read_trials(study), 0.0, current)

@@ -17,7 +17,7 @@ from drsearch.study.definition import load_study
 from drsearch.study.reconcile import is_launched, reconcile_study
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.retrying import is_away, patiently
-from drsearch.trials.trials import Slot, read_slots
+from drsearch.trials.trials import Trial, read_trials
 
 CANCELLED = "drsearch.cancelled"
 
@@ -47,7 +47,7 @@ def let_go_on(study: optuna.Study) -> None:
         patiently(lambda: study.set_user_attr(CANCELLED, None))
 
 
-def cancel(storage: Storage, name: str, home: Home, folder: Path) -> Iterator[Slot]:
+def cancel(storage: Storage, name: str, home: Home, folder: Path) -> Iterator[Trial]:
     """Ask all who are at a study, on any machine, to stop, and wait until nothing runs.
 
     Args:
@@ -67,9 +67,9 @@ def cancel(storage: Storage, name: str, home: Home, folder: Path) -> Iterator[Sl
         if time.monotonic() - reconciled > _RECONCILE_S:
             reconcile_study(home, storage, name)
             reconciled = time.monotonic()
-        slots = read_slots(study)
-        now = {slot.number for slot in slots if slot.state == "running"}
-        yield from (slot for slot in slots if slot.number in running - now)
+        trials = read_trials(study)
+        now = {trial.number for trial in trials if trial.state == "running"}
+        yield from (trial for trial in trials if trial.number in running - now)
         running = now
         if not running and not is_launched(folder):
             return

@@ -64,19 +64,19 @@ class StudyDefinition:
         """The settings that trials start from."""
         return Settings().replace(self.settings)
 
-    def trial_key(self, slot: int) -> str:
+    def trial_key(self, trial: int) -> str:
         """Names the run of a trial among all runs."""
-        return trial_key(self.uid, slot)
+        return trial_key(self.uid, trial)
 
     def records_for(self, images: ImageSettings) -> str:
         """The fingerprint of the record set for these images."""
         return self.records[images_key(images)]
 
-    def trial_settings(self, slot: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
+    def trial_settings(self, trial: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
         """The settings of one trial: what was drawn, its own seed, and the data that it is for."""
         base = self.base()
         own: dict[str, Value] = {
-            "training.seed": trial_seed(base.study.seed, slot),
+            "training.seed": trial_seed(base.study.seed, trial),
             "training.threads": base.training.threads or threads,
             "data.fingerprint": self.data_fingerprint,
             "model.hypermodel": to_setting(drawn) if base.model.hypermodel else "",
@@ -85,9 +85,9 @@ class StudyDefinition:
         return base.replace({**settings, **own})
 
 
-def trial_key(uid: str, slot: int) -> str:
+def trial_key(uid: str, trial: int) -> str:
     """Names the run of a study's trial among all runs."""
-    return f"{uid}/trial-{slot:04d}"
+    return f"{uid}/trial-{trial:04d}"
 
 
 def images_key(images: ImageSettings) -> str:
@@ -95,9 +95,9 @@ def images_key(images: ImageSettings) -> str:
     return json.dumps(dataclasses.asdict(images), sort_keys=True)
 
 
-def trial_seed(study_seed: int, slot: int) -> int:
+def trial_seed(study_seed: int, trial: int) -> int:
     """The seed of a trial, and of the sampler that chooses its settings: of the study's seed and its number only."""
-    return int(np.random.SeedSequence([study_seed, slot]).generate_state(1)[0]) >> 1
+    return int(np.random.SeedSequence([study_seed, trial]).generate_state(1)[0]) >> 1
 
 
 def study_folder(home: Home, name: str, uid: str) -> Path:

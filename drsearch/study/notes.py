@@ -13,17 +13,17 @@ from drsearch.training.objective import Objective
 def study_note(result: StudyResult) -> str:
     """What MLflow's page of a study's own run says it came to: its ten best trials, Markdown."""
     objective = Objective(result.definition.base().study.objective)
-    told = [slot for slot in result.slots if slot.state == "complete"]
-    told.sort(key=lambda slot: objective.loss(slot.values[0]))
+    told = [trial for trial in result.trials if trial.state == "complete"]
+    told.sort(key=lambda trial: objective.loss(trial.values[0]))
     counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
     best = result.best
     chosen = f" Best: trial {best.number}, {objective.name} {best.values[0]:.4f}." if best is not None else ""
     lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}"]
     if told:
-        names = list({name: None for slot in told for name in slot.last.params})
+        names = list({name: None for trial in told for name in trial.last.params})
         rows = [
-            (str(slot.number), f"{slot.value:.4f}", *(_cell(slot.last.params.get(name, "")) for name in names))
-            for slot in told[:10]
+            (str(trial.number), f"{trial.value:.4f}", *(_cell(trial.last.params.get(name, "")) for name in names))
+            for trial in told[:10]
         ]
         lines += ["", *note_table(("trial", objective.name, *names), rows)]
     if len(told) > 10:

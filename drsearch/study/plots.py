@@ -11,20 +11,20 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from plotly.colors import sample_colorscale, sequential
 
 from drsearch.settings import Settings, Value
-from drsearch.study.best_trial import best_slot, front, pick_rule
+from drsearch.study.best_trial import best_trial, front, pick_rule
 from drsearch.training.objective import COST_UNITS, Objective, objectives_of
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 _WORST_TO_BEST = sequential.Blues[3:]  # without its first three, which cannot be seen on white
 _LEAST_FOR_IMPORTANCES = 4  # of fewer trials, the best differs from the others in too many settings at once
 _BEST_COMPARED = 5
 
 
-def write_pages(slots: Sequence[Slot], settings: Settings, folder: Path) -> list[str]:
+def write_pages(trials: Sequence[Trial], settings: Settings, folder: Path) -> list[str]:
     """Write the pages that the finished trials allow.
 
     Args:
-        slots: The trials.
+        trials: The trials.
         settings: The study's.
         folder: Where to.
 
@@ -32,19 +32,19 @@ def write_pages(slots: Sequence[Slot], settings: Settings, folder: Path) -> list
         The files' names. Each holds Plotly itself (5 MB): MLflow shows a page on its own, without its neighbours.
     """
     objective = objectives_of(settings)[0]
-    complete = [slot.last for slot in slots if slot.state == "complete"]
-    named = list({name: None for trial in complete for name in trial.params})
+    complete = [trial.last for trial in trials if trial.state == "complete"]
+    named = list({name: None for attempt in complete for name in attempt.params})
     makers: dict[str, Callable[[], go.Figure]] = {}
     if complete:
-        makers["history.html"] = lambda: history(slots, objective)
-    if varied(slots):
-        makers["parallel_coordinates.html"] = lambda: parallel_coordinates(slots, objective)
-        if len(complete) >= _LEAST_FOR_IMPORTANCES and len({trial.values[0] for trial in complete}) > 1:
-            makers["importances.html"] = lambda: importances(slots, objective)
+        makers["history.html"] = lambda: history(trials, objective)
+    if varied(trials):
+        makers["parallel_coordinates.html"] = lambda: parallel_coordinates(trials, objective)
+        if len(complete) >= _LEAST_FOR_IMPORTANCES and len({attempt.values[0] for attempt in complete}) > 1:
+            makers["importances.html"] = lambda: importances(trials, objective)
     if settings.study.sampler == "grid" and complete and len(named) >= 2:
         makers["heat_map.html"] = lambda: heat_map(complete, named[0], named[1], objective)
     if settings.study.cost != "none" and complete:
-        makers["pareto.html"] = lambda: pareto(slots, settings)
+        makers["pareto.html"] = lambda: pareto(trials, settings)
     for name, make in makers.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna marks some of its plots as experimental
@@ -52,33 +52,33 @@ def write_pages(slots: Sequence[Slot], settings: Settings, folder: Path) -> list
     return list(makers)
 
 
-def varied(slots: Sequence[Slot]) -> list[str]:
+def varied(trials: Sequence[Trial]) -> list[str]:
     """The settings in which complete trials differ; a setting that only some have is among them."""
-    params = [slot.last.params for slot in slots if slot.state == "complete"]
+    params = [trial.last.params for trial in trials if trial.state == "complete"]
     names = list({name: None for each in params for name in each})
     return [name for name in names if len({repr(each.get(name)) for each in params}) > 1]
 
 
-def history(slots: Sequence[Slot], objective: Objective) -> go.Figure:
+def history(trials: Sequence[Trial], objective: Objective) -> go.Figure:
     """Every complete trial's value, and the best value so far.
 
     Args:
-        slots: The trials, one of them complete.
+        trials: The trials, one of them complete.
         objective: The first of each trial's values.
     """
-    figure = optuna.visualization.plot_optimization_history(_study_of(slots, objective), target_name=objective.name)
+    figure = optuna.visualization.plot_optimization_history(_study_of(trials, objective), target_name=objective.name)
     return figure.update_layout(title=f"{objective.name} of every complete trial, and the best so far")
 
 
-def parallel_coordinates(slots: Sequence[Slot], objective: Objective) -> go.Figure:
+def parallel_coordinates(trials: Sequence[Trial], objective: Objective) -> go.Figure:
     """A line per complete trial through its value and its settings: the better, the darker; the best drawn last.
 
     Args:
-        slots: The trials; complete ones differ in a setting.
+        trials: The trials; complete ones differ in a setting.
         objective: The first of each trial's values.
     """
     figure = optuna.visualization.plot_parallel_coordinate(
-        _study_of(slots, objective), params=varied(slots), target_name=objective.name
+        _study_of(trials, objective), params=varied(trials), target_name=objective.name
     )
     *lines, colour_bar = figure.data
     worst = 1 if objective.less_is_better else 0  # on the first axis, from 0 to 1, where each line begins
@@ -93,27 +93,27 @@ def parallel_coordinates(slots: Sequence[Slot], objective: Objective) -> go.Figu
     return figure.update_layout(title=f"Settings and {objective.name} of every complete trial; thick is the best")
 
 
-def importances(slots: Sequence[Slot], objective: Objective) -> go.Figure:
+def importances(trials: Sequence[Trial], objective: Objective) -> go.Figure:
     """How much each setting tells the best trials from the rest, by PED-ANOVA; the shares sum to 1.
 
     The best are a tenth of the trials, at least five, and at most half. Optuna's own default, a tenth, is one trial of
     a small study, whose settings all look equally important.
 
     Args:
-        slots: The trials; complete ones differ in value and in a setting.
+        trials: The trials; complete ones differ in value and in a setting.
         objective: The first of each trial's values.
 
     Source:
         Watanabe et al. (2023), PED-ANOVA, IJCAI, arXiv:2304.10255.
     """
-    study = _study_of(slots, objective)
-    losses = sorted(objective.loss(trial.value) for trial in study.get_trials(states=[TrialState.COMPLETE]))
+    study = _study_of(trials, objective)
+    losses = sorted(objective.loss(attempt.value) for attempt in study.get_trials(states=[TrialState.COMPLETE]))
     n_best = max(len(losses) // 10, min(_BEST_COMPARED, len(losses) // 2))
     n_best = min(n_best, losses.index(losses[-1]))  # with one of the worst among them, all trials would be the best
     figure = optuna.visualization.plot_param_importances(
         study,
         evaluator=PedAnovaImportanceEvaluator(target_quantile=(n_best - 0.5) / len(losses)),  # Optuna rounds up
-        params=varied(slots),
+        params=varied(trials),
         target_name=objective.name,
     )
     n_best = sum(loss <= losses[n_best - 1] for loss in losses)  # with those that are as good
@@ -121,16 +121,18 @@ def importances(slots: Sequence[Slot], objective: Objective) -> go.Figure:
     return figure.update_layout(title=title)
 
 
-def _study_of(slots: Sequence[Slot], objective: Objective) -> optuna.Study:
+def _study_of(trials: Sequence[Trial], objective: Objective) -> optuna.Study:
     """The complete trials under their numbers, as an Optuna study of the first objective alone.
 
     Its plots need no `target`: with one, Optuna takes lower values for better, whatever the study's direction.
     """
-    complete = {slot.number: slot.last for slot in slots if slot.state == "complete"}
+    complete = {trial.number: trial.last for trial in trials if trial.state == "complete"}
     study = optuna.create_study(direction=objective.direction)
     for number in range(max(complete, default=-1) + 1):
-        if trial := complete.get(number):
-            study.add_trial(create_trial(value=trial.values[0], params=trial.params, distributions=trial.distributions))
+        if attempt := complete.get(number):
+            study.add_trial(
+                create_trial(value=attempt.values[0], params=attempt.params, distributions=attempt.distributions)
+            )
         else:  # Optuna numbers trials as they are added
             study.add_trial(create_trial(state=TrialState.FAIL))
     return study
@@ -169,26 +171,26 @@ def heat_map(trials: Sequence[FrozenTrial], across: str, down: str, objective: O
     return figure.update_layout(xaxis_title=across, yaxis_title=down)
 
 
-def pareto(slots: Sequence[Slot], settings: Settings) -> go.Figure:
+def pareto(trials: Sequence[Trial], settings: Settings) -> go.Figure:
     """Both objectives of every complete trial, the Pareto front among them, and the member that is picked.
 
     Args:
-        slots: The trials, one of them complete.
+        trials: The trials, one of them complete.
         settings: The study's; its title says by which rule the member is picked.
     """
     objective, unit = settings.study.objective, COST_UNITS[settings.study.cost]
-    members, picked = front(slots, settings), best_slot(slots, settings)
-    numbers = {slot.number for slot in members}
-    others = [slot for slot in slots if slot.state == "complete" and slot.number not in numbers]
+    members, picked = front(trials, settings), best_trial(trials, settings)
+    numbers = {trial.number for trial in members}
+    others = [trial for trial in trials if trial.state == "complete" and trial.number not in numbers]
     figure = go.Figure()
     for name, some, mode in (("other trials", others, "markers"), ("Pareto front", members, "lines+markers")):
         figure.add_trace(
             go.Scatter(
                 name=name,
                 mode=mode,
-                x=[slot.values[1] for slot in some],
-                y=[slot.values[0] for slot in some],
-                text=[f"trial {slot.number}<br>{_drawn(slot)}" for slot in some],
+                x=[trial.values[1] for trial in some],
+                y=[trial.values[0] for trial in some],
+                text=[f"trial {trial.number}<br>{_drawn(trial)}" for trial in some],
             )
         )
     if picked is not None:
@@ -206,8 +208,8 @@ def pareto(slots: Sequence[Slot], settings: Settings) -> go.Figure:
     return figure.update_layout(xaxis_title=f"{settings.study.cost} ({unit})", yaxis_title=objective)
 
 
-def _drawn(slot: Slot) -> str:
-    return "<br>".join(f"{name} = {value}" for name, value in slot.last.params.items())
+def _drawn(trial: Trial) -> str:
+    return "<br>".join(f"{name} = {value}" for name, value in trial.last.params.items())
 
 
 def _values(trials: Sequence[FrozenTrial], name: str) -> list[Value]:

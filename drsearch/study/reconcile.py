@@ -22,7 +22,7 @@ from drsearch.training.run_lock import Ownership, attempt_of, process_of
 from drsearch.trials.attributes import REASON, RUN_ID
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.reconcile import one_look, reconcile
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 _NOBODY = "nobody"
 _LAUNCHERS = "launcher.lock"
@@ -68,49 +68,49 @@ class Closer:
         self._folder, self._name, self._definition = folder, study_name, definition
         self._settled: set[tuple[int, int]] = set()  # trials, and how many of their attempts had failed
 
-    def close(self, slots: Sequence[Slot]) -> None:
-        """End every run that is open and should not be; call it after `reconcile`, with its slots."""
-        for slot in slots:
-            failed = [trial for trial in slot.attempts if trial.state is TrialState.FAIL]
-            if failed and slot.state in ("waiting", "failed") and (slot.number, len(failed)) not in self._settled:
-                self._close_trial(slot, failed)
+    def close(self, trials: Sequence[Trial]) -> None:
+        """End every run that is open and should not be; call it after `reconcile`, with its trials."""
+        for trial in trials:
+            failed = [attempt for attempt in trial.attempts if attempt.state is TrialState.FAIL]
+            if failed and trial.state in ("waiting", "failed") and (trial.number, len(failed)) not in self._settled:
+                self._close_trial(trial, failed)
         for journal in self._folder.glob(f"*/{JOURNAL_FILE}"):
             kind = journal.parent.name.partition("-")[0]
             if kind not in ("trial", "study", "closed"):
                 self._close_if_dead(journal.parent)
         self._close_study()
 
-    def _close_trial(self, slot: Slot, failed: Sequence[FrozenTrial]) -> None:
-        over = slot.state == "failed"
-        reason = slot.reason if over else str(failed[-1].user_attrs.get(REASON, "its process died"))
+    def _close_trial(self, trial: Trial, failed: Sequence[FrozenTrial]) -> None:
+        over = trial.state == "failed"
+        reason = trial.reason if over else str(failed[-1].user_attrs.get(REASON, "its process died"))
         end = RunEnd(
             "FAILED" if over else "KILLED",
             tags={"drsearch.outcome": "failed" if over else "interrupted", "drsearch.reason": reason},
         )
-        folder = self._folder / f"trial-{slot.number:04d}"
+        folder = self._folder / f"trial-{trial.number:04d}"
         if not Journal(folder).size():
-            self._close_from_here(slot, end, failed[-1].number)
+            self._close_from_here(trial, end, failed[-1].number)
         else:
-            numbers = {trial.number for trial in failed}
+            numbers = {attempt.number for attempt in failed}
             may = lambda owner: owner == _NOBODY or attempt_of(owner) in numbers  # noqa: E731
             with Ownership(folder).taken_from(may, _NOBODY) as taken:
                 if not taken:
                     return  # a successor is at it, or somebody writes: look again
                 _append_end(folder, end)
-        self._settled.add((slot.number, len(failed)))
+        self._settled.add((trial.number, len(failed)))
 
-    def _close_from_here(self, slot: Slot, end: RunEnd, attempt: int) -> None:
+    def _close_from_here(self, trial: Trial, end: RunEnd, attempt: int) -> None:
         """End a run whose journal lies on another machine, or that never began: by a journal of its own."""
-        if end.status == "KILLED" and RUN_ID not in slot.last.user_attrs:
+        if end.status == "KILLED" and RUN_ID not in trial.last.user_attrs:
             return
-        folder = self._folder / f"closed-{slot.number:04d}-{attempt:05d}"
+        folder = self._folder / f"closed-{trial.number:04d}-{attempt:05d}"
         if Journal(folder).size():
             return
         start = RunStart(
-            key=f"{self._definition.uid}/trial-{slot.number:04d}",
+            key=f"{self._definition.uid}/trial-{trial.number:04d}",
             experiment=self._name,
-            name=f"trial {slot.number:02d}",
-            tags={"drsearch.kind": "trial", "drsearch.study": self._name, "drsearch.trial": str(slot.number)},
+            name=f"trial {trial.number:02d}",
+            tags={"drsearch.kind": "trial", "drsearch.study": self._name, "drsearch.trial": str(trial.number)},
         )
         Journal(folder).append([start, end])
 
@@ -140,12 +140,12 @@ class Reconciled:
     Attributes:
         study: As Optuna knows it.
         definition: What it is.
-        slots: Its trials.
+        trials: Its trials.
     """
 
     study: optuna.Study
     definition: StudyDefinition
-    slots: tuple[Slot, ...]
+    trials: tuple[Trial, ...]
 
 
 def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
@@ -159,12 +159,12 @@ def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
         TrackerAway: If MLflow does not answer; the study itself is put right.
     """
     study, definition = load_study(storage, name)
-    slots = reconcile(study, storage, one_look(study, storage))
+    trials = reconcile(study, storage, one_look(study, storage))
     folder = study_folder(home, name, definition.uid)
-    Closer(folder, name, definition).close(slots)
+    Closer(folder, name, definition).close(trials)
     if unsent(home) and not is_launched(folder):  # who is at it has a sender
         sync(home)
-    return Reconciled(study, definition, tuple(slots))
+    return Reconciled(study, definition, tuple(trials))
 
 
 def _is_gone(owner: str) -> bool:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
-from drsearch.study.best_trial import best_slot, front
+from drsearch.study.best_trial import best_trial, front
 from drsearch.study.definition import TRIALS_WITHOUT_GRID, StudyDefinition, folder_name
 from drsearch.tracking.sent import run_id_of
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class StudyResult:
         name: Of the study and of its MLflow experiment.
         definition: What it is.
         folder: Where its journals lie.
-        slots: Its trials that a worker has taken.
+        trials: Its trials that a worker has taken.
         n_trials: Trials in total.
         stopped: Empty if it came to its end; else why it stopped before.
         spent: The budget that was its end; empty if all trials are over.
@@ -28,42 +28,42 @@ class StudyResult:
     name: str
     definition: StudyDefinition
     folder: Path
-    slots: tuple[Slot, ...]
+    trials: tuple[Trial, ...]
     n_trials: int
     stopped: str
     spent: str = ""
 
     @property
-    def best(self) -> Slot | None:
-        """The complete trial that is registered, see `best_slot`."""
-        return best_slot(self.slots, self.definition.base())
+    def best(self) -> Trial | None:
+        """The complete trial that is registered, see `best_trial`."""
+        return best_trial(self.trials, self.definition.base())
 
     @property
-    def front(self) -> list[Slot]:
+    def front(self) -> list[Trial]:
         """The Pareto front, best objective first; the best trial alone where there is one objective."""
-        return front(self.slots, self.definition.base())
+        return front(self.trials, self.definition.base())
 
     def counts(self) -> dict[str, int]:
         """Trials by state; those carried from another study apart, if there are any."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
-        for slot in self.slots:
-            state = "carried" if slot.carried else slot.state
+        for trial in self.trials:
+            state = "carried" if trial.carried else trial.state
             counts[state] = counts.get(state, 0) + 1
-        counts["waiting"] += self.n_trials - len(self.slots)  # those that no worker has taken yet
+        counts["waiting"] += self.n_trials - len(self.trials)  # those that no worker has taken yet
         return counts
 
-    def trial_folder(self, slot: int) -> Path:
+    def trial_folder(self, trial: int) -> Path:
         """Where a trial's journal, files and model lie: in the study that it was run in."""
-        carried = next((each.carried for each in self.slots if each.number == slot), None)
+        carried = next((each.carried for each in self.trials if each.number == trial), None)
         if carried:
             return (
                 self.folder.with_name(folder_name(carried["study"], carried["uid"])) / f"trial-{carried['trial']:04d}"
             )
-        return self.folder / f"trial-{slot:04d}"
+        return self.folder / f"trial-{trial:04d}"
 
-    def run_id(self, slot: int) -> str | None:
+    def run_id(self, trial: int) -> str | None:
         """The MLflow run of a trial, once the sender has opened it."""
-        return run_id_of(self.trial_folder(slot))
+        return run_id_of(self.trial_folder(trial))
 
 
 def total_trials(space: SearchSpace, settings: Settings) -> int | None:

@@ -16,7 +16,7 @@ from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.processes import is_dead
 from drsearch.settings import Value
-from drsearch.study.best_trial import best_slot
+from drsearch.study.best_trial import best_trial
 from drsearch.study.budget import spent
 from drsearch.study.cancel import is_cancelled
 from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, read_definition, study_folder
@@ -25,7 +25,7 @@ from drsearch.tracking.sent import run_id_of
 from drsearch.trials.attributes import KEPT, RUN_ID, WORKER
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.retrying import patiently
-from drsearch.trials.trials import Slot, read_slots
+from drsearch.trials.trials import Trial, read_trials
 
 StudyState = Literal["running", "stopped", "cancelled", "complete"]
 
@@ -35,7 +35,7 @@ class WorkerStatus:
     """What a worker said last.
 
     Attributes:
-        slot: The trial it runs.
+        trial: The trial it runs.
         epoch: Epochs finished.
         epochs: Epochs in all.
         seconds: Of the last epoch; NaN where it is not known.
@@ -44,7 +44,7 @@ class WorkerStatus:
         worker: Its process, as `this_process` names it.
     """
 
-    slot: int
+    trial: int
     epoch: int
     epochs: int
     seconds: float
@@ -80,7 +80,7 @@ class Progress:
 
     name: str
     objective: str
-    slots: tuple[Slot, ...]
+    trials: tuple[Trial, ...]
     n_trials: int
     workers: tuple[WorkerStatus, ...]
     elapsed_s: float
@@ -122,9 +122,9 @@ class Standing:
     def counts(self) -> dict[str, int]:
         """Trials by state; one that a dead process left waits."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
-        for slot in self.progress.slots:
-            counts["waiting" if slot.number in self.abandoned else slot.state] += 1
-        counts["waiting"] += self.progress.n_trials - len(self.progress.slots)  # no worker has taken them yet
+        for trial in self.progress.trials:
+            counts["waiting" if trial.number in self.abandoned else trial.state] += 1
+        counts["waiting"] += self.progress.n_trials - len(self.progress.trials)  # no worker has taken them yet
         return counts
 
     def to_json(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Standing:
         workers: list[dict[str, Any]] = [
             {
                 "worker": place(each.worker),
-                "trial": each.slot,
+                "trial": each.trial,
                 "epoch": each.epoch,
                 "epochs": each.epochs,
                 "epoch_seconds": _number(each.seconds),
@@ -232,27 +232,27 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     """One study as it stands; nothing is changed."""
     folder = study_folder(home, study.study_name, definition.uid)
     n_trials = n_trials_of(study)
-    slots = [slot for slot in read_slots(study) if slot.number < n_trials]
+    trials = [trial for trial in read_trials(study) if trial.number < n_trials]
     stale = set(patiently(lambda: storage._get_stale_trial_ids(study._study_id)))
     abandoned = tuple(
-        slot.number
-        for slot in slots
-        if slot.state == "running" and (_is_dead(slot.last) or slot.last._trial_id in stale)
+        trial.number
+        for trial in trials
+        if trial.state == "running" and (_is_dead(trial.last) or trial.last._trial_id in stale)
     )
-    running = [slot for slot in slots if slot.state == "running" and slot.number not in abandoned]
+    running = [trial for trial in trials if trial.state == "running" and trial.number not in abandoned]
     workers = _workers(running, folder, definition)
     busy = {each.worker for each in workers}
-    begun = [trial.datetime_start for slot in slots for trial in slot.attempts if trial.datetime_start]
-    ended = [trial.datetime_complete for slot in slots for trial in slot.attempts if trial.datetime_complete]
+    begun = [attempt.datetime_start for trial in trials for attempt in trial.attempts if attempt.datetime_start]
+    ended = [attempt.datetime_complete for trial in trials for attempt in trial.attempts if attempt.datetime_complete]
     objective = str(definition.settings["study.objective"])
     elapsed_s = (datetime.now() - min(begun)).total_seconds() if begun else 0.0
     return Standing(
-        progress=Progress(study.study_name, objective, tuple(slots), n_trials, tuple(workers), elapsed_s),
-        state=_state(study, definition, slots, n_trials, bool(running) or is_launched(folder)),
+        progress=Progress(study.study_name, objective, tuple(trials), n_trials, tuple(workers), elapsed_s),
+        state=_state(study, definition, trials, n_trials, bool(running) or is_launched(folder)),
         idle=tuple(each.worker for each in _worker_statuses(folder) if each.worker not in busy),
         abandoned=abandoned,
-        best=_best(slots, definition, folder),
-        left_s=study_left_s(slots, n_trials, workers),
+        best=_best(trials, definition, folder),
+        left_s=study_left_s(trials, n_trials, workers),
         begun=min(begun, default=None),
         changed=max([*begun, *ended], default=None),
         folder=folder,
@@ -260,7 +260,7 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     )
 
 
-def read_trials(storage: Storage, name: str, home: Home) -> tuple[list[TrialRow], str, bool]:
+def trial_rows(storage: Storage, name: str, home: Home) -> tuple[list[TrialRow], str, bool]:
     """The trials of a study by number, its objective, and whether less of it is better.
 
     Raises:
@@ -269,8 +269,8 @@ def read_trials(storage: Storage, name: str, home: Home) -> tuple[list[TrialRow]
     study, definition = load_study(storage, name)
     folder, n_trials = study_folder(home, name, definition.uid), n_trials_of(study)
     said = {each.worker: each for each in _worker_statuses(folder)}
-    slots = {slot.number: slot for slot in read_slots(study)}
-    rows = [_row(slots[n], folder, said) if n in slots else _untaken(n) for n in range(n_trials)]
+    trials = {trial.number: trial for trial in read_trials(study)}
+    rows = [_row(trials[n], folder, said) if n in trials else _untaken(n) for n in range(n_trials)]
     return rows, str(definition.settings["study.objective"]), study.directions[0].name == "MINIMIZE"
 
 
@@ -302,21 +302,21 @@ def sort_trials(rows: Sequence[TrialRow], by: str, less_is_better: bool) -> list
     return sorted(rows, key=key)
 
 
-def study_left_s(slots: Sequence[Slot], n_trials: int, workers: Sequence[WorkerStatus]) -> float | None:
+def study_left_s(trials: Sequence[Trial], n_trials: int, workers: Sequence[WorkerStatus]) -> float | None:
     """Seconds until all trials are over with the workers there are; None where nothing tells.
 
     Args:
-        slots: The trials. One that waits is taken to last as long as the finished ones did in the mean, pruned ones
+        trials: The trials. One that waits is taken to last as long as the finished ones did in the mean, pruned ones
             among them; before any is, as long as the running ones will.
         n_trials: Trials in all, those that nobody has taken yet included.
         workers: Those that are at a trial.
     """
-    finished = [_seconds(slot) for slot in slots if slot.state in ("complete", "pruned")]
+    finished = [_seconds(trial) for trial in trials if trial.state in ("complete", "pruned")]
     whole = finished or [each.epochs * each.seconds for each in workers if each.has_pace]
     if not workers or not whole:
         return None
     a_trial = sum(whole) / len(whole)
-    left = a_trial * (n_trials - sum(slot.is_over or slot.state == "running" for slot in slots))
+    left = a_trial * (n_trials - sum(trial.is_over or trial.state == "running" for trial in trials))
     for each in workers:
         left += each.left_s if each.has_pace else a_trial * (1 - each.epoch / max(1, each.epochs))
     return left / len(workers)
@@ -329,7 +329,7 @@ def _worker_statuses(folder: Path) -> list[WorkerStatus]:
         with contextlib.suppress(FileNotFoundError):  # its worker has ended
             said = json.loads(file.read_text())
             if not is_dead(said["worker"], ran_here=True):
-                keys = ("slot", "epoch", "epochs", "seconds", "value", "best", "worker")
+                keys = ("trial", "epoch", "epochs", "seconds", "value", "best", "worker")
                 statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
     return statuses
 
@@ -339,64 +339,64 @@ def _is_dead(trial: FrozenTrial) -> bool:
 
 
 def _state(
-    study: optuna.Study, definition: StudyDefinition, slots: Sequence[Slot], n_trials: int, busy: bool
+    study: optuna.Study, definition: StudyDefinition, trials: Sequence[Trial], n_trials: int, busy: bool
 ) -> StudyState:
     if busy:
         return "running"
-    if 0 < n_trials <= len(slots) and all(slot.is_over for slot in slots) or spent(study, definition.base()):
+    if 0 < n_trials <= len(trials) and all(trial.is_over for trial in trials) or spent(study, definition.base()):
         return "complete"
     return "cancelled" if is_cancelled(study) else "stopped"
 
 
-def _best(slots: Sequence[Slot], definition: StudyDefinition, folder: Path) -> TrialRow | None:
-    """The trial that is registered, or would be: see `best_slot`."""
-    best = best_slot(slots, definition.base())
+def _best(trials: Sequence[Trial], definition: StudyDefinition, folder: Path) -> TrialRow | None:
+    """The trial that is registered, or would be: see `best_trial`."""
+    best = best_trial(trials, definition.base())
     return None if best is None else _row(best, folder, {})
 
 
-def _workers(running: Sequence[Slot], folder: Path, definition: StudyDefinition) -> list[WorkerStatus]:
+def _workers(running: Sequence[Trial], folder: Path, definition: StudyDefinition) -> list[WorkerStatus]:
     """Who runs a trial, and how far it is: by what it says itself, or by what it has reported to the study."""
     said = {each.worker: each for each in _worker_statuses(folder)}
     workers = []
-    for slot in running:
-        worker = str(slot.last.user_attrs.get(WORKER, ""))
+    for trial in running:
+        worker = str(trial.last.user_attrs.get(WORKER, ""))
         status = said.get(worker)
-        if status is None or status.slot != slot.number:
-            reported = slot.last.intermediate_values
+        if status is None or status.trial != trial.number:
+            reported = trial.last.intermediate_values
             last = max(reported, default=0)
             value = reported.get(last, math.nan)
-            epochs = slot.last.params.get("training.epochs", definition.settings["training.epochs"])
-            status = WorkerStatus(slot.number, last, int(epochs), math.nan, value, value, worker)
+            epochs = trial.last.params.get("training.epochs", definition.settings["training.epochs"])
+            status = WorkerStatus(trial.number, last, int(epochs), math.nan, value, value, worker)
         workers.append(status)
     return workers
 
 
-def _row(slot: Slot, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialRow:
-    last = slot.last
+def _row(trial: Trial, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialRow:
+    last = trial.last
     kept: Mapping[str, Any] = last.user_attrs.get(KEPT, {})
     worker = str(last.user_attrs.get(WORKER, ""))
     reported = last.intermediate_values
     value = _value(last)
-    if value is None and slot.state in ("running", "waiting", "pruned") and reported:
+    if value is None and trial.state in ("running", "waiting", "pruned") and reported:
         value = reported[max(reported)]
     status = said.get(worker)
     epochs = int(kept.get("epochs") or max(reported, default=0))
-    if status is not None and status.slot == slot.number and slot.state == "running":
+    if status is not None and status.trial == trial.number and trial.state == "running":
         epochs = status.epoch
     return TrialRow(
-        number=slot.number,
-        state=slot.state,
+        number=trial.number,
+        state=trial.state,
         value=value,
         low=kept.get("low"),
         high=kept.get("high"),
         kept_epoch=kept.get("epoch"),
         epochs=epochs,
-        attempts=sum(trial.state is not TrialState.WAITING for trial in slot.attempts),
-        seconds=_seconds(slot),
+        attempts=sum(attempt.state is not TrialState.WAITING for attempt in trial.attempts),
+        seconds=_seconds(trial),
         params={**last.system_attrs.get("fixed_params", {}), **last.params},
-        run_id=str(last.user_attrs.get(RUN_ID) or run_id_of(folder / f"trial-{slot.number:04d}") or ""),
+        run_id=str(last.user_attrs.get(RUN_ID) or run_id_of(folder / f"trial-{trial.number:04d}") or ""),
         worker=place(worker),
-        reason=reason_of(slot),
+        reason=reason_of(trial),
     )
 
 
@@ -405,22 +405,22 @@ def _untaken(number: int) -> TrialRow:
     return TrialRow(number, "waiting", None, None, None, None, 0, 0, 0.0, {}, "", "", "")
 
 
-def reason_of(slot: Slot) -> str:
+def reason_of(trial: Trial) -> str:
     """Why it stands as it does; of a trial that waits again, why its last attempt ended."""
-    if slot.reason or slot.state != "waiting" or len(slot.attempts) < 2:
-        return slot.reason
-    return Slot(slot.number, slot.attempts[:-1], slot.max_retries).reason
+    if trial.reason or trial.state != "waiting" or len(trial.attempts) < 2:
+        return trial.reason
+    return Trial(trial.number, trial.attempts[:-1], trial.max_retries).reason
 
 
 def _value(trial: FrozenTrial) -> float | None:
     return trial.values[0] if trial.values else None
 
 
-def _seconds(slot: Slot) -> float:
+def _seconds(trial: Trial) -> float:
     total = 0.0
-    for trial in slot.attempts:
-        if trial.datetime_start is not None and trial.state is not TrialState.WAITING:
-            total += ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds()
+    for attempt in trial.attempts:
+        if attempt.datetime_start is not None and attempt.state is not TrialState.WAITING:
+            total += ((attempt.datetime_complete or datetime.now()) - attempt.datetime_start).total_seconds()
     return total
 
 

@@ -15,11 +15,11 @@ from drsearch.space.build_model import PREFIX, network_code
 from drsearch.space.known_values import Fitted, Misfit, fit
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.study.definition import StudyDefinition, load_study, trial_seed
-from drsearch.trials.attributes import CARRIED, SLOT, WARM_START, WORKER
+from drsearch.trials.attributes import CARRIED, TRIAL, WARM_START, WORKER
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.retrying import patiently
 from drsearch.trials.storage import alone_with
-from drsearch.trials.trials import Slot, read_slots
+from drsearch.trials.trials import Trial, read_trials
 
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
 """Settings of a training in which two of one point may differ, and one that is compared value by value."""
@@ -34,13 +34,13 @@ class WarmStart:
 
     Attributes:
         study: Where from.
-        slots: Trials there, by the number that each gets in the new study.
+        trials: Trials there, by the number that each gets in the new study.
         n_left: Finished trials there that the new study could not have run.
         why_left: Of the first of these.
     """
 
     study: str
-    slots: Mapping[int, int]
+    trials: Mapping[int, int]
     n_left: int = 0
     why_left: str = ""
 
@@ -66,7 +66,7 @@ def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted
             f"study {name!r} was begun {said}; give it as it was, or --study OTHER --warm-start {source} to begin one."
         )
     if there is not None:
-        return WarmStart(there["study"], {int(new): old for new, old in there["slots"].items()})
+        return WarmStart(there["study"], {int(new): old for new, old in there["trials"].items()})
     return _plan(storage, source, space, wanted) if source and begun is None else None
 
 
@@ -75,32 +75,32 @@ def _begun(storage: Storage, name: str) -> optuna.Study | None:
         study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
     except KeyError:
         return None
-    return study if read_slots(study) or WARM_START in study.user_attrs else None
+    return study if read_trials(study) or WARM_START in study.user_attrs else None
 
 
 def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart:
     study, definition = load_study(storage, source)
     _check_comparable(source, definition, wanted)
     points = _numbered(space.grid()) if wanted.settings["study.sampler"] == "grid" else None
-    slots: dict[int, int] = {}
+    trials: dict[int, int] = {}
     left: list[str] = []
-    finished = [slot for slot in read_slots(study) if slot.state in ("complete", "pruned")]
+    finished = [trial for trial in read_trials(study) if trial.state in ("complete", "pruned")]
     with _space_of(definition) as there:
-        for slot in sorted(finished, key=lambda slot: slot.state):  # of two trials of one point, the complete one
+        for trial in sorted(finished, key=lambda trial: trial.state):  # of two trials of one point, the complete one
             try:
-                params = _fitted(space, there, definition, slot).params
+                params = _fitted(space, there, definition, trial).params
             except Misfit as misfit:
-                left.append(f"trial {slot.number}: {misfit}")
+                left.append(f"trial {trial.number}: {misfit}")
                 continue
-            number = points[_key(params)] if points is not None else len(slots)
-            slots.setdefault(number, slot.number)
-    if not slots:
+            number = points[_key(params)] if points is not None else len(trials)
+            trials.setdefault(number, trial.number)
+    if not trials:
         why = f" ({left[0]})" if left else ""
         raise StudyError(
             f"--warm-start {source}: none of its {len(finished)} finished trials could be this study's{why}; "
             "begin without it, or give the settings as they were there."
         )
-    return WarmStart(source, slots, len(left), left[0] if left else "")
+    return WarmStart(source, trials, len(left), left[0] if left else "")
 
 
 def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchSpace) -> None:
@@ -114,19 +114,19 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         warm: What to carry.
         space: Of the new study.
     """
-    there = {slot.number for slot in read_slots(study)}
-    if warm.slots.keys() <= there and WARM_START in patiently(lambda: study.user_attrs):
+    there = {trial.number for trial in read_trials(study)}
+    if warm.trials.keys() <= there and WARM_START in patiently(lambda: study.user_attrs):
         return  # the other study may be gone by now
     source, definition = load_study(storage, warm.study)
-    old = {slot.number: slot for slot in read_slots(source)}
+    old = {trial.number: trial for trial in read_trials(source)}
 
     def add() -> None:
         with alone_with(storage, study.study_name):
             if WARM_START not in study.user_attrs:
-                kept = {"study": warm.study, "slots": {str(new): number for new, number in warm.slots.items()}}
+                kept = {"study": warm.study, "trials": {str(new): number for new, number in warm.trials.items()}}
                 study.set_user_attr(WARM_START, kept)
-            there = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
-            for new, number in sorted(warm.slots.items()):
+            there = {attempt.user_attrs.get(TRIAL) for attempt in study.get_trials(deepcopy=False)}
+            for new, number in sorted(warm.trials.items()):
                 if new not in there:
                     fitted = _fitted(space, old_space, definition, old[number])
                     study.add_trial(_carried(old[number], new, fitted, warm.study, definition))
@@ -135,22 +135,22 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         patiently(add)
 
 
-def _carried(slot: Slot, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:
-    last = slot.last
+def _carried(trial: Trial, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:
+    last = trial.last
     from_here = {
         "study": source,
         "uid": definition.uid,
-        "trial": slot.number,
-        "seed": trial_seed(definition.base().study.seed, slot.number),
+        "trial": trial.number,
+        "seed": trial_seed(definition.base().study.seed, trial.number),
     }
-    kept = {key: value for key, value in last.user_attrs.items() if key not in (SLOT, WORKER)}
+    kept = {key: value for key, value in last.user_attrs.items() if key not in (TRIAL, WORKER)}
     return optuna.create_trial(
         state=last.state,
         params=fitted.params,
         distributions=fitted.distributions,
         values=last.values,
         intermediate_values=last.intermediate_values,
-        user_attrs={CARRIED: from_here} | kept | {SLOT: number},  # one that was carried there keeps where it began
+        user_attrs={CARRIED: from_here} | kept | {TRIAL: number},  # one that was carried there keeps where it began
     )
 
 
@@ -187,14 +187,14 @@ def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefiniti
         )
 
 
-def _fitted(space: SearchSpace, old_space: SearchSpace, there: StudyDefinition, slot: Slot) -> Fitted:
+def _fitted(space: SearchSpace, old_space: SearchSpace, there: StudyDefinition, trial: Trial) -> Fitted:
     """What the new study's space draws for a trial of another study; the training would be the same.
 
     Raises:
         Misfit: If the new study could not run that training.
     """
-    drawn = old_space.draw(slot.last)
-    was = there.trial_settings(slot.number, drawn).flat()
+    drawn = old_space.draw(trial.last)
+    was = there.trial_settings(trial.number, drawn).flat()
     network = {name: value for name, value in drawn.items() if name.startswith(PREFIX)}
     fitted = fit(space, was | network)
     settings = {name: value for name, value in fitted.drawn.items() if not name.startswith(PREFIX)}

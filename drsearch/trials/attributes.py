@@ -1,6 +1,6 @@
 """The names under which drsearch keeps what it knows in Optuna's trials and studies."""
 
-SLOT = "drsearch.slot"
+TRIAL = "drsearch.trial"
 WORKER = "drsearch.worker"
 REASON = "drsearch.reason"
 FINAL = "drsearch.final"

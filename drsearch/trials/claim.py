@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.processes import this_process
 from drsearch.settings import Value
-from drsearch.trials.attributes import SLOT, TOKEN, WORKER
+from drsearch.trials.attributes import TOKEN, TRIAL, WORKER
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.retrying import patiently
 from drsearch.trials.storage import alone_with
@@ -18,16 +18,16 @@ from drsearch.trials.trials import DONE
 def claim(
     study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None = None
 ) -> tuple[int, FrozenTrial] | None:
-    """Take the first waiting trial among the first `n` slots, for this process alone; a slot nobody took yet, last.
+    """Take the first waiting trial of `n`, for this process alone; one that nobody took yet comes last.
 
     Args:
         study: Of which.
         storage: Its database.
-        n: Slots in total.
-        points: What the sampler must not choose: all points of a grid; the first that no slot has is taken.
+        n: Trials in total.
+        points: What the sampler must not choose: all points of a grid; the first that no trial has is taken.
 
     Returns:
-        The slot and the trial, now running with its first heartbeat; None if none waits.
+        The number of the trial and its attempt, now running with its first heartbeat; None if none waits.
     """
     token = uuid.uuid4().hex
     claimed = patiently(lambda: _claim(study, storage, n, points, token))
@@ -41,7 +41,7 @@ def _claim(
 ) -> tuple[int, FrozenTrial] | None:
     """One process at a time looks and takes. One whose answer was lost knows what it took by its token."""
     with alone_with(storage, study.study_name):
-        # Not `slots_of`: thousands of lists that are thrown away again take Python's collector a tenth of a second.
+        # Not `trials_of`: thousands of lists that are thrown away again take Python's collector a tenth of a second.
         lasts = _lasts(study)
         for number, last in lasts.items():
             if last.user_attrs.get(TOKEN) == token:
@@ -57,7 +57,7 @@ def _claim(
         # Born running and with its worker's name, so that no death leaves it unknown.
         born = optuna.create_trial(
             state=TrialState.RUNNING,
-            user_attrs={SLOT: number, WORKER: this_process(), TOKEN: token},
+            user_attrs={TRIAL: number, WORKER: this_process(), TOKEN: token},
             system_attrs={"fixed_params": dict(params)} if params else {},
         )
         trial_id = storage.create_new_trial(study._study_id, born)
@@ -65,18 +65,18 @@ def _claim(
 
 
 def _lasts(study: optuna.Study) -> dict[int, FrozenTrial]:
-    """Of every slot the attempt that counts, as `attempt_that_counts` says."""
+    """Of every trial the attempt that counts, as `attempt_that_counts` says."""
     lasts: dict[int, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
-        if SLOT in trial.user_attrs:
-            last = lasts.get(number := trial.user_attrs[SLOT])
+        if TRIAL in trial.user_attrs:
+            last = lasts.get(number := trial.user_attrs[TRIAL])
             if last is None or last.state not in DONE:
                 lasts[number] = trial
     return lasts
 
 
 def _next_point(lasts: Iterable[FrozenTrial], points: Sequence[Mapping[str, Value]]) -> Mapping[str, Value] | None:
-    """The first point of a grid that no slot has."""
+    """The first point of a grid that no trial has."""
     there = {_point_key(last.system_attrs.get("fixed_params") or last.params) for last in lasts}
     return next((point for point in points if _point_key(point) not in there), None)
 

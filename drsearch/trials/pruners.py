@@ -23,7 +23,7 @@ def pruner_name(settings: Settings) -> str:
 
 
 def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
-    """The pruner of a study, to be asked about a study as `OneTrialASlot` shows it."""
+    """The pruner of a study, to be asked about a study as `OneTrialATrial` shows it."""
     study = settings.study
     name = pruner_name(settings)
     first_rung = max(1, study.pruner_warmup_epochs)

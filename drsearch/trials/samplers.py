@@ -21,13 +21,13 @@ _WALKS = 100
 
 
 def sampler_for(
-    settings: Settings, slot: int, seed: int, space: "SearchSpace", drawn: IntersectionSearchSpace
+    settings: Settings, trial: int, seed: int, space: "SearchSpace", drawn: IntersectionSearchSpace
 ) -> optuna.samplers.BaseSampler:
     """The sampler that chooses the settings of one trial.
 
     Args:
         settings: The study's; `study.sampler` and its own settings are used.
-        slot: The trial's number.
+        trial: The trial's number.
         seed: The trial's own, of the study's seed and the number alone: two workers with one seed would draw the same
             points. Sobol's sequence alone is one for the whole study, of which the trial takes the point of its number.
         space: What is drawn.
@@ -40,7 +40,7 @@ def sampler_for(
             case "tpe":
                 return _Tpe(drawn, seed=seed, n_startup_trials=study.sampler_startup_trials)
             case "qmc":
-                return _Sobol(slot, study.seed, axes_of(space), optuna.samplers.RandomSampler(seed=seed))
+                return _Sobol(trial, study.seed, axes_of(space), optuna.samplers.RandomSampler(seed=seed))
             case "nsga2":
                 return optuna.samplers.NSGAIISampler(seed=seed, population_size=study.sampler_population)
             case "cmaes":
@@ -79,16 +79,16 @@ class _Sobol(optuna.samplers.QMCSampler):  # type: ignore[misc]  # untyped libra
     """
 
     def __init__(
-        self, slot: int, seed: int, axes: Mapping[str, BaseDistribution], other: optuna.samplers.BaseSampler
+        self, trial: int, seed: int, axes: Mapping[str, BaseDistribution], other: optuna.samplers.BaseSampler
     ) -> None:
         super().__init__(scramble=True, seed=seed, independent_sampler=other, warn_independent_sampling=False)
-        self._slot, self._axes = slot, dict(axes)
+        self._trial, self._axes = trial, dict(axes)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._axes
 
     def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        return self._slot
+        return self._trial
 
 
 def axes_of(space: "SearchSpace") -> dict[str, BaseDistribution]:

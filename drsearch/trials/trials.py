@@ -1,9 +1,9 @@
 """Which trials has a study, which wait, and whose are they?
 
-A study of N trials has N slots, numbered from 0. Optuna trials are attempts at a slot: the
-first one, and one more each time a process died or was interrupted. Totals count slots; a
-slot's settings and seed are those of its first attempt. The first attempt is made when a worker
-takes the slot: thousands that wait in the database would be read again at every look at it.
+A trial is one setting tried in a study. What Optuna calls a trial is an attempt here: one process's try at a
+trial. A trial has a second attempt when the process of the first one died or was interrupted. Totals count
+trials; the settings and the seed of a trial are those of its first attempt. The first attempt is made when a
+worker takes the trial: Optuna reads every attempt in the database again whenever it is asked for trials.
 """
 
 import functools
@@ -17,18 +17,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.errors import StudyError
 from drsearch.settings import Value
-from drsearch.trials.attributes import CARRIED, DIED, ENQUEUED, FINAL, MAX_RETRIES, REASON, SLOT, WARM_START, WORKER
+from drsearch.trials.attributes import CARRIED, DIED, ENQUEUED, FINAL, MAX_RETRIES, REASON, TRIAL, WARM_START, WORKER
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.retrying import patiently
 from drsearch.trials.storage import alone_with
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
-SlotState = Literal["waiting", "running", "complete", "pruned", "failed"]
+StateName = Literal["waiting", "running", "complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
-class Slot:
+class Trial:
     """One of a study's trials, with all attempts at it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Slot:
         return self.attempts[0].datetime_start is not None
 
     @property
-    def state(self) -> SlotState:
+    def state(self) -> StateName:
         """What the study says of this trial; an attempt that failed but may be repeated counts as waiting."""
         match self.last.state:
             case TrialState.COMPLETE:
@@ -98,14 +98,14 @@ class Slot:
 
 
 def attempt_that_counts(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Of a slot's attempts, oldest first, the one that finished, else the newest."""
+    """Of a trial's attempts, oldest first, the one that finished, else the newest."""
     done = [trial for trial in attempts if trial.state in DONE]
     return done[0] if done else attempts[-1]
 
 
-def read_slots(study: optuna.Study) -> list[Slot]:
-    """All slots of a study, by number."""
-    return patiently(lambda: slots_of(study))
+def read_trials(study: optuna.Study) -> list[Trial]:
+    """All trials of a study, by number."""
+    return patiently(lambda: trials_of(study))
 
 
 def carriers(storage: Storage, uid: str) -> dict[str, int]:
@@ -116,75 +116,75 @@ def carriers(storage: Storage, uid: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
         if WARM_START in summary.user_attrs:
-            slots = read_slots(optuna.load_study(study_name=summary.study_name, storage=storage))
-            if n := sum(slot.carried is not None and slot.carried["uid"] == uid for slot in slots):
+            trials = read_trials(optuna.load_study(study_name=summary.study_name, storage=storage))
+            if n := sum(trial.carried is not None and trial.carried["uid"] == uid for trial in trials):
                 found[summary.study_name] = n
     return found
 
 
-def slots_of(study: optuna.Study) -> list[Slot]:
-    """All slots of a study, by number, read within a transaction of the caller."""
+def trials_of(study: optuna.Study) -> list[Trial]:
+    """All trials of a study, by number, read within a transaction of the caller."""
     attempts: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
-        if SLOT in trial.user_attrs:
-            attempts.setdefault(trial.user_attrs[SLOT], []).append(trial)
+        if TRIAL in trial.user_attrs:
+            attempts.setdefault(trial.user_attrs[TRIAL], []).append(trial)
     max_retries = study.user_attrs.get(MAX_RETRIES, 0)
-    return [Slot(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
+    return [Trial(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
 
 
-def all_over(slots: Sequence[Slot], n: int) -> bool:
-    """Whether nothing is left to do in the first `n` slots, those that no worker has taken yet included."""
-    return sum(slot.is_over for slot in slots if slot.number < n) == n
+def all_over(trials: Sequence[Trial], n: int) -> bool:
+    """Whether nothing is left to do in the first `n` trials, those that no worker has taken yet included."""
+    return sum(trial.is_over for trial in trials if trial.number < n) == n
 
 
 def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Mapping[str, Value]]) -> None:
-    """Let the first slots that are not made yet draw given values; settings that were enqueued before stay as they are.
+    """Let the first trials that nobody took yet draw given values; settings that were enqueued before stay.
 
     Args:
         study: Where to.
         storage: Its database.
-        n: Slots in total.
+        n: Trials in total.
         settings: Each with values by name; what it leaves out, the sampler chooses.
 
     Raises:
-        StudyError: If there are fewer slots left than settings.
+        StudyError: If there are fewer trials left than settings.
     """
     marked = {json.dumps(params, sort_keys=True): dict(params) for params in settings}
 
     def put() -> None:
         with alone_with(storage, study.study_name):
-            slots = slots_of(study)
-            there = {slot.attempts[0].user_attrs.get(ENQUEUED) for slot in slots}
+            trials = trials_of(study)
+            there = {trial.attempts[0].user_attrs.get(ENQUEUED) for trial in trials}
             new = {mark: params for mark, params in marked.items() if mark not in there}
-            free = sorted(set(range(n)) - {slot.number for slot in slots})
+            free = sorted(set(range(n)) - {trial.number for trial in trials})
             if len(new) > len(free):
-                own = n - sum(bool(slot.carried) for slot in slots)
+                own = n - sum(bool(trial.carried) for trial in trials)
                 raise StudyError(
                     f"--enqueue: settings that are new: {len(new)}, trials that the study has left for them: "
                     f"{len(free)}; --trials {own - len(free) + len(new)} makes room."
                 )
             for number, (mark, params) in zip(free, new.items(), strict=False):
-                study.enqueue_trial(params, user_attrs={SLOT: number, ENQUEUED: mark})
+                study.enqueue_trial(params, user_attrs={TRIAL: number, ENQUEUED: mark})
 
     patiently(put)
 
 
-def fill_slots(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:
-    """Make the study's slots up to `n`, each with a waiting trial; what is there already stays.
+def fill_trials(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:
+    """Make the study's trials up to `n`, each with a waiting trial; what is there already stays.
 
     Args:
         study: Where to.
         storage: Its database.
-        n: Slots in total.
-        points: What the sampler must not choose: the point of every slot (a grid), or None.
+        n: Trials in total.
+        points: What the sampler must not choose: the point of every trial (a grid), or None.
     """
 
     def fill() -> None:
         with alone_with(storage, study.study_name):
-            there = {slot.number for slot in slots_of(study)}
+            there = {trial.number for trial in trials_of(study)}
             for number in range(n):
                 if number not in there:
                     params = dict(points[number]) if points is not None else {}
-                    study.enqueue_trial(params, user_attrs={SLOT: number})
+                    study.enqueue_trial(params, user_attrs={TRIAL: number})
 
-    patiently(fill)  # whole, and not its parts: an answer that was lost would make a slot twice
+    patiently(fill)  # whole, and not its parts: an answer that was lost would make a trial twice

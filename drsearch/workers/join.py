@@ -19,7 +19,7 @@ from drsearch.trials.heartbeat import Storage, Vigil
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.retrying import StorageAway, end_patience
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import all_over, read_slots
+from drsearch.trials.trials import all_over, read_trials
 from drsearch.workers.remote import check_addresses, check_code, fetch_records
 from drsearch.workers.worker_pool import STOP_S, Crew
 
@@ -99,22 +99,22 @@ class Joined:
         reconciled = -_RECONCILE_S
         while not self._stopped:
             self._sender.look_after()
-            if crew.ended(lambda: read_slots(self._study)) or time.monotonic() - reconciled > _RECONCILE_S:
+            if crew.ended(lambda: read_trials(self._study)) or time.monotonic() - reconciled > _RECONCILE_S:
                 reconcile(self._study, self._storage, self._vigil.silent)
                 reconciled = time.monotonic()
             n = n_trials_of(self._study)
-            slots = [slot for slot in read_slots(self._study) if slot.number < n]
+            trials = [trial for trial in read_trials(self._study) if trial.number < n]
             objective = str(self._definition.settings["study.objective"])
             elapsed_s = time.monotonic() - self._began
-            show(Progress(self._name, objective, tuple(slots), n, tuple(crew.statuses(slots)), elapsed_s))
-            if all_over(slots, n):
+            show(Progress(self._name, objective, tuple(trials), n, tuple(crew.statuses(trials)), elapsed_s))
+            if all_over(trials, n):
                 return
             over = spent(self._study, self._definition.base())
             if is_cancelled(self._study) or over.startswith("study.hours") or (over and crew.is_idle):
                 self._why = "the study is cancelled" if not over else f"the study is over: {over}"
                 return
             if not over:
-                crew.fill(n - sum(slot.is_over for slot in slots))
+                crew.fill(n - sum(trial.is_over for trial in trials))
             time.sleep(_POLL_S)
 
     def _stop(self) -> None:

@@ -38,7 +38,7 @@ from drsearch.trials.heartbeat import Storage, Vigil
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.retrying import StorageAway, end_patience
 from drsearch.trials.storage import may_hold_studies, open_storage
-from drsearch.trials.trials import Slot, enqueue, read_slots
+from drsearch.trials.trials import Trial, enqueue, read_trials
 from drsearch.workers.remote import is_shared, start_upload
 from drsearch.workers.worker_pool import STOP_S, Crew
 
@@ -108,7 +108,7 @@ class Launcher:
         self._storage: Storage = open_storage(storage_url)
         self.warm_start = planned(self._storage, name, warm_start, space, wanted)
         if self.warm_start is not None and settings.study.sampler != "grid":
-            self._n_trials += len(self.warm_start.slots)  # in a grid they are some of its points
+            self._n_trials += len(self.warm_start.trials)  # in a grid they are some of its points
         self._enqueued = enqueued
         self._study, self._definition = open_study(self._storage, name, wanted, self._n_trials)
         self._hours = Hours(self._study)
@@ -118,7 +118,7 @@ class Launcher:
         self._closer = Closer(self._folder, name, self._definition)
         self._vigil = Vigil()
         self._sender = KeptSender(home)
-        self._known: list[Slot] = []
+        self._known: list[Trial] = []
         self._stopped = ""
         self._began = time.monotonic()
 
@@ -184,34 +184,34 @@ class Launcher:
             with contextlib.suppress(StorageAway):  # the next launcher, or `drsearch status`, does it
                 self._reconcile()
                 self._hours.note()
-            slots = self._last_slots()
-            show(self._progress(slots, crew))
-            self._with_space(lambda: self._end_run(journal, slots, status, reason))
+            trials = self._last_trials()
+            show(self._progress(trials, crew))
+            self._with_space(lambda: self._end_run(journal, trials, status, reason))
             if status == "FINISHED":
                 self._await_mlflow()
             if not self._sender.stop(STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
         return StudyResult(
-            self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped, self._spent
+            self._name, self._definition, self._folder, tuple(trials), self._n_trials, self._stopped, self._spent
         )
 
     def _watch(self, crew: Crew, timeout_s: float | None, show: Callable[[Progress], None]) -> None:
         reconciled = -_RECONCILE_S
         while True:
             self._sender.look_after()
-            ended = crew.ended(self._slots)
+            ended = crew.ended(self._trials)
             if ended or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()
-            slots = self._keep_budgets(crew.size)
-            show(self._progress(slots, crew))
-            n_left = self._n_trials - sum(slot.is_over for slot in slots)
+            trials = self._keep_budgets(crew.size)
+            show(self._progress(trials, crew))
+            n_left = self._n_trials - sum(trial.is_over for trial in trials)
             if timeout_s is not None and time.monotonic() - self._began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
                 end_patience()
             if self.cancelled():
                 self._stopped = "cancelled"
-            if not n_left or self._stopped or self._is_over(slots):
+            if not n_left or self._stopped or self._is_over(trials):
                 return
             if not self._spent:
                 self._with_space(lambda n=n_left: crew.fill(n))  # type: ignore[misc]
@@ -232,14 +232,14 @@ class Launcher:
     def _with_space(self, write: Callable[[], T]) -> T:
         return when_space(write, self._home.path, lambda: bool(self._stopped))
 
-    def _keep_budgets(self, n_workers: int) -> list[Slot]:
+    def _keep_budgets(self, n_workers: int) -> list[Trial]:
         """Look whether a budget is spent, and let a study without a number of trials have some more until then.
 
         Returns:
             The study's trials as they are now.
         """
-        slots = read_slots(self._study) if self._grows else self._slots()
-        spent = what_is_spent(slots, self._hours.so_far(), self._settings)
+        trials = read_trials(self._study) if self._grows else self._trials()
+        spent = what_is_spent(trials, self._hours.so_far(), self._settings)
         if self._first_look:
             set_budgets(self._study, self._settings)
             self._first_look = False
@@ -247,32 +247,32 @@ class Launcher:
             set_spent(self._study, spent)
             self._spent = spent
         if self._grows:
-            begun = 1 + max((slot.number for slot in slots if slot.was_begun), default=-1)
+            begun = 1 + max((trial.number for trial in trials if trial.was_begun), default=-1)
             wanted = begun if spent else begun + 2 * n_workers
             if wanted != self._n_trials:
                 set_n_trials(self._study, wanted)
                 self._n_trials = wanted
-                return self._slots()
-        return [slot for slot in slots if slot.number < self._n_trials]
+                return self._trials()
+        return [trial for trial in trials if trial.number < self._n_trials]
 
-    def _is_over(self, slots: list[Slot]) -> bool:
+    def _is_over(self, trials: list[Trial]) -> bool:
         """Whether a budget is spent and nothing runs on: trials that run come to their end, unless time is up."""
         if not self._spent:
             return False
-        return self._spent.startswith("study.hours") or not any(slot.state == "running" for slot in slots)
+        return self._spent.startswith("study.hours") or not any(trial.state == "running" for trial in trials)
 
     def _interrupt(self) -> None:
         self._stopped = "interrupted"
         end_patience()
 
-    def _slots(self) -> list[Slot]:
-        self._known = [slot for slot in read_slots(self._study) if slot.number < self._n_trials]
+    def _trials(self) -> list[Trial]:
+        self._known = [trial for trial in read_trials(self._study) if trial.number < self._n_trials]
         return self._known
 
-    def _progress(self, slots: list[Slot], crew: Crew) -> Progress:
+    def _progress(self, trials: list[Trial], crew: Crew) -> Progress:
         objective = self._settings.study.objective
         elapsed_s = time.monotonic() - self._began
-        return Progress(self._name, objective, tuple(slots), self._n_trials, tuple(crew.statuses(slots)), elapsed_s)
+        return Progress(self._name, objective, tuple(trials), self._n_trials, tuple(crew.statuses(trials)), elapsed_s)
 
     def _begin_run(self) -> Journal:
         folder = self._folder / "study"
@@ -305,15 +305,15 @@ class Launcher:
             experiment_tags=experiment_tags(self._definition, objective),
         )
 
-    def _last_slots(self) -> list[Slot]:
+    def _last_trials(self) -> list[Trial]:
         with contextlib.suppress(StorageAway):
-            self._known = self._slots()
+            self._known = self._trials()
         return self._known
 
-    def _end_run(self, journal: Journal, slots: list[Slot], status: Status, reason: str) -> None:
-        pages = write_pages(slots, self._settings, journal.folder)
+    def _end_run(self, journal: Journal, trials: list[Trial], status: Status, reason: str) -> None:
+        pages = write_pages(trials, self._settings, journal.folder)
         result = StudyResult(
-            self._name, self._definition, self._folder, tuple(slots), self._n_trials, self._stopped, self._spent
+            self._name, self._definition, self._folder, tuple(trials), self._n_trials, self._stopped, self._spent
         )
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
@@ -323,6 +323,6 @@ class Launcher:
         if result.best is not None:
             numbers[f"best_{self._settings.study.objective}"] = result.best.values[0]
             tags["drsearch.best_trial"] = str(result.best.number)
-        n_over = sum(slot.is_over for slot in slots)
+        n_over = sum(trial.is_over for trial in trials)
         journal.append([Artifact(page, "study") for page in pages])
         journal.append([Metrics(n_over, numbers), Tags(tags), RunEnd(status)])

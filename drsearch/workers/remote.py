@@ -24,7 +24,7 @@ from drsearch.tracking.sent import is_sent
 from drsearch.tracking.tracker import TrackerAway
 from drsearch.training.run_lock import Ownership
 from drsearch.trials.retrying import patiently
-from drsearch.trials.trials import read_slots
+from drsearch.trials.trials import read_trials
 
 if TYPE_CHECKING:
     from drsearch.training.plan import Plan
@@ -218,13 +218,13 @@ def _is_whole(folder: Path) -> bool:
 
 
 def fetch_attempt(
-    study: optuna.Study, slot: int, trial: FrozenTrial, plan: "Plan", home: Home, stop_asked: Callable[[], bool]
+    study: optuna.Study, trial: int, attempt: FrozenTrial, plan: "Plan", home: Home, stop_asked: Callable[[], bool]
 ) -> bool:
     """Have what earlier attempts at a trial came to, on whatever machine, in this one's folder.
 
     Args:
         study: Whose trial.
-        slot: Its number.
+        trial: Its number.
         trial: This attempt.
         plan: How it is trained here.
         home: Where.
@@ -236,7 +236,7 @@ def fetch_attempt(
     Raises:
         GivenAway: If a later attempt goes on with it.
     """
-    earlier = [each for each in read_slots(study) if each.number == slot and each.attempts[0].number < trial.number]
+    earlier = [each for each in read_trials(study) if each.number == trial and each.attempts[0].number < attempt.number]
     if not earlier:
         return True
     from drsearch.tracking.remote_runs import Depot, RunTaken
@@ -244,7 +244,7 @@ def fetch_attempt(
 
     def fetch() -> bool:
         with Ownership(plan.folder).taken(plan.owner):
-            Depot(home.tracking_uri).fetch(plan.start.experiment, plan.start.key, plan.folder, trial.number)
+            Depot(home.tracking_uri).fetch(plan.start.experiment, plan.start.key, plan.folder, attempt.number)
         return True
 
     try:

@@ -47,8 +47,8 @@ from drsearch.trials.reconcile import give_up
 from drsearch.trials.retrying import StorageAway, end_patience, is_away, patiently
 from drsearch.trials.samplers import drawn_so_far, sampler_for
 from drsearch.trials.storage import end_patience_when, open_storage
-from drsearch.trials.trial_view import OneTrialASlot
-from drsearch.trials.trials import all_over, read_slots
+from drsearch.trials.trial_view import OneTrialATrial
+from drsearch.trials.trials import all_over, read_trials
 from drsearch.workers.remote import fetch_attempt, is_shared, wait_until_sent
 from drsearch.workers.worker_pool import FORESEEN, STORAGE_VARIABLE
 
@@ -56,11 +56,11 @@ IDLE_S = 1.0
 """Pause before looking again for a waiting trial, while others still run."""
 
 
-def run_name(slot: int, drawn: dict[str, Value]) -> str:
+def run_name(trial: int, drawn: dict[str, Value]) -> str:
     """How a trial's run is called: its number, and its setting in a few words."""
     shown = [f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else
              f"{name.rpartition('.')[2]}={value}" for name, value in drawn.items()]  # fmt: skip
-    return (f"trial {slot:02d} " + " ".join(shown)[:80]).rstrip()
+    return (f"trial {trial:02d} " + " ".join(shown)[:80]).rstrip()
 
 
 class Worker:
@@ -85,7 +85,7 @@ class Worker:
         self._space = self._load_space()
         self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
-        self._view = OneTrialASlot(storage)
+        self._view = OneTrialATrial(storage)
         self._drawn = drawn_so_far()
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
 
@@ -121,17 +121,17 @@ class Worker:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
                     self._run_trial(*claimed)
                 keras.utils.clear_session()  # collects the graphs of a finished trial, which hold themselves
-            elif all_over(read_slots(self._study), n_trials_of(self._study)):
+            elif all_over(read_trials(self._study), n_trials_of(self._study)):
                 return
             else:
                 time.sleep(IDLE_S)
 
-    def _run_trial(self, slot: int, frozen: FrozenTrial) -> None:
+    def _run_trial(self, trial: int, frozen: FrozenTrial) -> None:
         try:
-            trial, outcome = self._train(slot, frozen)
-            self._tell(trial, outcome)
+            attempt, outcome = self._train(trial, frozen)
+            self._tell(attempt, outcome)
         except (GivenAway, optuna.exceptions.UpdateFinishedTrialError):
-            logging.warning("trial %d was given to another worker; this one lets it go", slot)
+            logging.warning("trial %d was given to another worker; this one lets it go", trial)
         except StorageAway:
             raise
         except BaseException as bug:
@@ -140,36 +140,36 @@ class Worker:
             patiently(lambda: give_up(self._storage, frozen._trial_id, reason, final=False))
             if not is_away(bug):
                 raise
-            logging.warning("trial %d begins anew", slot)
+            logging.warning("trial %d begins anew", trial)
 
-    def _train(self, slot: int, frozen: FrozenTrial) -> tuple[optuna.Trial, Outcome]:
-        trial = patiently(lambda: self._opened(slot, frozen._trial_id))
+    def _train(self, trial: int, frozen: FrozenTrial) -> tuple[optuna.Trial, Outcome]:
+        attempt = patiently(lambda: self._opened(trial, frozen._trial_id))
         # Not patiently: what is drawn again after a fault would be another draw.
-        drawn = self._space.draw(trial)
-        patiently(lambda: trial.set_user_attr(DRAWN, True))
-        settings = self._definition.trial_settings(slot, drawn, self._threads)
+        drawn = self._space.draw(attempt)
+        patiently(lambda: attempt.set_user_attr(DRAWN, True))
+        settings = self._definition.trial_settings(trial, drawn, self._threads)
         build = lambda: self._space.build(settings)  # noqa: E731  # called once, after the seeds are set
-        # Not the trial's own number: that is the slot's, and this names the attempt.
+        # The number that Optuna gave: it names the attempt.
         plan = trial_plan(
-            self._definition, self._name, self._folder, slot, frozen.number, drawn, settings, build, self._shared
+            self._definition, self._name, self._folder, trial, frozen.number, drawn, settings, build, self._shared
         )
-        if self._shared and not fetch_attempt(self._study, slot, frozen, plan, self._home, self.stop_asked):
-            return trial, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
-        watch = _TrialWatch(self, trial, slot, settings, plan.folder, frozen.intermediate_values)
+        if self._shared and not fetch_attempt(self._study, trial, frozen, plan, self._home, self.stop_asked):
+            return attempt, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
+        watch = _TrialWatch(self, attempt, trial, settings, plan.folder, frozen.intermediate_values)
         outcome = self._record(plan, watch)
         if self._shared:
             wait_until_sent(plan.folder)
         watch.note_run_id()
         watch.note_kept(outcome)
-        return trial, outcome
+        return attempt, outcome
 
-    def _opened(self, slot: int, trial_id: int) -> optuna.Trial:
+    def _opened(self, trial: int, trial_id: int) -> optuna.Trial:
         """The trial, with a sampler and a pruner that nobody used yet."""
         base = self._definition.base()
         study = optuna.load_study(
             study_name=self._name,
             storage=self._view,
-            sampler=sampler_for(base, slot, trial_seed(base.study.seed, slot), self._space, self._drawn),
+            sampler=sampler_for(base, trial, trial_seed(base.study.seed, trial), self._space, self._drawn),
             pruner=pruner_for(base),
         )
         return optuna.Trial(study, trial_id)
@@ -236,7 +236,7 @@ def trial_plan(
     definition: StudyDefinition,
     study_name: str,
     folder: Path,
-    slot: int,
+    trial: int,
     attempt: int,
     drawn: dict[str, Value],
     settings: Settings,
@@ -245,13 +245,13 @@ def trial_plan(
 ) -> Plan:
     """The training of one trial, with the run that tells of it."""
     start = RunStart(
-        key=definition.trial_key(slot),
+        key=definition.trial_key(trial),
         experiment=study_name,
-        name=run_name(slot, drawn),
+        name=run_name(trial, drawn),
         tags={
             "drsearch.kind": "trial",
             "drsearch.study": study_name,
-            "drsearch.trial": str(slot),
+            "drsearch.trial": str(trial),
             **provenance_tags(),
         },
         params=settings.flat() | {name: value for name, value in drawn.items() if name.startswith(PREFIX)},
@@ -259,11 +259,11 @@ def trial_plan(
     )
     space = f" --space {definition.space_file}" if settings.model.hypermodel else ""
     head = (
-        f"Trial {slot} of study {study_name}. Repeat it:",
+        f"Trial {trial} of study {study_name}. Repeat it:",
         f"drsearch train --data {definition.data_source} --config settings.gin{space}",
     )
     return Plan(
-        folder / f"trial-{slot:04d}",
+        folder / f"trial-{trial:04d}",
         start,
         settings,
         build,
@@ -285,13 +285,19 @@ class _TrialWatch:
     def __init__(
         self,
         worker: Worker,
-        trial: optuna.Trial,
-        slot: int,
+        attempt: optuna.Trial,
+        trial: int,
         settings: Settings,
         folder: Path,
         reported: Collection[int],
     ) -> None:
-        self._worker, self._trial, self._slot, self._settings, self._folder = worker, trial, slot, settings, folder
+        self._worker, self._attempt, self._trial, self._settings, self._folder = (
+            worker,
+            attempt,
+            trial,
+            settings,
+            folder,
+        )
         self._best = float("nan")
         self._reported = reported
 
@@ -300,7 +306,7 @@ class _TrialWatch:
         if Objective(self._settings.study.objective).is_better(value, self._best):
             self._best = value
         self._worker.show(
-            slot=self._slot,
+            trial=self._trial,
             epoch=result.epoch,
             epochs=self._settings.training.epochs * n_parts(self._settings.search),
             seconds=result.seconds,
@@ -321,12 +327,12 @@ class _TrialWatch:
         parts = n_parts(self._settings.search)
         if parts > 1 or several_objectives:
             trained = epoch * self._settings.training.epochs if parts > 1 else epoch
-            patiently(lambda: self._trial.set_user_attr(EPOCHS, trained))
+            patiently(lambda: self._attempt.set_user_attr(EPOCHS, trained))
         if several_objectives:
             return  # Optuna takes no reports of them
         if epoch not in self._reported:  # an earlier attempt may have come as far
-            patiently(lambda: self._trial.report(value, epoch))
-        if patiently(self._trial.should_prune):
+            patiently(lambda: self._attempt.report(value, epoch))
+        if patiently(self._attempt.should_prune):
             raise Pruned(why_pruned(self._settings, value, epoch))
 
     def stop_asked(self) -> bool:
@@ -334,10 +340,10 @@ class _TrialWatch:
 
     def note_run_id(self) -> None:
         """Let the trial know its MLflow run, once the sender has opened it."""
-        if RUN_ID in self._trial.user_attrs:
+        if RUN_ID in self._attempt.user_attrs:
             return
         if (run_id := run_id_of(self._folder)) is not None:
-            patiently(lambda: self._trial.set_user_attr(RUN_ID, run_id))
+            patiently(lambda: self._attempt.set_user_attr(RUN_ID, run_id))
 
     def note_kept(self, outcome: Outcome) -> None:
         """Let the study know the kept epoch and its interval, for `drsearch trials` on any machine."""
@@ -347,7 +353,7 @@ class _TrialWatch:
         kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
         if interval is not None:  # a loss has none
             kept |= {"low": interval.low, "high": interval.high}
-        patiently(lambda: self._trial.set_user_attr(KEPT, kept))
+        patiently(lambda: self._attempt.set_user_attr(KEPT, kept))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from drsearch.home import Home
 from drsearch.processes import cores, gpus, is_dead, this_machine
 from drsearch.study.status import WorkerStatus
 from drsearch.trials.attributes import WORKER
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 STORAGE_VARIABLE = "DRSEARCH_STORAGE"
 """How the database's address is handed on: it may hold a password, which a command line would show."""
@@ -85,11 +85,11 @@ class Crew:
             number += 1
         return list(self._places)
 
-    def ended(self, slots: Callable[[], Sequence[Slot]]) -> bool:
+    def ended(self, trials: Callable[[], Sequence[Trial]]) -> bool:
         """Forget workers that ended; whether there were any.
 
         Args:
-            slots: Gives the study's trials.
+            trials: Gives the study's trials.
 
         Raises:
             StudyError: If one met a fault that was foreseen, in its sentence; a bug, with its traceback; or if they all
@@ -106,12 +106,12 @@ class Crew:
                     f"{self._log(index)}:\n{_tail(self._log(index))}"
                 )
             if process.returncode < 0:
-                self._note_killed(process.pid, index, signal.Signals(-process.returncode).name, slots())
+                self._note_killed(process.pid, index, signal.Signals(-process.returncode).name, trials())
         return bool(ended)
 
-    def _note_killed(self, pid: int, index: int, by: str, slots: Sequence[Slot]) -> None:
+    def _note_killed(self, pid: int, index: int, by: str, trials: Sequence[Trial]) -> None:
         """Let another worker go on, unless they all die before they take a trial: that would never end."""
-        names = [str(attempt.user_attrs.get(WORKER, "")) for slot in slots for attempt in slot.attempts]
+        names = [str(attempt.user_attrs.get(WORKER, "")) for trial in trials for attempt in trial.attempts]
         took_one = any(name.startswith(f"{this_machine()}:{pid}:") for name in names)
         self._stillborn = 0 if took_one else self._stillborn + 1
         if self._stillborn > 2 * self._n:
@@ -141,9 +141,9 @@ class Crew:
             file.close()
         self._places.clear()
 
-    def statuses(self, slots: Sequence[Slot]) -> list[WorkerStatus]:
+    def statuses(self, trials: Sequence[Trial]) -> list[WorkerStatus]:
         """What the living workers of this machine said last of trials that run."""
-        running = {slot.number for slot in slots if slot.state == "running"}
+        running = {trial.number for trial in trials if trial.state == "running"}
         statuses = []
         for file in sorted(self._folder.glob("*.json")):
             try:
@@ -152,8 +152,8 @@ class Crew:
                 continue
             if is_dead(said["worker"]):
                 file.unlink(missing_ok=True)
-            elif said["slot"] in running:
-                keys = ("slot", "epoch", "epochs", "seconds", "value", "best", "worker")
+            elif said["trial"] in running:
+                keys = ("trial", "epoch", "epochs", "seconds", "value", "best", "worker")
                 statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
         return statuses
 

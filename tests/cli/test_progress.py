@@ -15,8 +15,8 @@ from rich.console import Console
 from drsearch.cli.progress import frame_lines, study_view, training_view
 from drsearch.study.status import Progress, WorkerStatus
 from drsearch.training.listener import TrainingProgress
-from drsearch.trials.attributes import SLOT
-from drsearch.trials.trials import Slot
+from drsearch.trials.attributes import TRIAL
+from drsearch.trials.trials import Trial
 
 AXES = {
     "training.learning_rate": FloatDistribution(1e-5, 1),
@@ -25,34 +25,34 @@ AXES = {
 }
 
 
-def slot(number: int, state: TrialState, value: float | None = None, attributes: Mapping[str, object] = {}) -> Slot:  # noqa: B006
+def trial(number: int, state: TrialState, value: float | None = None, attributes: Mapping[str, object] = {}) -> Trial:  # noqa: B006
     params = {
         "training.learning_rate": 10.0 ** -(number % 5),
         "training.optimizer": "adam",
         "images.normalisation": ("none", "local_mean")[number % 2],
     }
     trial = optuna.create_trial(
-        state=state, value=value, params=params, distributions=AXES, user_attrs={SLOT: number, **attributes}
+        state=state, value=value, params=params, distributions=AXES, user_attrs={TRIAL: number, **attributes}
     )
     if state is TrialState.COMPLETE:
         trial.datetime_complete = datetime(2026, 1, 1) + timedelta(seconds=number)
         trial.datetime_start = trial.datetime_complete - timedelta(seconds=80)
-    return Slot(number, (trial,), 2)
+    return Trial(number, (trial,), 2)
 
 
 KEPT = {"drsearch.kept": {"epoch": 3, "epochs": 4, "low": 0.5, "high": 0.9}}
 FAILED = {"drsearch.final": True, "drsearch.reason": "the loss is nan in epoch 3"}
-WORKER = WorkerStatus(slot=2, epoch=10, epochs=40, seconds=2.0, value=0.6, best=0.7, worker="pc:17:1.5")
+WORKER = WorkerStatus(trial=2, epoch=10, epochs=40, seconds=2.0, value=0.6, best=0.7, worker="pc:17:1.5")
 
 
 def progress(*workers: WorkerStatus) -> Progress:
-    slots = (
-        slot(0, TrialState.COMPLETE, 0.75, KEPT),
-        slot(1, TrialState.FAIL, None, FAILED),
-        slot(2, TrialState.RUNNING),
-        slot(3, TrialState.WAITING),
+    trials = (
+        trial(0, TrialState.COMPLETE, 0.75, KEPT),
+        trial(1, TrialState.FAIL, None, FAILED),
+        trial(2, TrialState.RUNNING),
+        trial(3, TrialState.WAITING),
     )
-    return Progress("mine", "val_auc", slots, 4, workers, 60.0)
+    return Progress("mine", "val_auc", trials, 4, workers, 60.0)
 
 
 def shown(terminal: bool, *looks: Progress) -> str:
@@ -79,8 +79,8 @@ def test_without_a_terminal_every_trial_that_ends_is_a_line_once() -> None:
 
 
 def test_a_first_epoch_tells_nothing_about_the_time_left() -> None:
-    look = progress(WorkerStatus(slot=2, epoch=1, epochs=40, seconds=9.0, value=0.6, best=0.7))
-    assert "left" not in shown(False, replace(look, slots=look.slots[1:]))
+    look = progress(WorkerStatus(trial=2, epoch=1, epochs=40, seconds=9.0, value=0.6, best=0.7))
+    assert "left" not in shown(False, replace(look, trials=look.trials[1:]))
 
 
 def test_a_study_that_begins_says_so() -> None:
@@ -124,15 +124,15 @@ def test_finished_trials_show_their_value_with_its_interval_and_the_settings_tha
 
 
 def test_of_many_finished_trials_there_are_the_best_and_the_latest() -> None:
-    slots = tuple(slot(i, TrialState.COMPLETE, 0.5 + 0.01 * (i * 7 % 40)) for i in range(40))
-    lines = drawn(Progress("mine", "val_auc", slots, 60, (), 60.0), height=14)
+    trials = tuple(trial(i, TrialState.COMPLETE, 0.5 + 0.01 * (i * 7 % 40)) for i in range(40))
+    lines = drawn(Progress("mine", "val_auc", trials, 60, (), 60.0), height=14)
     assert len(lines) <= 14
     numbers = [int(line.split()[0]) for line in lines if re.match(r" +\d+  0\.", line)]
-    values = [slots[number].value for number in numbers]
+    values = [trials[number].value for number in numbers]
     between = next(i for i, line in enumerate(lines) if "the latest:" in line)
     n_best = sum(bool(re.match(r" +\d+  0\.", line)) for line in lines[:between])
     assert n_best >= 3
-    assert values[:n_best] == sorted((slot.value for slot in slots if slot.value), reverse=True)[:n_best]
+    assert values[:n_best] == sorted((trial.value for trial in trials if trial.value), reverse=True)[:n_best]
     assert numbers[n_best:] == [n for n in range(39, -1, -1) if n not in numbers[:n_best]][: len(numbers) - n_best]
 
 
@@ -140,13 +140,13 @@ def test_of_many_finished_trials_there_are_the_best_and_the_latest() -> None:
 @pytest.mark.parametrize(("width", "height"), [(80, 23), (120, 39), (60, 9), (40, 3)])
 def test_a_frame_is_never_wider_or_higher_than_the_terminal(n_workers: int, width: int, height: int) -> None:
     """Rich would draw what is too high a second time, and what is too wide on two lines."""
-    workers = tuple(replace(WORKER, slot=100 + i) for i in range(n_workers))
-    slots = (
-        *(slot(i, TrialState.COMPLETE, 0.5) for i in range(50)),
-        *(slot(100 + i, TrialState.RUNNING) for i in range(n_workers)),
+    workers = tuple(replace(WORKER, trial=100 + i) for i in range(n_workers))
+    trials = (
+        *(trial(i, TrialState.COMPLETE, 0.5) for i in range(50)),
+        *(trial(100 + i, TrialState.RUNNING) for i in range(n_workers)),
     )
     lines = drawn(
-        Progress("a-rather-long-name-of-a-study", "val_auc", slots, 200, workers, 60.0), width, height, "stop"
+        Progress("a-rather-long-name-of-a-study", "val_auc", trials, 200, workers, 60.0), width, height, "stop"
     )
     assert len(lines) <= height
     assert max(map(len, lines)) <= width

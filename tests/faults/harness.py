@@ -19,7 +19,7 @@ from services import HANG_S, when
 
 from drsearch.home import Home
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import read_slots
+from drsearch.trials.trials import read_trials
 
 RATES = [3e-3, 1e-3, 3e-4]
 """The trials of a study to be disturbed."""
@@ -238,10 +238,10 @@ class RunningStudy:
 
     def accounted_for(self) -> None:
         """Every trial came to one end, by one of its attempts."""
-        for slot in read_slots(self.optuna()):
-            ends = [trial for trial in slot.attempts if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-            assert len(ends) == 1 or (slot.state == "failed" and not ends), slot
-            assert TrialState.WAITING not in {trial.state for trial in slot.attempts}, slot
+        for trial in read_trials(self.optuna()):
+            ends = [attempt for attempt in trial.attempts if attempt.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+            assert len(ends) == 1 or (trial.state == "failed" and not ends), trial
+            assert TrialState.WAITING not in {attempt.state for attempt in trial.attempts}, trial
 
 
 def children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:

@@ -29,7 +29,7 @@ from drsearch.trials.attributes import DIED
 from drsearch.trials.heartbeat import Vigil
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import Slot, read_slots
+from drsearch.trials.trials import Trial, read_trials
 
 EPOCHS = 12
 SETTINGS = {
@@ -86,17 +86,17 @@ class Storm:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.launcher.poll() is None:
             at_work = [
-                (worker, slot)
-                for slot in read_slots(self.study.optuna())
+                (worker, trial)
+                for trial in read_trials(self.study.optuna())
                 for worker in self.study.workers(self.launcher)
-                if slot.state == "running"
-                and f":{worker.pid}:" in slot.last.user_attrs.get("drsearch.worker", "")
+                if trial.state == "running"
+                and f":{worker.pid}:" in trial.last.user_attrs.get("drsearch.worker", "")
                 and status(worker) not in ("gone", psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
             ]
             if at_work:
-                worker, slot = self.draw.choice(at_work)
-                fault.trial, fault.attempt = slot.number, len(slot.attempts) - 1
-                fault.met = f"trial {slot.number} after epoch {self.study.epochs(slot.number)}"
+                worker, trial = self.draw.choice(at_work)
+                fault.trial, fault.attempt = trial.number, len(trial.attempts) - 1
+                fault.met = f"trial {trial.number} after epoch {self.study.epochs(trial.number)}"
                 return worker
             self.look_after_stopped()
             time.sleep(0.2)
@@ -121,7 +121,7 @@ class Storm:
         os.kill(worker.pid, signal.SIGSTOP)
         if fault.trial is not None:
             known, vigil = self.study.optuna(), Vigil()
-            trial_id = read_slots(known)[fault.trial].attempts[fault.attempt or 0]._trial_id
+            trial_id = read_trials(known)[fault.trial].attempts[fault.attempt or 0]._trial_id
             heartbeat_module.GRACE_S = 1  # this process is an observer with less patience than the launcher
             deadline = time.monotonic() + 4
             while time.monotonic() < deadline:
@@ -237,16 +237,16 @@ def progress(study: RunningStudy, n_trials: int) -> float:
     return done / (n_trials * (EPOCHS + 1))  # the last one holds the kept epoch's numbers
 
 
-def outcome(fault: Fault, slots: list[Slot]) -> str:
+def outcome(fault: Fault, trials: list[Trial]) -> str:
     if fault.trial is None:
         return "nothing lost"
-    slot = slots[fault.trial]
+    trial = trials[fault.trial]
     if fault.attempt is None:
-        return f"went on; {slot.state}"
-    struck = slot.attempts[fault.attempt]
+        return f"went on; {trial.state}"
+    struck = trial.attempts[fault.attempt]
     if struck.state is TrialState.FAIL and struck.user_attrs.get(DIED):
-        return f"taken up again; {slot.state} in attempt {slot.attempts.index(slot.last) + 1}"
-    return f"had come to its end; {slot.state}" if struck.state.is_finished() else f"?? {struck.state.name}"
+        return f"taken up again; {trial.state} in attempt {trial.attempts.index(trial.last) + 1}"
+    return f"had come to its end; {trial.state}" if struck.state.is_finished() else f"?? {struck.state.name}"
 
 
 def check(name: str, holds: bool, found: Any = "") -> bool:
@@ -327,15 +327,15 @@ def storm(bench: Bench, database: PostgresServer | None, mlflow: MlflowServer, d
     took = time.monotonic() - began
     mlflow.wait()
     synced = bench.command("sync")
-    slots = read_slots(study.optuna())
+    trials = read_trials(study.optuna())
     for fault in faults:
-        fault.outcome = outcome(fault, slots) if fault.met != "the study was over" else "not injected"
+        fault.outcome = outcome(fault, trials) if fault.met != "the study was over" else "not injected"
     print(f"in the storm: {took:.0f} s, {struck.launched} launchers, seed {options.seed}\n")
-    return report(options, faults, slots, study, peaceful, told, in_peace, synced)
+    return report(options, faults, trials, study, peaceful, told, in_peace, synced)
 
 
 def report(
-    options: Any, faults: list[Fault], slots: list[Slot], study: RunningStudy, peaceful: RunningStudy, told: Any,
+    options: Any, faults: list[Fault], trials: list[Trial], study: RunningStudy, peaceful: RunningStudy, told: Any,
     in_peace: Any, synced: "subprocess.CompletedProcess[str]",
 ) -> int:  # fmt: skip
     print("| fault | times | what followed |")
@@ -343,18 +343,18 @@ def report(
     for kind, n in Counter(fault.kind for fault in faults).most_common():
         followed = Counter(fault.outcome.partition(" in attempt")[0] for fault in faults if fault.kind == kind)
         print(f"| {kind} | {n} | {', '.join(f'{many} x {what}' for what, many in followed.most_common())} |")
-    attempts = Counter(len(slot.attempts) for slot in slots)
+    attempts = Counter(len(trial.attempts) for trial in trials)
     print(f"\nattempts a trial: {', '.join(f'{n} trials in {k}' for k, n in sorted(attempts.items()))}\n")
     for fault in faults:
         print(f"<!-- {fault.at:5.1%} {fault.kind}: {fault.met}: {fault.outcome} -->", file=sys.stderr)
     runs = study.runs()
     curves, wanted = study.curves(), peaceful.curves()
-    ends = [[t for t in slot.attempts if t.state is TrialState.COMPLETE] for slot in slots]
+    ends = [[t for t in trial.attempts if t.state is TrialState.COMPLETE] for trial in trials]
     results = [
         check("every fault was injected", all(fault.outcome != "not injected" for fault in faults)),
         check(f"{options.trials} trials, each ended once", [len(end) for end in ends] == [1] * options.trials, ends),
         check("no attempt is waiting or running", not any(
-            t.state in (TrialState.WAITING, TrialState.RUNNING) for slot in slots for t in slot.attempts)),
+            t.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials for t in trial.attempts)),
         check("drsearch sync found nothing that had not come, or sent it", synced.returncode == 0, synced.stderr),
         check("one run a trial and one for the study, all FINISHED", len(runs) == options.trials + 1
               and {run.info.status for run in runs.values()} == {"FINISHED"},

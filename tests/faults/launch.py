@@ -32,12 +32,17 @@ def main(space_file: str, data: str, study: str, workers: str, storage: str = ""
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)
         return 2
-    trials = {
-        slot.number: {"state": slot.state, "value": slot.last.value, "reason": slot.reason, "params": slot.last.params}
-        for slot in result.slots
+    attempts = {
+        trial.number: {
+            "state": trial.state,
+            "value": trial.last.value,
+            "reason": trial.reason,
+            "params": trial.last.params,
+        }
+        for trial in result.trials
     }
     best = result.best.number if result.best else None
-    print(json.dumps({"trials": trials, "best": best, "stopped": result.stopped}))
+    print(json.dumps({"trials": attempts, "best": best, "stopped": result.stopped}))
     return 0
 
 

@@ -15,7 +15,7 @@ from drsearch.study.reconcile import reconcile_study
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials.heartbeat import Vigil
 from drsearch.trials.reconcile import reconcile
-from drsearch.trials.trials import read_slots
+from drsearch.trials.trials import read_trials
 
 pytestmark = pytest.mark.faults
 
@@ -90,8 +90,8 @@ def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(benc
     study.accounted_for()
     study.nothing_runs()
     assert "the process that sends to MLflow was killed; another goes on" in study.said.read_text()
-    slot = read_slots(study.optuna())[0]
-    assert [trial.user_attrs.get("drsearch.reason") for trial in slot.attempts] == ["its process died", None]
+    trial = read_trials(study.optuna())[0]
+    assert [attempt.user_attrs.get("drsearch.reason") for attempt in trial.attempts] == ["its process died", None]
     assert "goes on after epoch 4" in study.logs()
 
 
@@ -123,7 +123,7 @@ def give_away(study: RunningStudy, number: int, monkeypatch: pytest.MonkeyPatch)
     """Let the two minutes pass in which a trial gives no sign of life, for this trial alone."""
     monkeypatch.setattr(heartbeat_module, "GRACE_S", 1.0)
     known, vigil = study.optuna(), Vigil()
-    trial_id = read_slots(known)[number].last._trial_id
+    trial_id = read_trials(known)[number].last._trial_id
 
     def silent(beats: dict[int, str]) -> set[int]:
         return vigil.silent({each: beat for each, beat in beats.items() if each == trial_id})
@@ -139,7 +139,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_trials_that_cannot_be_run_fail_with_their_reason_and_the_study_goes_on(bench: Bench) -> None:
     study = bench.study("troubles", IN_A_TRIAL + TROUBLES.format(settings=settings()))
     told = study.run(workers=2)
-    states = {number: (trial["state"], trial["reason"]) for number, trial in told["trials"].items()}
+    states = {number: (attempt["state"], attempt["reason"]) for number, attempt in told["trials"].items()}
     assert {number: state for number, (state, _) in states.items()} == {
         "0": "complete",
         "1": "failed",
@@ -151,14 +151,14 @@ def test_trials_that_cannot_be_run_fail_with_their_reason_and_the_study_goes_on(
         "; a smaller training.learning_rate than 10.0 may help"
     )
     assert states["3"][1] == "memory does not suffice for the model; a smaller one may fit"
-    slots = read_slots(study.optuna())
-    assert len(slots[1].attempts) == 3
+    trials = read_trials(study.optuna())
+    assert len(trials[1].attempts) == 3
     runs = study.runs()
     for number, (state, reason) in states.items():
         tags = runs[number].data.tags
         assert (tags["drsearch.outcome"], tags["drsearch.reason"]) == (state, reason)
         assert runs[number].info.status == ("FINISHED" if state == "complete" else "FAILED")
-        assert slots[int(number)].last.user_attrs.get("drsearch.reason", "") == reason
+        assert trials[int(number)].last.user_attrs.get("drsearch.reason", "") == reason
     study.accounted_for()
     study.nothing_runs()
 
@@ -177,7 +177,10 @@ def test_an_error_in_the_spaces_code_stops_the_study_and_its_line_is_named(bench
     text = study.said.read_text().splitlines()[-1]
     assert text.startswith("drsearch: a worker of study 'bug' ended, so the study stops: ")
     assert text.endswith("""`rate["no such thing"]`, raises TypeError: 'float' object is not subscriptable.""")
-    assert [slot.state for slot in read_slots(study.optuna())] == ["complete", "waiting"]  # nobody has taken the third
+    assert [trial.state for trial in read_trials(study.optuna())] == [
+        "complete",
+        "waiting",
+    ]  # nobody has taken the third
     study.nothing_runs()
 
 
@@ -223,12 +226,12 @@ def test_a_killed_launcher_leaves_nothing_running_once_asked_and_a_study_that_go
     assert "RUNNING" in {run.info.status for run in study.runs().values()}
 
     known = reconcile_study(bench.home, study.optuna()._storage, "orphaned")
-    assert {slot.state for slot in known.slots} == {"waiting"}
+    assert {trial.state for trial in known.trials} == {"waiting"}
     study.nothing_runs()
     runs = study.runs()
     assert (runs["study"].info.status, runs["study"].data.tags["drsearch.reason"]) == ("KILLED", "its launcher died")
     assert (runs["0"].info.status, runs["0"].data.tags["drsearch.outcome"]) == ("KILLED", "interrupted")
-    assert optuna.trial.TrialState.RUNNING not in {trial.state for trial in known.study.trials}
+    assert optuna.trial.TrialState.RUNNING not in {attempt.state for attempt in known.study.trials}
 
     assert study.run(workers=1) == peace["told"]
     assert study.curves() == peace["curves"]

@@ -10,7 +10,7 @@ import pytest
 from harness import RATES, Bench, children, kill, space_of
 from services import HANG_S, when
 
-from drsearch.trials.trials import read_slots
+from drsearch.trials.trials import read_trials
 
 pytestmark = pytest.mark.faults
 
@@ -39,7 +39,7 @@ def test_a_database_that_is_away_is_waited_for_by_workers_and_launcher(
     study.nothing_runs()
     assert study.said.read_text().count(AWAY) == 1
     assert study.logs().count(AWAY) <= 2  # one a worker
-    assert not any(slot.deaths for slot in read_slots(study.optuna()))
+    assert not any(trial.deaths for trial in read_trials(study.optuna()))
 
 
 def test_a_database_that_is_away_does_not_keep_ctrl_c_waiting(bench: Bench, postgresql: Any, peace: Any) -> None:

@@ -13,7 +13,7 @@ from harness import RATES, Bench, space_of
 from services import HANG_S, when
 
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import read_slots
+from drsearch.trials.trials import read_trials
 
 pytestmark = pytest.mark.faults
 
@@ -21,13 +21,13 @@ OPEN_AND_FILL = """
 import sys
 import optuna
 from drsearch.trials.claim import claim
-from drsearch.trials.trials import fill_slots
+from drsearch.trials.trials import fill_trials
 from drsearch.trials.storage import open_storage
 
 sys.stdin.readline()  # all at once
 storage = open_storage(sys.argv[1])
 study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
-fill_slots(study, storage, 12, None)
+fill_trials(study, storage, 12, None)
 while (claimed := claim(study, storage, 12)) is not None:
     print(claimed[0], flush=True)
     study.tell(claimed[1].number, 0.5)
@@ -50,7 +50,7 @@ def test_two_launchers_and_a_clock_that_jumps_lose_and_double_no_trial(
     study.release()
     assert [study.end(launcher) for launcher in launchers] == [peace["told"], peace["told"]]
     assert study.curves() == peace["curves"]
-    assert [len(slot.attempts) for slot in read_slots(study.optuna())] == [1, 1, 1]
+    assert [len(trial.attempts) for trial in read_trials(study.optuna())] == [1, 1, 1]
     study.accounted_for()
     study.nothing_runs()
 

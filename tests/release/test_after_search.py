@@ -30,8 +30,8 @@ from drsearch.training.foreground import TrainingWatch
 from drsearch.training.listener import Nobody, TrainingProgress
 from drsearch.training.plan import Plan
 from drsearch.training.resumable import record_training
-from drsearch.trials.attributes import FINAL, REASON, SLOT
-from drsearch.trials.trials import Slot
+from drsearch.trials.attributes import FINAL, REASON, TRIAL
+from drsearch.trials.trials import Trial
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
 ) -> None:
     failed = optuna.trial.create_trial(
         state=optuna.trial.TrialState.FAIL,
-        user_attrs={SLOT: 0, FINAL: True, REASON: "the loss is nan in epoch 1"},
+        user_attrs={TRIAL: 0, FINAL: True, REASON: "the loss is nan in epoch 1"},
     )
-    slots = (Slot(0, (failed,), max_retries=2),)
-    study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", slots, len(slots), "")
+    trials = (Trial(0, (failed,), max_retries=2),)
+    study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", trials, len(trials), "")
     with pytest.raises(StudyError) as refused:
         Job(study, space, home)
     assert str(refused.value) == (
@@ -89,10 +89,10 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
         value=0.5,
         params={"images.image_px": 32},
         distributions={"images.image_px": CategoricalDistribution([32, 48])},
-        user_attrs={SLOT: 0},
+        user_attrs={TRIAL: 0},
     )
     study = StudyResult(
-        "sizes", define(space, settings, eyes, prepared), home.runs / "sizes", (Slot(0, (best,), 2),), 1, ""
+        "sizes", define(space, settings, eyes, prepared), home.runs / "sizes", (Trial(0, (best,), 2),), 1, ""
     )
     plan = Plan(study.trial_folder(0), RunStart("k", "sizes", "trial 0"), settings, dead, ("",), "me")
     records = next(each.records for each in prepared if each.records.images.image_px == 32)

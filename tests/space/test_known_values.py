@@ -11,7 +11,7 @@ from drsearch.space.known_files import known_lines, known_settings
 from drsearch.space.known_values import Misfit, enqueued_params, fit
 from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import enqueue, fill_slots, read_slots
+from drsearch.trials.trials import enqueue, fill_trials, read_trials
 
 SPACE = """
 SETTINGS = {"training.epochs": 5}
@@ -119,7 +119,7 @@ def test_what_is_missing_is_a_misfit_unless_dice_may_choose(space: SearchSpace) 
         fit(space, {})
 
 
-def test_known_settings_take_the_first_free_slots_once(tmp_path: Path) -> None:
+def test_known_settings_take_the_first_free_trials_once(tmp_path: Path) -> None:
     import optuna
 
     storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
@@ -127,12 +127,12 @@ def test_known_settings_take_the_first_free_slots_once(tmp_path: Path) -> None:
     first, second, third = {"model.width": 4}, {"model.width": 8}, {"model.width": 16}
     for _ in range(2):  # the same command again
         enqueue(study, storage, 3, [first, second])
-        fill_slots(study, storage, 3, None)
-    assert [slot.last.system_attrs["fixed_params"] for slot in read_slots(study)] == [first, second, {}]
+        fill_trials(study, storage, 3, None)
+    assert [trial.last.system_attrs["fixed_params"] for trial in read_trials(study)] == [first, second, {}]
     with pytest.raises(StudyError) as refused:
         enqueue(study, storage, 3, [first, second, third])
     assert str(refused.value) == (
         "--enqueue: settings that are new: 1, trials that the study has left for them: 0; --trials 4 makes room."
     )
     enqueue(study, storage, 4, [first, second, third])
-    assert read_slots(study)[3].last.system_attrs["fixed_params"] == third
+    assert read_trials(study)[3].last.system_attrs["fixed_params"] == third

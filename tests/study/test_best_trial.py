@@ -10,20 +10,22 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from drsearch.settings import Settings
-from drsearch.study.best_trial import best_slot, front, pick_rule, since_improved
+from drsearch.study.best_trial import best_trial, front, pick_rule, since_improved
 from drsearch.training.objective import Objective, objectives_of
 from drsearch.trials.attributes import ERROR
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 ONE = Settings()
 TWO = Settings().replace({"study.cost": "parameters"})
 MIDNIGHT = datetime(2026, 1, 1)
 
 
-def slot(number: int, *values: float, error: float = 0.0, state: TrialState = TrialState.COMPLETE, at: int = 0) -> Slot:
+def trial(
+    number: int, *values: float, error: float = 0.0, state: TrialState = TrialState.COMPLETE, at: int = 0
+) -> Trial:
     trial = create_trial(state=state, values=list(values) or None, user_attrs={ERROR: error})
     trial.datetime_complete = MIDNIGHT + timedelta(minutes=at or number)
-    return Slot(number, (trial,), 2)
+    return Trial(number, (trial,), 2)
 
 
 def test_an_objective_knows_which_way_is_better() -> None:
@@ -47,13 +49,13 @@ def test_nothing_is_better_than_its_equal_and_every_number_is_better_than_nan() 
 
 
 def test_with_one_objective_the_best_is_registered_and_of_equals_the_first() -> None:
-    slots = [slot(0, 0.7), slot(1, 0.9), slot(2, 0.9), slot(3, state=TrialState.PRUNED)]
-    best = best_slot(slots, ONE)
+    trials = [trial(0, 0.7), trial(1, 0.9), trial(2, 0.9), trial(3, state=TrialState.PRUNED)]
+    best = best_trial(trials, ONE)
     assert best is not None and best.number == 1
-    assert [member.number for member in front(slots, ONE)] == [1]
-    least = best_slot(slots, Settings().replace({"study.objective": "val_loss"}))
+    assert [member.number for member in front(trials, ONE)] == [1]
+    least = best_trial(trials, Settings().replace({"study.objective": "val_loss"}))
     assert least is not None and least.number == 0
-    assert best_slot(slots[3:], ONE) is None
+    assert best_trial(trials[3:], ONE) is None
 
 
 @pytest.mark.parametrize(
@@ -64,10 +66,15 @@ def test_with_one_objective_the_best_is_registered_and_of_equals_the_first() -> 
 def test_of_two_objectives_the_cheapest_within_one_standard_error_is_registered(
     error: float, pick: str, number: int
 ) -> None:
-    slots = [slot(0, 0.90, 80_000, error=error), slot(1, 0.88, 20_000), slot(2, 0.75, 5_000), slot(3, 0.70, 30_000)]
-    chosen = best_slot(slots, TWO.replace({"study.pick": pick}))
+    trials = [
+        trial(0, 0.90, 80_000, error=error),
+        trial(1, 0.88, 20_000),
+        trial(2, 0.75, 5_000),
+        trial(3, 0.70, 30_000),
+    ]
+    chosen = best_trial(trials, TWO.replace({"study.pick": pick}))
     assert chosen is not None and chosen.number == number
-    assert [member.number for member in front(slots, TWO)] == [0, 1, 2]
+    assert [member.number for member in front(trials, TWO)] == [0, 1, 2]
 
 
 def test_the_rule_can_be_read() -> None:
@@ -77,15 +84,15 @@ def test_the_rule_can_be_read() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.integers(1, 5)), min_size=1, max_size=12))
 def test_no_member_of_a_front_is_beaten_and_everybody_else_is(pairs: list[tuple[float, int]]) -> None:
-    def beats(one: Slot, other: Slot) -> bool:
+    def beats(one: Trial, other: Trial) -> bool:
         mine, theirs = ((-s.values[0], s.values[1]) for s in (one, other))
         return mine[0] <= theirs[0] and mine[1] <= theirs[1] and (mine != theirs or one.number < other.number)
 
-    slots = [slot(i, *pair) for i, pair in enumerate(pairs)]
-    members = {member.number for member in front(slots, TWO)}
-    for one in slots:
-        assert (one.number in members) == (not any(beats(other, one) for other in slots if other is not one))
-    assert best_slot(slots, TWO) is not None
+    trials = [trial(i, *pair) for i, pair in enumerate(pairs)]
+    members = {member.number for member in front(trials, TWO)}
+    for one in trials:
+        assert (one.number in members) == (not any(beats(other, one) for other in trials if other is not one))
+    assert best_trial(trials, TWO) is not None
 
 
 @pytest.mark.parametrize(
@@ -98,19 +105,19 @@ def test_no_member_of_a_front_is_beaten_and_everybody_else_is(pairs: list[tuple[
     ],
 )
 def test_trials_since_the_last_improvement_are_counted_pruned_ones_too(ends: list[Any], since: int) -> None:
-    slots = [
-        slot(i, *(end or ()), state=TrialState.COMPLETE if end else TrialState.PRUNED) for i, end in enumerate(ends)
+    trials = [
+        trial(i, *(end or ()), state=TrialState.COMPLETE if end else TrialState.PRUNED) for i, end in enumerate(ends)
     ]
-    assert since_improved(slots, ONE) == since
+    assert since_improved(trials, ONE) == since
 
 
 def test_trials_count_in_the_order_in_which_they_ended_and_failed_ones_do_not() -> None:
-    slots = [slot(0, 0.5, at=9), slot(1, 0.9, at=1), slot(2, state=TrialState.FAIL, at=20), slot(3, 0.6, at=2)]
-    assert since_improved(slots, ONE) == 2
+    trials = [trial(0, 0.5, at=9), trial(1, 0.9, at=1), trial(2, state=TrialState.FAIL, at=20), trial(3, 0.6, at=2)]
+    assert since_improved(trials, ONE) == 2
 
 
 def test_with_two_objectives_a_new_member_of_the_front_is_an_improvement() -> None:
-    slots = [slot(0, 0.9, 80), slot(1, 0.9, 90), slot(2, 0.7, 10), slot(3, 0.6, 20)]
-    assert since_improved(slots[:2], TWO) == 1
-    assert since_improved(slots[:3], TWO) == 0
-    assert since_improved(slots, TWO) == 1
+    trials = [trial(0, 0.9, 80), trial(1, 0.9, 90), trial(2, 0.7, 10), trial(3, 0.6, 20)]
+    assert since_improved(trials[:2], TWO) == 1
+    assert since_improved(trials[:3], TWO) == 0
+    assert since_improved(trials, TWO) == 1

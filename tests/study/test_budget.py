@@ -21,7 +21,7 @@ from drsearch.study.preparation import define, prepare_all
 from drsearch.study.result import StudyResult, total_trials
 from drsearch.tracking import Journal, RunEnd
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import Slot, fill_slots
+from drsearch.trials.trials import Trial, fill_trials
 from drsearch.workers.launcher import Launcher
 
 SPACE = """
@@ -43,8 +43,8 @@ def trial(number: int, value: float | None, epochs: int, state: TrialState = Tri
     return made
 
 
-def slots(*values: float) -> list[Slot]:
-    return [Slot(number, (trial(number, value, 10),), 2) for number, value in enumerate(values)]
+def trials(*values: float) -> list[Trial]:
+    return [Trial(number, (trial(number, value, 10),), 2) for number, value in enumerate(values)]
 
 
 @pytest.fixture
@@ -70,15 +70,15 @@ def study(storage: Any) -> optuna.Study:
     ],
 )
 def test_what_is_spent_is_named(budget: dict[str, Any], hours: float, said: str) -> None:
-    assert what_is_spent(slots(0.6, 0.7, 0.7, 0.5), hours, Settings().replace(budget)) == said
+    assert what_is_spent(trials(0.6, 0.7, 0.7, 0.5), hours, Settings().replace(budget)) == said
 
 
 def test_epochs_of_a_trial_that_died_count_once() -> None:
     dead = trial(0, None, 6, TrialState.FAIL)
-    assert epochs_of(Slot(0, (dead, trial(0, 0.5, 10)), 2)) == 10
-    assert epochs_of(Slot(0, (dead, create_trial(state=TrialState.WAITING)), 2)) == 6
+    assert epochs_of(Trial(0, (dead, trial(0, 0.5, 10)), 2)) == 10
+    assert epochs_of(Trial(0, (dead, create_trial(state=TrialState.WAITING)), 2)) == 6
     folds = create_trial(value=0.5, intermediate_values={1: 0.5, 2: 0.5}, user_attrs={EPOCHS: 80})
-    assert epochs_of(Slot(0, (folds,), 2)) == 80
+    assert epochs_of(Trial(0, (folds,), 2)) == 80
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10)), max_size=8))
@@ -123,7 +123,7 @@ def test_a_clock_that_is_set_while_a_study_runs_costs_no_hours(
 def test_workers_hear_the_budgets_of_the_last_call_and_count_themselves(study: optuna.Study, storage: Any) -> None:
     first = Settings().replace({"study.epochs": 15})
     set_budgets(study, first)
-    fill_slots(study, storage, 2, None)
+    fill_trials(study, storage, 2, None)
     assert spent(study, first) == ""
     for number in range(2):
         running = optuna.Trial(study, study.trials[number]._trial_id)
@@ -185,4 +185,4 @@ def test_epochs_are_a_budget_of_all_calls_and_a_larger_one_goes_on(tmp_path: Pat
     page = (more.folder / "study" / "pareto.html").read_text()
     assert "the smallest parameters within one standard error of the best val_auc" in page
     assert more.best is not None and more.best in more.front
-    assert all(slot.values[1] == int(slot.values[1]) > 0 for slot in more.front)
+    assert all(trial.values[1] == int(trial.values[1]) > 0 for trial in more.front)

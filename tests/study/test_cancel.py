@@ -28,7 +28,7 @@ def test_a_mark_is_seen_by_every_process_until_the_study_is_run_again(begin: Beg
 
 def test_cancelling_waits_until_nothing_runs_and_names_what_stopped(begin: Begin) -> None:
     mine = begin()
-    trials = [mine.running(slot, this_process()) for slot in range(2)]
+    attempts = [mine.running(trial, this_process()) for trial in range(2)]
 
     def work() -> None:
         """Two workers, of which one ends its trial and the other stops, and their launcher."""
@@ -38,8 +38,8 @@ def test_cancelling_waits_until_nothing_runs_and_names_what_stopped(begin: Begin
             ready.set()
             while not is_cancelled(study):
                 time.sleep(0.02)
-            study.tell(trials[0].number, 0.75)
-            give_up(storage, trials[1]._trial_id, "stopped at epoch 5 of 8", final=False)
+            study.tell(attempts[0].number, 0.75)
+            give_up(storage, attempts[1]._trial_id, "stopped at epoch 5 of 8", final=False)
 
     ready = threading.Event()
     worker = threading.Thread(target=work)
@@ -47,7 +47,7 @@ def test_cancelling_waits_until_nothing_runs_and_names_what_stopped(begin: Begin
     ready.wait()
     stopped = list(cancel(mine.storage, "mine", mine.home, mine.folder))
     worker.join()
-    assert sorted((slot.number, slot.state) for slot in stopped) == [(0, "complete"), (1, "waiting")]
+    assert sorted((trial.number, trial.state) for trial in stopped) == [(0, "complete"), (1, "waiting")]
     assert not is_launched(mine.folder)
 
 

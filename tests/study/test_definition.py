@@ -91,7 +91,7 @@ def test_a_name_that_cannot_name_a_folder_is_refused(storage: Any) -> None:
 
 def test_seeds_are_of_the_study_and_the_number_and_differ() -> None:
     assert trial_seed(0, 3) == trial_seed(0, 3)
-    assert len({trial_seed(study, slot) for study in range(5) for slot in range(50)}) == 250
+    assert len({trial_seed(study, trial) for study in range(5) for trial in range(50)}) == 250
 
 
 def test_a_trials_settings_carry_its_seed_threads_and_data() -> None:

@@ -17,7 +17,7 @@ from drsearch.study.reconcile import launching
 from drsearch.tracking import Journal, RunEnd, RunStart
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of
-from drsearch.trials.attributes import CARRIED, SLOT
+from drsearch.trials.attributes import CARRIED, TRIAL
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.storage import open_storage
 
@@ -94,8 +94,8 @@ def test_a_study_whose_trials_another_study_carries_is_not_deleted(
 
 def carry_one_trial(study: optuna.Study, uid: str) -> None:
     carried = {"study": "source", "uid": uid, "trial": 0, "seed": 1}
-    study.set_user_attr("drsearch.warm_start", {"study": "source", "slots": {"0": 0}})
-    study.add_trial(optuna.create_trial(value=0.9, user_attrs={CARRIED: carried, SLOT: 0}))
+    study.set_user_attr("drsearch.warm_start", {"study": "source", "trials": {"0": 0}})
+    study.add_trial(optuna.create_trial(value=0.9, user_attrs={CARRIED: carried, TRIAL: 0}))
 
 
 def test_runs_that_versions_come_from_stay_with_the_studys_own_and_all_else_goes(

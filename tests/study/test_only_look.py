@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from drsearch.study.status import read_trials
+from drsearch.study.status import trial_rows
 from drsearch.trials.storage import open_storage
 
 PROGRAM = (
@@ -67,7 +67,7 @@ def test_looking_does_not_wait_for_who_writes(begin: Callable[..., Any]) -> None
     writer.execute("BEGIN IMMEDIATE")  # as a worker that was stopped within a transaction
     try:
         looking = open_storage(mine.home.storage_url, only_look=True)
-        rows, _, _ = read_trials(looking, "mine", mine.home)
+        rows, _, _ = trial_rows(looking, "mine", mine.home)
         assert [row.value for row in rows] == [0.75, None]
     finally:
         writer.close()

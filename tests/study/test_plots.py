@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from drsearch.settings import Settings
 from drsearch.study.plots import heat_map, history, importances, parallel_coordinates, write_pages
 from drsearch.training.objective import Objective
-from drsearch.trials.trials import Slot
+from drsearch.trials.trials import Trial
 
 RATE, BATCH, DECAY = "training.learning_rate", "training.batch_size", "training.weight_decay"
 RATES, BATCHES, DECAYS = [0.01, 0.001], [4, 8], FloatDistribution(0.01, 0.1)
@@ -29,13 +29,13 @@ def cell(rate: float, batch: int, value: float | None, state: TrialState = Trial
     )
 
 
-def slots_of(*trials: FrozenTrial) -> list[Slot]:
-    return [Slot(number, (trial,), 2) for number, trial in enumerate(trials)]
+def trials_of(*trials: FrozenTrial) -> list[Trial]:
+    return [Trial(number, (trial,), 2) for number, trial in enumerate(trials)]
 
 
 def test_a_grid_gets_all_pages_and_each_stands_alone(tmp_path: Path) -> None:
-    slots = slots_of(cell(0.01, 4, 0.6), cell(0.01, 8, 0.7), cell(0.001, 4, 0.8), cell(0.001, 8, 0.65))
-    pages = write_pages(slots, GRID, tmp_path)
+    trials = trials_of(cell(0.01, 4, 0.6), cell(0.01, 8, 0.7), cell(0.001, 4, 0.8), cell(0.001, 8, 0.65))
+    pages = write_pages(trials, GRID, tmp_path)
     assert pages == ["history.html", "parallel_coordinates.html", "importances.html", "heat_map.html"]
     for page in pages:
         text = (tmp_path / page).read_text()
@@ -44,20 +44,20 @@ def test_a_grid_gets_all_pages_and_each_stands_alone(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_no_grid_has_no_heat_map(tmp_path: Path) -> None:
-    slots = slots_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.7))
-    assert "heat_map.html" not in write_pages(slots, TPE, tmp_path)
+    trials = trials_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.7))
+    assert "heat_map.html" not in write_pages(trials, TPE, tmp_path)
 
 
 def test_without_a_finished_trial_there_is_no_page(tmp_path: Path) -> None:
     assert write_pages([], GRID, tmp_path) == []
-    failed = slots_of(cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 8, None, TrialState.FAIL))
+    failed = trials_of(cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 8, None, TrialState.FAIL))
     assert write_pages(failed, GRID, tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_equal_values_leave_out_only_the_importances(tmp_path: Path) -> None:
-    slots = slots_of(*(cell(rate, batch, 0.5) for rate in RATES for batch in BATCHES))
-    assert write_pages(slots, GRID, tmp_path) == [
+    trials = trials_of(*(cell(rate, batch, 0.5) for rate in RATES for batch in BATCHES))
+    assert write_pages(trials, GRID, tmp_path) == [
         "history.html",
         "parallel_coordinates.html",
         "heat_map.html",
@@ -66,8 +66,8 @@ def test_equal_values_leave_out_only_the_importances(tmp_path: Path) -> None:
 
 def test_an_attempt_that_died_is_not_shown_beside_the_one_that_finished(tmp_path: Path) -> None:
     died, finished = cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 4, 0.6)
-    slots = [Slot(0, (died, finished), 2), *slots_of(cell(0.001, 8, 0.7))]
-    assert "history.html" in write_pages(slots, GRID, tmp_path)
+    trials = [Trial(0, (died, finished), 2), *trials_of(cell(0.001, 8, 0.7))]
+    assert "history.html" in write_pages(trials, GRID, tmp_path)
 
 
 # Four objectives, whose values say the same of the same trials: what a page shows must not depend on which it is.
@@ -86,19 +86,19 @@ def trial_of(values: tuple[float, ...], params: dict[str, float]) -> FrozenTrial
     return create_trial(values=values, params=params, distributions={name: kinds[name] for name in params})
 
 
-def goodness_by_rate(values: Values) -> list[Slot]:
+def goodness_by_rate(values: Values) -> list[Trial]:
     """Four trials whose learning rate alone makes them good or bad; the last is the best, and a failed one precedes."""
     failed = create_trial(state=TrialState.FAIL)
     grid = [(0.01, 4, 0.60), (0.001, 4, 0.90), (0.01, 8, 0.62), (0.001, 8, 0.91)]
-    return slots_of(failed, *(trial_of(values(good), {RATE: rate, BATCH: batch}) for rate, batch, good in grid))
+    return trials_of(failed, *(trial_of(values(good), {RATE: rate, BATCH: batch}) for rate, batch, good in grid))
 
 
-def conditional(values: Values) -> list[Slot]:
+def conditional(values: Values) -> list[Trial]:
     """Twelve trials: with a batch of 4 all are bad, and with one of 8 the weight decay, drawn there alone, decides."""
     bad = [trial_of(values(0.5 + i / 100), {RATE: RATES[i % 2], BATCH: 4}) for i in range(6)]
     decays = [0.011, 0.02, 0.03, 0.07, 0.08, 0.099]
     some = [trial_of(values(0.5 + 4 * d), {RATE: RATES[i % 2], BATCH: 8, DECAY: d}) for i, d in enumerate(decays)]
-    return slots_of(*bad, *some)
+    return trials_of(*bad, *some)
 
 
 def shares_of(figure: go.Figure) -> dict[str, float]:
@@ -145,26 +145,26 @@ def test_the_setting_that_decides_has_all_the_importance(objective: Objective, v
 
 @every_objective
 def test_a_setting_of_one_branch_is_shown_with_those_of_all(objective: Objective, values: Values) -> None:
-    slots = conditional(values)
-    shares = shares_of(importances(slots, objective))
+    trials = conditional(values)
+    shares = shares_of(importances(trials, objective))
     assert set(shares) == {RATE, BATCH, DECAY}
     assert shares[BATCH] > shares[DECAY] > 0.1 > shares[RATE]
-    lines = lines_of(parallel_coordinates(slots, objective))
-    assert len(lines) == len(slots), "trials of the other branch are shown too"
+    lines = lines_of(parallel_coordinates(trials, objective))
+    assert len(lines) == len(trials), "trials of the other branch are shown too"
     assert "0.099" in [value for _, value in lines[-1].customdata], "the best trial has its decay"
 
 
 def test_one_good_trial_among_equals_is_told_from_the_rest() -> None:
     params = [{RATE: rate, BATCH: batch} for rate in RATES for batch in BATCHES]
     grid = [trial_of((0.9 if i == 3 else 0.5,), each) for i, each in enumerate(params)]
-    figure = importances(slots_of(*grid), Objective("val_auc"))
+    figure = importances(trials_of(*grid), Objective("val_auc"))
     assert "the best 1 of 4 trials" in figure.layout.title.text
     assert shares_of(figure) == pytest.approx({RATE: 0.5, BATCH: 0.5})
 
 
 def test_two_trials_say_nothing_of_importances(tmp_path: Path) -> None:
-    slots = slots_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.8), cell(0.001, 4, 0.5, TrialState.PRUNED))
-    assert write_pages(slots, TPE, tmp_path) == ["history.html", "parallel_coordinates.html"]
+    trials = trials_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.8), cell(0.001, 4, 0.5, TrialState.PRUNED))
+    assert write_pages(trials, TPE, tmp_path) == ["history.html", "parallel_coordinates.html"]
 
 
 @pytest.mark.parametrize(("objective", "best"), [("val_auc", 0.8), ("val_loss", 0.6)])

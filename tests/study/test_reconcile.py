@@ -18,7 +18,7 @@ from drsearch.trials.attributes import MAX_RETRIES, RUN_ID, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.reconcile import give_up, reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import Slot, fill_slots, read_slots
+from drsearch.trials.trials import Trial, fill_trials, read_trials
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
 DEFINITION = StudyDefinition("0123456789abcdef", "s.py", "", {}, "eyes", "/eyes", "d", {}, {})
@@ -33,7 +33,7 @@ def storage(tmp_path: Path) -> Any:
 def study(storage: Any) -> optuna.Study:
     made = optuna.create_study(storage=storage, study_name="s")
     made.set_user_attr(MAX_RETRIES, 1)
-    fill_slots(made, storage, 1, None)
+    fill_trials(made, storage, 1, None)
     return made
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def begin(study: optuna.Study, storage: Any, folder: Path, name: str = "trial-0000") -> int:
-    """Claim the slot and open its run, as a worker does; the number of the attempt."""
+    """Claim the trial and open its run, as a worker does; the number of the attempt."""
     claimed = claim(study, storage, 1)
     assert claimed is not None
     with Ownership(folder / name).taken(f"{claimed[1].number}@{this_process()}"):
@@ -54,7 +54,7 @@ def begin(study: optuna.Study, storage: Any, folder: Path, name: str = "trial-00
     return claimed[1].number
 
 
-def die(study: optuna.Study, storage: Any) -> list[Slot]:
+def die(study: optuna.Study, storage: Any) -> list[Trial]:
     storage.set_trial_user_attr(study.trials[-1]._trial_id, WORKER, DEAD)
     return reconcile(study, storage, lambda _: set())
 
@@ -69,24 +69,24 @@ def ends(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def test_a_dead_workers_run_is_interrupted_and_at_last_failed(study: optuna.Study, storage: Any, folder: Path) -> None:
-    closer, trial = Closer(folder, "s", DEFINITION), folder / "trial-0000"
+    closer, attempt = Closer(folder, "s", DEFINITION), folder / "trial-0000"
     number = begin(study, storage, folder)
-    closer.close(read_slots(study))
-    assert ends(trial) == [], "its process lives"
-    slots = die(study, storage)
-    closer.close(slots)
-    Closer(folder, "s", DEFINITION).close(slots)
-    assert ends(trial) == [("KILLED", "interrupted", "its process died")]
-    with pytest.raises(NotTheOwner), Ownership(trial).kept(f"{number}@{this_process()}"):
+    closer.close(read_trials(study))
+    assert ends(attempt) == [], "its process lives"
+    trials = die(study, storage)
+    closer.close(trials)
+    Closer(folder, "s", DEFINITION).close(trials)
+    assert ends(attempt) == [("KILLED", "interrupted", "its process died")]
+    with pytest.raises(NotTheOwner), Ownership(attempt).kept(f"{number}@{this_process()}"):
         pytest.fail("it was given away")
 
     begin(study, storage, folder)
-    closer.close(slots)
-    assert len(ends(trial)) == 1, "what was known of the trial is old, and it runs again"
+    closer.close(trials)
+    assert len(ends(attempt)) == 1, "what was known of the trial is old, and it runs again"
     closer.close(die(study, storage))
     reason = "its process died 2 times, as a lack of memory makes it"
-    assert ends(trial)[1:] == [("FAILED", "failed", reason)]
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.FAIL]
+    assert ends(attempt)[1:] == [("FAILED", "failed", reason)]
+    assert [attempt.state for attempt in study.trials] == [TrialState.FAIL, TrialState.FAIL]
 
 
 def test_a_trial_that_never_began_to_train_has_a_run_that_says_why_it_failed(
@@ -109,9 +109,9 @@ def test_a_run_whose_journal_lies_on_another_machine_is_ended_from_here(
     assert claimed is not None
     storage.set_trial_user_attr(claimed[1]._trial_id, RUN_ID, "r")
     closer = Closer(folder, "s", DEFINITION)
-    slots = die(study, storage)
-    closer.close(slots)
-    closer.close(slots)
+    trials = die(study, storage)
+    closer.close(trials)
+    closer.close(trials)
     (closed,) = folder.glob("closed-*")
     assert ends(closed) == [("KILLED", "interrupted", "its process died")]
 

@@ -38,18 +38,18 @@ def statuses(begun: Any) -> dict[str, tuple[str, str]]:
 def test_nothing_stays_running_once_a_study_was_looked_at(begin: Begin, monkeypatch: Any) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     mine = begin()
-    for slot, worker in enumerate((DEAD, DEAD, this_process())):
-        trial = mine.running(slot, worker)
-        begin_run(mine, f"trial-{slot:04d}", f"{trial.number}@{worker}")
+    for trial, worker in enumerate((DEAD, DEAD, this_process())):
+        attempt = mine.running(trial, worker)
+        begin_run(mine, f"trial-{trial:04d}", f"{attempt.number}@{worker}")
     mine.complete(3, 0.7, 0.6, 0.8)
     begin_run(mine, "trial-0003").append([RunEnd("FINISHED", tags={"drsearch.outcome": "complete"})])
     begin_run(mine, "study")
     begin_run(mine, "finetune-0003", DEAD)
 
-    slots = reconcile_study(mine.home, mine.storage, "mine").slots
+    trials = reconcile_study(mine.home, mine.storage, "mine").trials
 
-    assert [slot.state for slot in slots] == ["waiting", "waiting", "running", "complete"]
-    states = [trial.state for trial in mine.study.trials]
+    assert [trial.state for trial in trials] == ["waiting", "waiting", "running", "complete"]
+    states = [attempt.state for attempt in mine.study.trials]
     assert states.count(optuna.trial.TrialState.RUNNING) == 1
     ends = {name: status for name, (status, _) in statuses(mine).items()}
     assert ends == {

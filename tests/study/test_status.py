@@ -13,7 +13,7 @@ from drsearch.errors import StudyError
 from drsearch.processes import this_process
 from drsearch.study.cancel import ask_to_stop
 from drsearch.study.reconcile import launching
-from drsearch.study.status import Standing, look, look_at_all, read_trials, sort_trials, study_left_s
+from drsearch.study.status import Standing, look, look_at_all, sort_trials, study_left_s, trial_rows
 
 Begin = Callable[..., Any]
 
@@ -46,7 +46,7 @@ def test_trials_that_nobody_has_taken_yet_wait(begin: Begin) -> None:
     mine = begin(n_trials=5)
     mine.complete(0, 0.75, 0.5, 0.9)
     assert seen(mine).counts()["waiting"] == 4
-    rows, _, _ = read_trials(mine.storage, "mine", mine.home)
+    rows, _, _ = trial_rows(mine.storage, "mine", mine.home)
     assert [(row.number, row.state) for row in rows] == [(0, "complete"), *((n, "waiting") for n in range(1, 5))]
 
 
@@ -78,10 +78,10 @@ def test_a_worker_tells_how_far_it_is_and_one_elsewhere_is_known_by_its_reports(
     mine = begin()
     mine.running(0, this_process())
     mine.running(1, ELSEWHERE, {2: 0.5, 4: 0.8})
-    say(mine, this_process(), slot=0, epoch=3)
+    say(mine, this_process(), trial=0, epoch=3)
     here, there = seen(mine).progress.workers
-    assert (here.slot, here.epoch, here.value, here.left_s) == (0, 3, 0.6, 10.0)
-    assert (there.slot, there.epoch, there.epochs, there.best) == (1, 4, 8, 0.8)
+    assert (here.trial, here.epoch, here.value, here.left_s) == (0, 3, 0.6, 10.0)
+    assert (there.trial, there.epoch, there.epochs, there.best) == (1, 4, 8, 0.8)
     assert math.isnan(there.seconds)
     told = seen(mine).to_json()["workers"]
     assert told[1]["worker"] == "another-machine:4711"
@@ -91,11 +91,11 @@ def test_a_worker_tells_how_far_it_is_and_one_elsewhere_is_known_by_its_reports(
 def test_a_living_worker_between_two_trials_is_idle(begin: Begin) -> None:
     mine = begin()
     mine.complete(0, 0.7, 0.6, 0.8)
-    say(mine, this_process(), slot=0, epoch=8)
+    say(mine, this_process(), trial=0, epoch=8)
     assert seen(mine).idle == (this_process(),)
     before_a_restart = this_process().partition("/")[0] + "/another-boot:4711:1"
     for gone in (DEAD, before_a_restart):
-        say(mine, gone, slot=0, epoch=8)
+        say(mine, gone, trial=0, epoch=8)
         assert seen(mine).idle == ()
 
 
@@ -105,11 +105,11 @@ def test_the_time_left_is_what_trials_took_divided_among_the_workers(begin: Begi
     mine.ended(1, TrialState.PRUNED, 0.5, seconds=20)
     mine.running(2, this_process())
     mine.running(3, ELSEWHERE, {2: 0.5})
-    say(mine, this_process(), slot=2, epoch=6)
+    say(mine, this_process(), trial=2, epoch=6)
     now = seen(mine)
     # Three wait at 60 s; one has 2 epochs of 2 s left, and the other, whose pace nobody knows, 6 of 8 epochs.
     assert now.left_s == pytest.approx((3 * 60 + 4 + 45) / 2)
-    assert study_left_s(now.progress.slots, 7, ()) is None
+    assert study_left_s(now.progress.trials, 7, ()) is None
 
 
 def test_all_studies_of_a_database_are_seen_the_last_begun_first(begin: Begin) -> None:
@@ -123,7 +123,7 @@ def test_a_trial_tells_its_interval_attempts_and_why_it_waits(begin: Begin) -> N
     mine = begin()
     mine.complete(0, 0.75, 0.5, 0.9, rate=0.003)
     mine.interrupted(1)
-    rows, objective, less_is_better = read_trials(mine.storage, "mine", mine.home)
+    rows, objective, less_is_better = trial_rows(mine.storage, "mine", mine.home)
     first, second = rows[:2]
     assert (objective, less_is_better) == ("val_auc", False)
     assert (first.value, first.low, first.high, first.kept_epoch, first.epochs) == (0.75, 0.5, 0.9, 5, 8)
@@ -140,7 +140,7 @@ def test_trials_are_sorted_by_any_column_the_best_value_first_and_what_has_none_
     mine.complete(1, 0.75, 0.5, 0.9, rate=0.3, seconds=10)
     mine.complete(2, 0.5, 0.5, 0.9, rate=0.1, seconds=30)
     mine.complete(3, 0.9, 0.5, 0.9, rate=0.2, seconds=20)
-    rows, _, _ = read_trials(mine.storage, "mine", mine.home)
+    rows, _, _ = trial_rows(mine.storage, "mine", mine.home)
 
     def order(by: str, less_is_better: bool = False) -> list[int]:
         return [row.number for row in sort_trials(rows, by, less_is_better)]
@@ -162,4 +162,4 @@ def test_a_trial_of_a_loss_has_no_interval_and_less_of_it_is_better(begin: Begin
     mine.ended(1, TrialState.COMPLETE, 0.2, kept={"epoch": 5, "epochs": 8})
     now = seen(mine)
     assert now.best is not None and (now.best.number, now.best.low) == (1, None)
-    assert read_trials(mine.storage, "mine", mine.home)[1:] == ("val_loss", True)
+    assert trial_rows(mine.storage, "mine", mine.home)[1:] == ("val_loss", True)

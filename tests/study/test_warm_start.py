@@ -15,9 +15,9 @@ from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.study.definition import StudyDefinition, images_key, load_study, open_study, trial_seed
 from drsearch.study.result import StudyResult, total_trials
 from drsearch.study.warm_start import carry, planned
-from drsearch.trials.attributes import CARRIED, FINAL, REASON, RUN_ID, SLOT
+from drsearch.trials.attributes import CARRIED, FINAL, REASON, RUN_ID, TRIAL
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import carriers, fill_slots, read_slots
+from drsearch.trials.trials import carriers, fill_trials, read_trials
 
 SPACE = """
 SETTINGS = {"study.sampler": "grid", "training.epochs": 4}
@@ -59,20 +59,20 @@ class Studies:
     def run(self, name: str, space: SearchSpace, values: Mapping[int, float | None]) -> optuna.Study:
         """A study whose trials ended with these values; None for one that was pruned."""
         study, _ = open_study(self.storage, name, self.definition(name, space), len(values))
-        for slot, value in values.items():
-            trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=slot)).ask(fixed_distributions={})
+        for trial, value in values.items():
+            attempt = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=trial)).ask(fixed_distributions={})
             if space.base.study.sampler == "grid":
-                trial.study.enqueue_trial(space.grid()[slot])
-                trial = trial.study.ask()
-            space.draw(trial)
+                attempt.study.enqueue_trial(space.grid()[trial])
+                attempt = attempt.study.ask()
+            space.draw(attempt)
             study.add_trial(
                 optuna.create_trial(
                     state=TrialState.COMPLETE if value is not None else TrialState.PRUNED,
-                    params=trial.params,
-                    distributions=trial.distributions,
+                    params=attempt.params,
+                    distributions=attempt.distributions,
                     value=value,
                     intermediate_values={2: value or 0.1},
-                    user_attrs={SLOT: slot, RUN_ID: f"run-{slot}", REASON: ""},
+                    user_attrs={TRIAL: trial, RUN_ID: f"run-{trial}", REASON: ""},
                 )
             )
         return study
@@ -81,12 +81,12 @@ class Studies:
         """What the launcher does before any worker starts."""
         wanted = self.definition(name, space, **more)
         warm = planned(self.storage, name, source, space, wanted)
-        extra = len(warm.slots) if warm and space.base.study.sampler != "grid" else 0
+        extra = len(warm.trials) if warm and space.base.study.sampler != "grid" else 0
         n = total_trials(space, space.base) + extra
         study, _ = open_study(self.storage, name, wanted, n)
         if warm is not None:
             carry(study, self.storage, warm, space)
-        fill_slots(study, self.storage, n, space.grid() if space.base.study.sampler == "grid" else None)
+        fill_trials(study, self.storage, n, space.grid() if space.base.study.sampler == "grid" else None)
         return study
 
 
@@ -107,7 +107,7 @@ def test_a_study_knows_who_carries_its_trials_however_often_they_were_carried_on
 
 
 def states(study: optuna.Study) -> list[str]:
-    return [slot.state for slot in read_slots(study)]
+    return [trial.state for trial in read_trials(study)]
 
 
 def test_a_grid_that_grows_runs_only_its_new_points(studies: Studies) -> None:
@@ -115,14 +115,14 @@ def test_a_grid_that_grows_runs_only_its_new_points(studies: Studies) -> None:
     grown = studies.space(GROWN)
     study = studies.begin("new", grown, "old")
     assert states(study) == ["complete", "waiting", "pruned", "waiting", "complete"]
-    slots = read_slots(study)
-    waiting = [slot.last.system_attrs["fixed_params"] for slot in slots if slot.state == "waiting"]
+    trials = read_trials(study)
+    waiting = [trial.last.system_attrs["fixed_params"] for trial in trials if trial.state == "waiting"]
     assert waiting == [grown.grid()[1], grown.grid()[3]]
-    assert [slot.last.params for slot in slots if slot.carried] == [grown.grid()[i] for i in (0, 2, 4)]
-    assert (slots[4].last.value, slots[4].last.intermediate_values, slots[4].last.user_attrs[RUN_ID]) == (
+    assert [trial.last.params for trial in trials if trial.carried] == [grown.grid()[i] for i in (0, 2, 4)]
+    assert (trials[4].last.value, trials[4].last.intermediate_values, trials[4].last.user_attrs[RUN_ID]) == (
         0.8, {2: 0.8}, "run-2"
     )  # fmt: skip
-    assert slots[4].carried == {"study": "old", "uid": "old" * 10 + "ol", "trial": 2, "seed": trial_seed(0, 2)}
+    assert trials[4].carried == {"study": "old", "uid": "old" * 10 + "ol", "trial": 2, "seed": trial_seed(0, 2)}
 
 
 def test_repeating_it_and_dying_in_the_middle_of_it_carry_nothing_twice(studies: Studies) -> None:
@@ -132,8 +132,8 @@ def test_repeating_it_and_dying_in_the_middle_of_it_carry_nothing_twice(studies:
     warm = planned(studies.storage, "new", "old", grown, wanted)
     assert warm is not None
     study, _ = open_study(studies.storage, "new", wanted, 5)
-    carry(study, studies.storage, dataclasses.replace(warm, slots={0: warm.slots[0]}), grown)
-    study.set_user_attr("drsearch.warm_start", {"study": "old", "slots": {str(k): v for k, v in warm.slots.items()}})
+    carry(study, studies.storage, dataclasses.replace(warm, trials={0: warm.trials[0]}), grown)
+    study.set_user_attr("drsearch.warm_start", {"study": "old", "trials": {str(k): v for k, v in warm.trials.items()}})
     for _ in range(2):
         again = studies.begin("new", grown, "")  # the option may be left out: the study knows
         assert states(again) == ["complete", "waiting", "complete", "waiting", "complete"]
@@ -150,21 +150,21 @@ def test_carried_trials_teach_the_sampler_and_come_on_top_of_the_trials_asked_fo
     study = studies.begin("new", space, "old")
     assert states(study) == ["complete"] * 3 + ["waiting"] * 2
     result = StudyResult(
-        "new", studies.definition("new", space), studies.folder / "new-newnewne", tuple(read_slots(study)), 5, ""
+        "new", studies.definition("new", space), studies.folder / "new-newnewne", tuple(read_trials(study)), 5, ""
     )
     assert result.counts() == {"complete": 0, "pruned": 0, "failed": 0, "waiting": 2, "running": 0, "carried": 3}
     assert result.best is not None and result.best.last.value == 0.8
     assert result.trial_folder(2) == studies.folder / "old-oldoldol" / "trial-0002"
     assert result.trial_folder(3) == studies.folder / "new-newnewne" / "trial-0003"
     taught = optuna.create_study(direction="maximize")
-    taught.add_trials([slot.last for slot in read_slots(study) if slot.carried])
+    taught.add_trials([trial.last for trial in read_trials(study) if trial.carried])
     assert "training.optimizer" in space.draw(taught.ask()), "Optuna takes the distributions for the space's own"
 
 
 def test_a_setting_that_the_new_space_draws_is_found_where_the_old_had_it_fixed(studies: Studies) -> None:
     studies.run("old", studies.space(SPACE), {0: 0.7, 1: 0.6, 2: 0.8})
     study = studies.begin("new", studies.space(SPACE + '    hp.Choice("training.batch_size", [2, 4])\n'), "old")
-    carried = [slot.last.params["training.batch_size"] for slot in read_slots(study) if slot.carried]
+    carried = [trial.last.params["training.batch_size"] for trial in read_trials(study) if trial.carried]
     assert carried == [4, 4, 4]
     assert states(study).count("waiting") == 3
 
@@ -174,7 +174,7 @@ def test_what_the_new_study_could_not_have_run_stays_behind_and_is_named(studies
     fewer = studies.space(SPACE.replace("[0.01, 0.001]", "[0.01]"))
     warm = planned(studies.storage, "new", "old", fewer, studies.definition("new", fewer))
     assert warm is not None
-    assert warm.slots == {0: 0, 1: 2}
+    assert warm.trials == {0: 0, 1: 2}
     assert (warm.n_left, warm.why_left) == (
         1, "trial 1: training.learning_rate = 0.001, and the space draws it from [0.01]"
     )  # fmt: skip
@@ -182,7 +182,7 @@ def test_what_the_new_study_could_not_have_run_stays_behind_and_is_named(studies
 
 def test_failed_trials_are_run_again(studies: Studies) -> None:
     study = studies.run("old", studies.space(SPACE), {0: 0.7})
-    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={SLOT: 1, FINAL: True, REASON: "nan"}))
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={TRIAL: 1, FINAL: True, REASON: "nan"}))
     assert states(studies.begin("new", studies.space(SPACE), "old")) == ["complete", "waiting", "waiting"]
 
 
@@ -190,7 +190,7 @@ def test_trials_that_were_carried_before_keep_where_they_began(studies: Studies)
     studies.run("old", studies.space(SPACE), {0: 0.7, 1: 0.6, 2: 0.8})
     studies.begin("new", studies.space(GROWN), "old")
     third = studies.begin("third", studies.space(GROWN.replace("0.003", "0.03")), "new")
-    assert [slot.carried["study"] for slot in read_slots(third) if slot.carried] == ["old"] * 3
+    assert [trial.carried["study"] for trial in read_trials(third) if trial.carried] == ["old"] * 3
     assert CARRIED == "drsearch.carried"
 
 

@@ -12,10 +12,10 @@ from scipy.stats import qmc
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.study.definition import trial_seed
-from drsearch.trials.attributes import SLOT
+from drsearch.trials.attributes import TRIAL
 from drsearch.trials.samplers import axes_of, drawn_so_far, missing_package, sampler_for
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trial_view import OneTrialASlot
+from drsearch.trials.trial_view import OneTrialATrial
 
 SPACE = """
 def space(hp):
@@ -48,17 +48,17 @@ def search(
     by_one = drawn_so_far()
     study = optuna.create_study(study_name="s", direction="maximize", storage=optuna.storages.InMemoryStorage())
     drawn = []
-    for slot in range(n):
-        study.enqueue_trial({}, user_attrs={SLOT: slot})
+    for trial in range(n):
+        study.enqueue_trial({}, user_attrs={TRIAL: trial})
         trial_id = study.trials[-1]._trial_id
         study._storage.set_trial_state_values(trial_id, state=optuna.trial.TrialState.RUNNING)
         chosen = sampler_for(
-            settings(sampler), slot, trial_seed(seed, slot), space, by_one if one_worker else drawn_so_far()
+            settings(sampler), trial, trial_seed(seed, trial), space, by_one if one_worker else drawn_so_far()
         )
-        seen = optuna.load_study(study_name="s", storage=OneTrialASlot(study._storage), sampler=chosen)
-        trial = optuna.Trial(seen, trial_id)
-        drawn.append(space.draw(trial))
-        seen.tell(trial, -float(drawn[-1]["model.dropout"]))
+        seen = optuna.load_study(study_name="s", storage=OneTrialATrial(study._storage), sampler=chosen)
+        attempt = optuna.Trial(seen, trial_id)
+        drawn.append(space.draw(attempt))
+        seen.tell(attempt, -float(drawn[-1]["model.dropout"]))
     return drawn
 
 
@@ -111,7 +111,7 @@ def test_qmc_takes_the_points_of_one_sequence_by_the_trials_numbers(space: Searc
 def test_a_worker_that_takes_the_fifth_trial_first_draws_the_same_point(tmp_path: Path, space: SearchSpace) -> None:
     storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
     study = optuna.create_study(study_name="s", direction="maximize", storage=storage)
-    study.enqueue_trial({}, user_attrs={SLOT: 4})
+    study.enqueue_trial({}, user_attrs={TRIAL: 4})
     storage.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
     for sampler in ("qmc", "random"):
         chosen = sampler_for(settings(sampler), 4, trial_seed(0, 4), space, drawn_so_far())

@@ -1,4 +1,4 @@
-"""A slot is one trial to samplers and pruners, however many attempts it took."""
+"""A trial is one trial to samplers and pruners, however many attempts it took."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from drsearch.trials.claim import claim
 from drsearch.trials.pruners import pruner_for
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trial_view import OneTrialASlot
-from drsearch.trials.trials import fill_slots
+from drsearch.trials.trial_view import OneTrialATrial
+from drsearch.trials.trials import fill_trials
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
 EPOCHS = 9
@@ -36,51 +36,53 @@ def study(storage: Any) -> optuna.Study:
     return made
 
 
-def attempt(study: optuna.Study, storage: Any, n: int, pruner: optuna.pruners.BasePruner) -> tuple[int, optuna.Trial]:
+def begin_attempt(
+    study: optuna.Study, storage: Any, n: int, pruner: optuna.pruners.BasePruner
+) -> tuple[int, optuna.Trial]:
     claimed = claim(study, storage, n)
     assert claimed is not None
     seen = optuna.load_study(
-        study_name="s", storage=OneTrialASlot(storage), pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=1)
+        study_name="s", storage=OneTrialATrial(storage), pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=1)
     )
     return claimed[0], optuna.Trial(seen, claimed[1]._trial_id)
 
 
 def die(study: optuna.Study, storage: Any, trial: optuna.Trial) -> None:
-    """Let an attempt look as if its process were gone, and its slot wait again."""
+    """Let an attempt look as if its process were gone, and its trial wait again."""
     trial.set_user_attr(DRAWN, True)
     storage.set_trial_user_attr(trial._trial_id, WORKER, DEAD)
     reconcile(study, storage, lambda _: set())
 
 
-def value(slot: int, epoch: int) -> float:
-    return [0.55, 0.8, 0.6, 0.7, 0.58, 0.9, 0.52, 0.65][slot] + 0.001 * epoch
+def value(trial: int, epoch: int) -> float:
+    return [0.55, 0.8, 0.6, 0.7, 0.58, 0.9, 0.52, 0.65][trial] + 0.001 * epoch
 
 
 def run(study: optuna.Study, storage: Any, settings: Settings, n: int, deaths: bool) -> list[tuple[str, int]]:
-    """Run `n` slots one after another, each dying halfway if asked; how each ended, and at which epoch."""
-    fill_slots(study, storage, n, None)
+    """Run `n` trials one after another, each dying halfway if asked; how each ended, and at which epoch."""
+    fill_trials(study, storage, n, None)
     ended: dict[int, tuple[str, int]] = {}
     reported: dict[int, int] = {}
     while len(ended) < n:
-        slot, trial = attempt(study, storage, n, pruner_for(settings))
-        first, dies = reported.get(slot, 0) == 0, False
-        trial.suggest_float("x", 0, 1)
-        for epoch in range(reported.get(slot, 0) + 1, EPOCHS + 1):
+        trial, attempt = begin_attempt(study, storage, n, pruner_for(settings))
+        first, dies = reported.get(trial, 0) == 0, False
+        attempt.suggest_float("x", 0, 1)
+        for epoch in range(reported.get(trial, 0) + 1, EPOCHS + 1):
             if deaths and first and epoch == 3:
                 dies = True
                 break
-            trial.report(value(slot, epoch), epoch)
-            reported[slot] = epoch
-            if trial.should_prune():
-                trial.study.tell(trial, state=TrialState.PRUNED)
-                ended[slot] = ("pruned", epoch)
+            attempt.report(value(trial, epoch), epoch)
+            reported[trial] = epoch
+            if attempt.should_prune():
+                attempt.study.tell(attempt, state=TrialState.PRUNED)
+                ended[trial] = ("pruned", epoch)
                 break
         if dies:
-            die(study, storage, trial)
-        elif slot not in ended:
-            trial.study.tell(trial, value(slot, EPOCHS))
-            ended[slot] = ("complete", EPOCHS)
-    return [ended[slot] for slot in range(n)]
+            die(study, storage, attempt)
+        elif trial not in ended:
+            attempt.study.tell(attempt, value(trial, EPOCHS))
+            ended[trial] = ("complete", EPOCHS)
+    return [ended[trial] for trial in range(n)]
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
@@ -96,32 +98,32 @@ def test_a_pruner_decides_alike_whether_or_not_trials_died_on_the_way(tmp_path: 
     assert {"pruned", "complete"} == {state for state, _ in ways[0]}
 
 
-def test_a_study_has_one_trial_a_slot_with_the_slots_number(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 2, None)
-    _, first = attempt(study, storage, 2, optuna.pruners.NopPruner())
+def test_a_study_has_one_trial_a_trial_with_the_trials_number(study: optuna.Study, storage: Any) -> None:
+    fill_trials(study, storage, 2, None)
+    _, first = begin_attempt(study, storage, 2, optuna.pruners.NopPruner())
     x = first.suggest_float("x", 0, 1)
     die(study, storage, first)
-    slot, again = attempt(study, storage, 2, optuna.pruners.NopPruner())
-    assert (slot, again.number, again.suggest_float("x", 0, 1)) == (0, 0, x)
+    trial, again = begin_attempt(study, storage, 2, optuna.pruners.NopPruner())
+    assert (trial, again.number, again.suggest_float("x", 0, 1)) == (0, 0, x)
     again.study.tell(again, 0.5)
-    assert [trial.number for trial in study.trials] == [0, 1, 2]
-    assert [(trial.number, trial.state.name) for trial in again.study.trials] == [(0, "COMPLETE"), (1, "WAITING")]
+    assert [attempt.number for attempt in study.trials] == [0, 1, 2]
+    assert [(attempt.number, attempt.state.name) for attempt in again.study.trials] == [(0, "COMPLETE"), (1, "WAITING")]
     assert again.study.best_trial.value == 0.5
 
 
 def test_a_generation_counts_a_trial_that_was_taken_up_again_once(study: optuna.Study, storage: Any) -> None:
     sampler = optuna.samplers.NSGAIISampler(population_size=2, seed=0)
-    fill_slots(study, storage, 4, None)
+    fill_trials(study, storage, 4, None)
     generations = []
     for number in range(5):
         claimed = claim(study, storage, 4)
         assert claimed is not None
-        seen = optuna.load_study(study_name="s", storage=OneTrialASlot(storage), sampler=sampler)
-        trial = optuna.Trial(seen, claimed[1]._trial_id)
-        trial.suggest_float("x", 0, 1)
+        seen = optuna.load_study(study_name="s", storage=OneTrialATrial(storage), sampler=sampler)
+        attempt = optuna.Trial(seen, claimed[1]._trial_id)
+        attempt.suggest_float("x", 0, 1)
         if number == 1:
-            die(study, storage, trial)
+            die(study, storage, attempt)
             continue
-        seen.tell(trial, 0.5)
-        generations.append(storage.get_trial(trial._trial_id).system_attrs["NSGAIISampler:generation"])
+        seen.tell(attempt, 0.5)
+        generations.append(storage.get_trial(attempt._trial_id).system_attrs["NSGAIISampler:generation"])
     assert generations == [0, 0, 1, 1]

@@ -10,11 +10,11 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
 from drsearch.processes import is_dead, this_process
-from drsearch.trials.attributes import DRAWN, MAX_RETRIES, REASON, SLOT, WORKER
+from drsearch.trials.attributes import DRAWN, MAX_RETRIES, REASON, TRIAL, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.reconcile import give_up, reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import all_over, fill_slots, read_slots
+from drsearch.trials.trials import all_over, fill_trials, read_trials
 
 NOBODY_IS_SILENT = lambda beats: set()  # noqa: E731
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
@@ -37,22 +37,22 @@ def die(storage: Any, trial_id: int) -> None:
     storage.set_trial_user_attr(trial_id, WORKER, DEAD)
 
 
-def test_filling_twice_makes_no_slot_twice(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 3, None)
-    fill_slots(study, storage, 5, None)
-    assert [slot.number for slot in read_slots(study)] == [0, 1, 2, 3, 4]
+def test_filling_twice_makes_no_trial_twice(study: optuna.Study, storage: Any) -> None:
+    fill_trials(study, storage, 3, None)
+    fill_trials(study, storage, 5, None)
+    assert [trial.number for trial in read_trials(study)] == [0, 1, 2, 3, 4]
     assert len(study.trials) == 5
 
 
-def test_a_grids_points_are_the_slots_params(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 2, [{"x": 1}, {"x": 2}])
+def test_a_grids_points_are_the_trials_params(study: optuna.Study, storage: Any) -> None:
+    fill_trials(study, storage, 2, [{"x": 1}, {"x": 2}])
     claimed = [claim(study, storage, 2), claim(study, storage, 2)]
-    drawn = [optuna.Trial(study, trial._trial_id).suggest_int("x", 0, 9) for _, trial in filter(None, claimed)]
+    drawn = [optuna.Trial(study, attempt._trial_id).suggest_int("x", 0, 9) for _, attempt in filter(None, claimed)]
     assert drawn == [1, 2]
 
 
-def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 12, None)
+def test_every_trial_is_claimed_once_however_many_ask(tmp_path: Path, study: optuna.Study, storage: Any) -> None:
+    fill_trials(study, storage, 12, None)
 
     def take_all(_: int) -> list[int]:
         storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
@@ -63,11 +63,11 @@ def test_every_slot_is_claimed_once_however_many_ask(tmp_path: Path, study: optu
         return taken
 
     with ThreadPoolExecutor(4) as pool:
-        taken = [slot for slots in pool.map(take_all, range(4)) for slot in slots]
+        taken = [trial for trials in pool.map(take_all, range(4)) for trial in trials]
     assert sorted(taken) == list(range(12))
 
 
-def test_slots_are_made_when_they_are_taken_each_once_however_many_ask(tmp_path: Path, study: optuna.Study) -> None:
+def test_trials_are_made_when_they_are_taken_each_once_however_many_ask(tmp_path: Path, study: optuna.Study) -> None:
     def take_all(_: int) -> list[int]:
         storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
         mine = optuna.load_study(study_name="s", storage=storage)
@@ -77,10 +77,10 @@ def test_slots_are_made_when_they_are_taken_each_once_however_many_ask(tmp_path:
         return taken
 
     with ThreadPoolExecutor(4) as pool:
-        taken = [slot for slots in pool.map(take_all, range(4)) for slot in slots]
+        taken = [trial for trials in pool.map(take_all, range(4)) for trial in trials]
     assert sorted(taken) == list(range(12))
-    assert {trial.state for trial in study.trials} == {TrialState.RUNNING}, "none waits in the database"
-    assert not all_over(read_slots(study), 12)
+    assert {attempt.state for attempt in study.trials} == {TrialState.RUNNING}, "none waits in the database"
+    assert not all_over(read_trials(study), 12)
 
 
 def test_a_grid_is_taken_point_by_point_and_one_that_grew_goes_on_with_its_new_points(
@@ -116,8 +116,8 @@ def test_a_worker_whose_answer_was_lost_finds_the_trial_that_it_made(
     assert len(study.trials) == 1
 
 
-def test_slots_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 3, None)
+def test_trials_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:
+    fill_trials(study, storage, 3, None)
     assert claim(study, storage, 1) is not None
     assert claim(study, storage, 1) is None
 
@@ -125,16 +125,16 @@ def test_slots_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any
 def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
     study: optuna.Study, storage: Any
 ) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
-    trial = optuna.Trial(study, claimed[1]._trial_id)
-    drawn = trial.suggest_float("x", 0, 1)
-    trial.set_user_attr(DRAWN, True)
-    trial.report(0.5, 5)
+    attempt = optuna.Trial(study, claimed[1]._trial_id)
+    drawn = attempt.suggest_float("x", 0, 1)
+    attempt.set_user_attr(DRAWN, True)
+    attempt.report(0.5, 5)
     die(storage, claimed[1]._trial_id)
-    (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
-    assert slot.state == "waiting"
+    (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
+    assert trial.state == "waiting"
     again = claim(study, storage, 1)
     assert again is not None and again[0] == 0
     assert again[1].number != claimed[1].number
@@ -144,7 +144,7 @@ def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
 
 def test_a_trial_that_dies_while_it_draws_draws_anew(study: optuna.Study, storage: Any) -> None:
     """What came after the first draw would else come from another place of the sampler's sequence."""
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     optuna.Trial(study, claimed[1]._trial_id).suggest_float("x", 0, 1)
@@ -155,71 +155,71 @@ def test_a_trial_that_dies_while_it_draws_draws_anew(study: optuna.Study, storag
 
 
 def test_a_trial_that_nobody_signed_for_waits_again_and_counts_as_no_death(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     for _ in range(5):
         storage.set_trial_state_values(study.trials[-1]._trial_id, state=TrialState.RUNNING)
-        (slot,) = reconcile(study, storage, lambda beats: set(beats))
-        assert (slot.state, slot.deaths) == ("waiting", 0)
+        (trial,) = reconcile(study, storage, lambda beats: set(beats))
+        assert (trial.state, trial.deaths) == ("waiting", 0)
 
 
 def test_reconciling_twice_queues_nothing_twice(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
     reconcile(study, storage, NOBODY_IS_SILENT)
     reconcile(study, storage, NOBODY_IS_SILENT)
-    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert [attempt.state for attempt in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     assert study.trials[0].user_attrs[REASON] == "its process died"
 
 
 def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     for _ in range(3):
         claimed = claim(study, storage, 1)
         assert claimed is not None
         die(storage, claimed[1]._trial_id)
-        (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
-    assert slot.state == "failed"
-    assert slot.reason == "its process died 3 times, as a lack of memory makes it"
+        (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
+    assert trial.state == "failed"
+    assert trial.reason == "its process died 3 times, as a lack of memory makes it"
     assert claim(study, storage, 1) is None
 
 
 def test_an_interruption_is_no_death(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     for _ in range(5):
         claimed = claim(study, storage, 1)
         assert claimed is not None
         give_up(storage, claimed[1]._trial_id, "stopped at epoch 3 of 9", final=False)
-        (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
-        assert slot.state == "waiting"
+        (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
+        assert trial.state == "waiting"
 
 
 def test_a_failed_trial_is_over_and_says_why(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     assert give_up(storage, claimed[1]._trial_id, "the loss is nan in epoch 3", final=True)
-    (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
-    assert (slot.state, slot.reason, slot.is_over) == ("failed", "the loss is nan in epoch 3", True)
+    (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
+    assert (trial.state, trial.reason, trial.is_over) == ("failed", "the loss is nan in epoch 3", True)
 
 
 def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
     reconcile(study, storage, NOBODY_IS_SILENT)
     assert not give_up(storage, claimed[1]._trial_id, "too late", final=True)
-    assert read_slots(study)[0].state == "waiting"
+    assert read_trials(study)[0].state == "waiting"
 
 
 def test_a_running_trial_of_a_living_process_is_left_alone(study: optuna.Study, storage: Any) -> None:
-    fill_slots(study, storage, 1, None)
+    fill_trials(study, storage, 1, None)
     claim(study, storage, 1)
-    (slot,) = reconcile(study, storage, NOBODY_IS_SILENT)
-    assert slot.state == "running"
-    assert slot.last.user_attrs[SLOT] == 0
+    (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
+    assert trial.state == "running"
+    assert trial.last.user_attrs[TRIAL] == 0
 
 
 def test_processes_are_known_by_host_number_and_start() -> None:

@@ -24,7 +24,7 @@ from drsearch.tracking import Journal, RunEnd, RunStart
 from drsearch.training.outcome import read_outcome
 from drsearch.trials import retrying
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import fill_slots, read_slots
+from drsearch.trials.trials import fill_trials, read_trials
 from drsearch.workers.worker import Worker, run_name, trial_plan
 from drsearch.workers.worker_pool import STORAGE_VARIABLE
 
@@ -111,24 +111,26 @@ def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
     made = definition(str(tmp_path / "eyes"), records.fingerprint, records.data_fingerprint)
     storage = open_storage(home.storage_url)
     study, _ = open_study(storage, "s", made, 2)
-    fill_slots(study, storage, 3, [*POINTS, POINTS[0]])  # a third, beyond the total, from an earlier and longer command
+    fill_trials(
+        study, storage, 3, [*POINTS, POINTS[0]]
+    )  # a third, beyond the total, from an earlier and longer command
 
     done = start(home, "s")
     assert done.returncode == 0, done.stderr
 
-    slots = read_slots(optuna.load_study(study_name="s", storage=open_storage(home.storage_url)))
-    assert [slot.state for slot in slots] == ["complete", "complete", "waiting"]
-    assert [slot.last.params for slot in slots[:2]] == POINTS
+    trials = read_trials(optuna.load_study(study_name="s", storage=open_storage(home.storage_url)))
+    assert [trial.state for trial in trials] == ["complete", "complete", "waiting"]
+    assert [trial.last.params for trial in trials[:2]] == POINTS
     folder = study_folder(home, "s", made.uid)
-    for slot in slots[:2]:
-        outcome = read_outcome(folder / f"trial-{slot.number:04d}")
-        assert outcome is not None and outcome.value == slot.last.value
-        assert slot.last.intermediate_values == pytest.approx(
+    for trial in trials[:2]:
+        outcome = read_outcome(folder / f"trial-{trial.number:04d}")
+        assert outcome is not None and outcome.value == trial.last.value
+        assert trial.last.intermediate_values == pytest.approx(
             {n: np.max([epoch.validation.auc for epoch in outcome.history[:n]]) for n in (1, 2)}
         )
-        entries, _ = Journal(folder / f"trial-{slot.number:04d}").read()
+        entries, _ = Journal(folder / f"trial-{trial.number:04d}").read()
         assert isinstance(entries[0], RunStart) and isinstance(entries[-1], RunEnd)
-        assert entries[0].params["training.learning_rate"] == POINTS[slot.number]["training.learning_rate"]
+        assert entries[0].params["training.learning_rate"] == POINTS[trial.number]["training.learning_rate"]
     assert not list((folder / "workers").glob("*.json")), "nobody is at it any more"
 
 
