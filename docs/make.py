@@ -72,7 +72,7 @@ def _addresses(server: UiServer, study: str) -> dict[str, tuple[str, str, int]]:
     table = link.replace("compareRunsMode=CHART", "compareRunsMode=TABLE").replace(VIEW_KEY, TABLE_KEY)
     trial = f"{at}/experiments/{experiment}/runs/{run}"
     return {
-        "trials_table": (table, "[role=columnheader]:has-text('kept_val_auc')", 520),
+        "trials_table": (table, "[role=columnheader]:has-text('best_val_auc')", 520),
         "run_page": (f"{trial}?{words}", "td:has-text('sensitivity')", 900),
         "registered_version": (f"{at}/models/{name}/versions/{number}?{words}", "td:has-text('specificity')", 900),
         "decision_page": (f"{of_decision}?{words}", "td:has-text('accuracy')", 1150),
@@ -145,7 +145,7 @@ def _table(trials: Sequence[Trial], outcomes: dict[int, Outcome]) -> None:
     names = list(trials[0].last.params)
     scores = outcomes[trials[0].number].scores
     assert scores is not None
-    head = [*(name.rpartition(".")[2] for name in names), "kept epoch", *(name for name, _ in scores.labelled),
+    head = [*(name.rpartition(".")[2] for name in names), "best epoch", *(name for name, _ in scores.labelled),
             f"train accuracy at {TRIAL_THRESHOLD:g}, last epoch", "s/epoch"]  # fmt: skip
     print("| trial | " + " | ".join(head) + " |\n|" + "-|" * (len(head) + 1))
     for trial in trials:
@@ -172,7 +172,7 @@ def _curves(study: str, trials: Sequence[Trial], outcomes: dict[int, Outcome]) -
         epochs = [epoch.epoch for epoch in history]
         ax.plot(epochs, [epoch.train.auc for epoch in history], color="#0072B2", label="train AUC")
         ax.plot(epochs, [epoch.validation.auc for epoch in history], color="#D55E00", label="validation AUC")
-        ax.axvline(outcomes[trial.number].epoch, color="0.6", linestyle=":", label="kept epoch")
+        ax.axvline(outcomes[trial.number].epoch, color="0.6", linestyle=":", label="best epoch")
         ax.set_title(
             ", ".join(f"{name.rpartition('.')[2]} {value:g}" for name, value in trial.last.params.items()), size=9
         )

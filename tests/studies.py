@@ -15,7 +15,7 @@ from drsearch.home import Home
 from drsearch.processes import this_process
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, images_key, open_study, study_folder
-from drsearch.trials.attributes import KEPT, REASON, TRIAL, WORKER
+from drsearch.trials.attributes import BEST_EPOCH, REASON, TRIAL, WORKER
 from drsearch.trials.storage import open_storage
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0.00"
@@ -66,7 +66,7 @@ class Begun:
         self, trial: int, value: float, low: float, high: float, rate: float = 0.01, seconds: float = 60
     ) -> None:
         kept = {"epoch": 5, "epochs": 8, "low": low, "high": high}
-        self.ended(trial, TrialState.COMPLETE, value, rate, seconds, **{KEPT.removeprefix("drsearch."): kept})
+        self.ended(trial, TrialState.COMPLETE, value, rate, seconds, **{BEST_EPOCH.removeprefix("drsearch."): kept})
 
     def interrupted(self, trial: int) -> None:
         """One that was stopped, and waits again."""

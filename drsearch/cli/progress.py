@@ -19,7 +19,7 @@ from drsearch.signals import write_to_stderr
 from drsearch.study.status import Progress, WorkerStatus, place, study_left_s
 from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.objective import Objective
-from drsearch.trials.attributes import KEPT, WORKER
+from drsearch.trials.attributes import BEST_EPOCH, WORKER
 from drsearch.trials.trials import Trial
 
 _LINE_EVERY_S = 15.0
@@ -267,7 +267,7 @@ def _finished_table(trials: Sequence[Trial], progress: Progress, names: dict[str
 def _value(trial: Trial) -> str:
     """The objective of a trial with its interval; of a pruned one, its last report; of a failed one, the reason."""
     if trial.value is not None and trial.state == "complete":
-        kept = trial.last.user_attrs.get(KEPT, {})
+        kept = trial.last.user_attrs.get(BEST_EPOCH, {})
         return with_interval(trial.value, kept.get("low"), kept.get("high"))
     reported = trial.last.intermediate_values
     return f"{reported[max(reported)]:.4f}" if reported else ""

@@ -180,13 +180,13 @@ def _value(row: TrialRow) -> str:
 
 def _best_epoch(row: TrialRow) -> str:
     """The epoch whose weights are kept, of those that were trained; before there is one, these alone."""
-    return f"{row.kept_epoch}/{row.epochs}" if row.kept_epoch else f"-/{row.epochs}" if row.epochs else ""
+    return f"{row.best_epoch}/{row.epochs}" if row.best_epoch else f"-/{row.epochs}" if row.epochs else ""
 
 
 def write_csv(rows: Sequence[TrialRow], out: TextIO) -> None:
     """All trials with every column by its full name; what a trial has not is empty."""
     names = _params(rows)
-    columns = ("trial", "state", "value", "low", "high", "kept_epoch", "epochs", "attempts", "seconds", "run_id",
+    columns = ("trial", "state", "value", "low", "high", "best_epoch", "epochs", "attempts", "seconds", "run_id",
                "worker", "reason")  # fmt: skip
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*columns, *names])

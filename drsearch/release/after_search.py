@@ -206,7 +206,7 @@ class Job:
         if outcome.scores is not None:
             is_constant = outcome.scores.is_constant
         else:
-            is_constant = numbers["kept_val_auc"] == CHANCE and numbers["kept_val_auc_std"] == 0
+            is_constant = numbers["best_val_auc"] == CHANCE and numbers["best_val_auc_std"] == 0
         if is_constant:
             raise StudyError(
                 f"the best trial of study {self._study.name!r}, trial {self._best.number}, answers the same for every "

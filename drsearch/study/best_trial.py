@@ -11,7 +11,7 @@ from drsearch.trials.trials import Trial
 
 def cost_metric(settings: Settings) -> str:
     """The metric of a run that holds `study.cost`."""
-    return {"parameters": "kept_parameters", "latency": "kept_latency_ms"}[settings.study.cost]
+    return {"parameters": "model_parameters", "latency": "model_latency_ms"}[settings.study.cost]
 
 
 def best_trial(trials: Sequence[Trial], settings: Settings) -> Trial | None:

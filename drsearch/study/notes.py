@@ -42,7 +42,7 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
     note = (
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
         f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
-        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `kept_{objective}`: its "
+        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `best_{objective}`: its "
         "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. Accuracy, sensitivity and specificity of "
         f"trials are at a threshold of {TRIAL_THRESHOLD:g}; a registered version has its own. *Views* has all trials "
         "in a table, and the best side by side; the study's run says what it came to. The best of many trials looks "
@@ -50,6 +50,6 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
     )
     return {
         "mlflow.note.content": note,
-        "mlflow.experiment.primaryMetric.name": f"kept_{objective}",
+        "mlflow.experiment.primaryMetric.name": f"best_{objective}",
         "mlflow.experiment.primaryMetric.greaterIsBetter": str(not Objective(objective).less_is_better),
     }

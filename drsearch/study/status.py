@@ -22,7 +22,7 @@ from drsearch.study.cancel import is_cancelled
 from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, read_definition, study_folder
 from drsearch.study.reconcile import is_launched
 from drsearch.tracking.sent import run_id_of
-from drsearch.trials.attributes import KEPT, RUN_ID, WORKER
+from drsearch.trials.attributes import BEST_EPOCH, RUN_ID, WORKER
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.retrying import patiently
 from drsearch.trials.trials import Trial, read_trials
@@ -164,10 +164,10 @@ class TrialRow:
     Attributes:
         number: From 0.
         state: As the study counts it.
-        value: The objective at the kept epoch; of a running trial, its best checkpoint so far.
+        value: The objective at the best epoch; of a running trial, its best checkpoint so far.
         low: Lower end of the 95 % interval of `value`, where there is one.
         high: Upper end.
-        kept_epoch: The epoch whose weights are kept.
+        best_epoch: The epoch whose weights are kept.
         epochs: Epochs done.
         attempts: How often it was begun.
         seconds: That it ran, over all attempts.
@@ -182,7 +182,7 @@ class TrialRow:
     value: float | None
     low: float | None
     high: float | None
-    kept_epoch: int | None
+    best_epoch: int | None
     epochs: int
     attempts: int
     seconds: float
@@ -199,7 +199,7 @@ class TrialRow:
             "value": _number(self.value),
             "low": _number(self.low),
             "high": _number(self.high),
-            "kept_epoch": self.kept_epoch,
+            "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "attempts": self.attempts,
             "seconds": round(self.seconds, 3),
@@ -373,7 +373,7 @@ def _workers(running: Sequence[Trial], folder: Path, definition: StudyDefinition
 
 def _row(trial: Trial, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialRow:
     last = trial.last
-    kept: Mapping[str, Any] = last.user_attrs.get(KEPT, {})
+    kept: Mapping[str, Any] = last.user_attrs.get(BEST_EPOCH, {})
     worker = str(last.user_attrs.get(WORKER, ""))
     reported = last.intermediate_values
     value = _value(last)
@@ -389,7 +389,7 @@ def _row(trial: Trial, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialR
         value=value,
         low=kept.get("low"),
         high=kept.get("high"),
-        kept_epoch=kept.get("epoch"),
+        best_epoch=kept.get("epoch"),
         epochs=epochs,
         attempts=sum(attempt.state is not TrialState.WAITING for attempt in trial.attempts),
         seconds=_seconds(trial),

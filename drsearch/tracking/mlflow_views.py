@@ -35,8 +35,8 @@ _CURVE_CARD_PX = 260
 # Of Okabe and Ito, to be told apart by everybody: MLflow gives runs colours by chance, and two of four the same.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TABLE_ROWS = 100  # as many as MLflow's table loads at once
-_TABLE_SCORES = ("kept_val_auc", "kept_val_sensitivity", "kept_val_specificity", "kept_val_accuracy", "kept_threshold",
-                 "kept_epoch")  # fmt: skip
+_TABLE_SCORES = ("best_val_auc", "best_val_sensitivity", "best_val_specificity", "best_val_accuracy", "best_threshold",
+                 "best_epoch")  # fmt: skip
 
 
 def comparison_link(url: str, study: str = "") -> str:
@@ -71,7 +71,7 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
     What makes a trial better is the experiment's primary metric, which MLflow's own pages use too: its tags
     `mlflow.experiment.primaryMetric.name` and `.greaterIsBetter`; without them, `val_auc`. Trials are runs with the
     tag `drsearch.kind = 'trial'`. Their pictures are those whose key begins with `gradcam/`, at the step at which most
-    of them have any, the later of two: one view shows one step. Pictures of the kept weights stand best at step 0, the
+    of them have any, the later of two: one view shows one step. Pictures of the best epoch are at step 0, the
     one that MLflow shows on its other pages too.
 
     Args:

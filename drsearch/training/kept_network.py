@@ -40,9 +40,9 @@ def _shown(found: Interval) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def run_note(plan: Plan, kept_epoch: int, n_epochs: int, scores: Scores | None) -> str:
+def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None) -> str:
     """What MLflow's page of a run says of it, Markdown: the figures that matter, and how to repeat it."""
-    lines = [f"Kept: epoch {kept_epoch} of {n_epochs}" + (f", AUC {_shown(scores.auc)}." if scores else ".")]
+    lines = [f"Best epoch: {best_epoch} of {n_epochs}" + (f", AUC {_shown(scores.auc)}." if scores else ".")]
     if scores is not None:
         rows = [(name, _shown(interval)) for name, interval in scores.labelled]
         lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]
@@ -52,7 +52,7 @@ def run_note(plan: Plan, kept_epoch: int, n_epochs: int, scores: Scores | None) 
     return "\n".join([*lines, "", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])])
 
 
-COSTS = ("kept_parameters", "kept_latency_ms")
+COSTS = ("model_parameters", "model_latency_ms")
 _SCORES = ("accuracy", "auc", "sensitivity", "specificity")
 _TIMED = 100
 
@@ -89,11 +89,11 @@ class KeptNetwork:
         self.predictions: Predictions | None = None
         if self.scores is not None:
             self.predictions = Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()))
-        self.numbers = {"kept_epoch": float(epoch.epoch), "kept_parameters": float(model.count_params())}
+        self.numbers = {"best_epoch": float(epoch.epoch), "model_parameters": float(model.count_params())}
         if self.scores is not None:
-            self.numbers |= _numbers(self.scores) | {"kept_val_loss": epoch.validation.loss}
+            self.numbers |= _numbers(self.scores) | {"best_val_loss": epoch.validation.loss}
         if self._plan.settings.study.cost == "latency":
-            self.numbers["kept_latency_ms"] = latency_ms(model, validation)
+            self.numbers["model_latency_ms"] = latency_ms(model, validation)
         self._maps: dict[str, str] = {}
         if not recorder.has_pictures:
             return
@@ -105,7 +105,7 @@ class KeptNetwork:
         self._maps = self._explain()
 
     def entries(self, step: int) -> list[Entry]:
-        """Everything that is told at the end, at `step`: numbers of the kept epoch, and pictures."""
+        """Everything that is told at the end, at `step`: numbers of the best epoch, and pictures."""
         at = now_ms()
         entries: list[Entry] = [Metrics(step, self._recorder.named(self._told()), at)]
         if not self._recorder.part:
@@ -120,7 +120,7 @@ class KeptNetwork:
         """The numbers; of a part the values alone: a run has many parts, and their spread is their doubt."""
         if not self._recorder.part:
             return self.numbers
-        values = ("kept_epoch", *(f"kept_val_{name}" for name in ("loss", *_SCORES)))
+        values = ("best_epoch", *(f"best_val_{name}" for name in ("loss", *_SCORES)))
         return {name: value for name, value in self.numbers.items() if name in values}
 
     def _error(self, found: Scores) -> float:
@@ -157,14 +157,14 @@ class KeptNetwork:
 
 def _numbers(found: Scores) -> dict[str, float]:
     (tn, fp), (fn, tp) = np.asarray(found.confusion).tolist()
-    numbers = {"kept_true_nrdr": tn, "kept_false_rdr": fp, "kept_false_nrdr": fn, "kept_true_rdr": tp}
-    numbers["kept_threshold"] = found.threshold
+    numbers = {"best_true_nrdr": tn, "best_false_rdr": fp, "best_false_nrdr": fn, "best_true_rdr": tp}
+    numbers["best_threshold"] = found.threshold
     for name in _SCORES:
         interval = getattr(found, name)
         numbers |= {
-            f"kept_val_{name}": interval.value,
-            f"kept_val_{name}_low": interval.low,
-            f"kept_val_{name}_high": interval.high,
+            f"best_val_{name}": interval.value,
+            f"best_val_{name}_low": interval.low,
+            f"best_val_{name}_high": interval.high,
         }
     return {name: float(value) for name, value in numbers.items()}
 

@@ -31,10 +31,10 @@ class Outcome:
     Attributes:
         state: How it ended.
         reason: Why, unless it is complete; one sentence.
-        value: The objective at the kept epoch, NaN if there is none; the mean over folds and repeats.
-        epoch: The kept epoch, counted from 1; 0 if there is none.
+        value: The objective at the best epoch, NaN if there is none; the mean over folds and repeats.
+        epoch: The best epoch, counted from 1; 0 if there is none.
         history: Every finished epoch; with folds or repeats their mean.
-        model: The saved network of the kept epoch, with its optimizer; None unless complete or pruned, and where
+        model: The saved network of the best epoch, with its optimizer; None unless complete or pruned, and where
             there are several.
         scores: Validation scores of the kept network, with their intervals; None where there are several, or no eyes
             to validate.

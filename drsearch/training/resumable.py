@@ -140,10 +140,10 @@ def _finish_parts(recorder: "Recorder", parts: Sequence[Outcome], state: State, 
         if Objective(objective).is_better(objective_of(result, objective), objective_of(kept, objective)):
             kept = result
     at_kept = [part.history[kept.epoch - 1] for part in parts]
-    numbers = {"kept_epoch": float(kept.epoch), "parts": float(len(parts)), "kept_threshold": TRIAL_THRESHOLD}
+    numbers = {"best_epoch": float(kept.epoch), "parts": float(len(parts)), "best_threshold": TRIAL_THRESHOLD}
     for name, value in asdict(kept.validation).items():
-        numbers[f"kept_val_{name}"] = value
-        numbers[f"kept_val_{name}_std"] = spread([getattr(each.validation, name) for each in at_kept])
+        numbers[f"best_val_{name}"] = value
+        numbers[f"best_val_{name}_std"] = spread([getattr(each.validation, name) for each in at_kept])
     numbers |= {name: value for name, value in parts[0].numbers.items() if name in COSTS}
     error = spread([objective_of(each, objective) for each in at_kept]) / math.sqrt(len(at_kept))
     at = now_ms()

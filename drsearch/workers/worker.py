@@ -39,7 +39,7 @@ from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, objective_of
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
 from drsearch.training.resumable import record_parts, record_training
-from drsearch.trials.attributes import DRAWN, ERROR, KEPT, REASON, RUN_ID
+from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
 from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat, Storage
 from drsearch.trials.pruners import pruner_for, why_pruned
@@ -346,14 +346,14 @@ class _TrialWatch:
             patiently(lambda: self._attempt.set_user_attr(RUN_ID, run_id))
 
     def note_kept(self, outcome: Outcome) -> None:
-        """Let the study know the kept epoch and its interval, for `drsearch trials` on any machine."""
+        """Let the study know the best epoch and its interval, for `drsearch trials` on any machine."""
         if outcome.scores is None:
             return
         interval = getattr(outcome.scores, self._settings.study.objective.removeprefix("val_"), None)
         kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
         if interval is not None:  # a loss has none
             kept |= {"low": interval.low, "high": interval.high}
-        patiently(lambda: self._attempt.set_user_attr(KEPT, kept))
+        patiently(lambda: self._attempt.set_user_attr(BEST_EPOCH, kept))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -47,7 +47,7 @@ def trial(number: int, folder: Path) -> list[Entry]:
         values |= {"val_accuracy": 0.5 + 0.3 * rise, "train_accuracy": 0.5 + 0.4 * rise}
         values |= {"val_loss": 0.7 - 0.2 * rise, "train_loss": 0.7 - 0.4 * rise, "epoch_seconds": 2.4}
         entries.append(Metrics(epoch, values))
-    # One picture an eye, of the kept weights: at step 0, the one that MLflow shows where nothing else is asked for.
+    # One picture per eye, of the best epoch: at step 0, the one that MLflow shows where nothing else is asked for.
     entries += [picture(folder, number, eye, 0) for eye in EYES]
     return [*entries, Metrics(20, {"best_val_auc": top}), RunEnd("FINISHED")]
 

@@ -95,8 +95,8 @@ def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table
     # The other view that the link saved stands beside it in MLflow's menu of views.
     page.get_by_role("button", name="Best trials").click()
     page.get_by_text("All trials", exact=True).click()
-    page.wait_for_selector("[role=columnheader]:has-text('kept_val_auc')")
-    wanted = {"kept_val_auc", "kept_val_auc_low", "kept_val_auc_high", "training.learning_rate"}
+    page.wait_for_selector("[role=columnheader]:has-text('best_val_auc')")
+    wanted = {"best_val_auc", "best_val_auc_low", "best_val_auc_high", "training.learning_rate"}
     heads = page.locator("[role=columnheader]")
     when(lambda: wanted <= {head.strip() for head in heads.all_inner_texts()}, f"the columns {wanted}")
     names = page.locator("[role=gridcell] a:has-text('trial')")
@@ -114,7 +114,7 @@ def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
     page.get_by_role("button", name="Compare", exact=True).click()
     page.wait_for_selector(f"text=Comparing {N_TRIALS} Runs")
     page.wait_for_selector("text=training.learning_rate")
-    page.wait_for_selector("text=kept_val_auc", state="attached")
+    page.wait_for_selector("text=best_val_auc", state="attached")
     says(page, *(trial.info.run_name for trial in trials))
     pages.close(page, "compare")
 

@@ -40,14 +40,14 @@ def trial(number: int, state: TrialState, value: float | None = None, attributes
     return Trial(number, (trial,), 2)
 
 
-KEPT = {"drsearch.kept": {"epoch": 3, "epochs": 4, "low": 0.5, "high": 0.9}}
+BEST_EPOCH = {"drsearch.best_epoch": {"epoch": 3, "epochs": 4, "low": 0.5, "high": 0.9}}
 FAILED = {"drsearch.final": True, "drsearch.reason": "the loss is nan in epoch 3"}
 WORKER = WorkerStatus(trial=2, epoch=10, epochs=40, seconds=2.0, value=0.6, best=0.7, worker="pc:17:1.5")
 
 
 def progress(*workers: WorkerStatus) -> Progress:
     trials = (
-        trial(0, TrialState.COMPLETE, 0.75, KEPT),
+        trial(0, TrialState.COMPLETE, 0.75, BEST_EPOCH),
         trial(1, TrialState.FAIL, None, FAILED),
         trial(2, TrialState.RUNNING),
         trial(3, TrialState.WAITING),

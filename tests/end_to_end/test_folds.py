@@ -67,10 +67,10 @@ def test_each_trial_is_one_run_with_every_folds_curves_once(client: MlflowClient
     }
     for name, curve in curves.items():
         assert [point.step for point in curve] == list(range(1, 13)), name
-    at = int(run.data.metrics["kept_epoch"]) - 1
+    at = int(run.data.metrics["best_epoch"]) - 1
     folds = [curves[f"fold{fold}/val_auc"][at].value for fold in (1, 2, 3)]
-    assert run.data.metrics["kept_val_auc"] == pytest.approx(mean(folds)) == curves["val_auc"][at].value
-    assert run.data.metrics["kept_val_auc_std"] == pytest.approx(stdev(folds))
+    assert run.data.metrics["best_val_auc"] == pytest.approx(mean(folds)) == curves["val_auc"][at].value
+    assert run.data.metrics["best_val_auc_std"] == pytest.approx(stdev(folds))
 
 
 def test_what_is_registered_was_refitted_on_train_and_validation_for_the_folds_epochs(
@@ -78,7 +78,7 @@ def test_what_is_registered_was_refitted_on_train_and_validation_for_the_folds_e
 ) -> None:
     desk, told = folded
     (refit,) = runs["refit"]
-    assert told["refit"] == {"run_id": refit.info.run_id, "epochs": int(refit.data.metrics["kept_epoch"])}
+    assert told["refit"] == {"run_id": refit.info.run_id, "epochs": int(refit.data.metrics["best_epoch"])}
     losses = client.get_metric_history(refit.info.run_id, "train_loss")
     assert [point.step for point in losses] == list(range(1, told["refit"]["epochs"] + 1))
     assert not any("val" in name for name in refit.data.metrics)

@@ -63,7 +63,7 @@ def test_a_trial_says_what_it_was_made_from(desk: Any, runs: dict[str, list[Run]
         assert run.data.params["images.image_px"] == "64"
         assert run.inputs.dataset_inputs[0].dataset.digest == prepared["fingerprint"]
         assert {"drsearch.version", "version.keras", "version.optuna", "drsearch.study"} <= set(run.data.tags)
-        assert {"kept_val_auc", "kept_val_auc_low", "kept_val_auc_high", "kept_true_rdr"} <= set(run.data.metrics)
+        assert {"best_val_auc", "best_val_auc_low", "best_val_auc_high", "best_true_rdr"} <= set(run.data.metrics)
 
 
 def test_the_same_eyes_are_explained_in_every_trial(client: MlflowClient, runs: dict[str, list[Run]]) -> None:

@@ -234,7 +234,7 @@ def progress(study: RunningStudy, n_trials: int) -> float:
         path.read_text().count('"entry": "Metrics"')
         for path in study.bench.home.runs.glob(f"{study.name}-*/trial-*/journal.jsonl")
     )
-    return done / (n_trials * (EPOCHS + 1))  # the last one holds the kept epoch's numbers
+    return done / (n_trials * (EPOCHS + 1))  # the last one holds the best epoch's numbers
 
 
 def outcome(fault: Fault, trials: list[Trial]) -> str:

@@ -126,7 +126,7 @@ def test_a_trial_tells_its_interval_attempts_and_why_it_waits(begin: Begin) -> N
     rows, objective, less_is_better = trial_rows(mine.storage, "mine", mine.home)
     first, second = rows[:2]
     assert (objective, less_is_better) == ("val_auc", False)
-    assert (first.value, first.low, first.high, first.kept_epoch, first.epochs) == (0.75, 0.5, 0.9, 5, 8)
+    assert (first.value, first.low, first.high, first.best_epoch, first.epochs) == (0.75, 0.5, 0.9, 5, 8)
     assert first.params == {RATE: 0.003}
     assert first.seconds == pytest.approx(60, abs=1)
     assert (second.state, second.attempts, second.reason) == ("waiting", 1, "stopped at epoch 5 of 8")

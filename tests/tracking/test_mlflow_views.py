@@ -77,24 +77,24 @@ def test_the_view_has_the_best_trials_and_the_last_step_of_most_pictures(mlflow_
 
 def test_the_table_has_the_ranking_score_first_and_the_settings_that_differ(mlflow_uri: str, tmp_path: Path) -> None:
     tracker = MlflowTracker(mlflow_uri, tmp_path / "artifacts")
-    primary = {"mlflow.experiment.primaryMetric.name": "kept_val_accuracy"}
+    primary = {"mlflow.experiment.primaryMetric.name": "best_val_accuracy"}
     for number in range(3):
         params = {"training.learning_rate": 10.0**-number, "training.seed": number, "training.epochs": 9}
         start = RunStart(
             f"table/{number}", "table", f"trial {number}", {"drsearch.kind": "trial"}, params, experiment_tags=primary
         )
-        scores = {"kept_val_auc": 0.8, "kept_val_accuracy": 0.7, "kept_val_accuracy_low": 0.6, "val_loss": 0.1}
+        scores = {"best_val_auc": 0.8, "best_val_accuracy": 0.7, "best_val_accuracy_low": 0.6, "val_loss": 0.1}
         tracker.send(tracker.open(start), [Metrics(9, scores)], tmp_path)
     experiment_id = save_comparison(mlflow_uri, "table")
     assert experiment_id is not None
     tags = MlflowClient(mlflow_uri).get_experiment(experiment_id).tags
     state = json.loads(json.loads(tags["mlflow.sharedViewState.drsearch-trials"])["state"])
-    assert state["orderByKey"] == "metrics.`kept_val_accuracy`"
+    assert state["orderByKey"] == "metrics.`best_val_accuracy`"
     assert state["selectedColumns"] == [
         "attributes.`Duration`",
-        "metrics.`kept_val_accuracy`",
-        "metrics.`kept_val_accuracy_low`",
-        "metrics.`kept_val_auc`",
+        "metrics.`best_val_accuracy`",
+        "metrics.`best_val_accuracy_low`",
+        "metrics.`best_val_auc`",
         "params.`training.learning_rate`",
     ]
 

@@ -215,7 +215,7 @@ def test_a_death_while_the_end_was_told_tells_it_once(tmp_path: Path, n_whole_li
     journal = Journal(tmp_path)
     complete, entries = journal.path.read_bytes(), journal.read()[0]
     lines = complete.splitlines(keepends=True)
-    first = next(i for i, entry in enumerate(entries) if isinstance(entry, Metrics) and "kept_epoch" in entry.values)
+    first = next(i for i, entry in enumerate(entries) if isinstance(entry, Metrics) and "best_epoch" in entry.values)
     cut = first + n_whole_lines
     journal.path.write_bytes(b"".join(lines[:cut]) + lines[cut][:10])
     assert run(tmp_path, Watch({1: kill}), owner="second") == outcome

@@ -112,8 +112,8 @@ def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
     kept = 2 if aucs[:, 1].mean() >= aucs[:, 2].mean() else 3  # of the checkpointed epochs; of equals the earlier
     assert (outcome.state, outcome.epoch) == ("complete", kept)
     assert outcome.value == pytest.approx(aucs[:, kept - 1].mean())
-    assert told["kept_val_auc"] == [(3, outcome.value)]
-    assert told["kept_val_auc_std"] == [(3, pytest.approx(aucs[:, kept - 1].std(ddof=1)))]
+    assert told["best_val_auc"] == [(3, outcome.value)]
+    assert told["best_val_auc_std"] == [(3, pytest.approx(aucs[:, kept - 1].std(ddof=1)))]
     assert outcome.error == pytest.approx(aucs[:, kept - 1].std(ddof=1) / np.sqrt(3))
     assert watch.epochs == list(range(1, 10))
     assert watch.judgements == [(fold, pytest.approx(aucs[fold - 1, 1:].max())) for fold in (1, 2, 3)]
