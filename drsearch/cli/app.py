@@ -107,7 +107,10 @@ def common(
     start_logging(verbose)
     from drsearch.tracking.moved_home import follow_move
 
-    follow_move(Home.from_environment())
+    home = Home.from_environment()
+    if home.path.is_file():
+        raise DrsearchError(f"DRSEARCH_HOME is {home.path}, which is a file; remove it, or name a folder.")
+    follow_move(home)
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ EPOCHS = "8"
 
 
 def long_study(desk: Any, workers: int = 2) -> list[str]:
-    return desk.study(
-        "--workers", str(workers), "--set", f"training.epochs={EPOCHS}", "--set", "finetune.when=never", "--json"
-    )
+    # One thread, whatever the number of workers: the last digits depend on it.
+    settings = (f"training.epochs={EPOCHS}", "training.threads=1", "finetune.when=never")
+    return desk.study("--workers", str(workers), *(word for each in settings for word in ("--set", each)), "--json")
 
 
 def curves(desk: Any) -> dict[str, list[tuple[int, float]]]:
