@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 _POLL_S = 0.5
 _RECONCILE_S = 5.0
+_SAY_AFTER_S = 3.0
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
 
@@ -218,11 +219,12 @@ class Launcher:
             time.sleep(_POLL_S)
 
     def _await_mlflow(self) -> None:
-        """What follows a study needs its runs: where MLflow is away just now, it is given some time."""
-        deadline = time.monotonic() + MLFLOW_AWAY_S
-        if unsent(self._home):
-            logging.info("waiting up to %.0f s until MLflow has all that the study said", MLFLOW_AWAY_S)
-        while unsent(self._home) and time.monotonic() < deadline:
+        """Wait until the runs of the study are in MLflow, which registering needs; for `MLFLOW_AWAY_S` at most."""
+        began, is_said = time.monotonic(), False
+        while unsent(self._home) and (waited_s := time.monotonic() - began) < MLFLOW_AWAY_S:
+            if waited_s > _SAY_AFTER_S and not is_said:
+                logging.info("waiting up to %.0f s until the runs of the study are in MLflow", MLFLOW_AWAY_S)
+                is_said = True
             self._sender.look_after()
             time.sleep(_POLL_S)
 
