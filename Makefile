@@ -3,7 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 EYES := sample-eyes
 
-.PHONY: help study test faults lint bench bench-check clean
+QUICK := $(addprefix tests/,data trials measure/test_scores.py measure/test_comparison.py measure/test_calibration.py \
+	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
+	space/test_source.py cli/test_study_tables.py cli/test_progress.py cli/test_app.py)
+
+.PHONY: help study test quick faults lint bench bench-check clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,6 +18,9 @@ study: .venv/installed  ## Set up, draw sample eyes, search with two workers, re
 
 test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+quick: lint  ## Lint, types, and the tests that need no training, server or browser. A minute.
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 $(QUICK)
 
 faults: .venv/installed-test  ## A hundred faults in one study; ten minutes of load on the service (docs/reliability.md). Half an hour.
 	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py

@@ -1,6 +1,7 @@
 """Do imports still point one way, and do heavy libraries stay where they belong?"""
 
 import ast
+import functools
 import graphlib
 import re
 from pathlib import Path
@@ -55,6 +56,7 @@ def room_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
