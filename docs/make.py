@@ -27,6 +27,7 @@ from drsearch.measure.figures import gradcam_row
 from drsearch.measure.gradcam import GradCam
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.release.registry import SEARCH_BEST, Registry
+from drsearch.run_folder import trial_run
 from drsearch.serving.grader import Grader
 from drsearch.study.best_trial import best_trial
 from drsearch.study.definition import StudyDefinition, load_study, study_folder
@@ -124,13 +125,13 @@ def grid(study: str, home: Home) -> None:
     optuna_study, definition = load_study(open_storage(home.storage_url), study)
     folder = study_folder(home, study, definition.uid)
     trials = [trial for trial in read_trials(optuna_study) if trial.state in ("complete", "pruned")]
-    outcomes = {trial.number: read_outcome(folder / f"trial-{trial.number:04d}") for trial in trials}
+    outcomes = {trial.number: read_outcome(folder / trial_run(trial.number)) for trial in trials}
     found = {number: outcome for number, outcome in outcomes.items() if outcome is not None}
     _table(trials, found)
     _curves(study, trials, found)
     best = best_trial(trials, definition.base())
     assert best is not None
-    shutil.copy(folder / f"trial-{best.number:04d}" / "confusion.png", PICTURES / f"{study}_confusion.png")
+    shutil.copy(folder / trial_run(best.number) / "confusion.png", PICTURES / f"{study}_confusion.png")
     test = folder / "test" / "confusion.png"
     if test.exists():
         shutil.copy(test, PICTURES / f"{study}_confusion_test.png")

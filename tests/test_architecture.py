@@ -16,6 +16,7 @@ GROUND_IN_ORDER = [
     "grades",
     "settings",
     "home",
+    "run_folder",
     "files",
     "log",
     "signals",

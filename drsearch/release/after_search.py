@@ -29,6 +29,7 @@ from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.operating_point import operation
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
+from drsearch.run_folder import MODEL_FILE, REGISTERED_FOLDER, finetune_run, refit_run
 from drsearch.serving.grader import Grader, load_network
 from drsearch.serving.model_files import Serving, model_files
 from drsearch.space.search_space import SearchSpace
@@ -241,7 +242,7 @@ class Job:
             self._say(f"registering trial {self._best.number} as {self._name}")
             if self._in_parts:
                 tags = {"drsearch.kind": "refit", "drsearch.trial_run": run_id}
-                made = self._register(self._state.refit["run_id"], self._refit_folder / "model.keras", outcome, tags)
+                made = self._register(self._state.refit["run_id"], self._refit_folder / MODEL_FILE, outcome, tags)
             else:
                 assert outcome.model is not None
                 made = self._register(run_id, outcome.model, outcome, {"drsearch.kind": "trial"})
@@ -252,7 +253,7 @@ class Job:
 
     @property
     def _refit_folder(self) -> Path:
-        return self._study.folder / f"refit-{self._best.number:04d}"
+        return self._study.folder / refit_run(self._best.number)
 
     def _refit(self, trial_run: str, outcome: Outcome) -> dict[str, Any]:
         """Train the best setting on train and validation eyes, as long as its folds say; goes on where it stopped."""
@@ -262,7 +263,7 @@ class Job:
             f"the best number in its {word}"
         )
         start = RunStart(
-            key=f"{self._study.definition.uid}/refit-{self._best.number:04d}",
+            key=f"{self._study.definition.uid}/{refit_run(self._best.number)}",
             experiment=self._study.name,
             name=f"refit of trial {self._best.number}",
             tags={
@@ -303,7 +304,7 @@ class Job:
             asked.chosen,
         )
         files = model_files(
-            model.parent / "registered",
+            model.parent / REGISTERED_FOLDER,
             model,
             serving.to_json(),
             json.dumps([eye.to_json() for eye in trained_on]),
@@ -399,7 +400,7 @@ class Job:
 
     def _train_on(self, parent: ModelVersion) -> tuple[Outcome, str]:
         """The fine-tuning stage, from the registered model; goes on where an earlier call stopped."""
-        folder = self._study.folder / f"finetune-{self._best.number:04d}"
+        folder = self._study.folder / finetune_run(self._best.number)
         settings = finetune_settings(self._settings)
         records = self._records()
         fetched = self._registry.download(parent.uri, folder / "parent")
@@ -408,7 +409,7 @@ class Job:
             return load_network(fetched)
 
         start = RunStart(
-            key=f"{self._study.definition.uid}/finetune-{self._best.number:04d}",
+            key=f"{self._study.definition.uid}/{finetune_run(self._best.number)}",
             experiment=self._study.name,
             name=f"fine-tune of version {parent.version}",
             tags={
@@ -455,7 +456,7 @@ class Job:
 
     def _folder_of(self, version: ModelVersion) -> Path:
         fine_tuned = version.tags["drsearch.kind"] == "finetune"
-        return self._study.folder / f"finetune-{self._best.number:04d}" if fine_tuned else self._folder
+        return self._study.folder / finetune_run(self._best.number) if fine_tuned else self._folder
 
     def _read_state(self) -> JobState:
         if self._state_file.exists():

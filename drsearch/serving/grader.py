@@ -26,7 +26,8 @@ from drsearch.measure.calibration import tempered
 from drsearch.measure.familiarity import Familiarity
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.model.prediction import Predictor
-from drsearch.serving.model_files import FAMILIARITY_FILE, MODEL_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
+from drsearch.run_folder import MODEL_FILE
+from drsearch.serving.model_files import FAMILIARITY_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from drsearch.files import write_whole
 from drsearch.grades import CLASS_NAMES
+from drsearch.run_folder import MODEL_FILE
 from drsearch.settings import DataSettings, ImageSettings
 
-MODEL_FILE = "model.keras"
 SERVING_FILE = "serving.json"
 TRAINED_ON_FILE = "trained_on.json"
 FAMILIARITY_FILE = "familiarity.json"

@@ -16,9 +16,9 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
 
     def load_context(self, context: Any) -> None:
         """Read the model's files; TensorFlow is loaded here, not when the model is looked at."""
+        from drsearch.run_folder import MODEL_FILE
         from drsearch.serving.answers import Answerer
         from drsearch.serving.grader import Grader
-        from drsearch.serving.model_files import MODEL_FILE
 
         files = Path(context.artifacts[MODEL_FILE]).parent
         self._answerer = Answerer(Grader(files), _name(files.parent))

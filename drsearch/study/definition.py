@@ -16,6 +16,7 @@ import drsearch
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.provenance import git_commit, library_versions, source_digest
+from drsearch.run_folder import trial_run
 from drsearch.settings import ImageSettings, Settings, Value
 from drsearch.space.build_model import PREFIX, changed_choices, to_setting
 from drsearch.study.budget import BUDGETS
@@ -87,7 +88,7 @@ class StudyDefinition:
 
 def trial_key(uid: str, trial: int) -> str:
     """Names the run of a study's trial among all runs."""
-    return f"{uid}/trial-{trial:04d}"
+    return f"{uid}/{trial_run(trial)}"
 
 
 def images_key(images: ImageSettings) -> str:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drsearch.files import lock
 from drsearch.home import Home
 from drsearch.processes import is_dead
+from drsearch.run_folder import STUDY_RUN, closed_run, run_kind, trial_run
 from drsearch.study.definition import StudyDefinition, load_study, study_folder
 from drsearch.tracking.events import Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
@@ -35,8 +36,8 @@ def launching(folder: Path) -> Iterator[None]:
     Args:
         folder: The study's.
     """
-    (folder / "study").mkdir(parents=True, exist_ok=True)
-    with open(folder / "study" / _LAUNCHERS, "a") as file:
+    (folder / STUDY_RUN).mkdir(parents=True, exist_ok=True)
+    with open(folder / STUDY_RUN / _LAUNCHERS, "a") as file:
         lock(file, exclusive=False)
         yield
 
@@ -45,7 +46,7 @@ def is_launched(folder: Path) -> bool:
     """Whether a process of this machine is at the study whose folder this is, fine-tuning included."""
     for _ in range(3):  # another process may be asking the same, and hold the lock for a moment
         try:
-            with open(folder / "study" / _LAUNCHERS, "rb") as file:  # who may only read asks too
+            with open(folder / STUDY_RUN / _LAUNCHERS, "rb") as file:  # who may only read asks too
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return False
         except FileNotFoundError:
@@ -75,8 +76,7 @@ class Closer:
             if failed and trial.state in ("waiting", "failed") and (trial.number, len(failed)) not in self._settled:
                 self._close_trial(trial, failed)
         for journal in self._folder.glob(f"*/{JOURNAL_FILE}"):
-            kind = journal.parent.name.partition("-")[0]
-            if kind not in ("trial", "study", "closed"):
+            if run_kind(journal.parent.name) not in ("trial", "study", "closed"):
                 self._close_if_dead(journal.parent)
         self._close_study()
 
@@ -87,7 +87,7 @@ class Closer:
             "FAILED" if over else "KILLED",
             tags={"drsearch.outcome": "failed" if over else "interrupted", "drsearch.reason": reason},
         )
-        folder = self._folder / f"trial-{trial.number:04d}"
+        folder = self._folder / trial_run(trial.number)
         if not Journal(folder).size():
             self._close_from_here(trial, end, failed[-1].number)
         else:
@@ -103,11 +103,11 @@ class Closer:
         """End a run whose journal lies on another machine, or that never began: by a journal of its own."""
         if end.status == "KILLED" and RUN_ID not in trial.last.user_attrs:
             return
-        folder = self._folder / f"closed-{trial.number:04d}-{attempt:05d}"
+        folder = self._folder / closed_run(trial.number, attempt)
         if Journal(folder).size():
             return
         start = RunStart(
-            key=f"{self._definition.uid}/trial-{trial.number:04d}",
+            key=self._definition.trial_key(trial.number),
             experiment=self._name,
             name=f"trial {trial.number:02d}",
             tags={"drsearch.kind": "trial", "drsearch.study": self._name, "drsearch.trial": str(trial.number)},
@@ -121,7 +121,7 @@ class Closer:
                     _append_end(folder, _interrupted("its process died"))
 
     def _close_study(self) -> None:
-        folder = self._folder / "study"
+        folder = self._folder / STUDY_RUN
         if not _is_open(folder):
             return
         with open(folder / _LAUNCHERS, "a") as file:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from drsearch.run_folder import trial_run
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.best_trial import best_trial, front
@@ -56,10 +57,8 @@ class StudyResult:
         """Where a trial's journal, files and model lie: in the study that it was run in."""
         carried = next((each.carried for each in self.trials if each.number == trial), None)
         if carried:
-            return (
-                self.folder.with_name(folder_name(carried["study"], carried["uid"])) / f"trial-{carried['trial']:04d}"
-            )
-        return self.folder / f"trial-{trial:04d}"
+            return self.folder.with_name(folder_name(carried["study"], carried["uid"])) / trial_run(carried["trial"])
+        return self.folder / trial_run(trial)
 
     def run_id(self, trial: int) -> str | None:
         """The MLflow run of a trial, once the sender has opened it."""

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.processes import is_dead
+from drsearch.run_folder import trial_run
 from drsearch.settings import Value
 from drsearch.study.best_trial import best_trial
 from drsearch.study.budget import spent
@@ -394,7 +395,7 @@ def _row(trial: Trial, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialR
         attempts=sum(attempt.state is not TrialState.WAITING for attempt in trial.attempts),
         seconds=_seconds(trial),
         params={**last.system_attrs.get("fixed_params", {}), **last.params},
-        run_id=str(last.user_attrs.get(RUN_ID) or run_id_of(folder / f"trial-{trial.number:04d}") or ""),
+        run_id=str(last.user_attrs.get(RUN_ID) or run_id_of(folder / trial_run(trial.number)) or ""),
         worker=place(worker),
         reason=reason_of(trial),
     )

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from drsearch.run_folder import CHECKPOINT_FOLDER, MODEL_FILE, OUTCOME_FILE, OWNER_FILE, OWNER_LOCK, STAGING_FOLDER
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
 HANDOVER_FILE = "handover.zip"
@@ -23,8 +24,7 @@ GIVEN_AWAY_FILE = "given-away"
 """In the folder of a run that was given away: the attempt of which nothing is sent from here any more. A later one may
 have the folder since, on this machine, and what it says is sent."""
 
-MODEL_FILE = "model.keras"
-_OWNERS = {"owner", "owner.lock"}
+_OWNERS = {OWNER_FILE, OWNER_LOCK}
 _STAYS = {HANDOVER_FILE, GIVEN_AWAY_FILE, JOURNAL_FILE, MODEL_FILE, "sent.json", "refused.txt", *_OWNERS}
 
 
@@ -102,8 +102,10 @@ def is_given_away(folder: Path) -> bool:
 
 def _is_over(folder: Path, name: Path) -> bool:
     """Whether a file is half-written, or a checkpoint of a training that came to its end."""
-    half_written = name.suffix in (".tmp", ".part") or name.parts[0] == "staging"
-    return half_written or (name.parent.name == "checkpoint" and (folder / name.parents[1] / "outcome.json").exists())
+    half_written = name.suffix in (".tmp", ".part") or name.parts[0] == STAGING_FOLDER
+    return half_written or (
+        name.parent.name == CHECKPOINT_FOLDER and (folder / name.parents[1] / OUTCOME_FILE).exists()
+    )
 
 
 def about(file: Path) -> Handover:

@@ -14,7 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from drsearch.home import Home
-from drsearch.tracking.checkpoint_bundle import HANDOVER_FILE, MODEL_FILE, about, give_away, pack, unpack
+from drsearch.run_folder import MODEL_FILE
+from drsearch.tracking.checkpoint_bundle import HANDOVER_FILE, about, give_away, pack, unpack
 from drsearch.tracking.mlflow_tracker import _translated, is_away, refuse_deleted
 from drsearch.tracking.reach import is_served, set_up_client
 from drsearch.tracking.sent import adopt

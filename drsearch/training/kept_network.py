@@ -18,6 +18,7 @@ from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import Interval, Scores, scores
 from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult
+from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.events import Artifact, Entry, Image, Metrics, now_ms
 from drsearch.tracking.markdown import note_table
 from drsearch.training.cross_validation import spread
@@ -69,8 +70,6 @@ class KeptNetwork:
         folder: Where the files are made.
     """
 
-    model_file = "model.keras"
-
     def __init__(
         self,
         model: keras.Model,
@@ -83,7 +82,7 @@ class KeptNetwork:
         self._model, self._validation, self._probabilities = model, validation, probabilities
         self._plan, self._recorder, self._folder = recorder.plan, recorder, folder
         if not recorder.part:
-            model.save(folder / self.model_file)
+            model.save(folder / MODEL_FILE)
         self.scores = None if self._plan.is_refit else scores(validation.labels, probabilities)
         self.error = math.nan if self.scores is None else self._error(self.scores)
         self.predictions: Predictions | None = None
@@ -109,7 +108,7 @@ class KeptNetwork:
         at = now_ms()
         entries: list[Entry] = [Metrics(step, self._recorder.named(self._told()), at)]
         if not self._recorder.part:
-            entries.append(Artifact(self.model_file, "model"))
+            entries.append(Artifact(MODEL_FILE, "model"))
         if self._recorder.has_pictures and self.scores is not None:
             files = ("validation_scores.json", "confusion.png", "roc.png")
             entries += [Artifact(name, "validation") for name in files]

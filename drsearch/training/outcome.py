@@ -8,6 +8,7 @@ from pathlib import Path
 
 from drsearch.measure.scores import Scores
 from drsearch.model.training import EpochResult, Measures
+from drsearch.run_folder import MODEL_FILE, OUTCOME_FILE
 from drsearch.training.plan import State
 
 
@@ -58,7 +59,7 @@ class Outcome:
 
 def read_outcome(folder: Path) -> Outcome | None:
     """The outcome of a training that ended, complete or pruned, in this folder."""
-    file = folder / "outcome.json"
+    file = folder / OUTCOME_FILE
     if not file.exists():
         return None
     found = json.loads(file.read_text())["outcome"]
@@ -66,7 +67,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         EpochResult(**{**epoch, "train": Measures(**epoch["train"]), "validation": Measures(**epoch["validation"])})
         for epoch in found["history"]
     )
-    model = folder / "model.keras"
+    model = folder / MODEL_FILE
     return Outcome(
         found["state"],
         found["reason"],

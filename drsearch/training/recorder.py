@@ -14,6 +14,15 @@ from absl import logging
 
 from drsearch.files import DiskFull, when_space
 from drsearch.model.training import EpochResult, Training
+from drsearch.run_folder import (
+    BEST_CHECKPOINTS,
+    CHECKPOINT_FOLDER,
+    LATEST_CHECKPOINT,
+    OUTCOME_FILE,
+    SETTINGS_FILE,
+    STAGING_FOLDER,
+    best_checkpoint,
+)
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.checkpoint_bundle import pack
 from drsearch.tracking.events import Artifact, Entry, Metrics, Resumed, RunEnd, Status, Tags, from_line, to_line
@@ -73,9 +82,9 @@ class Recorder:
         self.best_value = math.nan
         self.best_probabilities: list[float] = []
         self._folder = self.plan.folder / part.replace("/", "-")
-        self._checkpoints = self._folder / "checkpoint"
-        self._latest = self._checkpoints / "latest.npz"
-        self._outcome_file = self._folder / "outcome.json"
+        self._checkpoints = self._folder / CHECKPOINT_FOLDER
+        self._latest = self._checkpoints / LATEST_CHECKPOINT
+        self._outcome_file = self._folder / OUTCOME_FILE
 
     @property
     def has_pictures(self) -> bool:
@@ -89,7 +98,7 @@ class Recorder:
     @property
     def best_file(self) -> Path:
         """The checkpoint of the best epoch, once another follows it; until then it is the latest."""
-        return self._checkpoints / f"best-{self.best_epoch:06d}.npz"
+        return self._checkpoints / best_checkpoint(self.best_epoch)
 
     def when_space(self, write: Callable[[], T]) -> T:
         """What `write` returns, once the disk has space for it."""
@@ -105,8 +114,8 @@ class Recorder:
             shutil.rmtree(self._staging.parent, ignore_errors=True)
             self._open = self.journal.whole_size() == 0
             if self._open:
-                (self.plan.folder / "settings.gin").write_text(gin_text(self.plan.settings, self.plan.head))
-                self.journal.append([self.plan.start, Artifact("settings.gin")])
+                (self.plan.folder / SETTINGS_FILE).write_text(gin_text(self.plan.settings, self.plan.head))
+                self.journal.append([self.plan.start, Artifact(SETTINGS_FILE)])
             self._hand_over()
 
     def resume(self, training: Training | None) -> None:
@@ -127,7 +136,7 @@ class Recorder:
 
     def _newest(self) -> Path | None:
         """The latest checkpoint; one that was set aside as the best, where its process died before it wrote another."""
-        kept = [self._latest] if self._latest.exists() else sorted(self._checkpoints.glob("best-*.npz"))
+        kept = [self._latest] if self._latest.exists() else sorted(self._checkpoints.glob(BEST_CHECKPOINTS))
         return kept[-1] if kept else None
 
     def _say_again(self, size: int, lines: list[str]) -> None:
@@ -188,7 +197,7 @@ class Recorder:
             if 0 < self.best_epoch < training.epoch and not self.best_file.exists():
                 os.replace(self._latest, self.best_file)
             training.save(self._latest, extra)
-            for old in self._checkpoints.glob("best-*.npz"):
+            for old in self._checkpoints.glob(BEST_CHECKPOINTS):
                 if old != self.best_file:
                     old.unlink()
             self._hand_over()
@@ -200,7 +209,7 @@ class Recorder:
     @property
     def _staging(self) -> Path:
         """Where this attempt makes what is told at the end: an attempt that was given away must not write over it."""
-        return self.plan.folder / "staging" / self.plan.owner.replace("/", "-")
+        return self.plan.folder / STAGING_FOLDER / self.plan.owner.replace("/", "-")
 
     def fresh_staging(self) -> Path:
         """The empty folder for what is told at the end."""

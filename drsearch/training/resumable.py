@@ -19,6 +19,7 @@ from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.training import EpochResult, Training, set_seeds
+from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.events import Metrics, RunEnd, Tags, now_ms
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.training.cross_validation import Dealt, Part, mean_history, n_parts, part_seed, parts_word, spread
@@ -238,7 +239,7 @@ def _finish(recorder: "Recorder", training: Training, validation: Eyes, state: S
     if not recorder.part:
         recorder.add(Tags({"mlflow.note.content": run_note(recorder.plan, epoch.epoch, len(history), kept.scores)}))
         recorder.add(run_end(state, reason))
-    model = None if recorder.part else recorder.plan.folder / kept.model_file
+    model = None if recorder.part else recorder.plan.folder / MODEL_FILE
     value = math.nan if recorder.plan.is_refit else recorder.best_value
     outcome = Outcome(
         state,

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import logging
 
 from drsearch.processes import is_dead, this_machine
+from drsearch.run_folder import OWNER_FILE, OWNER_LOCK
 
 _HELD_S = 20.0
 """Seconds after which a process that holds a folder which was given to another is taken to be stopped, and is ended."""
@@ -34,7 +35,7 @@ class Ownership:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = folder / "owner"
+        self._file = folder / OWNER_FILE
 
     @contextmanager
     def kept(self, owner: str) -> Iterator[None]:
@@ -98,7 +99,7 @@ class Ownership:
         os.replace(part, self._file)
 
     def _locked(self, give_up: Callable[[], bool]) -> int:
-        lock = os.open(self._folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock = os.open(self._folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             while True:
                 with suppress(BlockingIOError):

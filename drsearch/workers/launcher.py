@@ -11,6 +11,7 @@ from absl import logging
 from drsearch.files import when_space
 from drsearch.home import Home
 from drsearch.provenance import provenance_tags
+from drsearch.run_folder import STUDY_RUN
 from drsearch.settings import Settings, Value
 from drsearch.signals import Interrupts, write_to_stderr
 from drsearch.space.search_space import SearchSpace
@@ -277,7 +278,7 @@ class Launcher:
         return Progress(self._name, objective, tuple(trials), self._n_trials, tuple(crew.statuses(trials)), elapsed_s)
 
     def _begin_run(self) -> Journal:
-        folder = self._folder / "study"
+        folder = self._folder / STUDY_RUN
         folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(folder)
         if journal.size():

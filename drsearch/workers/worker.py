@@ -25,6 +25,7 @@ from drsearch.log import start_logging
 from drsearch.model.training import EpochResult, set_threads
 from drsearch.processes import this_process
 from drsearch.provenance import provenance_tags
+from drsearch.run_folder import trial_run
 from drsearch.settings import Settings, Value
 from drsearch.space.build_model import PREFIX
 from drsearch.space.search_space import SearchSpace, read_space
@@ -263,7 +264,7 @@ def trial_plan(
         f"drsearch train --data {definition.data_source} --config settings.gin{space}",
     )
     return Plan(
-        folder / f"trial-{trial:04d}",
+        folder / trial_run(trial),
         start,
         settings,
         build,

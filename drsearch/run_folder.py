@@ -1,0 +1,69 @@
+"""The folder of a run: its name, and the files and folders in it.
+
+runs/retina-1f2e3d4c/                  a study
+    study/                             its own run
+    trial-0003/                        the run of a trial
+        journal.jsonl, sent.json ...   what it logs, and how much of that MLflow has: `tracking/`
+        owner, owner.lock              the attempt that may write here: `training/run_lock.py`
+        settings.gin
+        checkpoint/latest.npz, checkpoint/best-000020.npz
+        staging/                       files of the end that are not finished
+        outcome.json, model.keras      how it ended, and the network of the best epoch
+        fold2/                         the `checkpoint/` and `outcome.json` of one fold
+        registered/                    the companions of a registered model
+    refit-0003/, finetune-0003/        runs after the search
+    closed-0003-00017/                 a journal that ends the run of an attempt on another machine
+"""
+
+STUDY_RUN = "study"
+
+SETTINGS_FILE = "settings.gin"
+MODEL_FILE = "model.keras"
+OUTCOME_FILE = "outcome.json"
+OWNER_FILE = "owner"
+OWNER_LOCK = "owner.lock"
+CHECKPOINT_FOLDER = "checkpoint"
+LATEST_CHECKPOINT = "latest.npz"
+BEST_CHECKPOINTS = "best-*.npz"
+STAGING_FOLDER = "staging"
+REGISTERED_FOLDER = "registered"
+
+
+def trial_run(trial: int) -> str:
+    """The name of a trial's folder, and the end of its run's key.
+
+    Example:
+        >>> trial_run(3)
+        'trial-0003'
+    """
+    return f"trial-{trial:04d}"
+
+
+def refit_run(trial: int) -> str:
+    """The name of the folder where a trial's setting is refitted, and the end of that run's key."""
+    return f"refit-{trial:04d}"
+
+
+def finetune_run(trial: int) -> str:
+    """The name of the folder where a trial's network is fine-tuned, and the end of that run's key."""
+    return f"finetune-{trial:04d}"
+
+
+def closed_run(trial: int, attempt: int) -> str:
+    """The name of the folder whose journal ends the run of an attempt on another machine."""
+    return f"closed-{trial:04d}-{attempt:05d}"
+
+
+def run_kind(name: str) -> str:
+    """The kind of run that a folder name stands for.
+
+    Example:
+        >>> run_kind("refit-0003"), run_kind(STUDY_RUN)
+        ('refit', 'study')
+    """
+    return name.partition("-")[0]
+
+
+def best_checkpoint(epoch: int) -> str:
+    """The name of the checkpoint of the best epoch, once a later one is the latest."""
+    return f"best-{epoch:06d}.npz"
