@@ -3,7 +3,7 @@
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`, everywhere in this room.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +25,43 @@ TRIAL_THRESHOLD = 0.5
 CHANCE = 0.5
 """The AUC of a model that guesses."""
 
+SCORE_NAMES = ("accuracy", "auc", "sensitivity", "specificity")
+"""The scores of `Scores` that have an interval."""
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the 95 % interval round it."""
+    """A value and the 95 % interval around it.
+
+    Example:
+        >>> print(Interval(0.93, 0.88, 0.97))
+        0.930 [0.880, 0.970]
+        >>> f"{Interval(-0.01, -0.05, 0.03):+.2f}"
+        '-0.01 [-0.05, +0.03]'
+        >>> Interval.from_metrics(Interval(0.93, 0.88, 0.97).metrics("test_auc"), "test_auc")
+        Interval(value=0.93, low=0.88, high=0.97)
+    """
 
     value: float
     low: float
     high: float
+
+    def __format__(self, spec: str) -> str:
+        value, low, high = (format(number, spec or ".3f") for number in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
+    def __str__(self) -> str:
+        return format(self)
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """The three numbers as a run's metrics: `name`, `name_low` and `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    @classmethod
+    def from_metrics(cls, values: Mapping[str, float | str], name: str) -> "Interval | None":
+        """The interval that `metrics` gave these numbers or texts of; None if one is missing."""
+        names = (name, f"{name}_low", f"{name}_high")
+        return cls(*(float(values[each]) for each in names)) if all(each in values for each in names) else None
 
     def to_json(self) -> dict[str, float]:
         """The three numbers by name."""
@@ -78,17 +107,31 @@ class Scores:
         if self.is_constant:
             return f"The model answers the same for each of the {self.n} eyes, so it cannot tell them apart."
         if self.auc.low <= CHANCE:
-            shown = f"{self.auc.value:.3f} [{self.auc.low:.3f}, {self.auc.high:.3f}]"
-            return f"The AUC {shown} is not shown to be better than chance ({CHANCE:g}) on these {self.n} eyes."
+            return f"The AUC {self.auc} is not shown to be better than chance ({CHANCE:g}) on these {self.n} eyes."
         return ""
+
+    def metrics(self, prefix: str, score_prefix: str) -> dict[str, float]:
+        """All figures as a run's metrics: scores with their intervals, the confusion matrix and the threshold.
+
+        Args:
+            prefix: Begins the names of counts and threshold: `best_` gives `best_true_rdr`.
+            score_prefix: Begins the names of scores: `best_val_` gives `best_val_auc` and `best_val_auc_low`.
+
+        Returns:
+            The figures by name.
+        """
+        (tn, fp), (fn, tp) = self.confusion
+        counts = {"true_nrdr": tn, "false_rdr": fp, "false_nrdr": fn, "true_rdr": tp}
+        numbers = {f"{prefix}{name}": float(count) for name, count in counts.items()}
+        numbers[f"{prefix}threshold"] = self.threshold
+        for name in SCORE_NAMES:
+            numbers |= getattr(self, name).metrics(f"{score_prefix}{name}")
+        return numbers
 
     def to_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and dicts only, as `--json` prints them."""
         return {
-            "accuracy": self.accuracy.to_json(),
-            "auc": self.auc.to_json(),
-            "sensitivity": self.sensitivity.to_json(),
-            "specificity": self.specificity.to_json(),
+            **{name: getattr(self, name).to_json() for name in SCORE_NAMES},
             "confusion": [list(row) for row in self.confusion],
             "n": self.n,
             "threshold": self.threshold,
@@ -104,7 +147,7 @@ class Scores:
         """
         if "threshold" not in values:
             raise MetricError("These scores were stored by an older drsearch, without their threshold; train anew.")
-        intervals = {name: Interval(**values[name]) for name in ("accuracy", "auc", "sensitivity", "specificity")}
+        intervals = {name: Interval(**values[name]) for name in SCORE_NAMES}
         first, second = values["confusion"]
         return cls(**intervals, confusion=((first[0], first[1]), (second[0], second[1])), n=values["n"],
                    threshold=values["threshold"])  # fmt: skip

@@ -347,9 +347,9 @@ class Job:
             f"{made[0].upper()}{made[1:]} trial {self._best.number}, study `{self._study.name}`.",
             "",
         ]
-        on_test = [_shown(interval) for _, interval in test.scores.labelled] if test else [""] * 4
+        on_test = [str(interval) for _, interval in test.scores.labelled] if test else [""] * 4
         rows = [
-            (name, _shown(interval), tested)
+            (name, str(interval), tested)
             for (name, interval), tested in zip(asked.scores.labelled, on_test, strict=True)
         ]
         tested = f"test ({test.scores.n})" if test else "test"
@@ -446,7 +446,7 @@ class Job:
             self._say(f"on the test split: {caution}")
         self._registry.log_scores(
             version,
-            test_numbers(judged.scores) | {"test_unfamiliar": _unfamiliar(judged, grader)},
+            judged.scores.metrics("test_", "test_") | {"test_unfamiliar": _unfamiliar(judged, grader)},
             {"drsearch.test_caution": caution} if caution else {},
             _pictures(judged, grader, folder),
             self._note(on_validation, version.tags["drsearch.kind"], judged),
@@ -514,21 +514,6 @@ def _unfamiliar(judged: Evaluation, grader: Grader) -> float:
     return float(np.mean(grader.familiarity.distances(judged.eyes.images) > 1))
 
 
-def test_numbers(found: Scores) -> dict[str, float]:
-    """Test scores and their intervals as metrics."""
-    numbers = {"test_threshold": found.threshold}
-    for name in ("accuracy", "auc", "sensitivity", "specificity"):
-        interval = getattr(found, name)
-        numbers |= {
-            f"test_{name}": interval.value,
-            f"test_{name}_low": interval.low,
-            f"test_{name}_high": interval.high,
-        }
-    (tn, fp), (fn, tp) = found.confusion
-    cells = {"test_true_nrdr": tn, "test_false_rdr": fp, "test_false_nrdr": fn, "test_true_rdr": tp}
-    return numbers | {name: float(count) for name, count in cells.items()}
-
-
 def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
     probabilities = grader.probabilities(judged.eyes.images)
     pictures = {
@@ -545,7 +530,3 @@ def _pictures(judged: Evaluation, grader: Grader, folder: Path) -> list[Path]:
 def _some(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Evenly chosen images: more than `_FAMILIAR_EYES` would not change what they have in common."""
     return images[:: 1 + len(images) // _FAMILIAR_EYES]
-
-
-def _shown(interval: Any) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -19,6 +19,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 import drsearch
 from drsearch.errors import RegistryError
 from drsearch.files import fault
+from drsearch.measure.scores import SCORE_NAMES, Interval
 from drsearch.serving import pyfunc_model
 from drsearch.tracking.events import now_ms
 from drsearch.tracking.mlflow_tracker import is_away
@@ -73,6 +74,18 @@ class ModelVersion:
     def uri(self) -> str:
         """How MLflow and `drsearch predict` name it."""
         return f"models:/{self.name}/{self.version}"
+
+    @property
+    def scores(self) -> dict[str, Interval]:
+        """Its test scores by name, from the tags; empty for a version that was never tested.
+
+        Example:
+            >>> tags = {"test_auc": "0.9300", "test_auc_low": "0.8800", "test_auc_high": "0.9700"}
+            >>> print(ModelVersion("retinopathy", 3, "", "", tags, ()).scores["auc"])
+            0.930 [0.880, 0.970]
+        """
+        intervals = {name: Interval.from_metrics(self.tags, f"test_{name}") for name in SCORE_NAMES}
+        return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
 class Registry:

@@ -15,7 +15,7 @@ from drsearch.data.records import Eyes
 from drsearch.data.retina import retina_mask
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
-from drsearch.measure.scores import Interval, Scores, scores
+from drsearch.measure.scores import SCORE_NAMES, Scores, scores
 from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult
 from drsearch.run_folder import MODEL_FILE
@@ -37,15 +37,11 @@ def fixed_eyes(eyes: Eyes, n: int) -> NDArray[np.int64]:
     return np.array([by_grade[place] for place in places], dtype=np.int64)
 
 
-def _shown(found: Interval) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
 def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None) -> str:
     """What MLflow's page of a run says of it, Markdown: the figures that matter, and how to repeat it."""
-    lines = [f"Best epoch: {best_epoch} of {n_epochs}" + (f", AUC {_shown(scores.auc)}." if scores else ".")]
+    lines = [f"Best epoch: {best_epoch} of {n_epochs}" + (f", AUC {scores.auc}." if scores else ".")]
     if scores is not None:
-        rows = [(name, _shown(interval)) for name, interval in scores.labelled]
+        rows = [(name, str(interval)) for name, interval in scores.labelled]
         lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]
         lines.append("95 % intervals. The confusion matrix is in `validation/` of the artifacts.")
         if scores.caution:
@@ -54,7 +50,6 @@ def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None) 
 
 
 COSTS = ("model_parameters", "model_latency_ms")
-_SCORES = ("accuracy", "auc", "sensitivity", "specificity")
 _TIMED = 100
 
 
@@ -90,7 +85,7 @@ class KeptNetwork:
             self.predictions = Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()))
         self.numbers = {"best_epoch": float(epoch.epoch), "model_parameters": float(model.count_params())}
         if self.scores is not None:
-            self.numbers |= _numbers(self.scores) | {"best_val_loss": epoch.validation.loss}
+            self.numbers |= self.scores.metrics("best_", "best_val_") | {"best_val_loss": epoch.validation.loss}
         if self._plan.settings.study.cost == "latency":
             self.numbers["model_latency_ms"] = latency_ms(model, validation)
         self._maps: dict[str, str] = {}
@@ -119,7 +114,7 @@ class KeptNetwork:
         """The numbers; of a part the values alone: a run has many parts, and their spread is their doubt."""
         if not self._recorder.part:
             return self.numbers
-        values = ("best_epoch", *(f"best_val_{name}" for name in ("loss", *_SCORES)))
+        values = ("best_epoch", *(f"best_val_{name}" for name in ("loss", *SCORE_NAMES)))
         return {name: value for name, value in self.numbers.items() if name in values}
 
     def _error(self, found: Scores) -> float:
@@ -152,20 +147,6 @@ class KeptNetwork:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         (self._folder / name).write_text(json.dumps(value, indent=2) + "\n")
-
-
-def _numbers(found: Scores) -> dict[str, float]:
-    (tn, fp), (fn, tp) = np.asarray(found.confusion).tolist()
-    numbers = {"best_true_nrdr": tn, "best_false_rdr": fp, "best_false_nrdr": fn, "best_true_rdr": tp}
-    numbers["best_threshold"] = found.threshold
-    for name in _SCORES:
-        interval = getattr(found, name)
-        numbers |= {
-            f"best_val_{name}": interval.value,
-            f"best_val_{name}_low": interval.low,
-            f"best_val_{name}_high": interval.high,
-        }
-    return {name: float(value) for name, value in numbers.items()}
 
 
 def latency_ms(model: keras.Model, eyes: Eyes) -> float:

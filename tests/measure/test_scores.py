@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from drsearch.errors import MetricError
 from drsearch.measure import Scores, accuracy, auc, confusion_matrix, scores
-from drsearch.measure.scores import one_class_scores
+from drsearch.measure.scores import Interval, one_class_scores
 
 
 def made_up(n: int, seed: int, step: float = 1e-9) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -207,3 +207,21 @@ def test_the_accuracy_of_a_model_that_calls_every_eye_the_same_has_a_width() -> 
     assert (accuracy_of.low, accuracy_of.high) == pytest.approx(
         ((middle - half) / (1 + z**2 / 66), (middle + half) / (1 + z**2 / 66)), abs=1e-6
     )
+
+
+def test_scores_become_metrics_with_their_intervals_and_the_four_cells() -> None:
+    interval = Interval(0.5, 0.25, 0.75)
+    metrics = Scores(interval, interval, interval, interval, ((1, 2), (3, 4)), 10, 0.35).metrics("best_", "best_val_")
+    assert {name: value for name, value in metrics.items() if name.startswith("best_val_auc")} == {
+        "best_val_auc": 0.5,
+        "best_val_auc_low": 0.25,
+        "best_val_auc_high": 0.75,
+    }
+    assert [metrics[f"best_{cell}"] for cell in ("true_nrdr", "false_rdr", "false_nrdr", "true_rdr")] == [1, 2, 3, 4]
+    assert metrics["best_threshold"] == 0.35 and len(metrics) == 17
+
+
+def test_an_interval_is_read_back_from_metrics_or_tags_unless_a_number_is_missing() -> None:
+    tags = {name: f"{value:.4f}" for name, value in Interval(0.5, 0.25, 0.75).metrics("test_auc").items()}
+    assert Interval.from_metrics(tags, "test_auc") == Interval(0.5, 0.25, 0.75)
+    assert Interval.from_metrics({"test_auc": 0.5, "test_auc_low": 0.25}, "test_auc") is None

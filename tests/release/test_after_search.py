@@ -12,12 +12,10 @@ from drsearch.data.prepare import Prepared
 from drsearch.data.records import read_eyes
 from drsearch.errors import StudyError
 from drsearch.home import Home
-from drsearch.measure.scores import Interval, Scores
 from drsearch.model import EpochResult
 from drsearch.model.training import Measures
 from drsearch.release import after_search as job
 from drsearch.release.after_search import Job, wait_for_mlflow
-from drsearch.release.after_search import test_numbers as numbers_of
 from drsearch.release.registry import Registry
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace, load_space
@@ -111,18 +109,6 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
     tags = [entry.values for entry in Journal(plan.folder).read()[0] if isinstance(entry, Tags)]
     (note,) = [each["mlflow.note.content"] for each in tags if "mlflow.note.content" in each]
     assert "accuracy at 0.5" in note and "**The model answers the same for each of the" in note
-
-
-def test_test_scores_become_numbers_with_their_intervals_and_the_four_cells() -> None:
-    interval = Interval(0.5, 0.25, 0.75)
-    numbers = numbers_of(Scores(interval, interval, interval, interval, ((1, 2), (3, 4)), 10, 0.35))
-    assert {name: value for name, value in numbers.items() if name.startswith("test_auc")} == {
-        "test_auc": 0.5,
-        "test_auc_low": 0.25,
-        "test_auc_high": 0.75,
-    }
-    assert [numbers[f"test_{cell}"] for cell in ("true_nrdr", "false_rdr", "false_nrdr", "true_rdr")] == [1, 2, 3, 4]
-    assert numbers["test_threshold"] == 0.35 and len(numbers) == 17
 
 
 def test_a_listener_is_told_of_every_epoch_of_a_training_in_this_process(tmp_path: Path) -> None:
