@@ -33,6 +33,7 @@ from drsearch.study.best_trial import best_trial
 from drsearch.study.definition import StudyDefinition, load_study, study_folder
 from drsearch.tracking.mlflow_server import UiServer, serve_ui
 from drsearch.tracking.mlflow_views import TABLE_KEY, VIEW_KEY, comparison_link
+from drsearch.tracking.tags import MODEL_TAG, VERSION_NUMBER_TAG
 from drsearch.training.kept_network import fixed_eyes
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.trials.storage import open_storage
@@ -64,7 +65,7 @@ def _addresses(server: UiServer, study: str) -> dict[str, tuple[str, str, int]]:
     link = comparison_link(server.url, study)
     decided = client.get_experiment_by_name("drsearch-decisions")
     decision = client.search_runs([decided.experiment_id], max_results=1)[0]
-    name, number = decision.data.tags["drsearch.model"], decision.data.tags["drsearch.version_number"]
+    name, number = decision.data.tags[MODEL_TAG], decision.data.tags[VERSION_NUMBER_TAG]
     run = client.get_model_version(name, number).run_id
     experiment = client.get_run(run).info.experiment_id
     at = f"{server.url}/#"

@@ -1,7 +1,6 @@
 """From which code and libraries does a result come?"""
 
 import hashlib
-import os
 import platform
 import subprocess
 from functools import lru_cache
@@ -52,14 +51,3 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:  # of the two tensorflow distributions only one is installed
             continue
     return found
-
-
-def provenance_tags() -> dict[str, str]:
-    """Tags that tell every run's code and libraries; MLflow's own page shows the commit."""
-    tags = {"drsearch.version": drsearch.__version__}
-    tags |= {f"version.{name}": number for name, number in library_versions().items()}
-    if onednn := os.environ.get("TF_ENABLE_ONEDNN_OPTS"):  # the last digits depend on it
-        tags["env.TF_ENABLE_ONEDNN_OPTS"] = onednn
-    if commit := git_commit():
-        tags["mlflow.source.git.commit"] = commit
-    return tags

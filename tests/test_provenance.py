@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import drsearch
-from drsearch.provenance import git_commit, library_versions, provenance_tags
+from drsearch.provenance import git_commit, library_versions
+from drsearch.tracking.tags import provenance_tags
 
 
 def test_a_result_names_the_libraries_it_depends_on() -> None:

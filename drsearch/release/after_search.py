@@ -24,7 +24,6 @@ from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, roc_figure
 from drsearch.measure.scores import CHANCE, Scores
 from drsearch.processes import this_process
-from drsearch.provenance import provenance_tags
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.operating_point import operation
@@ -41,6 +40,26 @@ from drsearch.tracking.markdown import note_table
 from drsearch.tracking.mlflow_tracker import is_away, outage
 from drsearch.tracking.reach import check_answers, is_served
 from drsearch.tracking.sent import run_id_of, why_unsent
+from drsearch.tracking.tags import (
+    DATA_FINGERPRINT_TAG,
+    KIND_TAG,
+    LIBRARY_TAG_PREFIX,
+    OPERATING_POINT_TAG,
+    PARENT_MODEL_TAG,
+    PARENT_RUN_TAG,
+    PARENT_VERSION_TAG,
+    RECORDS_FINGERPRINT_TAG,
+    REFIT_EPOCHS_TAG,
+    RUN_ID_TAG,
+    STUDY_TAG,
+    TEMPERATURE_TAG,
+    TEST_CAUTION_TAG,
+    THRESHOLD_TAG,
+    TRIAL_RUN_TAG,
+    TRIAL_TAG,
+    VALIDATION_CAUTION_TAG,
+    provenance_tags,
+)
 from drsearch.tracking.tracker import TrackerAway
 from drsearch.training.cross_validation import n_parts, parts_word
 from drsearch.training.foreground import TrainingWatch, train_and_send
@@ -241,11 +260,11 @@ class Job:
                 self._say(f"on validation: {caution}")
             self._say(f"registering trial {self._best.number} as {self._name}")
             if self._in_parts:
-                tags = {"drsearch.kind": "refit", "drsearch.trial_run": run_id}
+                tags = {KIND_TAG: "refit", TRIAL_RUN_TAG: run_id}
                 made = self._register(self._state.refit["run_id"], self._refit_folder / MODEL_FILE, outcome, tags)
             else:
                 assert outcome.model is not None
-                made = self._register(run_id, outcome.model, outcome, {"drsearch.kind": "trial"})
+                made = self._register(run_id, outcome.model, outcome, {KIND_TAG: "trial"})
             self._registry.set_alias(made, SEARCH_BEST)
             self._state.search_version = self._state.version = made.version
             self._keep_state()
@@ -267,11 +286,11 @@ class Job:
             experiment=self._study.name,
             name=f"refit of trial {self._best.number}",
             tags={
-                "drsearch.kind": "refit",
-                "drsearch.study": self._study.name,
-                "drsearch.trial": str(self._best.number),
-                "drsearch.trial_run": trial_run,
-                "drsearch.refit_epochs": str(outcome.epoch),
+                KIND_TAG: "refit",
+                STUDY_TAG: self._study.name,
+                TRIAL_TAG: str(self._best.number),
+                TRIAL_RUN_TAG: trial_run,
+                REFIT_EPOCHS_TAG: str(outcome.epoch),
                 **provenance_tags(),
             },
             params=self._settings.flat(),
@@ -291,7 +310,7 @@ class Job:
 
     def _register(self, run_id: str, model: Path, judged: Outcome, tags: dict[str, str]) -> ModelVersion:
         records = self._records()
-        trained_on = records.eyes("train", "validation") if tags["drsearch.kind"] == "refit" else records.eyes("train")
+        trained_on = records.eyes("train", "validation") if tags[KIND_TAG] == "refit" else records.eyes("train")
         data = dataclasses.replace(self._settings.data, fingerprint="")
         assert judged.predictions is not None
         asked = operation(judged.predictions, self._settings)
@@ -311,24 +330,22 @@ class Job:
             self._familiarity(records).to_json(),
         )
         lineage = {
-            "drsearch.study": self._study.name,
-            "drsearch.trial": str(self._best.number),
-            "drsearch.run_id": run_id,
-            "drsearch.data_fingerprint": records.data_fingerprint,
-            "drsearch.records_fingerprint": records.fingerprint,
-            "drsearch.threshold": f"{asked.point.threshold:.4f}",
-            "drsearch.temperature": f"{asked.temperature:.4f}",
-            "drsearch.operating_point": self._settings.registry.operating_point,
-            **({"drsearch.validation_caution": asked.scores.caution} if asked.scores.caution else {}),
+            STUDY_TAG: self._study.name,
+            TRIAL_TAG: str(self._best.number),
+            RUN_ID_TAG: run_id,
+            DATA_FINGERPRINT_TAG: records.data_fingerprint,
+            RECORDS_FINGERPRINT_TAG: records.fingerprint,
+            THRESHOLD_TAG: f"{asked.point.threshold:.4f}",
+            TEMPERATURE_TAG: f"{asked.temperature:.4f}",
+            OPERATING_POINT_TAG: self._settings.registry.operating_point,
+            **({VALIDATION_CAUTION_TAG: asked.scores.caution} if asked.scores.caution else {}),
             # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
-            **{name: value for name, value in provenance_tags().items() if not name.startswith("version.")},
+            **{name: value for name, value in provenance_tags().items() if not name.startswith(LIBRARY_TAG_PREFIX)},
         }
         # There already where a process died after registering, before it could write that down.
-        if there := self._registry.versions(self._name, run_id=run_id, study=self._study.name):
+        if there := self._registry.versions(self._name, {RUN_ID_TAG: run_id, STUDY_TAG: self._study.name}):
             return there[0]
-        return self._registry.register(
-            self._name, run_id, files, lineage | tags, self._note(judged, tags["drsearch.kind"])
-        )
+        return self._registry.register(self._name, run_id, files, lineage | tags, self._note(judged, tags[KIND_TAG]))
 
     def _familiarity(self, records: RecordSet) -> Familiarity:
         """What the training eyes look like; of a refit too, the validation eyes only choose the limit."""
@@ -393,7 +410,7 @@ class Job:
         if not better:
             self._say(f"fine-tuning did not help on validation: {tuned.value:.4f}, before {outcome.value:.4f}")
             return told
-        tags = {"drsearch.kind": "finetune", "drsearch.parent_version": str(searched.version)}
+        tags = {KIND_TAG: "finetune", PARENT_VERSION_TAG: str(searched.version)}
         made = self._register(run_id, tuned.model, tuned, tags)
         self._say(f"fine-tuned on validation to {tuned.value:.4f} from {outcome.value:.4f}: version {made.version}")
         return told | {"version": made.version}
@@ -413,10 +430,10 @@ class Job:
             experiment=self._study.name,
             name=f"fine-tune of version {parent.version}",
             tags={
-                "drsearch.kind": "finetune",
-                "drsearch.study": self._study.name,
-                "drsearch.parent_model": parent.uri,
-                "drsearch.parent_run": parent.run_id,
+                KIND_TAG: "finetune",
+                STUDY_TAG: self._study.name,
+                PARENT_MODEL_TAG: parent.uri,
+                PARENT_RUN_TAG: parent.run_id,
                 **provenance_tags(),
             },
             params=settings.flat(),
@@ -447,15 +464,15 @@ class Job:
         self._registry.log_scores(
             version,
             judged.scores.metrics("test_", "test_") | {"test_unfamiliar": _unfamiliar(judged, grader)},
-            {"drsearch.test_caution": caution} if caution else {},
+            {TEST_CAUTION_TAG: caution} if caution else {},
             _pictures(judged, grader, folder),
-            self._note(on_validation, version.tags["drsearch.kind"], judged),
+            self._note(on_validation, version.tags[KIND_TAG], judged),
         )
         self._state.test = {**judged.scores.to_json(), "looks": judged.looks}
         self._keep_state()
 
     def _folder_of(self, version: ModelVersion) -> Path:
-        fine_tuned = version.tags["drsearch.kind"] == "finetune"
+        fine_tuned = version.tags[KIND_TAG] == "finetune"
         return self._study.folder / finetune_run(self._best.number) if fine_tuned else self._folder
 
     def _read_state(self) -> JobState:

@@ -13,6 +13,7 @@ from drsearch.release.registry import ModelVersion, Registry
 from drsearch.settings import GateSettings
 from drsearch.tracking.events import DatasetInput
 from drsearch.tracking.markdown import note_table
+from drsearch.tracking.tags import TEST_EVALUATIONS_TAG, TEST_FINGERPRINT_TAG
 
 
 class Promotion:
@@ -96,8 +97,8 @@ class Promotion:
                 numbers=found.numbers(),
                 files=found.write(Path(folder)),
                 tags={
-                    "drsearch.test_fingerprint": found.records.test_fingerprint,
-                    "drsearch.looks": str(found.looks),
+                    TEST_FINGERPRINT_TAG: found.records.test_fingerprint,
+                    TEST_EVALUATIONS_TAG: str(found.looks),
                 },
                 params={f"gate.{name}": value for name, value in asdict(self._gate).items()},
                 dataset=DatasetInput("test eyes", found.records.fingerprint, str(found.records.folder), "testing"),

@@ -23,12 +23,27 @@ from mlflow.tracking import MlflowClient
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
-from drsearch.provenance import provenance_tags
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.reach import is_served
 from drsearch.tracking.remote_runs import check_experiments
+from drsearch.tracking.tags import (
+    BY_TAG,
+    DECISION_TAG,
+    KIND_TAG,
+    MODEL_TAG,
+    NEXT_DECISION,
+    NOTE_TAG,
+    PREVIOUS_TAG,
+    REASON_TAG,
+    RULE_TAG,
+    TEST_EVALUATIONS_TAG,
+    TEST_FINGERPRINT_TAG,
+    VERSION_NUMBER_TAG,
+    has_tag,
+    provenance_tags,
+)
 from drsearch.tracking.tracker import TrackerAway
 
 EXPERIMENT = "drsearch-decisions"
@@ -37,7 +52,6 @@ EXPERIMENT = "drsearch-decisions"
 CHANGES = ("promoted", "forced", "rolled back")
 """Outcomes that made a version the champion; the others are refused, declined, overtaken, denied and unfinished."""
 
-_NEXT = "drsearch.next_decision"
 _PATIENCE_S = 20.0
 _NOTE = (
     "Every decision about which version is the `champion`: promoted, refused, forced, rolled back, declined at the "
@@ -177,7 +191,7 @@ class Decisions:
         last, following = "", self._first(name)
         while following:
             run = self._client.get_run(following)
-            last, following = following, run.data.params.get(_NEXT, "")
+            last, following = following, run.data.params.get(NEXT_DECISION, "")
         if last:
             self._wait_for(run)
         return Standing(self._registry.with_alias(name, CHAMPION), last)
@@ -223,11 +237,11 @@ class Decisions:
             RegistryError: If there is no such model.
         """
         self._registry.check_model(name)
-        return [self._read(run) for run in self._search(f"tags.`drsearch.model` = '{name}'")]
+        return [self._read(run) for run in self._search(has_tag(MODEL_TAG, name))]
 
     def judged_on(self, test_fingerprint: str) -> int:
         """How many decisions, about any model and on any machine, were made on a test split."""
-        return len(self._search(f"tags.`drsearch.test_fingerprint` = '{test_fingerprint}'"))
+        return len(self._search(has_tag(TEST_FINGERPRINT_TAG, test_fingerprint)))
 
     def _search(self, wanted: str) -> list[Run]:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
@@ -249,20 +263,20 @@ class Decisions:
             experiment=EXPERIMENT,
             name=f"{name} version {number}: unfinished",
             tags={
-                "drsearch.kind": "decision",
-                "drsearch.model": name,
-                "drsearch.version_number": str(number),
-                "drsearch.decision": "unfinished",
-                "drsearch.by": who(),
-                "drsearch.reason": draft.reason,
-                "drsearch.rule": "; ".join(draft.rule),
-                "drsearch.previous": str(draft.previous.version) if draft.previous is not None else "",
+                KIND_TAG: "decision",
+                MODEL_TAG: name,
+                VERSION_NUMBER_TAG: str(number),
+                DECISION_TAG: "unfinished",
+                BY_TAG: who(),
+                REASON_TAG: draft.reason,
+                RULE_TAG: "; ".join(draft.rule),
+                PREVIOUS_TAG: str(draft.previous.version) if draft.previous is not None else "",
                 **draft.tags,
                 **provenance_tags(),
             },
             params=draft.params,
             dataset=draft.dataset,
-            experiment_tags={"mlflow.note.content": _NOTE},
+            experiment_tags={NOTE_TAG: _NOTE},
         )
         try:
             run_id = self._tracker.open(start)
@@ -284,12 +298,12 @@ class Decisions:
         entries: list[Entry] = [Metrics(0, draft.numbers)] if draft.numbers else []
         entries += [Artifact(file, "decision") for file in draft.files]
         entries += [Image(f"decision/{Path(file).stem}", 0, file) for file in draft.files if file.endswith(".png")]
-        entries += [Tags({"mlflow.note.content": draft.note})] if draft.note else []
-        self._tracker.send(run_id, [*entries, RunEnd("FINISHED", tags={"drsearch.decision": draft.outcome})], folder)
+        entries += [Tags({NOTE_TAG: draft.note})] if draft.note else []
+        self._tracker.send(run_id, [*entries, RunEnd("FINISHED", tags={DECISION_TAG: draft.outcome})], folder)
 
     def _lose(self, run_id: str, draft: Draft, outcome: str, why: str, folder: Path) -> None:
         self._name(run_id, draft, outcome)
-        tags = {"drsearch.decision": outcome, "drsearch.rule": why}
+        tags = {DECISION_TAG: outcome, RULE_TAG: why}
         self._tracker.send(run_id, [RunEnd("KILLED", tags=tags)], folder)
 
     def _name(self, run_id: str, draft: Draft, outcome: str) -> None:
@@ -300,22 +314,22 @@ class Decisions:
         experiment = self._client.get_experiment_by_name(f"{EXPERIMENT}/{name}")
         if experiment is None:
             return ""
-        if experiment.lifecycle_stage == "deleted" or _NEXT not in experiment.tags:
+        if experiment.lifecycle_stage == "deleted" or NEXT_DECISION not in experiment.tags:
             raise RegistryError(
                 f"decisions on {name} count from the experiment {experiment.name}, which was deleted or made past "
                 f"drsearch; restore it (mlflow experiments restore -x {experiment.experiment_id}), or rename one that "
                 "drsearch did not make."
             )
-        return str(experiment.tags[_NEXT])
+        return str(experiment.tags[NEXT_DECISION])
 
     def _claim(self, name: str, last: str, run_id: str) -> None:
         if not last:
             return self._claim_first(name, run_id)
         try:
-            self._client.log_param(last, _NEXT, run_id)
+            self._client.log_param(last, NEXT_DECISION, run_id)
         except MlflowException as wrong:
             before = self._client.get_run(last)
-            winner = before.data.params.get(_NEXT)
+            winner = before.data.params.get(NEXT_DECISION)
             if before.info.lifecycle_stage == "deleted":
                 raise RegistryError(
                     f"the run {last} of the last decision was deleted in MLflow, and the next one leans on it; bring "
@@ -330,7 +344,7 @@ class Decisions:
         another thing that MLflow gives once, and its tags are set with it."""
         note = f"The first champion of {name} was decided in run {run_id}. Keep this: decisions count on from here."
         try:
-            self._client.create_experiment(f"{EXPERIMENT}/{name}", tags={_NEXT: run_id, "mlflow.note.content": note})
+            self._client.create_experiment(f"{EXPERIMENT}/{name}", tags={NEXT_DECISION: run_id, NOTE_TAG: note})
         except MlflowException as wrong:
             if not (winner := self._first(name)):
                 raise
@@ -339,16 +353,16 @@ class Decisions:
     def _told_of(self, run: Run) -> str:
         tags = run.data.tags
         return (
-            f"{tags.get('drsearch.by', 'somebody')} decided on version {tags.get('drsearch.version_number')} of "
-            f"{tags.get('drsearch.model')} meanwhile; nothing was changed here. Look at `drsearch history "
-            f"{tags.get('drsearch.model')}`, and decide again."
+            f"{tags.get(BY_TAG, 'somebody')} decided on version {tags.get(VERSION_NUMBER_TAG)} of "
+            f"{tags.get(MODEL_TAG)} meanwhile; nothing was changed here. Look at `drsearch history "
+            f"{tags.get(MODEL_TAG)}`, and decide again."
         )
 
     def _set_alias(self, standing: Standing, version: ModelVersion, run_id: str) -> None:
         """Set the alias while this decision holds the claim; what MLflow itself cannot exclude is looked for."""
         name = version.name
         now, run = self._registry.with_alias(name, CHAMPION), self._client.get_run(run_id)
-        if following := run.data.params.get(_NEXT):  # this process stood still, and was taken for dead
+        if following := run.data.params.get(NEXT_DECISION):  # this process stood still, and was taken for dead
             raise Overtaken(self._told_of(self._client.get_run(following)))
         if _number(now) != _number(standing.champion):
             raise Overtaken(
@@ -376,16 +390,16 @@ class Decisions:
         tags = run.data.tags
         return Decision(
             run_id=run.info.run_id,
-            name=tags["drsearch.model"],
+            name=tags[MODEL_TAG],
             at_ms=int(run.info.start_time),
-            outcome=tags["drsearch.decision"],
-            version=int(tags["drsearch.version_number"]),
-            previous=int(tags["drsearch.previous"]) if tags.get("drsearch.previous") else None,
-            by=tags["drsearch.by"],
-            reason=tags.get("drsearch.reason", ""),
-            rule=tags.get("drsearch.rule", ""),
-            looks=int(tags["drsearch.looks"]) if "drsearch.looks" in tags else None,
-            test_fingerprint=tags.get("drsearch.test_fingerprint", ""),
+            outcome=tags[DECISION_TAG],
+            version=int(tags[VERSION_NUMBER_TAG]),
+            previous=int(tags[PREVIOUS_TAG]) if tags.get(PREVIOUS_TAG) else None,
+            by=tags[BY_TAG],
+            reason=tags.get(REASON_TAG, ""),
+            rule=tags.get(RULE_TAG, ""),
+            looks=int(tags[TEST_EVALUATIONS_TAG]) if TEST_EVALUATIONS_TAG in tags else None,
+            test_fingerprint=tags.get(TEST_FINGERPRINT_TAG, ""),
         )
 
 

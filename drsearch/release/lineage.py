@@ -13,6 +13,23 @@ from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.decisions import Decisions
 from drsearch.release.registry import ModelVersion, Registry
+from drsearch.tracking.tags import (
+    COMMIT_TAG,
+    DATA_FINGERPRINT_TAG,
+    KIND_TAG,
+    LIBRARY_TAG_PREFIX,
+    OPERATING_POINT_TAG,
+    PARENT_VERSION_TAG,
+    RECORDS_FINGERPRINT_TAG,
+    REGISTERED_TAG,
+    STUDY_TAG,
+    TEMPERATURE_TAG,
+    THRESHOLD_TAG,
+    TRIAL_RUN_TAG,
+    TRIAL_TAG,
+    VERSION_TAG,
+    has_tag,
+)
 
 
 @dataclass(frozen=True)
@@ -80,12 +97,12 @@ class Lineage:
         made = [
             version
             for version in self._registry.versions()
-            if run_id in (version.run_id, version.tags.get("drsearch.trial_run"))
+            if run_id in (version.run_id, version.tags.get(TRIAL_RUN_TAG))
         ]
         return Node("run", str(run.info.run_name), {"run": run_id, **_facts(run)}, tuple(map(self._version, made)))
 
     def _from_name(self, name: str) -> Node:
-        made = self._registry.versions(study=name) if "'" not in name else []
+        made = self._registry.versions(tags={STUDY_TAG: name}) if "'" not in name else []
         if not made and "'" not in name and (versions := self._registry.versions(name)):
             return Node("model", name, {"versions": str(len(versions))}, tuple(map(self._version, versions)))
         if not made:
@@ -101,8 +118,12 @@ class Lineage:
     def _version(self, version: ModelVersion) -> Node:
         tags = version.tags
         facts = {"aliases": ", ".join(version.aliases), "model": version.model_id}
-        for name in ("threshold", "temperature", "operating_point"):
-            facts[name.replace("_", " ")] = tags.get(f"drsearch.{name}", "")
+        for name, tag in (
+            ("threshold", THRESHOLD_TAG),
+            ("temperature", TEMPERATURE_TAG),
+            ("operating point", OPERATING_POINT_TAG),
+        ):
+            facts[name] = tags.get(tag, "")
         facts["test AUC"] = tags.get("test_auc", "")
         parts = [*self._runs(version), *self._study(version), self._data(version), self._code(version)]
         parts += self._parent(version)
@@ -121,21 +142,21 @@ class Lineage:
             if made_by is not None
             else Node("run", "deleted in MLflow", {"run": version.run_id})
         ]
-        trial, trial_run = version.tags.get("drsearch.trial", ""), version.tags.get("drsearch.trial_run", "")
+        trial, trial_run = version.tags.get(TRIAL_TAG, ""), version.tags.get(TRIAL_RUN_TAG, "")
         if trial:
-            kind = version.tags.get("drsearch.kind")
+            kind = version.tags.get(KIND_TAG)
             its_run = trial_run or (version.run_id if kind == "trial" else "")
             nodes.append(Node("trial", trial, _present({"run": its_run})))
         return nodes
 
     def _study(self, version: ModelVersion) -> list[Node]:
-        name = version.tags.get("drsearch.study", "")
+        name = version.tags.get(STUDY_TAG, "")
         if not name:
             return []
         made_by = self._run(version.run_id)
         runs = []
         if made_by is not None:  # the experiment by its id: a deleted study's has another name
-            wanted = "tags.`drsearch.kind` = 'study'"
+            wanted = has_tag(KIND_TAG, "study")
             runs = list(self._client.search_runs([made_by.info.experiment_id], wanted, max_results=1))
         if not runs:
             return [Node("study", name)]
@@ -156,13 +177,13 @@ class Lineage:
             dataset = made_by.inputs.dataset_inputs[0].dataset
             source = {"name": dataset.name, "source": re.sub(r'^\{"uri": "(.*)"\}$', r"\1", dataset.source)}
         prints = {
-            "photographs, grades and split": version.tags.get("drsearch.data_fingerprint", ""),
-            "records": version.tags.get("drsearch.records_fingerprint", ""),
+            "photographs, grades and split": version.tags.get(DATA_FINGERPRINT_TAG, ""),
+            "records": version.tags.get(RECORDS_FINGERPRINT_TAG, ""),
         }
         return Node("data", source.pop("name", "unnamed"), _present({**prints, **source}))
 
     def _parent(self, version: ModelVersion) -> list[Node]:
-        number = version.tags.get("drsearch.parent_version", "")
+        number = version.tags.get(PARENT_VERSION_TAG, "")
         if not number:
             return []
         try:
@@ -173,9 +194,10 @@ class Lineage:
     def _code(self, version: ModelVersion) -> Node:
         made_by = self._run(version.run_id)
         tags = {**(made_by.data.tags if made_by is not None else {}), **version.tags}
-        libraries = {key.removeprefix("version."): tags[key] for key in sorted(tags) if key.startswith("version.")}
-        commit = tags.get("mlflow.source.git.commit", "")
-        return Node("code", f"drsearch {tags.get('drsearch.version', '')}", _present({"commit": commit, **libraries}))
+        prefix = LIBRARY_TAG_PREFIX
+        libraries = {key.removeprefix(prefix): tags[key] for key in sorted(tags) if key.startswith(prefix)}
+        commit = tags.get(COMMIT_TAG, "")
+        return Node("code", f"drsearch {tags.get(VERSION_TAG, '')}", _present({"commit": commit, **libraries}))
 
     def _run(self, run_id: str) -> Run | None:
         try:
@@ -188,7 +210,7 @@ class Lineage:
 
 def _facts(run: Run) -> dict[str, str]:
     tags = run.data.tags
-    return _present({"kind": tags.get("drsearch.kind", ""), "registered as": tags.get("drsearch.registered_as", "")})
+    return _present({"kind": tags.get(KIND_TAG, ""), "registered as": tags.get(REGISTERED_TAG, "")})
 
 
 def _present(facts: Mapping[str, str]) -> dict[str, str]:

@@ -23,10 +23,10 @@ from drsearch.measure.scores import SCORE_NAMES, Interval
 from drsearch.serving import pyfunc_model
 from drsearch.tracking.events import now_ms
 from drsearch.tracking.mlflow_tracker import is_away
+from drsearch.tracking.tags import REGISTERED_TAG, has_tag
 
 CHAMPION = "champion"
 SEARCH_BEST = "search-best"
-REGISTERED_TAG = "drsearch.registered_as"
 """Of a run: the version that was made of it, `name/version`."""
 
 _SIGNATURE = ModelSignature(
@@ -161,15 +161,15 @@ class Registry:
             tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number)),
         )
 
-    def versions(self, name: str = "", **tags: str) -> list[ModelVersion]:
+    def versions(self, name: str = "", tags: Mapping[str, str] | None = None) -> list[ModelVersion]:
         """The versions of a model, or of all, by name and number.
 
         Args:
             name: Of the registered model; empty: any.
-            **tags: Their values, by name without `drsearch.`.
+            tags: Tags that the versions have, by name.
         """
         asked = [f"name = '{name}'"] if name else []
-        asked += [f"tags.`drsearch.{key}` = '{value}'" for key, value in tags.items()]
+        asked += [has_tag(tag, value) for tag, value in (tags or {}).items()]
         found: list[tuple[str, int]] = []
         token = None
         while True:

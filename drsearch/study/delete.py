@@ -20,7 +20,8 @@ from drsearch.study.definition import delete_study, load_study
 from drsearch.study.status import Standing, look
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
-from drsearch.tracking.tracker import KEY_TAG, TrackerAway
+from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG
+from drsearch.tracking.tracker import TrackerAway
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.trials import carriers
 
@@ -86,9 +87,9 @@ class Remover:
         mine = {run.info.run_id: run for run in runs if self._is_of(run, standing)}
         versions = [each for each in self._versions() if mine.keys() & _needs(each)]
         needed = {run_id for version in versions for run_id in _needs(version)}
-        needed |= {mine[run_id].data.tags.get("drsearch.parent_run", "") for run_id in needed & mine.keys()}
+        needed |= {mine[run_id].data.tags.get(PARENT_RUN_TAG, "") for run_id in needed & mine.keys()}
         if versions:  # the study's own run holds the space, the audit and the pages
-            needed |= {run_id for run_id, run in mine.items() if run.data.tags.get("drsearch.kind") == "study"}
+            needed |= {run_id for run_id, run in mine.items() if run.data.tags.get(KIND_TAG) == "study"}
         files = [file for file in standing.folder.rglob("*") if file.is_file()]
         records, looks = self._records(standing)
         return Removal(
@@ -195,4 +196,4 @@ def _answering(name: str) -> Iterator[None]:
 
 def _needs(version: ModelVersion) -> set[str]:
     """The runs that a version names."""
-    return {str(found) for found in (version.run_id, version.tags.get("drsearch.run_id")) if found}
+    return {str(found) for found in (version.run_id, version.tags.get(RUN_ID_TAG)) if found}

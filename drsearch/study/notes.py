@@ -7,6 +7,7 @@ from drsearch.settings import Value
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.result import StudyResult
 from drsearch.tracking.markdown import note_table
+from drsearch.tracking.tags import GREATER_IS_BETTER_TAG, NOTE_TAG, PRIMARY_METRIC_TAG
 from drsearch.training.objective import Objective
 
 
@@ -49,7 +50,7 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
         "better than it is; the test scores of the registered version are the ones to report."
     )
     return {
-        "mlflow.note.content": note,
-        "mlflow.experiment.primaryMetric.name": f"best_{objective}",
-        "mlflow.experiment.primaryMetric.greaterIsBetter": str(not Objective(objective).less_is_better),
+        NOTE_TAG: note,
+        PRIMARY_METRIC_TAG: f"best_{objective}",
+        GREATER_IS_BETTER_TAG: str(not Objective(objective).less_is_better),
     }

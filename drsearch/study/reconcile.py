@@ -19,6 +19,7 @@ from drsearch.tracking.events import Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
+from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, outcome_tags
 from drsearch.training.run_lock import Ownership, attempt_of, process_of
 from drsearch.trials.attributes import REASON, RUN_ID
 from drsearch.trials.heartbeat import Storage
@@ -85,7 +86,7 @@ class Closer:
         reason = trial.reason if over else str(failed[-1].user_attrs.get(REASON, "its process died"))
         end = RunEnd(
             "FAILED" if over else "KILLED",
-            tags={"drsearch.outcome": "failed" if over else "interrupted", "drsearch.reason": reason},
+            tags=outcome_tags("failed" if over else "interrupted", reason),
         )
         folder = self._folder / trial_run(trial.number)
         if not Journal(folder).size():
@@ -110,7 +111,7 @@ class Closer:
             key=self._definition.trial_key(trial.number),
             experiment=self._name,
             name=f"trial {trial.number:02d}",
-            tags={"drsearch.kind": "trial", "drsearch.study": self._name, "drsearch.trial": str(trial.number)},
+            tags={KIND_TAG: "trial", STUDY_TAG: self._name, TRIAL_TAG: str(trial.number)},
         )
         Journal(folder).append([start, end])
 
@@ -129,8 +130,7 @@ class Closer:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # a launcher is at it
-            _append_end(folder, RunEnd("KILLED", tags={"drsearch.outcome": "stopped",
-                                                       "drsearch.reason": "its launcher died"}))  # fmt: skip
+            _append_end(folder, RunEnd("KILLED", tags=outcome_tags("stopped", "its launcher died")))
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _is_gone(owner: str) -> bool:
 
 
 def _interrupted(reason: str) -> RunEnd:
-    return RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason})
+    return RunEnd("KILLED", tags=outcome_tags("interrupted", reason))
 
 
 def _is_open(folder: Path) -> bool:

@@ -18,10 +18,9 @@ from drsearch.tracking.events import (
     now_ms,
 )
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.tracker import KEY_TAG, Tracker, TrackerAway, TrackerRefused
+from drsearch.tracking.tracker import Tracker, TrackerAway, TrackerRefused
 
 __all__ = [
-    "KEY_TAG",
     "Artifact",
     "DatasetInput",
     "Entry",

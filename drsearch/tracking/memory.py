@@ -7,7 +7,8 @@ from pathlib import Path
 from absl import logging
 
 from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
-from drsearch.tracking.tracker import KEY_TAG, TrackerRefused
+from drsearch.tracking.tags import KEY_TAG
+from drsearch.tracking.tracker import TrackerRefused
 
 
 @dataclass

@@ -32,7 +32,8 @@ from PIL import UnidentifiedImageError
 from drsearch.files import fault, is_full
 from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
 from drsearch.tracking.reach import set_up_client, why_away
-from drsearch.tracking.tracker import KEY_TAG, TrackerAway, TrackerRefused
+from drsearch.tracking.tags import KEY_TAG, has_tag
+from drsearch.tracking.tracker import TrackerAway, TrackerRefused
 
 _Item = TypeVar("_Item")
 
@@ -122,10 +123,7 @@ class MlflowTracker:
 
     def _run(self, experiment_id: str, start: RunStart) -> tuple[str, Mapping[str, str]]:
         """The run of a key and the params it has."""
-        quote = '"' if "'" in start.key else "'"
-        found = self._client.search_runs(
-            [experiment_id], f"tags.`{KEY_TAG}` = {quote}{start.key}{quote}", max_results=1
-        )
+        found = self._client.search_runs([experiment_id], has_tag(KEY_TAG, start.key), max_results=1)
         if found:
             return str(found[0].info.run_id), found[0].data.params
         tags = {name: _cut(value, _TAG_CHARACTERS) for name, value in start.tags.items()}

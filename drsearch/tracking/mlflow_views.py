@@ -16,6 +16,14 @@ from absl import logging
 from drsearch.masking import without_user
 from drsearch.tracking.events import now_ms
 from drsearch.tracking.mlflow_server import UiError
+from drsearch.tracking.tags import (
+    COLOUR_TAG,
+    GREATER_IS_BETTER_TAG,
+    KIND_TAG,
+    PRIMARY_METRIC_TAG,
+    VIEW_TAG_PREFIX,
+    has_tag,
+)
 
 VIEW_KEY = "drsearch-best"
 """The saved view's key, in the tag's name and in the link."""
@@ -35,6 +43,7 @@ _CURVE_CARD_PX = 260
 # Of Okabe and Ito, to be told apart by everybody: MLflow gives runs colours by chance, and two of four the same.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TABLE_ROWS = 100  # as many as MLflow's table loads at once
+_TRIALS = has_tag(KIND_TAG, "trial")
 _TABLE_SCORES = ("best_val_auc", "best_val_sensitivity", "best_val_specificity", "best_val_accuracy", "best_threshold",
                  "best_epoch")  # fmt: skip
 
@@ -89,12 +98,12 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
-    order_by = found.tags.get("mlflow.experiment.primaryMetric.name", "val_auc")
-    ascending = found.tags.get("mlflow.experiment.primaryMetric.greaterIsBetter", "True").lower() == "false"
+    order_by = found.tags.get(PRIMARY_METRIC_TAG, "val_auc")
+    ascending = found.tags.get(GREATER_IS_BETTER_TAG, "True").lower() == "false"
     direction = "ASC" if ascending else "DESC"
     runs = client.search_runs(
         [found.experiment_id],
-        "tags.`drsearch.kind` = 'trial'",
+        _TRIALS,
         max_results=_TABLE_ROWS,
         order_by=[f"metrics.`{order_by}` {direction}", "attributes.start_time ASC"],
     )
@@ -105,13 +114,13 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
     now = now_ms()
     try:
         for run_id, colour in zip(run_ids, cycle(_COLOURS), strict=False):
-            client.set_tag(run_id, "mlflow.runColor", colour)
+            client.set_tag(run_id, COLOUR_TAG, colour)
         for key, name, state in (
             (VIEW_KEY, VIEW_NAME, _view_state(run_ids, order_by, ascending, keys, step)),
             (TABLE_KEY, TABLE_NAME, _table_state(columns, order_by, ascending)),
         ):
             view = {"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
-            client.set_experiment_tag(found.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
+            client.set_experiment_tag(found.experiment_id, f"{VIEW_TAG_PREFIX}{key}", json.dumps(view))
     except MlflowException as wrong:
         if "error code 403" not in str(wrong):
             raise
@@ -138,7 +147,7 @@ def _study_names(tracking_uri: str) -> list[str]:
 
     client = MlflowClient(tracking_uri)
     names = {str(experiment.experiment_id): str(experiment.name) for experiment in client.search_experiments()}
-    runs = client.search_runs(list(names), "tags.`drsearch.kind` = 'study'", order_by=["attributes.start_time DESC"])
+    runs = client.search_runs(list(names), has_tag(KIND_TAG, "study"), order_by=["attributes.start_time DESC"])
     return list(dict.fromkeys(names[run.info.experiment_id] for run in runs))
 
 
@@ -172,7 +181,7 @@ def _columns(runs: Sequence[Any], order_by: str) -> list[str]:
 
 def _table_state(columns: Sequence[str], order_by: str, ascending: bool) -> dict[str, object]:
     return {
-        "searchFilter": "tags.`drsearch.kind` = 'trial'",
+        "searchFilter": _TRIALS,
         "orderByKey": f"metrics.`{order_by}`",
         "orderByAsc": ascending,
         "startTime": "ALL",
@@ -198,7 +207,7 @@ def _view_state(
         charts.append(_image_chart(keys, step))
     ids = ", ".join(f"'{run_id}'" for run_id in run_ids)
     return {
-        "searchFilter": f"attributes.run_id IN ({ids})" if run_ids else "tags.`drsearch.kind` = 'trial'",
+        "searchFilter": f"attributes.run_id IN ({ids})" if run_ids else _TRIALS,
         "orderByKey": f"metrics.`{order_by}`",
         "orderByAsc": not ascending,  # MLflow puts the last run first among its pictures: the best stands left
         "startTime": "ALL",

@@ -19,16 +19,10 @@ from drsearch.tracking.checkpoint_bundle import HANDOVER_FILE, about, give_away,
 from drsearch.tracking.mlflow_tracker import _translated, is_away, refuse_deleted
 from drsearch.tracking.reach import is_served, set_up_client
 from drsearch.tracking.sent import adopt
-from drsearch.tracking.tracker import KEY_TAG, TrackerRefused
-
-ATTEMPT_TAG = "drsearch.attempt"
-"""Of a run: the attempt that goes on with it; what earlier ones still have to say is taken no more."""
-
-HANDOVER_TAG = "drsearch.handover"
-"""Of a run: the handover file that counts, and its checksum."""
+from drsearch.tracking.tags import ATTEMPT_TAG, HANDOVER_TAG, JOINED_TAG, KEY_TAG, NOTE_TAG, has_tag
+from drsearch.tracking.tracker import TrackerRefused
 
 _CHECKPOINTS = "checkpoint"
-_JOINED_TAG = "drsearch.joined"  # of an experiment: the machine that joined last
 
 
 class RunTaken(TrackerRefused):
@@ -84,7 +78,7 @@ class Depot:
             if found is not None:
                 refuse_deleted(found, self._uri)
             if found is not None and is_served(self._uri):
-                self._client.set_experiment_tag(found.experiment_id, _JOINED_TAG, socket.gethostname())
+                self._client.set_experiment_tag(found.experiment_id, JOINED_TAG, socket.gethostname())
         except Exception as wrong:
             if not is_away(wrong):
                 raise
@@ -193,7 +187,7 @@ class Depot:
             if self._whole_folder(experiment, key) is not None:
                 return False
             number = self._experiment(experiment)
-            self._client.set_experiment_tag(number, "mlflow.note.content", note)
+            self._client.set_experiment_tag(number, NOTE_TAG, note)
             run = self._client.create_run(number, tags={KEY_TAG: key}, run_name=key)
             self._client.log_artifacts(run.info.run_id, str(folder), "files")
             self._client.set_terminated(run.info.run_id)  # FINISHED: whole
@@ -232,7 +226,7 @@ class Depot:
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        runs = self._client.search_runs([found.experiment_id], f"tags.`{KEY_TAG}` = '{key}'{more}", max_results=1)
+        runs = self._client.search_runs([found.experiment_id], f"{has_tag(KEY_TAG, key)}{more}", max_results=1)
         return runs[0] if runs else None
 
     def _download(self, run_id: str, path: str, into: Path) -> Path:

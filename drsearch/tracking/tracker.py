@@ -7,9 +7,6 @@ from typing import Protocol
 from drsearch.errors import DrsearchError
 from drsearch.tracking.events import Entry, RunStart
 
-KEY_TAG = "drsearch.key"
-"""The tag that carries `RunStart.key`."""
-
 
 class TrackerAway(DrsearchError, ConnectionError):
     """The tracking backend does not answer; it is asked again later."""

@@ -27,6 +27,7 @@ from drsearch.settings import Settings, gin_text
 from drsearch.tracking.checkpoint_bundle import pack
 from drsearch.tracking.events import Artifact, Entry, Metrics, Resumed, RunEnd, Status, Tags, from_line, to_line
 from drsearch.tracking.journal import Journal
+from drsearch.tracking.tags import outcome_tags
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, objective_of, read_outcome
 from drsearch.training.plan import GivenAway, Plan, State
@@ -53,7 +54,7 @@ def curve_points(result: EpochResult) -> dict[str, float]:
 def run_end(state: State, reason: str) -> RunEnd:
     """The event that ends a run in this state."""
     status: dict[State, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-    return RunEnd(status[state], tags={"drsearch.outcome": state, "drsearch.reason": reason})
+    return RunEnd(status[state], tags=outcome_tags(state, reason))
 
 
 class Recorder:
@@ -129,7 +130,7 @@ class Recorder:
         if self._open:
             return
         self._open = True
-        resumed: list[Entry] = [Resumed(), Tags({"drsearch.outcome": "", "drsearch.reason": ""})]
+        resumed: list[Entry] = [Resumed(), Tags(outcome_tags("", ""))]
         self._write(lambda: self.journal.append(resumed))
         epoch = self._first_epoch + (training.epoch if training is not None else 0)
         logging.info("%s goes on after epoch %d", self.plan.start.name, epoch)
@@ -259,7 +260,7 @@ class Recorder:
 
     def close(self, status: Status, outcome: str, reason: str) -> None:
         """End the run here, leaving out what no checkpoint holds."""
-        end = RunEnd(status, tags={"drsearch.outcome": outcome, "drsearch.reason": reason})
+        end = RunEnd(status, tags=outcome_tags(outcome, reason))
         with suppress(DiskFull):  # whoever reconciles the study closes it
             self._write(lambda: self.journal.append([end]))
 

@@ -22,6 +22,7 @@ from drsearch.model.training import EpochResult, Training, set_seeds
 from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.events import Metrics, RunEnd, Tags, now_ms
 from drsearch.tracking.system_metrics import SystemMetrics
+from drsearch.tracking.tags import NOTE_TAG, outcome_tags
 from drsearch.training.cross_validation import Dealt, Part, mean_history, n_parts, part_seed, parts_word, spread
 from drsearch.training.kept_network import COSTS, KeptNetwork, run_note
 from drsearch.training.objective import Objective
@@ -225,7 +226,7 @@ def _epoch(training: Training) -> EpochResult:
 def _finish(recorder: "Recorder", training: Training, validation: Eyes, state: State, reason: str) -> Outcome:
     history = training.history
     if state == "interrupted":
-        recorder.add(RunEnd("KILLED", tags={"drsearch.outcome": "interrupted", "drsearch.reason": reason}))
+        recorder.add(RunEnd("KILLED", tags=outcome_tags("interrupted", reason)))
         recorder.commit(training)
         return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
     if training.epoch != recorder.best_epoch:
@@ -237,7 +238,7 @@ def _finish(recorder: "Recorder", training: Training, validation: Eyes, state: S
     )
     recorder.add(*kept.entries(len(history)))
     if not recorder.part:
-        recorder.add(Tags({"mlflow.note.content": run_note(recorder.plan, epoch.epoch, len(history), kept.scores)}))
+        recorder.add(Tags({NOTE_TAG: run_note(recorder.plan, epoch.epoch, len(history), kept.scores)}))
         recorder.add(run_end(state, reason))
     model = None if recorder.part else recorder.plan.folder / MODEL_FILE
     value = math.nan if recorder.plan.is_refit else recorder.best_value

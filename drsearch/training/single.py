@@ -11,11 +11,11 @@ from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.processes import this_process
-from drsearch.provenance import provenance_tags
 from drsearch.settings import Settings, gin_text
 from drsearch.space.search_space import SearchSpace
 from drsearch.tracking.events import DatasetInput, RunStart
 from drsearch.tracking.sent import run_id_of
+from drsearch.tracking.tags import KIND_TAG, provenance_tags
 from drsearch.training.foreground import TrainingWatch, train_and_send
 from drsearch.training.listener import NOBODY, Listener
 from drsearch.training.outcome import Outcome, read_outcome
@@ -93,7 +93,7 @@ def train(
         key=f"training/{home.path}/{folder.name}",
         experiment=TRAININGS,
         name=folder.name,
-        tags={"drsearch.kind": "training", **provenance_tags()},
+        tags={KIND_TAG: "training", **provenance_tags()},
         params=settings.flat(),
         dataset=DatasetInput(name=data.resolve().name, digest=records.fingerprint, source=str(data.resolve())),
     )

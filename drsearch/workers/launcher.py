@@ -10,7 +10,6 @@ from absl import logging
 
 from drsearch.files import when_space
 from drsearch.home import Home
-from drsearch.provenance import provenance_tags
 from drsearch.run_folder import STUDY_RUN
 from drsearch.settings import Settings, Value
 from drsearch.signals import Interrupts, write_to_stderr
@@ -35,6 +34,15 @@ from drsearch.tracking.events import Artifact, DatasetInput, Metrics, Resumed, R
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import KeptSender
 from drsearch.tracking.sent import unsent
+from drsearch.tracking.tags import (
+    BEST_TRIAL_TAG,
+    KIND_TAG,
+    NOTE_TAG,
+    STUDY_TAG,
+    WARM_START_TAG,
+    outcome_tags,
+    provenance_tags,
+)
 from drsearch.trials.heartbeat import Storage, Vigil
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.retrying import StorageAway, end_patience
@@ -297,7 +305,7 @@ class Launcher:
             key=f"{self._definition.uid}/study",
             experiment=self._name,
             name=f"study {self._name}",
-            tags={"drsearch.kind": "study", "drsearch.study": self._name, **provenance_tags()},
+            tags={KIND_TAG: "study", STUDY_TAG: self._name, **provenance_tags()},
             params=self._settings.flat(),
             dataset=DatasetInput(
                 name=self._definition.data_name,
@@ -319,13 +327,13 @@ class Launcher:
             self._name, self._definition, self._folder, tuple(trials), self._n_trials, self._stopped, self._spent
         )
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
-        tags = {"drsearch.outcome": "complete" if status == "FINISHED" else "stopped", "drsearch.reason": reason}
-        tags["mlflow.note.content"] = study_note(result)
+        tags = outcome_tags("complete" if status == "FINISHED" else "stopped", reason)
+        tags[NOTE_TAG] = study_note(result)
         if self.warm_start is not None:
-            tags["drsearch.warm_start"] = self.warm_start.study
+            tags[WARM_START_TAG] = self.warm_start.study
         if result.best is not None:
             numbers[f"best_{self._settings.study.objective}"] = result.best.values[0]
-            tags["drsearch.best_trial"] = str(result.best.number)
+            tags[BEST_TRIAL_TAG] = str(result.best.number)
         n_over = sum(trial.is_over for trial in trials)
         journal.append([Artifact(page, "study") for page in pages])
         journal.append([Metrics(n_over, numbers), Tags(tags), RunEnd(status)])

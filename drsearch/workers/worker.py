@@ -24,7 +24,6 @@ from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.model.training import EpochResult, set_threads
 from drsearch.processes import this_process
-from drsearch.provenance import provenance_tags
 from drsearch.run_folder import trial_run
 from drsearch.settings import Settings, Value
 from drsearch.space.build_model import PREFIX
@@ -35,6 +34,7 @@ from drsearch.study.cancel import is_cancelled
 from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, study_folder, trial_seed
 from drsearch.tracking.events import DatasetInput, RunStart
 from drsearch.tracking.sent import run_id_of
+from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_tags
 from drsearch.training.cross_validation import deal, n_parts
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, objective_of
@@ -250,9 +250,9 @@ def trial_plan(
         experiment=study_name,
         name=run_name(trial, drawn),
         tags={
-            "drsearch.kind": "trial",
-            "drsearch.study": study_name,
-            "drsearch.trial": str(trial),
+            KIND_TAG: "trial",
+            STUDY_TAG: study_name,
+            TRIAL_TAG: str(trial),
             **provenance_tags(),
         },
         params=settings.flat() | {name: value for name, value in drawn.items() if name.startswith(PREFIX)},

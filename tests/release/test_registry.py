@@ -9,6 +9,7 @@ from mlflow.models import get_model_info
 from drsearch.errors import RegistryError
 from drsearch.release.registry import CHAMPION, SEARCH_BEST, ModelVersion, Registry
 from drsearch.serving.grader import Grader
+from drsearch.tracking.tags import STUDY_TAG, TRIAL_TAG
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ def test_what_is_fetched_is_what_was_registered(shelf: Shelf, grader: Grader, tm
 
 
 def test_versions_are_found_by_what_made_them(shelf: Shelf) -> None:
-    found = shelf.registry.versions("retinopathy", study="a study", trial="2")
+    found = shelf.registry.versions("retinopathy", {STUDY_TAG: "a study", TRIAL_TAG: "2"})
     assert [each.version for each in found] == [2]
-    assert [each.version for each in shelf.registry.versions(study="a study")] == [1, 2]
-    assert shelf.registry.versions("retinopathy", study="another study") == []
+    assert [each.version for each in shelf.registry.versions(tags={STUDY_TAG: "a study"})] == [1, 2]
+    assert shelf.registry.versions("retinopathy", {STUDY_TAG: "another study"}) == []
 
 
 def test_an_alias_points_to_one_version(shelf: Shelf) -> None:

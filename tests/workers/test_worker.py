@@ -17,10 +17,10 @@ from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
 from drsearch.model import build_resnet
 from drsearch.processes import this_process
-from drsearch.provenance import provenance_tags
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, code_now, images_key, open_study, study_folder
 from drsearch.tracking import Journal, RunEnd, RunStart
+from drsearch.tracking.tags import provenance_tags
 from drsearch.training.outcome import read_outcome
 from drsearch.trials import retrying
 from drsearch.trials.storage import open_storage
