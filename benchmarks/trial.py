@@ -25,7 +25,7 @@ from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.sender import start_sender
 from drsearch.training.plan import Plan
-from drsearch.training.resumable import record_training
+from drsearch.training.resumable import run_training
 
 
 class _Stopwatch:
@@ -57,8 +57,8 @@ def tracked(train: Eyes, validation: Eyes, settings: Settings, watch: _Stopwatch
     name = uuid.uuid4().hex
     start = RunStart(f"benchmark/{name}", "benchmark", name, params=settings.flat())
     build = lambda: build_resnet(settings.model, settings.images.image_px)  # noqa: E731
-    plan = Plan(home.runs / "benchmark" / name, start, settings, build, (), "benchmark")
-    assert record_training(plan, train, validation, watch).state == "complete"
+    plan = Plan(folder=home.runs / "benchmark" / name, start=start, settings=settings, build=build, owner="benchmark")
+    assert run_training(plan, train, validation, watch).state == "complete"
 
 
 def main() -> None:

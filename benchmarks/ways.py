@@ -31,7 +31,7 @@ from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.sender import start_sender
 from drsearch.training.plan import Plan
-from drsearch.training.resumable import record_training
+from drsearch.training.resumable import run_training
 
 AUTOTUNE = tf.data.AUTOTUNE
 ENDLESS = 100_000  # epochs
@@ -220,10 +220,12 @@ def drsearch(records: RecordSet, settings: Settings) -> None:
         home = Home(Path(folder))
         start = RunStart("benchmark/epoch", "benchmark", "epoch", params=settings.flat())
         build = lambda: build_resnet(settings.model, settings.images.image_px)  # noqa: E731
-        plan = Plan(home.runs / "benchmark" / "epoch", start, settings, build, (), "benchmark")
+        plan = Plan(
+            folder=home.runs / "benchmark" / "epoch", start=start, settings=settings, build=build, owner="benchmark"
+        )
         sender = start_sender(home, home.tracking_uri)
         try:
-            record_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), _GateWatch())
+            run_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), _GateWatch())
         finally:
             sender.stop()
 

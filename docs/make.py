@@ -34,7 +34,7 @@ from drsearch.study.definition import StudyDefinition, load_study, study_folder
 from drsearch.tracking.mlflow_server import UiServer, serve_ui
 from drsearch.tracking.mlflow_views import TABLE_KEY, VIEW_KEY, comparison_link
 from drsearch.tracking.tags import MODEL_TAG, VERSION_NUMBER_TAG
-from drsearch.training.kept_network import fixed_eyes
+from drsearch.training.best_network import fixed_eyes
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials

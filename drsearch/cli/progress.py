@@ -71,7 +71,7 @@ def training_view(console: Console) -> Iterator[Listener]:
         yield bar
 
 
-class _TrainingLines:
+class _TrainingLines(Listener):
     """Plain lines."""
 
     def __init__(self, console: Console) -> None:

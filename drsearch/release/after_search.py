@@ -61,9 +61,9 @@ from drsearch.tracking.tags import (
     provenance_tags,
 )
 from drsearch.tracking.tracker import TrackerAway
-from drsearch.training.cross_validation import n_parts, parts_word
-from drsearch.training.foreground import TrainingWatch, train_and_send
-from drsearch.training.listener import NOBODY, Listener
+from drsearch.training.cross_validation import folds_or_repeats, n_trainings
+from drsearch.training.foreground import ForegroundWatch, train_and_send
+from drsearch.training.listener import SILENT, Listener
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.plan import Plan
@@ -138,7 +138,7 @@ class Job:
         study: StudyResult,
         space: SearchSpace,
         home: Home,
-        listener: Listener = NOBODY,
+        listener: Listener = SILENT,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         best = study.best
@@ -156,7 +156,7 @@ class Job:
         if best.carried:
             self._settings = self._settings.replace({"training.seed": best.carried["seed"]})
         self._folder = study.trial_folder(best.number)
-        self._in_parts = n_parts(self._settings.search) > 1
+        self._needs_refit = n_trainings(self._settings.search) > 1
         self._state_file = study.folder / "job.json"
         self._state = self._read_state()
         self._registry = Registry(home.tracking_uri)
@@ -199,7 +199,7 @@ class Job:
     def _steps(self, run_id: str, outcome: Outcome) -> JobResult:
         if not self._state.search_version:
             self._refuse_constant(outcome)
-        if self._in_parts and not self._state.refit:
+        if self._needs_refit and not self._state.refit:
             self._state.refit = self._refit(run_id, outcome)
             self._keep_state()
         searched = self._register_search(run_id, outcome)
@@ -259,7 +259,7 @@ class Job:
             if caution := self._judged_scores(outcome).caution:
                 self._say(f"on validation: {caution}")
             self._say(f"registering trial {self._best.number} as {self._name}")
-            if self._in_parts:
+            if self._needs_refit:
                 tags = {KIND_TAG: "refit", TRIAL_RUN_TAG: run_id}
                 made = self._register(self._state.refit["run_id"], self._refit_folder / MODEL_FILE, outcome, tags)
             else:
@@ -276,7 +276,7 @@ class Job:
 
     def _refit(self, trial_run: str, outcome: Outcome) -> dict[str, Any]:
         """Train the best setting on train and validation eyes, as long as its folds say; goes on where it stopped."""
-        word = parts_word(self._settings.search)
+        word = folds_or_repeats(self._settings.search)
         self._say(
             f"refitting trial {self._best.number} on train and validation eyes for {outcome.epoch} epochs, "
             f"the best number in its {word}"
@@ -298,9 +298,17 @@ class Job:
         )
         head = (f"Refit of trial {self._best.number}, study {self._study.name}: {outcome.epoch} epochs of these.",)
         build = lambda: self._space.build(self._settings)  # noqa: E731
-        plan = Plan(self._refit_folder, start, self._settings, build, head, this_process(), until=outcome.epoch)
+        plan = Plan(
+            folder=self._refit_folder,
+            start=start,
+            settings=self._settings,
+            build=build,
+            head=head,
+            owner=this_process(),
+            until=outcome.epoch,
+        )
         fitted = train_and_send(
-            plan, self._records(), self._home, TrainingWatch("refit", self._listener, plan, self._cancelled)
+            plan, self._records(), self._home, ForegroundWatch("refit", self._listener, plan, self._cancelled)
         )
         run_id = run_id_of(self._refit_folder)
         if fitted.state != "complete" or run_id is None:
@@ -359,7 +367,9 @@ class Job:
         )
         assert judged.predictions is not None
         asked = operation(judged.predictions, self._settings)
-        held_out = "validation" if judged.scores is not None else f"held out in {parts_word(self._settings.search)}"
+        held_out = (
+            "validation" if judged.scores is not None else f"held out in {folds_or_repeats(self._settings.search)}"
+        )
         lines = [
             f"{made[0].upper()}{made[1:]} trial {self._best.number}, study `{self._study.name}`.",
             "",
@@ -391,7 +401,7 @@ class Job:
 
     def _tune(self, searched: ModelVersion, outcome: Outcome) -> dict[str, Any]:
         stage = self._settings.finetune
-        if self._in_parts:
+        if self._needs_refit:
             why = "no eyes are left to judge it by: the refit was trained on the validation eyes too"
             self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
             return {"when": stage.when, "ran": False, "why": why}
@@ -439,8 +449,15 @@ class Job:
             params=settings.flat(),
             dataset=dataset_input(self._study.definition, settings),
         )
-        plan = Plan(folder, start, settings, build, (f"Fine-tuning of {parent.uri}.",), this_process())
-        watch = TrainingWatch("fine-tuning", self._listener, plan, self._cancelled)
+        plan = Plan(
+            folder=folder,
+            start=start,
+            settings=settings,
+            build=build,
+            head=(f"Fine-tuning of {parent.uri}.",),
+            owner=this_process(),
+        )
+        watch = ForegroundWatch("fine-tuning", self._listener, plan, self._cancelled)
         outcome = train_and_send(plan, records, self._home, watch)
         run_id = run_id_of(folder)
         if run_id is None:

@@ -7,7 +7,7 @@ from drsearch.measure.calibration import fit_temperature, tempered
 from drsearch.measure.operating_point import OperatingPoint, Rule, operating_point
 from drsearch.measure.scores import Scores, scores
 from drsearch.settings import Settings
-from drsearch.training.cross_validation import n_parts, parts_word
+from drsearch.training.cross_validation import folds_or_repeats, n_trainings
 from drsearch.training.outcome import Predictions
 
 
@@ -42,8 +42,8 @@ def operation(predictions: Predictions, settings: Settings) -> Operation:
     point = operating_point(predictions.labels, cooled, rule, settings.registry.sensitivity)
     by = "Youden's J" if rule == "youden" else f"a sensitivity of at least {settings.registry.sensitivity:g}"
     eyes = f"{point.n} validation eyes"
-    if n_parts(settings.search) > 1:
-        eyes = f"{point.n} held-out predictions of the {parts_word(settings.search)} that judged its setting"
+    if n_trainings(settings.search) > 1:
+        eyes = f"{point.n} held-out predictions of the {folds_or_repeats(settings.search)} that judged its setting"
     chosen = (
         f"threshold {point.threshold:.4f} by {by} on {eyes} (sensitivity {point.sensitivity:.3f}, specificity "
         f"{point.specificity:.3f} there), temperature {temperature:.3f} fitted on the same{': ' + said if said else ''}"

@@ -9,7 +9,7 @@ from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import StudyDefinition, images_key, wanted_study
-from drsearch.training.cross_validation import deal_folds
+from drsearch.training.cross_validation import assign_folds
 
 
 def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
@@ -44,5 +44,5 @@ def prepare_all(
     """
     variants = space.image_variants(settings)
     made = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
-    deal_folds(made[0].records.eyes("train", "validation"), settings.data, settings.search)
+    assign_folds(made[0].records.eyes("train", "validation"), settings.data, settings.search)
     return made

@@ -20,7 +20,7 @@ from drsearch.tracking.journal import JOURNAL_FILE, Journal
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, outcome_tags
-from drsearch.training.run_lock import Ownership, attempt_of, process_of
+from drsearch.training.run_lock import RunLock, attempt_of, process_of
 from drsearch.trials.attributes import REASON, RUN_ID
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.reconcile import one_look, reconcile
@@ -94,7 +94,7 @@ class Closer:
         else:
             numbers = {attempt.number for attempt in failed}
             may = lambda owner: owner == _NOBODY or attempt_of(owner) in numbers  # noqa: E731
-            with Ownership(folder).taken_from(may, _NOBODY) as taken:
+            with RunLock(folder).take_if(may, _NOBODY) as taken:
                 if not taken:
                     return  # a successor is at it, or somebody writes: look again
                 _append_end(folder, end)
@@ -117,7 +117,7 @@ class Closer:
 
     def _close_if_dead(self, folder: Path) -> None:
         if _is_open(folder):
-            with Ownership(folder).taken_from(_is_gone, _NOBODY) as taken:
+            with RunLock(folder).take_if(_is_gone, _NOBODY) as taken:
                 if taken:
                     _append_end(folder, _interrupted("its process died"))
 

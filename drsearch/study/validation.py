@@ -2,7 +2,7 @@
 
 from drsearch.errors import StudyError
 from drsearch.settings import Settings
-from drsearch.training.cross_validation import n_parts, parts_word
+from drsearch.training.cross_validation import folds_or_repeats, n_trainings
 from drsearch.trials.pruners import pruner_name
 from drsearch.trials.samplers import missing_package
 
@@ -31,14 +31,14 @@ def check_study(settings: Settings) -> None:
             f"study.sampler = 'cmaes' knows one objective, and study.cost = {study.cost!r} asks for two; "
             "write study.sampler = 'tpe' or 'nsga2'."
         )
-    parts = f"search.{parts_word(search)} = {search.folds if search.folds > 1 else search.repeats}"
-    if n_parts(search) == 1 and pruner == "wilcoxon":
+    parts = f"search.{folds_or_repeats(search)} = {search.folds if search.folds > 1 else search.repeats}"
+    if n_trainings(search) == 1 and pruner == "wilcoxon":
         raise StudyError(
             "study.pruner = 'wilcoxon' compares trials fold by fold, and they have one; "
             "write search.folds = 5, or study.pruner = 'median'."
         )
-    if n_parts(search) > 1 and pruner not in ("none", "wilcoxon"):
+    if n_trainings(search) > 1 and pruner not in ("none", "wilcoxon"):
         raise StudyError(
             f"study.pruner = {pruner!r} judges trials by their epochs, and with {parts} they are judged by "
-            f"{parts_word(search)}; write study.pruner = 'wilcoxon' or 'none'."
+            f"{folds_or_repeats(search)}; write study.pruner = 'wilcoxon' or 'none'."
         )

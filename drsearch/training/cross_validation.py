@@ -39,7 +39,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Dealt:
+class TrialFolds:
     """Eyes dealt to the parts of a trial, which are cut out one at a time: each holds the pictures once more.
 
     Attributes:
@@ -64,9 +64,9 @@ class Dealt:
         return Part("/".join([*names, f"fold{fold + 1}"]), repeat, both.some(~judges), both.some(judges))
 
 
-def deal(
+def split_folds(
     train: Eyes, validation: Eyes, entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
-) -> Dealt:
+) -> TrialFolds:
     """Deal the eyes of both splits into folds; the first repeat's as `data.split` says, others at random.
 
     Args:
@@ -79,10 +79,10 @@ def deal(
     Raises:
         DataError: If a fold would lack one of the two classes.
     """
-    return Dealt(search, train, validation, deal_folds(entries, data, search))
+    return TrialFolds(search, train, validation, assign_folds(entries, data, search))
 
 
-def deal_folds(
+def assign_folds(
     entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
 ) -> tuple[NDArray[np.int64], ...]:
     """For every repeat the fold of each eye; the same picture and patient always in one. Empty where there is one fold.
@@ -105,17 +105,17 @@ def deal_folds(
     return tuple(dealt)
 
 
-def n_parts(search: SearchSettings) -> int:
+def n_trainings(search: SearchSettings) -> int:
     """Trainings a trial."""
     return search.folds * search.repeats
 
 
-def parts_word(search: SearchSettings) -> str:
+def folds_or_repeats(search: SearchSettings) -> str:
     """What the parts of a trial are called."""
     return "repeats" if search.folds == 1 else "folds"
 
 
-def part_seed(trial_seed: int, repeat: int) -> int:
+def repeat_seed(trial_seed: int, repeat: int) -> int:
     """The seed of a part: the trial's own in the first repeat, and another in each further one."""
     return trial_seed if repeat == 0 else int(np.random.SeedSequence([trial_seed, repeat]).generate_state(1)[0]) >> 1
 

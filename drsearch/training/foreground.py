@@ -13,12 +13,12 @@ from drsearch.tracking.sender import start_sender
 from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan
-from drsearch.training.resumable import record_training
+from drsearch.training.resumable import run_training
 
 _SENT_S = 60.0
 
 
-class TrainingWatch:
+class ForegroundWatch:
     """Tells a listener how a training in this process goes, and may be asked to stop it.
 
     Args:
@@ -59,7 +59,7 @@ class TrainingWatch:
         self._stop = True
 
 
-def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: TrainingWatch) -> Outcome:
+def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: ForegroundWatch) -> Outcome:
     """Run a training in this process, its run sent to MLflow meanwhile.
 
     Raises:
@@ -71,7 +71,7 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: TrainingWa
         if plan.is_refit:
             train = joined(train, validation)
         with Interrupts(watch.stop, watch.listener.stopping):
-            outcome = record_training(plan, train, validation, watch)
+            outcome = run_training(plan, train, validation, watch)
     finally:
         if not sender.stop(_SENT_S):
             logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")

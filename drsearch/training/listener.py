@@ -1,7 +1,6 @@
-"""Who is told how the steps after a search, or a single training, go? The command line, or nobody."""
+"""What the command line hears of a training, and of the steps after a search."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -27,30 +26,21 @@ class TrainingProgress:
     accuracy: float = 0.0
 
 
-class Listener(Protocol):
-    """Told in the process, and in the thread, that does the work."""
+class Listener:
+    """Hears of the steps in the process, and in the thread, that does the work; by default it does nothing.
+
+    Override the methods that matter, as in a `keras.callbacks.Callback`.
+    """
 
     def say(self, text: str) -> None:
-        """A sentence on what is done now."""
+        """Hear a sentence on the step that begins now."""
 
     def trained(self, progress: TrainingProgress) -> None:
-        """A training begins, or has finished an epoch."""
+        """Hear that a training begins, or has finished an epoch."""
 
     def stopping(self, text: str) -> None:
-        """A signal asked the training to stop; called by its handler, which must not wait for a lock."""
+        """Hear that a signal asked the training to stop; its handler calls this, which must not wait for a lock."""
 
 
-class Nobody:
-    """A listener that does nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def trained(self, progress: TrainingProgress) -> None:
-        """Nothing."""
-
-    def stopping(self, text: str) -> None:
-        """Nothing."""
-
-
-NOBODY = Nobody()
+SILENT = Listener()
+"""The listener of a call that shows nothing."""

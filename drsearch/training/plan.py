@@ -46,7 +46,7 @@ class Watch(Protocol):
         """Whether to stop at this epoch, to go on some other time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One training to record.
 
@@ -66,8 +66,8 @@ class Plan:
     start: RunStart
     settings: Settings
     build: Callable[[], keras.Model]
-    head: tuple[str, ...]
     owner: str
+    head: tuple[str, ...] = ()
     until: int | None = None
     shared_as: int | None = None
 

@@ -31,7 +31,7 @@ from drsearch.tracking.tags import outcome_tags
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, objective_of, read_outcome
 from drsearch.training.plan import GivenAway, Plan, State
-from drsearch.training.run_lock import NotTheOwner, Ownership
+from drsearch.training.run_lock import NotTheOwner, RunLock
 
 T = TypeVar("T")
 
@@ -111,7 +111,7 @@ class Recorder:
 
     def _begin(self) -> None:
         self.plan.folder.mkdir(parents=True, exist_ok=True)
-        with Ownership(self.plan.folder).taken(self.plan.owner):
+        with RunLock(self.plan.folder).take(self.plan.owner):
             shutil.rmtree(self._staging.parent, ignore_errors=True)
             self._open = self.journal.whole_size() == 0
             if self._open:
@@ -154,7 +154,7 @@ class Recorder:
         return outcome
 
     def _conclude_again(self, size: int, lines: list[str]) -> None:
-        with Ownership(self.plan.folder).taken(self.plan.owner):
+        with RunLock(self.plan.folder).take(self.plan.owner):
             self._say_again(size, lines)
             last = self.journal.path.read_bytes().splitlines()[-1]
             if not self.part and last != lines[-1].encode():  # ended since, as interrupted
@@ -268,7 +268,7 @@ class Recorder:
         """Write while the folder is this attempt's and cannot be taken, once the disk has space."""
 
         def mine() -> None:
-            with Ownership(self.plan.folder).kept(self.plan.owner):
+            with RunLock(self.plan.folder).hold(self.plan.owner):
                 write()
 
         try:

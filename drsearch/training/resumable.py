@@ -23,15 +23,23 @@ from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.events import Metrics, RunEnd, Tags, now_ms
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.tracking.tags import NOTE_TAG, outcome_tags
-from drsearch.training.cross_validation import Dealt, Part, mean_history, n_parts, part_seed, parts_word, spread
-from drsearch.training.kept_network import COSTS, KeptNetwork, run_note
+from drsearch.training.best_network import COSTS, BestNetwork, run_note
+from drsearch.training.cross_validation import (
+    Part,
+    TrialFolds,
+    folds_or_repeats,
+    mean_history,
+    n_trainings,
+    repeat_seed,
+    spread,
+)
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, Predictions, objective_of
 from drsearch.training.plan import GivenAway, Plan, Pruned, State, Stopped, Watch
 from drsearch.training.recorder import Recorder, curve_points, is_checkpointed, run_end
 
 
-def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Outcome:
+def run_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Outcome:
     """Run a training to its end, or on from its checkpoint, telling its journal.
 
     Where the disk is full, it waits for space.
@@ -43,7 +51,7 @@ def record_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> 
     return _guarded(recorder, lambda: _run(recorder, Part("", 0, train, validation), watch))
 
 
-def record_parts(plan: Plan, dealt: Dealt, watch: Watch) -> Outcome:
+def run_folds(plan: Plan, dealt: TrialFolds, watch: Watch) -> Outcome:
     """Run all trainings of a trial one after another, or on from the checkpoint of the one it had come to.
 
     The watch sees epochs as they follow each other through all parts, and judges each part when it ends: by its number,
@@ -77,7 +85,7 @@ def _guarded(recorder: "Recorder", body: Callable[[], Outcome]) -> Outcome:
 
 def _run(recorder: "Recorder", part: Part, watch: Watch) -> Outcome:
     plan = recorder.plan
-    settings = plan.settings.replace({"training.seed": part_seed(plan.settings.training.seed, part.repeat)})
+    settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, part.repeat)})
     set_seeds(settings.training.seed)
     training = Training(_built(plan), part.train, part.validation, settings)
     recorder.resume(training)
@@ -85,9 +93,9 @@ def _run(recorder: "Recorder", part: Part, watch: Watch) -> Outcome:
     return _finish(recorder, training, part.validation, state, reason)
 
 
-def _run_parts(recorder: "Recorder", dealt: Dealt, watch: Watch) -> Outcome:
+def _run_parts(recorder: "Recorder", dealt: TrialFolds, watch: Watch) -> Outcome:
     finished: list[Outcome] = []
-    n = n_parts(dealt.search)
+    n = n_trainings(dealt.search)
     for number in range(1, n + 1):
         part = dealt.part(number - 1)
         first_epoch = (number - 1) * recorder.plan.settings.training.epochs
@@ -105,7 +113,7 @@ def _run_parts(recorder: "Recorder", dealt: Dealt, watch: Watch) -> Outcome:
         except Stopped as stopped:
             return _left(recorder, str(stopped))
         if watch.stop_asked() and number < n:
-            return _left(recorder, f"stopped after {number} of {n} {parts_word(dealt.search)}")
+            return _left(recorder, f"stopped after {number} of {n} {folds_or_repeats(dealt.search)}")
     return _finish_parts(recorder, finished, "complete", "")
 
 
@@ -234,7 +242,7 @@ def _finish(recorder: "Recorder", training: Training, validation: Eyes, state: S
     judged_by = np.array(recorder.best_probabilities, np.float32)
     epoch = history[recorder.best_epoch - 1]
     kept = recorder.when_space(
-        lambda: KeptNetwork(training.model, validation, judged_by, epoch, recorder, recorder.fresh_staging())
+        lambda: BestNetwork(training.model, validation, judged_by, epoch, recorder, recorder.fresh_staging())
     )
     recorder.add(*kept.entries(len(history)))
     if not recorder.part:

@@ -1,4 +1,4 @@
-"""Whose is the folder of a run? One attempt's at a time; another may take it, and the first writes nothing more."""
+"""The lock of a run's folder: one attempt at a time owns it, and an earlier owner writes nothing more."""
 
 import fcntl
 import os
@@ -14,23 +14,23 @@ from drsearch.processes import is_dead, this_machine
 from drsearch.run_folder import OWNER_FILE, OWNER_LOCK
 
 _HELD_S = 20.0
-"""Seconds after which a process that holds a folder which was given to another is taken to be stopped, and is ended."""
+"""Seconds after which a former owner that still holds the lock counts as stopped, and is killed."""
 
 _BRIEFLY_S = 0.5
 
 
 class NotTheOwner(Exception):
-    """The folder is another attempt's by now."""
+    """Another attempt owns the folder."""
 
 
-class Ownership:
-    """Who may write into a folder: the attempt that is named in its file `owner`.
+class RunLock:
+    """Who may write into a run's folder: the attempt that its file `owner` names.
 
-    The name is read, and what follows is written, under one lock. A process that was stopped in between, and comes
-    back after its folder was given away, would write else.
+    The name is read, and the files are written, under one lock. Otherwise a process that was stopped between the two
+    could still write after another attempt took the folder.
 
     Args:
-        folder: Of one run.
+        folder: The run's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,11 +38,11 @@ class Ownership:
         self._file = folder / OWNER_FILE
 
     @contextmanager
-    def kept(self, owner: str) -> Iterator[None]:
-        """Hold the folder as its owner.
+    def hold(self, owner: str) -> Iterator[None]:
+        """Hold the lock as the folder's owner.
 
         Raises:
-            NotTheOwner: If it has another, or is gone.
+            NotTheOwner: If another attempt owns the folder, or the folder is gone.
         """
         try:
             lock = self._locked(lambda: False)
@@ -56,14 +56,14 @@ class Ownership:
             os.close(lock)
 
     @contextmanager
-    def taken(self, owner: str) -> Iterator[None]:
-        """Become the owner, and hold the folder; an earlier one that does not let go was stopped, and is ended."""
+    def take(self, owner: str) -> Iterator[None]:
+        """Take ownership, and hold the lock; a former owner that holds it for 20 s was stopped, and is killed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
 
         def too_long() -> bool:
             if time.monotonic() - began > _HELD_S:
-                self._end(self._owner())
+                self._kill(self._owner())
             return False
 
         lock = self._locked(too_long)
@@ -74,8 +74,8 @@ class Ownership:
             os.close(lock)
 
     @contextmanager
-    def taken_from(self, whom: Callable[[str], bool], owner: str) -> Iterator[bool]:
-        """Become the owner if the present one is to lose it; whether that came to pass. Nobody is waited for long."""
+    def take_if(self, may_take: Callable[[str], bool], owner: str) -> Iterator[bool]:
+        """Take ownership if `may_take(current_owner)` allows it; yields whether it did. Gives up after 0.5 s."""
         began = time.monotonic()
         try:
             lock = self._locked(lambda: time.monotonic() - began > _BRIEFLY_S)
@@ -83,10 +83,10 @@ class Ownership:
             yield False
             return
         try:
-            may = whom(self._owner())
-            if may:
+            taken = may_take(self._owner())
+            if taken:
                 self._name(owner)
-            yield may
+            yield taken
         finally:
             os.close(lock)
 
@@ -94,9 +94,9 @@ class Ownership:
         return self._file.read_text() if self._file.exists() else ""
 
     def _name(self, owner: str) -> None:
-        part = self._file.with_suffix(f".{os.getpid()}")
-        part.write_text(owner)
-        os.replace(part, self._file)
+        unfinished = self._file.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(owner)
+        os.replace(unfinished, self._file)
 
     def _locked(self, give_up: Callable[[], bool]) -> int:
         lock = os.open(self._folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -112,25 +112,38 @@ class Ownership:
             os.close(lock)
             raise
 
-    def _end(self, owner: str) -> None:
+    def _kill(self, owner: str) -> None:
         process = process_of(owner)
         if not process.startswith(f"{this_machine()}:") or is_dead(process):
             return
         pid = int(process.rsplit(":", 2)[1])
         if pid == os.getpid():
             return
-        logging.warning("process %d was stopped while it wrote to %s, which is another's by now; it is ended", pid,
-                        self._folder)  # fmt: skip
+        logging.warning(
+            "process %d was stopped while it wrote to %s, which belongs to another attempt now; it is killed",
+            pid,
+            self._folder,
+        )
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
 
 def process_of(owner: str) -> str:
-    """The process of an owner, as `this_process` names it."""
+    """The process of an owner, as `this_process` names it.
+
+    Example:
+        >>> process_of("17@gauss:4711:1.00"), process_of("gauss:4711:1.00")
+        ('gauss:4711:1.00', 'gauss:4711:1.00')
+    """
     return owner.rpartition("@")[2]
 
 
 def attempt_of(owner: str) -> int | None:
-    """The number of the Optuna trial that owns the folder, if one does."""
+    """The number of the attempt (Optuna's trial number) that owns a folder; None if no attempt does.
+
+    Example:
+        >>> attempt_of("17@gauss:4711:1.00"), attempt_of("nobody")
+        (17, None)
+    """
     number = owner.partition("@")[0]
     return int(number) if "@" in owner and number.isdigit() else None

@@ -16,8 +16,8 @@ from drsearch.space.search_space import SearchSpace
 from drsearch.tracking.events import DatasetInput, RunStart
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, provenance_tags
-from drsearch.training.foreground import TrainingWatch, train_and_send
-from drsearch.training.listener import NOBODY, Listener
+from drsearch.training.foreground import ForegroundWatch, train_and_send
+from drsearch.training.listener import SILENT, Listener
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.plan import Plan
 
@@ -72,7 +72,7 @@ def train(
     data: Path,
     settings: Settings,
     home: Home,
-    listener: Listener = NOBODY,
+    listener: Listener = SILENT,
     space: SearchSpace | None = None,
 ) -> TrainingResult:
     """Train once; an interrupted call goes on, a finished one is repeated as a run of its own.
@@ -103,8 +103,8 @@ def train(
     def build() -> keras.Model:
         return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)
 
-    plan = Plan(folder, start, settings, build, head, this_process())
-    outcome = train_and_send(plan, records, home, TrainingWatch("training", listener, plan))
+    plan = Plan(folder=folder, start=start, settings=settings, build=build, head=head, owner=this_process())
+    outcome = train_and_send(plan, records, home, ForegroundWatch("training", listener, plan))
     return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
 
 

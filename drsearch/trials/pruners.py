@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from drsearch.settings import Settings
-from drsearch.training.cross_validation import n_parts, parts_word
+from drsearch.training.cross_validation import folds_or_repeats, n_trainings
 from drsearch.training.objective import Objective
 
 
@@ -19,7 +19,7 @@ def pruner_name(settings: Settings) -> str:
     """`study.pruner`, with `auto` resolved."""
     if settings.study.pruner != "auto":
         return settings.study.pruner
-    return "wilcoxon" if n_parts(settings.search) > 1 and settings.study.cost == "none" else "none"
+    return "wilcoxon" if n_trainings(settings.search) > 1 and settings.study.cost == "none" else "none"
 
 
 def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
@@ -58,7 +58,7 @@ def why_pruned(settings: Settings, value: float, step: int) -> str:
     said = f"the {pruner_name(settings)} pruner: {settings.study.objective} {value:.3f}"
     match pruner_name(settings):
         case "wilcoxon":
-            done = f"{step} of {n_parts(settings.search)} {parts_word(settings.search)}"
+            done = f"{step} of {n_trainings(settings.search)} {folds_or_repeats(settings.search)}"
             return f"{said} after {done}, in which the best trial was better"
         case "patient":
             return (

@@ -22,7 +22,7 @@ from drsearch.study.definition import CODE, StudyDefinition, code_now
 from drsearch.tracking.reach import is_served
 from drsearch.tracking.sent import is_sent
 from drsearch.tracking.tracker import TrackerAway
-from drsearch.training.run_lock import Ownership
+from drsearch.training.run_lock import RunLock
 from drsearch.trials.retrying import patiently
 from drsearch.trials.trials import read_trials
 
@@ -243,7 +243,7 @@ def fetch_attempt(
     from drsearch.training.plan import GivenAway  # here: who only joins a study needs no TensorFlow
 
     def fetch() -> bool:
-        with Ownership(plan.folder).taken(plan.owner):
+        with RunLock(plan.folder).take(plan.owner):
             Depot(home.tracking_uri).fetch(plan.start.experiment, plan.start.key, plan.folder, attempt.number)
         return True
 

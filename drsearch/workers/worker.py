@@ -35,11 +35,11 @@ from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, 
 from drsearch.tracking.events import DatasetInput, RunStart
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_tags
-from drsearch.training.cross_validation import deal, n_parts
+from drsearch.training.cross_validation import n_trainings, split_folds
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, objective_of
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
-from drsearch.training.resumable import record_parts, record_training
+from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
 from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat, Storage
@@ -194,11 +194,11 @@ class Worker:
 
     def _record(self, plan: Plan, watch: "_TrialWatch") -> Outcome:
         train, validation = self._read(plan.settings)
-        if n_parts(plan.settings.search) == 1:
-            return record_training(plan, train, validation, watch)
+        if n_trainings(plan.settings.search) == 1:
+            return run_training(plan, train, validation, watch)
         records = open_records(self._home.records / self._definition.records_for(plan.settings.images))
         entries = (*records.eyes("train"), *records.eyes("validation"))
-        return record_parts(plan, deal(train, validation, entries, records.data, plan.settings.search), watch)
+        return run_folds(plan, split_folds(train, validation, entries, records.data, plan.settings.search), watch)
 
     def _read(self, settings: Settings) -> tuple[Eyes, Eyes]:
         """Train and validation eyes; those of the last record set stay in memory."""
@@ -264,11 +264,11 @@ def trial_plan(
         f"drsearch train --data {definition.data_source} --config settings.gin{space}",
     )
     return Plan(
-        folder / trial_run(trial),
-        start,
-        settings,
-        build,
-        head,
+        folder=folder / trial_run(trial),
+        start=start,
+        settings=settings,
+        build=build,
+        head=head,
         owner=f"{attempt}@{this_process()}",
         shared_as=attempt if shared else None,
     )
@@ -309,7 +309,7 @@ class _TrialWatch:
         self._worker.show(
             trial=self._trial,
             epoch=result.epoch,
-            epochs=self._settings.training.epochs * n_parts(self._settings.search),
+            epochs=self._settings.training.epochs * n_trainings(self._settings.search),
             seconds=result.seconds,
             value=value,
             best=self._best,
@@ -325,7 +325,7 @@ class _TrialWatch:
         self.note_run_id()
         self._worker.look_for_cancel()
         several_objectives = self._settings.study.cost != "none"
-        parts = n_parts(self._settings.search)
+        parts = n_trainings(self._settings.search)
         if parts > 1 or several_objectives:
             trained = epoch * self._settings.training.epochs if parts > 1 else epoch
             patiently(lambda: self._attempt.set_user_attr(EPOCHS, trained))

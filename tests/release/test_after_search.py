@@ -24,10 +24,10 @@ from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunStart, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sent import adopt
-from drsearch.training.foreground import TrainingWatch
-from drsearch.training.listener import Nobody, TrainingProgress
+from drsearch.training.foreground import ForegroundWatch
+from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.plan import Plan
-from drsearch.training.resumable import record_training
+from drsearch.training.resumable import run_training
 from drsearch.trials.attributes import FINAL, REASON, TRIAL
 from drsearch.trials.trials import Trial
 
@@ -92,10 +92,17 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
     study = StudyResult(
         "sizes", define(space, settings, eyes, prepared), home.runs / "sizes", (Trial(0, (best,), 2),), 1, ""
     )
-    plan = Plan(study.trial_folder(0), RunStart("k", "sizes", "trial 0"), settings, dead, ("",), "me")
+    plan = Plan(
+        folder=study.trial_folder(0),
+        start=RunStart("k", "sizes", "trial 0"),
+        settings=settings,
+        build=dead,
+        head=("",),
+        owner="me",
+    )
     records = next(each.records for each in prepared if each.records.images.image_px == 32)
-    watch = TrainingWatch("trial", Nobody(), plan)
-    outcome = record_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), watch)
+    watch = ForegroundWatch("trial", Listener(), plan)
+    outcome = run_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), watch)
     adopt(plan.folder, "run")
     assert outcome.scores is not None and outcome.scores.is_constant
     with pytest.raises(StudyError) as refused:
@@ -114,12 +121,18 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
 def test_a_listener_is_told_of_every_epoch_of_a_training_in_this_process(tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
 
-    class Listener(Nobody):
+    class Ear(Listener):
         def trained(self, progress: TrainingProgress) -> None:
             told.append(progress)
 
-    plan = Plan(tmp_path, RunStart("k", "e", "n"), Settings().replace({"training.epochs": 12}), Sequential, (), "me")
-    watch = TrainingWatch("fine-tuning", Listener(), plan)
+    plan = Plan(
+        folder=tmp_path,
+        start=RunStart("k", "e", "n"),
+        settings=Settings().replace({"training.epochs": 12}),
+        build=Sequential,
+        owner="me",
+    )
+    watch = ForegroundWatch("fine-tuning", Ear(), plan)
     for epoch in range(1, 13):
         measures = Measures(loss=0.7, accuracy=0.5, auc=0.625)
         watch.epoch(EpochResult(epoch, 0.001, 1.0, measures, measures))

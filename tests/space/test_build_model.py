@@ -22,7 +22,7 @@ from drsearch.space.search_space import SearchSpace, load_space, read_space
 from drsearch.tracking.events import RunStart
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan
-from drsearch.training.resumable import record_training
+from drsearch.training.resumable import run_training
 from drsearch.training.single import check_network
 
 HEAD = """
@@ -112,8 +112,8 @@ class StopAt:
 
 def run(space: SearchSpace, settings: Settings, folder: Path, stop_at: int = 0, owner: str = "first") -> Outcome:
     start = RunStart(key=str(folder), experiment="e", name="trial")
-    plan = Plan(folder, start, settings, lambda: space.build(settings), (), owner)
-    return record_training(plan, eyes(8), eyes(6), StopAt(stop_at))
+    plan = Plan(folder=folder, start=start, settings=settings, build=lambda: space.build(settings), owner=owner)
+    return run_training(plan, eyes(8), eyes(6), StopAt(stop_at))
 
 
 def test_it_goes_on_from_a_checkpoint_to_the_same_curve_and_opens_without_its_code(

@@ -13,7 +13,7 @@ from drsearch.processes import this_process
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.reconcile import Closer, launching
 from drsearch.tracking import Journal, Metrics, Resumed, RunEnd, RunStart
-from drsearch.training.run_lock import NotTheOwner, Ownership
+from drsearch.training.run_lock import NotTheOwner, RunLock
 from drsearch.trials.attributes import MAX_RETRIES, RUN_ID, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.reconcile import give_up, reconcile
@@ -46,7 +46,7 @@ def begin(study: optuna.Study, storage: Any, folder: Path, name: str = "trial-00
     """Claim the trial and open its run, as a worker does; the number of the attempt."""
     claimed = claim(study, storage, 1)
     assert claimed is not None
-    with Ownership(folder / name).taken(f"{claimed[1].number}@{this_process()}"):
+    with RunLock(folder / name).take(f"{claimed[1].number}@{this_process()}"):
         journal = Journal(folder / name)
         journal.append(
             [RunStart("k", "s", "trial 00"), Metrics(1, {"loss": 1.0})] if not journal.size() else [Resumed()]
@@ -77,7 +77,7 @@ def test_a_dead_workers_run_is_interrupted_and_at_last_failed(study: optuna.Stud
     closer.close(trials)
     Closer(folder, "s", DEFINITION).close(trials)
     assert ends(attempt) == [("KILLED", "interrupted", "its process died")]
-    with pytest.raises(NotTheOwner), Ownership(attempt).kept(f"{number}@{this_process()}"):
+    with pytest.raises(NotTheOwner), RunLock(attempt).hold(f"{number}@{this_process()}"):
         pytest.fail("it was given away")
 
     begin(study, storage, folder)
@@ -128,7 +128,7 @@ def test_an_interrupted_trials_run_is_left_as_it_is(study: optuna.Study, storage
 def test_a_fine_tuning_is_ended_when_its_process_is_gone(study: optuna.Study, folder: Path) -> None:
     closer, tuned = Closer(folder, "s", DEFINITION), folder / "finetune-0000"
     for owner, ended in ((this_process(), []), (DEAD, [("KILLED", "interrupted", "its process died")])):
-        with Ownership(tuned).taken(owner):
+        with RunLock(tuned).take(owner):
             Journal(tuned).append([Resumed() if Journal(tuned).size() else RunStart("f", "s", "fine-tune")])
         closer.close([])
         assert ends(tuned) == ended

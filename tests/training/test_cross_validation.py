@@ -9,7 +9,15 @@ from drsearch.data.records import EyeEntry, Eyes
 from drsearch.errors import DataError
 from drsearch.model.training import EpochResult, Measures
 from drsearch.settings import DataSettings, SearchSettings
-from drsearch.training.cross_validation import Dealt, deal, deal_folds, mean_history, n_parts, part_seed, spread
+from drsearch.training.cross_validation import (
+    TrialFolds,
+    assign_folds,
+    mean_history,
+    n_trainings,
+    repeat_seed,
+    split_folds,
+    spread,
+)
 
 N_TRAIN, N = 24, 30
 
@@ -31,14 +39,14 @@ def eyes_of(some: list[EyeEntry]) -> Eyes:
     return Eyes(tuple(eye.name for eye in some), images, grades, (grades >= 2).astype(np.int64))
 
 
-def dealt(search: SearchSettings, **data: Any) -> Dealt:
+def trial_folds(search: SearchSettings, **data: Any) -> TrialFolds:
     all_ = entries()
-    return deal(eyes_of(all_[:N_TRAIN]), eyes_of(all_[N_TRAIN:]), all_, DataSettings(**data), search)
+    return split_folds(eyes_of(all_[:N_TRAIN]), eyes_of(all_[N_TRAIN:]), all_, DataSettings(**data), search)
 
 
 @pytest.mark.parametrize("way", ["blocks", "random"])
 def test_every_eye_judges_once_and_trains_in_all_other_folds(way: str) -> None:
-    parts = [dealt(SearchSettings(folds=3), split=way).part(number) for number in range(3)]
+    parts = [trial_folds(SearchSettings(folds=3), split=way).part(number) for number in range(3)]
     assert [part.name for part in parts] == ["fold1", "fold2", "fold3"]
     judges = [name for part in parts for name in part.validation.names]
     assert sorted(judges) == [f"eye{i:02d}" for i in range(N)]
@@ -49,21 +57,21 @@ def test_every_eye_judges_once_and_trains_in_all_other_folds(way: str) -> None:
 
 
 def test_the_same_picture_is_in_one_fold() -> None:
-    for repeats in deal_folds(entries(), DataSettings(), SearchSettings(folds=5, repeats=3)):
+    for repeats in assign_folds(entries(), DataSettings(), SearchSettings(folds=5, repeats=3)):
         assert repeats[0] == repeats[N - 2] and repeats[1] == repeats[N - 1]
 
 
 def test_each_repeat_deals_anew_and_has_another_seed() -> None:
     search = SearchSettings(folds=2, repeats=2)
-    parts = [dealt(search).part(number) for number in range(n_parts(search))]
+    parts = [trial_folds(search).part(number) for number in range(n_trainings(search))]
     assert [part.name for part in parts] == ["repeat1/fold1", "repeat1/fold2", "repeat2/fold1", "repeat2/fold2"]
     assert [part.repeat for part in parts] == [0, 0, 1, 1]
     assert set(parts[0].validation.names) != set(parts[2].validation.names)
-    assert part_seed(7, 0) == 7 and len({part_seed(7, repeat) for repeat in range(20)}) == 20
+    assert repeat_seed(7, 0) == 7 and len({repeat_seed(7, repeat) for repeat in range(20)}) == 20
 
 
 def test_repeats_alone_keep_the_splits() -> None:
-    made = dealt(SearchSettings(repeats=3))
+    made = trial_folds(SearchSettings(repeats=3))
     for number in range(3):
         part = made.part(number)
         assert part.name == f"repeat{number + 1}"
@@ -72,15 +80,15 @@ def test_repeats_alone_keep_the_splits() -> None:
 
 def test_folds_do_not_depend_on_the_order_in_which_the_eyes_come() -> None:
     shuffled = np.random.default_rng(1).permutation(N)
-    (first,) = deal_folds(entries(), DataSettings(), SearchSettings(folds=4))
-    (again,) = deal_folds([entries()[i] for i in shuffled], DataSettings(), SearchSettings(folds=4))
+    (first,) = assign_folds(entries(), DataSettings(), SearchSettings(folds=4))
+    (again,) = assign_folds([entries()[i] for i in shuffled], DataSettings(), SearchSettings(folds=4))
     assert np.array_equal(first[shuffled], again)
 
 
 def test_more_folds_than_eyes_of_a_class_are_refused() -> None:
     few = [eye for eye in entries() if eye.grade >= 2] + [eye for eye in entries() if eye.grade == 0][:2]
     with pytest.raises(DataError) as refused:
-        deal_folds(few, DataSettings(), SearchSettings(folds=5))
+        assign_folds(few, DataSettings(), SearchSettings(folds=5))
     assert str(refused.value) == (
         "of 5 folds one has no NRDR photograph (2 of 20 are): "
         "add photographs of the rarer class, or ask for fewer with search.folds."

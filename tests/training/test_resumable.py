@@ -16,11 +16,11 @@ from drsearch.model.training import EpochResult, Training
 from drsearch.settings import Settings
 from drsearch.tracking.events import Image, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
-from drsearch.training.kept_network import fixed_eyes
+from drsearch.training.best_network import fixed_eyes
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
-from drsearch.training.resumable import record_training
+from drsearch.training.resumable import run_training
 
 SETTINGS = Settings().replace(
     {
@@ -67,11 +67,17 @@ class Watch:
 
 def plan(folder: Path, owner: str = "first", settings: Settings = SETTINGS) -> Plan:
     start = RunStart(key=str(folder), experiment="e", name="trial")
-    return Plan(folder, start, settings, lambda: build_resnet(settings.model, 32), (), owner)
+    return Plan(
+        folder=folder,
+        start=start,
+        settings=settings,
+        build=lambda: build_resnet(settings.model, 32),
+        owner=owner,
+    )
 
 
 def run(folder: Path, watch: Watch | None = None, owner: str = "first", settings: Settings = SETTINGS) -> Outcome:
-    return record_training(plan(folder, owner, settings), TRAIN, VALIDATION, watch or Watch())
+    return run_training(plan(folder, owner, settings), TRAIN, VALIDATION, watch or Watch())
 
 
 def epochs_told(folder: Path) -> list[int]:
@@ -298,12 +304,12 @@ def test_a_model_that_keras_cannot_build_fails_its_trial_and_a_bug_in_a_space_do
     def buggy() -> keras.Model:
         raise ValueError("a slip in the space file")
 
-    failed = record_training(replace(plan(tmp_path / "a"), build=too_small), TRAIN, VALIDATION, Watch())
+    failed = run_training(replace(plan(tmp_path / "a"), build=too_small), TRAIN, VALIDATION, Watch())
     assert failed.state == "failed"
     assert failed.reason.startswith("the model cannot be built: ")
     assert ends(tmp_path / "a") == [("FAILED", "failed", failed.reason)]
     with pytest.raises(ValueError, match="a slip in the space file"):
-        record_training(replace(plan(tmp_path / "b"), build=buggy), TRAIN, VALIDATION, Watch())
+        run_training(replace(plan(tmp_path / "b"), build=buggy), TRAIN, VALIDATION, Watch())
     assert ends(tmp_path / "b") == [("FAILED", "failed", "ValueError: a slip in the space file")]
 
 

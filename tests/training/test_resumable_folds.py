@@ -12,10 +12,10 @@ from drsearch.model.training import EpochResult
 from drsearch.settings import Settings
 from drsearch.tracking.events import Entry, Image, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
-from drsearch.training.cross_validation import Dealt
+from drsearch.training.cross_validation import TrialFolds
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.plan import Plan, Pruned
-from drsearch.training.resumable import record_parts, record_training
+from drsearch.training.resumable import run_folds, run_training
 
 SETTINGS = Settings().replace(
     {
@@ -40,7 +40,7 @@ def eyes(n: int, seed: int) -> Eyes:
 
 
 TRAIN, VALIDATION = eyes(8, 0), eyes(4, 1)
-DEALT = Dealt(SETTINGS.search, TRAIN, VALIDATION, (np.arange(12) // 4,))
+FOLDS = TrialFolds(SETTINGS.search, TRAIN, VALIDATION, (np.arange(12) // 4,))
 
 
 class Killed(BaseException):
@@ -71,11 +71,18 @@ class Watch:
 
 def plan(folder: Path, owner: str = "first", until: int | None = None) -> Plan:
     start = RunStart(key=str(folder), experiment="e", name="trial")
-    return Plan(folder, start, SETTINGS, lambda: build_resnet(SETTINGS.model, 32), (), owner, until)
+    return Plan(
+        folder=folder,
+        start=start,
+        settings=SETTINGS,
+        build=lambda: build_resnet(SETTINGS.model, 32),
+        owner=owner,
+        until=until,
+    )
 
 
 def run(folder: Path, watch: Watch | None = None, owner: str = "first") -> Outcome:
-    return record_parts(plan(folder, owner), DEALT, watch or Watch())
+    return run_folds(plan(folder, owner), FOLDS, watch or Watch())
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -189,7 +196,7 @@ def test_an_outcome_is_given_back_without_training(whole: tuple[Path, Outcome, W
 
 def test_a_refit_trains_its_epochs_keeps_the_last_and_tells_nothing_of_validation(tmp_path: Path) -> None:
     watch = Watch()
-    outcome = record_training(plan(tmp_path, until=2), TRAIN, VALIDATION, watch)
+    outcome = run_training(plan(tmp_path, until=2), TRAIN, VALIDATION, watch)
     assert (outcome.state, outcome.epoch, outcome.scores) == ("complete", 2, None)
     assert np.isnan(outcome.value) and outcome.model is not None
     assert watch.epochs == [1, 2]

@@ -12,13 +12,13 @@ from drsearch.data.records import RecordSet
 from drsearch.errors import Interrupted
 from drsearch.home import Home
 from drsearch.settings import Settings
-from drsearch.training.listener import Listener, Nobody, TrainingProgress
+from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.single import TrainingResult, train
 
 Train = Callable[[str, Listener], TrainingResult]
 
 
-class CtrlC(Nobody):
+class CtrlC(Listener):
     """Presses it after the first epoch."""
 
     def trained(self, progress: TrainingProgress) -> None:
@@ -38,7 +38,7 @@ def run(home: Home, records: RecordSet, eyes: Path, settings: Settings) -> Train
 
 @pytest.fixture(scope="module")
 def finished(run: Train) -> TrainingResult:
-    return run("peace", Nobody())
+    return run("peace", Listener())
 
 
 def _curve(result: TrainingResult) -> list[Any]:
@@ -64,7 +64,7 @@ def test_a_training_is_a_run_of_its_own_with_all_its_settings(
 def test_a_finished_training_is_repeated_as_another_run_with_the_same_curve(
     run: Train, finished: TrainingResult
 ) -> None:
-    again = run("peace", Nobody())
+    again = run("peace", Listener())
     assert again.name == f"{finished.name}-2"
     assert again.run_id != finished.run_id
     assert _curve(again) == _curve(finished)
@@ -89,7 +89,7 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_in_the_same_run(
 
     (left,) = wars()
     assert left.info.status == "KILLED" and left.data.tags["drsearch.outcome"] == "interrupted"
-    result = run("war", Nobody())
+    result = run("war", Listener())
     assert _curve(result) == _curve(finished)
     (whole,) = wars()
     assert whole.info.run_id == left.info.run_id == result.run_id

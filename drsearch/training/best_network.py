@@ -53,7 +53,7 @@ COSTS = ("model_parameters", "model_latency_ms")
 _TIMED = 100
 
 
-class KeptNetwork:
+class BestNetwork:
     """What is told about the kept network: its file, scores on the validation eyes, pictures.
 
     Args:
