@@ -19,7 +19,7 @@ from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
 if TYPE_CHECKING:
-    from drsearch.release.gate import Contest
+    from drsearch.release.contest import Contest
     from drsearch.release.lineage import Node
     from drsearch.release.registry import ModelVersion, Registry
 
@@ -87,27 +87,23 @@ def promote(
 
     from drsearch.release.champion import Promotion  # loads TensorFlow, for a version that is there
 
-    promotion = Promotion(name, version, gate, home)
+    promotion = Promotion.begin(name, version, gate, home)
     with counting(out, "photographs") as count:
-        found, before = promotion.judge(data, skip_bad=skip_bad, on_photograph=count)
-    _print_contest(out, found, before)
-    if not found.passed and not force:
-        outcome = "refused"
-    elif yes or confirmed(out, f"Make version {version} of {name} the champion?"):
-        outcome = "promoted" if found.passed else "forced"
-    else:
-        outcome = "declined"
-    decision = promotion.decide(found, outcome, reason)
-    if outcome in ("promoted", "forced"):
-        liner(out)(f"models:/{name}@champion is version {version} now ({outcome}); recorded as run {decision.run_id}")
-    print_json(as_json, {**asdict(decision), **found.to_json()})
-    if outcome == "refused":
+        contest = promotion.judge(data, skip_bad=skip_bad, on_photograph=count)
+    _print_contest(out, contest, promotion.earlier_decisions(contest))
+    question = f"Make version {version} of {name} the champion?"
+    decision = promotion.decide(contest, force=force, reason=reason, confirmed=lambda: yes or confirmed(out, question))
+    recorded = f"recorded as run {decision.run_id}"
+    if decision.changed:
+        liner(out)(f"models:/{name}@champion is version {version} now ({decision.outcome}); {recorded}")
+    print_json(as_json, {**asdict(decision), **contest.to_json()})
+    if decision.outcome == "refused":
         raise DrsearchError(
-            f"version {version} of {name} is refused and the champion unchanged (recorded as run {decision.run_id}); "
-            "--force --reason TEXT overrides the rule."
+            f"version {version} of {name} is refused and the champion unchanged ({recorded}); --force --reason TEXT "
+            "overrides the rule."
         )
-    if outcome == "declined":
-        raise DrsearchError(f"the champion is unchanged; recorded as run {decision.run_id}.")
+    if decision.outcome == "declined":
+        raise DrsearchError(f"the champion is unchanged; {recorded}.")
 
 
 @command("Champion")
@@ -133,9 +129,10 @@ def rollback(
     from drsearch.release.decisions import check_may_decide
 
     check_may_decide(home, name)
-    back = Rollback(name, home)
-    champion = back.standing.champion.version if back.standing.champion is not None else 0
-    question = f"Make version {back.to.version} of {name} the champion again, in the place of version {champion}?"
+    back = Rollback.begin(name, home)
+    question = (
+        f"Make version {back.to.version} of {name} the champion again, in place of version {back.champion.version}?"
+    )
     if not yes and not confirmed(out, question):
         raise DrsearchError("nothing was changed; --yes rolls back without asking.")
     decision = back.decide(reason)
@@ -156,7 +153,7 @@ def history(name: ModelName, as_json: Json = False) -> None:
     reach_runs(home)
     from dataclasses import asdict
 
-    from drsearch.release.decisions import CHANGES, Decisions, champions
+    from drsearch.release.decisions import Decisions, champions
     from drsearch.release.registry import CHAMPION, Registry
 
     registry = Registry(home.tracking_uri)
@@ -173,7 +170,7 @@ def history(name: ModelName, as_json: Json = False) -> None:
         out.print(table)
     else:
         liner(out)(f"nothing was decided about {name} yet; {command_name()} promote {name} --version N")
-    changes = [each.version for each in decisions if each.outcome in CHANGES]
+    changes = [each.version for each in decisions if each.changed]
     now = champion.version if champion is not None else None
     if now != (changes[-1] if changes else None):
         liner(out)(f"@champion is {f'version {now}' if now else 'nobody'} now: it was set past drsearch")
@@ -253,37 +250,31 @@ class _Label:
         yield from lines
 
 
-def _print_contest(out: Console, found: "Contest", before: int) -> None:
-    from drsearch.release.gate import p_shown
-    from drsearch.release.gate import table as rows
+def _print_contest(out: Console, contest: "Contest", before: int) -> None:
+    from drsearch.release.contest import p_text
 
-    champion = found.champion
+    champion = contest.champion
     shown = Table(
         "",
-        f"challenger, version {found.challenger.version.version}",
+        f"challenger, version {contest.challenger.version.version}",
         f"champion, version {champion.version.version}" if champion else "no champion to compare with",
         "difference",
-        title=f"{len(found.labels)} test eyes, 95 % intervals",
+        title=f"{len(contest.labels)} test eyes, 95 % intervals",
         title_justify="left",
     )
-    for row in rows(found):
+    for row in contest.table():
         shown.add_row(*row)
     out.print(shown)
     say = liner(out)
-    if (pair := found.comparison) is not None:
-        boot = pair.auc_bootstrap
-        say(
-            f"AUC, paired: DeLong's p {p_shown(pair.auc.p)}; by the bootstrap {boot.value:+.3f} "
-            f"[{boot.low:+.3f}, {boot.high:+.3f}]"
-        )
+    if (pair := contest.comparison) is not None:
+        say(f"AUC, paired: DeLong's p {p_text(pair.auc.p)}; by the bootstrap {pair.auc_bootstrap:+.3f}")
         say(
             f"errors, paired: the challenger alone is wrong on {pair.mcnemar.first_only}, the champion alone on "
-            f"{pair.mcnemar.second_only} (McNemar's exact p {p_shown(pair.mcnemar.p)})"
+            f"{pair.mcnemar.second_only} (McNemar's exact p {p_text(pair.mcnemar.p)})"
         )
-    for check in found.checks:
-        say(f"{'holds' if check.passed else 'FAILS'}: {check.said}")
+    for check in contest.checks:
+        say(f"{'holds' if check.passed else 'FAILS'}: {check.text}")
     say(
-        f"this test split has been looked at {found.looks} time{'s' if found.looks != 1 else ''} from this home, and "
-        f"{before} decision{'s were' if before != 1 else ' was'} made on it before; the more often a test set decides, "
-        "the less its figures say of other eyes"
+        f"test evaluations of this test split from this home: {contest.looks}; earlier decisions on it: {before}; the "
+        "more often a test split decides, the less its scores say about other eyes"
     )

@@ -1,14 +1,14 @@
-"""How does a version become the champion? Judged, decided, written down."""
+"""Makes a version the champion: by promotion, or by going back to the champion before."""
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
-from drsearch.release.decisions import Decision, Decisions, Draft, Standing, heading, previous_champion
-from drsearch.release.gate import Contest, TouchedTest, contest, p_shown, table
+from drsearch.release.contest import Contest, TrainedOnTestEyes, contest, p_text
+from drsearch.release.decisions import ChampionState, Decision, Decisions, Draft, heading, previous_champion
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.settings import GateSettings
 from drsearch.tracking.events import DatasetInput
@@ -16,31 +16,44 @@ from drsearch.tracking.markdown import note_table
 from drsearch.tracking.tags import TEST_EVALUATIONS_TAG, TEST_FINGERPRINT_TAG
 
 
+@dataclass(frozen=True)
 class Promotion:
-    """One version's way through the gate.
-
-    Args:
-        name: Of the registered model.
-        number: Of the version.
-        gate: The rule's settings.
-        home: Its MLflow keeps the registry and the decisions.
+    """The promotion of one version: judge it, then decide.
 
     Attributes:
         challenger: The version.
-        standing: What the decision starts from.
-
-    Raises:
-        RegistryError: If there is no such version, or it is the champion already.
+        state: The champion when the promotion began.
+        gate: Margins and minima of the rule.
+        decisions: Where the decision is recorded.
     """
 
-    def __init__(self, name: str, number: int, gate: GateSettings, home: Home) -> None:
-        self._gate, self._home = gate, home
-        self._registry = Registry(home.tracking_uri)
-        self._decisions = Decisions(self._registry, home)
-        self.challenger = self._registry.version(name, number)
-        self.standing: Standing = self._decisions.standing(name)
-        if self.standing.champion is not None and self.standing.champion.version == number:
+    challenger: ModelVersion
+    state: ChampionState
+    gate: GateSettings
+    decisions: Decisions
+
+    @classmethod
+    def begin(cls, name: str, number: int, gate: GateSettings, home: Home) -> "Promotion":
+        """Read challenger and champion from the registry.
+
+        Args:
+            name: The registered model.
+            number: The challenger's version number.
+            gate: Margins and minima of the rule.
+            home: Its MLflow holds registry and decisions.
+
+        Returns:
+            The promotion; nothing is judged or changed yet.
+
+        Raises:
+            RegistryError: If there is no such version, or it is the champion already.
+        """
+        decisions = Decisions(Registry(home.tracking_uri), home)
+        challenger = decisions.registry.version(name, number)
+        state = decisions.champion_state(name)
+        if state.champion is not None and state.champion.version == number:
             raise RegistryError(f"version {number} of {name} is the champion already; nothing was changed.")
+        return cls(challenger, state, gate, decisions)
 
     def judge(
         self,
@@ -48,124 +61,180 @@ class Promotion:
         *,
         skip_bad: bool = False,
         on_photograph: Callable[[int, int], None] | None = None,
-    ) -> tuple[Contest, int]:
-        """Judge challenger and champion.
+    ) -> Contest:
+        """Judge challenger and champion on the same test eyes.
+
+        Args:
+            data: A data set whose test split is used; None: that of the challenger's records.
+            skip_bad: Leave out photographs of `data` that cannot be used.
+            on_photograph: Called with the number of photographs of `data` that are done, and of all.
 
         Returns:
-            The contest, and how many decisions were made on this test split before, by whatever machine.
+            The scores of both, and the conditions of the rule.
 
         Raises:
-            TouchedTest: If the challenger was trained on test eyes; the refusal is written down.
+            TrainedOnTestEyes: If the challenger was trained on test eyes; the refusal is recorded.
+            RegistryError: If the test eyes are not available.
         """
+        champion = self.state.champion
+        decisions = self.decisions
         try:
-            found = contest(
-                self._registry,
+            return contest(
+                decisions.registry,
                 self.challenger,
-                self.standing.champion,
-                self._gate,
-                self._home,
+                champion,
+                self.gate,
+                decisions.home,
                 data,
                 skip_bad=skip_bad,
                 on_photograph=on_photograph,
             )
-        except TouchedTest as touched:
-            draft = Draft(self.challenger, "refused", self.standing.champion, rule=(str(touched),), note=str(touched))
-            with tempfile.TemporaryDirectory() as folder:
-                self._decisions.record(draft, Path(folder))
+        except TrainedOnTestEyes as why:
+            decisions.record(Draft(self.challenger, "refused", champion, rule=(str(why),), note=str(why)))
             raise
-        return found, self._decisions.judged_on(found.records.test_fingerprint)
 
-    def decide(self, found: Contest, outcome: str, reason: str) -> Decision:
-        """Carry a decision out, and write it down.
+    def earlier_decisions(self, contest: Contest) -> int:
+        """The number of decisions, about any model and on any machine, that used the test split of a contest."""
+        return self.decisions.judged_on(contest.records.test_fingerprint)
+
+    def decide(
+        self,
+        contest: Contest,
+        *,
+        force: bool = False,
+        reason: str = "",
+        confirmed: Callable[[], bool] = lambda: True,
+    ) -> Decision:
+        """Decide by the rule, carry the decision out, and record it.
 
         Args:
-            found: What was judged.
-            outcome: `promoted` or `forced` make the challenger the champion; `refused` and `declined` change nothing.
-            reason: Why, as the person at the terminal gives it.
+            contest: From `judge`.
+            force: Promote even if the rule fails.
+            reason: Recorded with the decision.
+            confirmed: Asked last, and only if the version can be promoted; False declines.
+
+        Returns:
+            The decision. Its outcome is `promoted` or `forced` (the challenger is the champion now), or `refused` or
+            `declined` (nothing was changed).
 
         Raises:
             Overtaken: If another decision was faster.
         """
+        if not contest.passed and not force:
+            outcome = "refused"
+        elif not confirmed():
+            outcome = "declined"
+        else:
+            outcome = "promoted" if contest.passed else "forced"
         with tempfile.TemporaryDirectory() as folder:
-            draft = Draft(
-                version=self.challenger,
-                outcome=outcome,
-                previous=self.standing.champion,
-                reason=reason,
-                rule=tuple(f"{'holds' if check.passed else 'fails'}: {check.said}" for check in found.checks),
-                note=decision_note(found, self.challenger, self.standing.champion, outcome, reason),
-                numbers=found.numbers(),
-                files=found.write(Path(folder)),
-                tags={
-                    TEST_FINGERPRINT_TAG: found.records.test_fingerprint,
-                    TEST_EVALUATIONS_TAG: str(found.looks),
-                },
-                params={f"gate.{name}": value for name, value in asdict(self._gate).items()},
-                dataset=DatasetInput("test eyes", found.records.fingerprint, str(found.records.folder), "testing"),
-            )
+            draft = self._draft(contest, outcome, reason, Path(folder))
             if outcome in ("promoted", "forced"):
-                return self._decisions.carry_out(self.standing, draft, Path(folder))
-            return self._decisions.record(draft, Path(folder))
+                return self.decisions.carry_out(self.state, draft, Path(folder))
+            return self.decisions.record(draft, Path(folder))
+
+    def _draft(self, contest: Contest, outcome: str, reason: str, folder: Path) -> Draft:
+        return Draft(
+            version=self.challenger,
+            outcome=outcome,
+            previous=self.state.champion,
+            reason=reason,
+            rule=tuple(f"{check.verdict}: {check.text}" for check in contest.checks),
+            note=decision_note(contest, self.challenger, self.state.champion, outcome, reason),
+            metrics=contest.metrics(),
+            files=contest.write(folder),
+            tags={
+                TEST_FINGERPRINT_TAG: contest.records.test_fingerprint,
+                TEST_EVALUATIONS_TAG: str(contest.looks),
+            },
+            params={f"gate.{name}": value for name, value in asdict(self.gate).items()},
+            dataset=DatasetInput("test eyes", contest.records.fingerprint, str(contest.records.folder), "testing"),
+        )
 
 
 def decision_note(
-    found: Contest, challenger: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str
+    contest: Contest, challenger: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str
 ) -> str:
-    """What a decision's run says on MLflow's page, Markdown."""
+    """The text of a decision's page in MLflow.
+
+    Args:
+        contest: The scores and the conditions of the rule.
+        challenger: The version that was judged.
+        champion: The champion before; None if there was none.
+        outcome: Of the decision.
+        reason: Given by the person who decided; may be empty.
+
+    Returns:
+        Markdown.
+    """
     lines = [heading(challenger, champion, outcome, reason), ""]
-    lines += note_table(("", "challenger", "champion", "difference"), table(found))
-    lines += ["", f"On {len(found.labels)} test eyes, each version at its own threshold; 95 % intervals."]
-    if (pair := found.comparison) is not None:
+    lines += note_table(("", "challenger", "champion", "difference"), contest.table())
+    lines += ["", f"On {len(contest.labels)} test eyes, each version at its own threshold; 95 % intervals."]
+    if (pair := contest.comparison) is not None:
         lines.append(
-            f"DeLong's p for the AUC {p_shown(pair.auc.p)}. The challenger alone is wrong on {pair.mcnemar.first_only} "
-            f"of them, the champion alone on {pair.mcnemar.second_only} (McNemar's exact p {p_shown(pair.mcnemar.p)})."
+            f"DeLong's p for the AUC: {p_text(pair.auc.p)}. Only the challenger is wrong on {pair.mcnemar.first_only} "
+            f"eyes, only the champion on {pair.mcnemar.second_only} (McNemar's exact p {p_text(pair.mcnemar.p)})."
         )
     lines += ["", "The rule:", ""]
-    lines += [f"- {'holds' if check.passed else '**fails**'}: {check.said}" for check in found.checks]
-    lines += ["", f"This test split had been looked at {found.looks} times from that home, this time included."]
+    lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
+    lines += ["", f"Test evaluations of this test split from that home, this one included: {contest.looks}."]
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
 class Rollback:
     """The way back to the champion before.
 
-    Args:
-        name: Of the registered model.
-        home: Its MLflow keeps the registry and the decisions.
-
     Attributes:
-        standing: What the decision starts from.
-        to: The version that comes back.
-
-    Raises:
-        RegistryError: If there is no champion, or none was before it, or that version is gone.
+        champion: The present champion.
+        to: The version that becomes the champion again.
+        state: The champion when the rollback began.
+        decisions: Where the decision is recorded.
     """
 
-    def __init__(self, name: str, home: Home) -> None:
-        registry = Registry(home.tracking_uri)
-        self._decisions = Decisions(registry, home)
-        self.standing = self._decisions.standing(name)
-        if self.standing.champion is None:
+    champion: ModelVersion
+    to: ModelVersion
+    state: ChampionState
+    decisions: Decisions
+
+    @classmethod
+    def begin(cls, name: str, home: Home) -> "Rollback":
+        """Find the champion before the present one.
+
+        Args:
+            name: The registered model.
+            home: Its MLflow holds registry and decisions.
+
+        Returns:
+            The rollback; nothing is changed yet.
+
+        Raises:
+            RegistryError: If there is no champion, if no champion was before it, or if that version is gone.
+        """
+        decisions = Decisions(Registry(home.tracking_uri), home)
+        state = decisions.champion_state(name)
+        if state.champion is None:
             raise RegistryError(f"{name} has no champion to roll back from; `drsearch promote {name}` makes one.")
-        before = previous_champion(self._decisions.history(name), self.standing.champion.version)
+        before = previous_champion(decisions.history(name), state.champion.version)
         if before is None:
             raise RegistryError(
-                f"version {self.standing.champion.version} is the first champion of {name}; there is none to go back "
+                f"version {state.champion.version} is the first champion of {name}; there is none to go back "
                 f"to. `drsearch promote {name} --version N` makes another one champion."
             )
-        self.to: ModelVersion = registry.version(name, before)
+        return cls(state.champion, decisions.registry.version(name, before), state, decisions)
 
     def decide(self, reason: str) -> Decision:
-        """Make the champion before the champion again, and write it down.
+        """Make the champion before the present one the champion again, and record it.
+
+        Args:
+            reason: Recorded with the decision.
+
+        Returns:
+            The decision, `rolled back`.
 
         Raises:
             Overtaken: If another decision was faster.
         """
-        champion = self.standing.champion
-        assert champion is not None
-        note = heading(self.to, champion, "rolled back", reason) + (
-            "\n\nNothing was judged: the version had been champion before."
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            draft = Draft(self.to, "rolled back", champion, reason, note=note)
-            return self._decisions.carry_out(self.standing, draft, Path(folder))
+        note = heading(self.to, self.champion, "rolled back", reason)
+        note += "\n\nNothing was judged: the version had been champion before."
+        draft = Draft(self.to, "rolled back", self.champion, reason, note=note)
+        return self.decisions.carry_out(self.state, draft)

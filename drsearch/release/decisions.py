@@ -85,7 +85,7 @@ class Overtaken(RegistryError):
 
 
 @dataclass(frozen=True)
-class Standing:
+class ChampionState:
     """What a decision starts from.
 
     Attributes:
@@ -108,7 +108,7 @@ class Draft:
         reason: Given by the person who decided; may be empty.
         rule: What was asked of the version and found, a sentence each.
         note: For MLflow's page, Markdown.
-        numbers: Metrics.
+        metrics: Figures by name.
         files: Names of files in the folder that goes with the draft; PNGs are shown as pictures.
         tags: What else is to be found by.
         params: The rule's settings.
@@ -121,7 +121,7 @@ class Draft:
     reason: str = ""
     rule: tuple[str, ...] = ()
     note: str = ""
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, float] = field(default_factory=dict)
@@ -158,6 +158,11 @@ class Decision:
     looks: int | None
     test_fingerprint: str
 
+    @property
+    def changed(self) -> bool:
+        """Whether it made the version the champion."""
+        return self.outcome in CHANGES
+
 
 def who() -> str:
     """Who decides here: `user@machine`; with a signed-in MLflow, its user."""
@@ -174,11 +179,11 @@ class Decisions:
 
     def __init__(self, registry: Registry, home: Home) -> None:
         uri = home.tracking_uri
-        self._registry = registry
+        self.registry, self.home = registry, home
         self._client = MlflowClient(uri, uri)
         self._tracker = MlflowTracker(uri, None if is_served(uri) else home.artifacts)
 
-    def standing(self, name: str) -> Standing:
+    def champion_state(self, name: str) -> ChampionState:
         """What a decision about a model starts from now.
 
         A change that another process is just making is waited for; one that does not end in 20 seconds is taken for
@@ -187,26 +192,26 @@ class Decisions:
         Raises:
             RegistryError: If there is no such model.
         """
-        self._registry.check_model(name)
+        self.registry.check_model(name)
         last, following = "", self._first(name)
         while following:
             run = self._client.get_run(following)
             last, following = following, run.data.params.get(NEXT_DECISION, "")
         if last:
             self._wait_for(run)
-        return Standing(self._registry.with_alias(name, CHAMPION), last)
+        return ChampionState(self.registry.with_alias(name, CHAMPION), last)
 
-    def record(self, draft: Draft, folder: Path) -> Decision:
+    def record(self, draft: Draft, folder: Path = Path()) -> Decision:
         """Write down a decision that changes nothing."""
         run_id = self._open(draft)
         self._close(run_id, draft, folder)
         return self._read(self._client.get_run(run_id))
 
-    def carry_out(self, standing: Standing, draft: Draft, folder: Path) -> Decision:
+    def carry_out(self, state: ChampionState, draft: Draft, folder: Path = Path()) -> Decision:
         """Make a version the champion, and write down why.
 
         Args:
-            standing: What the decision started from.
+            state: What the decision started from.
             draft: One of the outcomes that change something.
             folder: Holds the draft's files.
 
@@ -216,8 +221,8 @@ class Decisions:
         """
         run_id = self._open(draft)
         try:
-            self._claim(draft.version.name, standing.last, run_id)
-            self._set_alias(standing, draft.version, run_id)
+            self._claim(draft.version.name, state.last, run_id)
+            self._set_alias(state, draft.version, run_id)
         except Overtaken as lost:
             self._lose(run_id, draft, "overtaken", str(lost), folder)
             raise
@@ -236,7 +241,7 @@ class Decisions:
         Raises:
             RegistryError: If there is no such model.
         """
-        self._registry.check_model(name)
+        self.registry.check_model(name)
         return [self._read(run) for run in self._search(has_tag(MODEL_TAG, name))]
 
     def judged_on(self, test_fingerprint: str) -> int:
@@ -295,7 +300,7 @@ class Decisions:
 
     def _close(self, run_id: str, draft: Draft, folder: Path) -> None:
         self._name(run_id, draft, draft.outcome)
-        entries: list[Entry] = [Metrics(0, draft.numbers)] if draft.numbers else []
+        entries: list[Entry] = [Metrics(0, draft.metrics)] if draft.metrics else []
         entries += [Artifact(file, "decision") for file in draft.files]
         entries += [Image(f"decision/{Path(file).stem}", 0, file) for file in draft.files if file.endswith(".png")]
         entries += [Tags({NOTE_TAG: draft.note})] if draft.note else []
@@ -358,19 +363,19 @@ class Decisions:
             f"{tags.get(MODEL_TAG)}`, and decide again."
         )
 
-    def _set_alias(self, standing: Standing, version: ModelVersion, run_id: str) -> None:
+    def _set_alias(self, state: ChampionState, version: ModelVersion, run_id: str) -> None:
         """Set the alias while this decision holds the claim; what MLflow itself cannot exclude is looked for."""
         name = version.name
-        now, run = self._registry.with_alias(name, CHAMPION), self._client.get_run(run_id)
+        now, run = self.registry.with_alias(name, CHAMPION), self._client.get_run(run_id)
         if following := run.data.params.get(NEXT_DECISION):  # this process stood still, and was taken for dead
             raise Overtaken(self._told_of(self._client.get_run(following)))
-        if _number(now) != _number(standing.champion):
+        if _number(now) != _number(state.champion):
             raise Overtaken(
-                f"the champion of {name} is {_shown(now)} now and was {_shown(standing.champion)} when this began; it "
+                f"the champion of {name} is {_shown(now)} now and was {_shown(state.champion)} when this began; it "
                 "was set past drsearch. Nothing was changed here; decide again."
             )
-        self._registry.set_alias(version, CHAMPION)
-        after = self._registry.with_alias(name, CHAMPION)
+        self.registry.set_alias(version, CHAMPION)
+        after = self.registry.with_alias(name, CHAMPION)
         if _number(after) != version.version:
             raise Overtaken(
                 f"the champion of {name} was set to {version.version}, and is {_shown(after)} now: somebody set it "
@@ -411,7 +416,7 @@ def champions(history: Sequence[Decision]) -> list[int | None]:
     """
     found: list[int | None] = []
     for decision in history:
-        if decision.outcome in CHANGES:
+        if decision.changed:
             found.append(decision.version)
         elif decision.outcome in ("refused", "declined"):  # it read the alias, whoever had set that
             found.append(decision.previous)
@@ -437,7 +442,7 @@ def previous_champion(history: Sequence[Decision], champion: int) -> int | None:
             stack.append(version)
 
     for decision in history:
-        if decision.outcome not in CHANGES:
+        if not decision.changed:
             continue
         if decision.previous is not None:  # differs from the top where somebody set it past drsearch
             put(decision.previous)

@@ -44,12 +44,11 @@ class Desk:
 
     def draft(self, number: int, outcome: str = "promoted", reason: str = "") -> Draft:
         champion = self.registry.with_alias(self.name, CHAMPION)
-        return Draft(self.version(number), outcome, champion, reason, ("holds: all",), numbers={"delong_p": 0.5})
+        return Draft(self.version(number), outcome, champion, reason, ("holds: all",), metrics={"delong_p": 0.5})
 
     def promote(self, number: int, reason: str = "") -> Decision:
-        found = self.decisions.carry_out(self.decisions.standing(self.name), self.draft(number, "promoted", reason),
-                                         self.home.path)  # fmt: skip
-        return found
+        state = self.decisions.champion_state(self.name)
+        return self.decisions.carry_out(state, self.draft(number, "promoted", reason), self.home.path)
 
     @property
     def champion(self) -> int | None:
@@ -94,9 +93,9 @@ def test_rolling_back_twice_goes_back_two_champions(desk: Desk) -> None:
     for number in (1, 2, 3):
         desk.promote(number)
     for expected in (2, 1):
-        assert Rollback(desk.name, desk.home).decide("worse in the clinic").version == expected == desk.champion
+        assert Rollback.begin(desk.name, desk.home).decide("worse in the clinic").version == expected == desk.champion
     with pytest.raises(RegistryError) as refused:
-        Rollback(desk.name, desk.home)
+        Rollback.begin(desk.name, desk.home)
     assert str(refused.value) == (
         f"version 1 is the first champion of {desk.name}; there is none to go back to. "
         f"`drsearch promote {desk.name} --version N` makes another one champion."
@@ -106,9 +105,9 @@ def test_rolling_back_twice_goes_back_two_champions(desk: Desk) -> None:
 def test_a_champion_that_was_set_past_drsearch_can_be_rolled_back_to(desk: Desk) -> None:
     desk.client.set_registered_model_alias(desk.name, CHAMPION, "3")
     desk.promote(1)
-    assert Rollback(desk.name, desk.home).to.version == 3
+    assert Rollback.begin(desk.name, desk.home).to.version == 3
     desk.client.set_registered_model_alias(desk.name, CHAMPION, "2")
-    assert Rollback(desk.name, desk.home).to.version == 1
+    assert Rollback.begin(desk.name, desk.home).to.version == 1
 
 
 @given(st.lists(st.one_of(st.integers(1, 4), st.none()), max_size=12))
@@ -137,7 +136,7 @@ def test_of_several_at_once_one_is_carried_out_and_the_others_are_told(
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_S", HANG_S)  # who is slow has not died
     for _ in range(3):
-        standing = desk.decisions.standing(desk.name)
+        standing = desk.decisions.champion_state(desk.name)
         drafts = [desk.draft(number) for number in (1, 2, 3) if number != desk.champion]
         ready, won, told = threading.Barrier(len(drafts)), [], []
 
@@ -177,7 +176,7 @@ module._PATIENCE_S = 600  # who is slow has not died
 home, name, number = Home(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 registry = Registry(home.tracking_uri)
 decisions = Decisions(registry, home)
-standing = decisions.standing(name)
+standing = decisions.champion_state(name)
 draft = Draft(registry.version(name, number), "promoted", standing.champion)
 (home.path / f"ready-{number}").touch()
 while not (home.path / "go").exists():
@@ -211,7 +210,7 @@ def test_a_decision_that_died_half_way_is_closed_and_the_next_goes_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
-    began = desk.decisions.standing(desk.name)
+    began = desk.decisions.champion_state(desk.name)
 
     class Died(Exception):
         pass
@@ -236,7 +235,7 @@ def test_a_decision_that_died_half_way_is_closed_and_the_next_goes_on(
 
 def test_a_champion_set_past_drsearch_meanwhile_is_not_replaced(desk: Desk) -> None:
     desk.promote(1)
-    began = desk.decisions.standing(desk.name)
+    began = desk.decisions.champion_state(desk.name)
     desk.client.set_registered_model_alias(desk.name, CHAMPION, "3")
     with pytest.raises(Overtaken) as told:
         desk.decisions.carry_out(began, replace(desk.draft(2), previous=began.champion), desk.home.path)

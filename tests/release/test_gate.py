@@ -20,8 +20,9 @@ from drsearch.measure.familiarity import fit_familiarity
 from drsearch.measure.scores import scores
 from drsearch.model import build_resnet, set_seeds
 from drsearch.release.champion import Promotion
+from drsearch.release.contest import ScoredVersion, TrainedOnTestEyes, contest
 from drsearch.release.decisions import Decisions
-from drsearch.release.gate import Judged, TouchedTest, contest, rule, table
+from drsearch.release.gate import Check, rule
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import GateSettings, Settings
@@ -34,20 +35,23 @@ GATE = GateSettings()
 LENIENT = GateSettings(sensitivity_margin=1.0, auc_margin=1.0, first_auc=0.0)
 
 
-def judged(number: int, separation: float, threshold: float = 0.5, seed: int = 0) -> Judged:
+def judged(number: int, separation: float, threshold: float = 0.5, seed: int = 0) -> ScoredVersion:
     said = 1 / (1 + np.exp(-np.random.default_rng(seed).normal(separation * (LABELS - 0.5), 1.0)))
     settings = Settings()
     version = ModelVersion("retinopathy", number, "m-1", "r-1", {}, ())
     serving = Serving(settings.images, settings.data, threshold, 1.0, "")
-    return Judged(version, serving, said, scores(LABELS, said, threshold), calibration(LABELS, said))
+    return ScoredVersion(version, serving, said, scores(LABELS, said, threshold), calibration(LABELS, said))
 
 
-def asked(challenger: Judged, champion: Judged | None, gate: GateSettings = GATE) -> list[tuple[bool, str]]:
+def asked(
+    challenger: ScoredVersion, champion: ScoredVersion | None, gate: GateSettings = GATE
+) -> list[tuple[bool, str]]:
     pair = None
     if champion is not None:
         cuts = challenger.serving.threshold, champion.serving.threshold
         pair = compare(LABELS, challenger.probabilities, champion.probabilities, cuts, resamples=50)
-    return [(check.passed, check.said) for check in rule(challenger, champion, pair, gate)]
+    before = champion.scores if champion is not None else None
+    return [(check.passed, check.text) for check in rule(challenger.scores, before, pair, gate)]
 
 
 def test_a_better_model_passes_and_a_worse_one_does_not() -> None:
@@ -62,8 +66,7 @@ def test_a_threshold_that_misses_more_referable_eyes_fails_however_good_the_area
     assert (lost, area) == (False, True)
     found, before = strict.scores.sensitivity.value, usual.scores.sensitivity.value
     assert said == (
-        f"its sensitivity at 0.9 is {found:.3f} and the champion's at 0.5 {before:.3f}: {found - before:+.3f}, "
-        "and -0.05 is the most that may be lost"
+        f"sensitivity {found:.3f} at threshold 0.9, champion {before:.3f} at 0.5: {found - before:+.3f} (limit -0.05)"
     )
 
 
@@ -71,14 +74,14 @@ def test_few_eyes_cannot_show_that_a_different_model_is_not_worse() -> None:
     one, other = judged(1, 1.5, seed=1), judged(2, 1.5, seed=2)  # as good, but for chance
     (_, (passed, said)) = asked(one, other)
     assert not passed
-    assert said.endswith("from the champion's, and the interval must lie above -0.05")
+    assert said.endswith(", the interval must lie above -0.05")
     assert asked(one, other, GateSettings(auc_margin=0.5))[1][0]
 
 
 def test_an_interval_without_width_is_said_to_say_little() -> None:
     ((passed, said),) = asked(judged(1, 50.0), None)
     assert passed
-    assert said.endswith("(an interval without width: on these 80 eyes nothing varies, which says little of others)")
+    assert said.endswith("(the interval has no width: nothing varies on these 80 eyes, which says little about others)")
 
 
 def test_the_first_champion_must_beat_chance_and_reach_the_sensitivity_that_is_asked() -> None:
@@ -95,7 +98,7 @@ def test_a_model_that_answers_the_same_for_every_eye_never_passes() -> None:
     for champion in (None, worthless):
         ((passed, why),) = asked(same, champion, LENIENT)
         assert not passed
-        assert why == "it answers the same for each of these 80 eyes: it cannot tell them apart"
+        assert why == "the model answers the same for all 80 eyes: it cannot tell them apart"
 
 
 class Shelf:
@@ -158,9 +161,9 @@ def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_look(sh
     assert (found.challenger.serving.images.image_px, found.champion.serving.images.image_px) == (48, 32)
     assert len(found.labels) == shelf.records.counts["test"]["n"]
     assert found.challenger.scores == scores(found.labels, found.challenger.probabilities, 0.4)
-    numbers = found.numbers()
+    numbers = found.metrics()
     assert (numbers["challenger_threshold"], numbers["champion_threshold"]) == (0.4, 0.5)
-    assert table(found)[-1] == ("threshold", "0.4000", "0.5000", "")
+    assert found.table()[-1] == ("threshold", "0.4000", "0.5000", "")
     gap = numbers["challenger_auc"] - numbers["champion_auc"]
     assert numbers["difference_auc"] == pytest.approx(gap, abs=1e-12)
 
@@ -168,8 +171,8 @@ def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_look(sh
 def test_a_model_that_was_trained_on_a_test_eye_is_refused_unseen_and_that_is_written_down(shelf: Any) -> None:
     touched = shelf.add(shelf.trained_on(shelf.records.eyes("train") + shelf.records.eyes("test")[:1]))
     before = n_looks(shelf.records, shelf.home)
-    with pytest.raises(TouchedTest) as refused:
-        Promotion("retinopathy", touched.version, LENIENT, shelf.home).judge()
+    with pytest.raises(TrainedOnTestEyes) as refused:
+        Promotion.begin("retinopathy", touched.version, LENIENT, shelf.home).judge()
     name = shelf.records.eyes("test")[0].name
     assert str(refused.value) == (
         f"version {touched.version} was trained on 1 of the {shelf.records.counts['test']['n']} test eyes ({name}), "
@@ -184,7 +187,7 @@ def test_a_champion_that_was_trained_on_test_eyes_is_no_measure(shelf: Any) -> N
     champion = shelf.add(shelf.trained_on(shelf.records.eyes("train", "test")))
     found = contest(shelf.registry, shelf.small, champion, LENIENT, shelf.home)
     assert found.champion is None and not found.passed
-    assert f"the champion, version {champion.version}, was trained on" in found.checks[0].said
+    assert f"the champion, version {champion.version}, was trained on" in found.checks[0].text
 
 
 def test_records_that_are_gone_are_asked_for_and_taken_from_the_photographs(shelf: Any, tmp_path: Path) -> None:
@@ -204,9 +207,11 @@ def test_records_that_are_gone_are_asked_for_and_taken_from_the_photographs(shel
 
 
 def test_a_promotion_becomes_a_run_with_table_figures_and_rule(shelf: Any) -> None:
-    promotion = Promotion("retinopathy", shelf.small.version, LENIENT, shelf.home)
-    found, _ = promotion.judge()
-    decision = promotion.decide(found, "promoted", "to begin with")
+    promotion = Promotion.begin("retinopathy", shelf.small.version, LENIENT, shelf.home)
+    found = promotion.judge()
+    passing = replace(found, checks=(Check(True, "it is a start"),))
+    decision = promotion.decide(passing, reason="to begin with")
+    assert decision.outcome == "promoted" and decision.changed
     run = shelf.client.get_run(decision.run_id)
     assert run.data.params["gate.auc_margin"] == "1.0"
     assert run.data.metrics["challenger_auc"] == found.challenger.scores.auc.value
@@ -217,8 +222,26 @@ def test_a_promotion_becomes_a_run_with_table_figures_and_rule(shelf: Any) -> No
     }
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.digest == shelf.records.fingerprint
-    later = Promotion("retinopathy", shelf.large.version, LENIENT, shelf.home)
-    _, before = later.judge()
-    assert before == 1
+    later = Promotion.begin("retinopathy", shelf.large.version, LENIENT, shelf.home)
+    assert later.earlier_decisions(later.judge()) == 1
     with pytest.raises(RegistryError, match="is the champion already; nothing was changed"):
-        Promotion("retinopathy", shelf.small.version, LENIENT, shelf.home)
+        Promotion.begin("retinopathy", shelf.small.version, LENIENT, shelf.home)
+
+
+def test_the_rule_is_asked_before_the_person_and_only_force_overrules_it(shelf: Any) -> None:
+    strict = GateSettings(sensitivity_margin=0.0, auc_margin=0.0, first_auc=1.0)
+    version = shelf.add(shelf.files)
+    promotion = Promotion.begin("retinopathy", version.version, strict, shelf.home)
+    found = promotion.judge()
+    assert not found.passed
+
+    def ask_nobody() -> bool:
+        raise AssertionError
+
+    refused = promotion.decide(found, confirmed=ask_nobody)
+    declined = promotion.decide(found, force=True, reason="try it", confirmed=lambda: False)
+    assert [(each.outcome, each.changed) for each in (refused, declined)] == [("refused", False), ("declined", False)]
+    assert promotion.state == promotion.decisions.champion_state("retinopathy")
+    forced = promotion.decide(found, force=True, reason="it is needed")
+    assert (forced.outcome, forced.changed, forced.version) == ("forced", True, version.version)
+    assert shelf.registry.named("retinopathy", "champion") == shelf.registry.version("retinopathy", version.version)

@@ -1,0 +1,315 @@
+"""Judges a challenger and the champion on the same test eyes."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsearch.data.prepare import prepare
+from drsearch.data.records import MANIFEST, Eyes, RecordSet, open_records, read_same_test_eyes, test_looks
+from drsearch.errors import RecordsError, RegistryError
+from drsearch.home import Home
+from drsearch.measure.calibration import Calibration, calibration
+from drsearch.measure.comparison import Comparison, compare
+from drsearch.measure.figures import contest_roc_figure, png, reliability_figure
+from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
+from drsearch.release.evaluate import same_eyes, some_of
+from drsearch.release.gate import Check, rule
+from drsearch.release.registry import ModelVersion, Registry
+from drsearch.serving.grader import Grader
+from drsearch.serving.model_files import Serving
+from drsearch.settings import GateSettings, ImageSettings, Settings
+from drsearch.workers.remote import fetch_record_set
+
+SCORES = (*SCORE_NAMES, "brier", "ece")
+"""Scores of a contest; for Brier score and expected calibration error (`ece`), lower is better."""
+
+_TITLES = {"auc": "AUC", "brier": "Brier score", "ece": "calibration error"}
+
+
+@dataclass(frozen=True)
+class ScoredVersion:
+    """A version's answers for the test eyes, at its own temperature and threshold.
+
+    Attributes:
+        version: The version.
+        serving: Its temperature, threshold and image settings.
+        probabilities: Of RDR, shape `(eyes,)`.
+        scores: With 95 % intervals.
+        calibration: Brier score and expected calibration error, with 95 % intervals.
+    """
+
+    version: ModelVersion
+    serving: Serving
+    probabilities: NDArray[np.float64]
+    scores: Scores
+    calibration: Calibration
+
+    def interval(self, name: str) -> Interval:
+        """The value and interval of one of `SCORES`."""
+        interval: Interval = getattr(self.scores if name in SCORE_NAMES else self.calibration, name)
+        return interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, texts, lists and dicts only, as `--json` prints them."""
+        return {
+            "version": self.version.version,
+            "threshold": self.serving.threshold,
+            "temperature": self.serving.temperature,
+            "scores": {name: self.interval(name).to_json() for name in SCORES},
+            "confusion": [list(row) for row in self.scores.confusion],
+        }
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Challenger and champion on the same test eyes.
+
+    Attributes:
+        challenger: The version that may become champion.
+        champion: The version in use; None if there is none, or it was trained on these eyes.
+        comparison: Challenger minus champion; None without a champion.
+        labels: 0 or 1, shape `(eyes,)`.
+        checks: The conditions of the rule, and whether they hold.
+        looks: Test evaluations of this test split that this home has counted, this one included.
+        records: The test eyes as the challenger reads them.
+    """
+
+    challenger: ScoredVersion
+    champion: ScoredVersion | None
+    comparison: Comparison | None
+    labels: NDArray[np.int64]
+    checks: tuple[Check, ...]
+    looks: int
+    records: RecordSet
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger passes the rule."""
+        return all(check.passed for check in self.checks)
+
+    def difference(self, name: str) -> Interval | None:
+        """Challenger minus champion in one of `SCORES`: the AUC by DeLong, the others by the bootstrap."""
+        if self.comparison is None:
+            return None
+        difference: Interval = self.comparison.auc.difference if name == "auc" else getattr(self.comparison, name)
+        return difference
+
+    def metrics(self) -> dict[str, float]:
+        """All figures as a run's metrics: `challenger_auc`, `champion_auc_low`, `difference_auc`, ..."""
+        metrics = {"test_eyes": float(len(self.labels)), "test_looks": float(self.looks)}
+        for role, side in (("challenger", self.challenger), ("champion", self.champion)):
+            if side is not None:
+                metrics[f"{role}_threshold"] = side.serving.threshold
+                for name in SCORES:
+                    metrics |= side.interval(name).metrics(f"{role}_{name}")
+        for name in SCORES:
+            if (difference := self.difference(name)) is not None:
+                metrics |= difference.metrics(f"difference_{name}")
+        if self.comparison is not None:
+            metrics |= {"delong_p": self.comparison.auc.p, "mcnemar_p": self.comparison.mcnemar.p}
+        return metrics
+
+    def table(self) -> Sequence[tuple[str, str, str, str]]:
+        """Rows of score, challenger, champion and difference; without a champion the last two are empty."""
+        rows = []
+        for name in SCORES:
+            champion = str(self.champion.interval(name)) if self.champion is not None else ""
+            difference = self.difference(name)
+            shown = format(difference, "+.3f") if difference is not None else ""
+            rows.append((_TITLES.get(name, name), str(self.challenger.interval(name)), champion, shown))
+        threshold = f"{self.champion.serving.threshold:.4f}" if self.champion is not None else ""
+        return [*rows, ("threshold", f"{self.challenger.serving.threshold:.4f}", threshold, "")]
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, texts, lists and dicts only, as `--json` prints them."""
+        return {
+            "challenger": self.challenger.to_json(),
+            "champion": self.champion.to_json() if self.champion is not None else None,
+            "comparison": self.comparison.to_json() if self.comparison is not None else None,
+            "rule": [asdict(check) for check in self.checks],
+            "passed": self.passed,
+            "eyes": len(self.labels),
+            "looks": self.looks,
+            "test_fingerprint": self.records.test_fingerprint,
+        }
+
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Write figures and numbers into a folder.
+
+        Returns:
+            The names of the files.
+        """
+        sides = [(f"version {side.version.version}", side) for side in (self.challenger, self.champion) if side]
+        curves = [(name, side.probabilities, side.serving.threshold) for name, side in sides]
+        (folder / "roc.png").write_bytes(png(contest_roc_figure(self.labels, curves)))
+        probabilities = [(name, side.probabilities) for name, side in sides]
+        (folder / "reliability.png").write_bytes(png(reliability_figure(self.labels, probabilities)))
+        (folder / "decision.json").write_text(json.dumps(self.to_json(), indent=2) + "\n")
+        return "roc.png", "reliability.png", "decision.json"
+
+
+class TrainedOnTestEyes(RegistryError):
+    """The challenger was trained on eyes of the test split: its scores there count for nothing."""
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """A version, its network, and the record set that holds the test eyes as this network reads them."""
+
+    version: ModelVersion
+    grader: Grader
+    records: RecordSet
+
+    def trained_on(self, records: RecordSet) -> list[str]:
+        """Names of the test eyes that this version was trained on."""
+        return same_eyes(records.eyes("test"), self.grader.trained_on)
+
+    def scored(self, eyes: Eyes) -> ScoredVersion:
+        probabilities = self.grader.probabilities(eyes.images)
+        return ScoredVersion(
+            self.version,
+            self.grader.serving,
+            probabilities,
+            scores(eyes.labels, probabilities, self.grader.serving.threshold),
+            calibration(eyes.labels, probabilities),
+        )
+
+
+def contest(
+    registry: Registry,
+    challenger: ModelVersion,
+    champion: ModelVersion | None,
+    gate: GateSettings,
+    home: Home,
+    data: Path | None = None,
+    *,
+    skip_bad: bool = False,
+    on_photograph: Callable[[int, int], None] | None = None,
+) -> Contest:
+    """Judge challenger and champion on the same test eyes; counts as one test evaluation.
+
+    The eyes are the test split of the records that the challenger was trained with, from this home or from the MLflow
+    server. With `data` they are the test split of that data set, split as the challenger's data was. Models with
+    different image settings (`images.*`) each get their own version of the same photographs.
+
+    Args:
+        registry: Where both versions are downloaded from.
+        challenger: The version that may become champion.
+        champion: The version in use; None if there is none.
+        gate: Margins and minima of the rule.
+        home: Where records lie and test evaluations are counted.
+        data: A data set to take the test eyes from.
+        skip_bad: Leave out photographs of `data` that cannot be used.
+        on_photograph: Called with the number of photographs of `data` that are done, and of all.
+
+    Returns:
+        Scores of both sides, and the conditions of the rule. Without a champion, or if the champion was trained on test
+        eyes, the challenger is scored alone; in the latter case the rule fails.
+
+    Raises:
+        TrainedOnTestEyes: If the challenger was trained on a photograph of the test split; nothing is evaluated then.
+        RegistryError: If the records are neither here nor on the MLflow server.
+    """
+    grader = _grader(registry, challenger)
+
+    def prepared(folder: Path, images: ImageSettings) -> RecordSet:
+        settings = Settings(images=images, data=grader.serving.data)
+        return prepare(folder, settings, home, skip_bad=skip_bad, on_photograph=on_photograph).records
+
+    records = prepared(data, grader.serving.images) if data else _records_of(challenger, grader.serving, home)
+    contender = _Contender(challenger, grader, records)
+    _refuse_trained_on_test(contender)
+    if champion is None:
+        return _alone(contender, gate, home)
+    other = _grader(registry, champion)
+    same_test = prepared(data, other.serving.images) if data else _same_eyes_for(other.serving, records, home)
+    return _paired(contender, _Contender(champion, other, same_test), gate, home)
+
+
+def _grader(registry: Registry, version: ModelVersion) -> Grader:
+    with tempfile.TemporaryDirectory() as folder:
+        return Grader(registry.download(version.uri, Path(folder)))
+
+
+def _refuse_trained_on_test(challenger: _Contender) -> None:
+    if names := challenger.trained_on(challenger.records):
+        raise TrainedOnTestEyes(
+            f"version {challenger.version.version} was trained on {len(names)} of the "
+            f"{len(challenger.records.eyes('test'))} test eyes ({some_of(names)}), so that its scores there say "
+            "nothing; judge it on other eyes with --data FOLDER."
+        )
+
+
+def _alone(challenger: _Contender, gate: GateSettings, home: Home, failed: Check | None = None) -> Contest:
+    """Score a challenger that cannot be compared with a champion; `failed` says why, if there is a champion."""
+    (eyes,) = read_same_test_eyes([challenger.records], home, _purpose(challenger))
+    scored = challenger.scored(eyes)
+    checks = (failed,) if failed is not None else rule(scored.scores, None, None, gate)
+    looks = test_looks(challenger.records, home)
+    return Contest(scored, None, None, eyes.labels, checks, looks, challenger.records)
+
+
+def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, home: Home) -> Contest:
+    """Score challenger and champion on the same eyes."""
+    records = challenger.records
+    if names := champion.trained_on(records):
+        failed = Check(
+            False,
+            f"the champion, version {champion.version.version}, was trained on {len(names)} of these "
+            f"{len(records.eyes('test'))} test eyes ({some_of(names)}), so the two cannot be compared on them; give "
+            "other eyes with --data FOLDER",
+        )
+        return _alone(challenger, gate, home, failed)
+    eyes, champion_eyes = read_same_test_eyes([records, champion.records], home, _purpose(challenger))
+    ours, theirs = challenger.scored(eyes), champion.scored(champion_eyes)
+    thresholds = ours.serving.threshold, theirs.serving.threshold
+    comparison = compare(eyes.labels, ours.probabilities, theirs.probabilities, thresholds)
+    checks = rule(ours.scores, theirs.scores, comparison, gate)
+    return Contest(ours, theirs, comparison, eyes.labels, checks, test_looks(records, home), records)
+
+
+def _purpose(challenger: _Contender) -> str:
+    return f"promote {challenger.version.name} --version {challenger.version.version}"
+
+
+def _records_of(version: ModelVersion, serving: Serving, home: Home) -> RecordSet:
+    if not fetch_record_set(serving.fingerprint, home):
+        raise RegistryError(
+            f"{home.records} does not hold record set {serving.fingerprint}, from which version {version.version} was "
+            "trained; give the photographs with --data FOLDER."
+        )
+    return open_records(home.records / serving.fingerprint)
+
+
+def _same_eyes_for(champion: Serving, records: RecordSet, home: Home) -> RecordSet:
+    """The record set that holds the test eyes of `records` as the champion reads them."""
+    if champion.images == records.images:
+        return records
+    fetch_record_set(champion.fingerprint, home)  # often the same data at these images: look there too
+    for manifest in sorted(home.records.glob(f"[!.]*/{MANIFEST}")):
+        try:
+            candidate = open_records(manifest.parent)
+        except RecordsError:
+            continue
+        if candidate.images == champion.images and candidate.test_fingerprint == records.test_fingerprint:
+            return candidate
+    raise RegistryError(
+        f"the champion reads images with {_settings_of(champion.images)} and the challenger with "
+        f"{_settings_of(records.images)}, and {home.records} holds the test photographs only as the latter; give them "
+        "with --data FOLDER."
+    )
+
+
+def _settings_of(images: ImageSettings) -> str:
+    return ", ".join(f"images.{name} = {value!r}" for name, value in asdict(images).items())
+
+
+def p_text(p: float) -> str:
+    """A p value as it is printed: `0.303`, or `< 0.001`."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
