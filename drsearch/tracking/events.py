@@ -32,14 +32,12 @@ class DatasetInput:
         digest: The fingerprint; trackers may cut it (MLflow keeps 36 characters).
         source: Where it lies.
         context: What the run used it for.
-        profile: Counts and sizes to read beside it, e.g. `{"train": 264, "validation": 66}`.
     """
 
     name: str
     digest: str
     source: str
     context: str = "training"
-    profile: Mapping[str, Param] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

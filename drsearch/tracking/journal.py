@@ -23,11 +23,15 @@ class Journal:
         self.path = folder / JOURNAL_FILE
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Add entries: all have reached the disk when this returns, and none is there when it raises.
+        """Add entries: all have reached the disk when this returns, and none is there when it raises."""
+        self.append_lines([to_line(entry) for entry in entries])
+
+    def append_lines(self, lines: Iterable[str]) -> None:
+        """Add entries that `to_line` has encoded; see `append`.
 
         What a killed writer left of its last line is cut off first: its sender has not read it either.
         """
-        text = "".join(to_line(entry) + "\n" for entry in entries).encode()
+        text = "".join(f"{line}\n" for line in lines).encode()
         if not text:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -47,23 +51,12 @@ class Journal:
                 raise
 
     def size(self) -> int:
-        """Bytes written so far: what a checkpoint notes, and `truncate` takes."""
+        """Bytes of the file."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def truncate(self, size: int) -> None:
-        """Go back to an earlier `size()`, where a resumed trial's checkpoint stands.
-
-        Raises:
-            ValueError: If the journal was never that size, between two entries.
-        """
-        if size == self.size():
-            return
-        if size > self.size() or (size > 0 and self._bytes(size - 1, 1) != b"\n"):
-            raise ValueError(
-                f"{self.path} cannot go back to {size} bytes: it has {self.size()}, or no entry ends there; "
-                "take a checkpoint of the same run."
-            )
-        os.truncate(self.path, size)
+    def ends_line_at(self, offset: int) -> bool:
+        """Whether an entry ends before byte `offset`; False if the journal is shorter than that."""
+        return offset == 0 or (self.path.exists() and self._bytes(offset - 1, 1) == b"\n")
 
     def read(self, offset: int = 0) -> tuple[list[Entry], int]:
         """The entries from byte `offset` on, and the offset behind them.

@@ -46,7 +46,6 @@ _TAG_CHARACTERS = 8000
 _EXPERIMENT_TAG_CHARACTERS = 20_000
 _DATASET_NAME_CHARACTERS = 500
 _DIGEST_CHARACTERS = 36
-_PROFILE_CHARACTERS = 1_000_000
 
 # What MLflow says when it is there and does not want the entry. Everything else (no connection, a locked or
 # full database, an expired password) may pass, and the entries wait for it.
@@ -247,7 +246,6 @@ def _mlflow_dataset(dataset: DatasetInput) -> MlflowDatasetInput:
             digest=dataset.digest[:_DIGEST_CHARACTERS],
             source_type="local",
             source=json.dumps({"uri": dataset.source}),
-            profile=_cut(json.dumps(dict(dataset.profile)), _PROFILE_CHARACTERS),
         ),
         [InputTag(MLFLOW_DATASET_CONTEXT, dataset.context)],
     )

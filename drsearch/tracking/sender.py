@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,17 +25,15 @@ from drsearch.files import fault, full_place, is_full, sentence
 from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.tracking.checkpoint_bundle import is_given_away
-from drsearch.tracking.events import Entry, Metrics, RunStart
+from drsearch.tracking.events import RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.reach import check_answers, is_served, set_up_client
 from drsearch.tracking.sent import (
     Sent,
-    anchor_at,
     journal_state,
     note_refusal,
     read_sent,
     run_folders,
-    still_stands,
     unsent,
     write_sent,
 )
@@ -91,8 +89,8 @@ class Courier:
 
     def _deliver(self, folder: Path) -> int:
         journal, sent = Journal(folder), read_sent(folder)
-        if sent is not None and not still_stands(journal, sent):
-            sent = Sent(sent.run_id, steps=sent.steps, known=sent.steps)
+        if sent is not None and not journal.ends_line_at(sent.offset):
+            sent = Sent(sent.run_id)  # lines were lost with the power, or on a full disk: send all again
         entries, offset = journal.read(sent.offset if sent else 0)
         if not entries:
             return 0
@@ -104,11 +102,9 @@ class Courier:
             write_sent(folder, sent)
         if self._depot is not None:  # before what these entries say: see handover.py
             self._depot.keep(folder, sent.run_id)
-        new = _without_known_points(entries, sent.known)
-        self._tracker.send(sent.run_id, new, folder)
-        steps = _last_steps(sent.steps, new)
-        write_sent(folder, Sent(sent.run_id, offset, anchor_at(journal, offset), steps, sent.known))
-        return len(new)
+        self._tracker.send(sent.run_id, entries, folder)
+        write_sent(folder, Sent(sent.run_id, offset))
+        return len(entries)
 
 
 def drain(home: Home, tracker: Tracker, depot: "Depot | None" = None) -> int:
@@ -321,25 +317,6 @@ def _depot(tracking_uri: str) -> "Depot | None":
     from drsearch.tracking.remote_runs import Depot
 
     return Depot(tracking_uri) if is_served(tracking_uri) else None
-
-
-def _without_known_points(entries: Sequence[Entry], known: Mapping[str, int]) -> list[Entry]:
-    kept: list[Entry] = []
-    for entry in entries:
-        if isinstance(entry, Metrics):
-            new = {name: value for name, value in entry.values.items() if entry.step > known.get(name, entry.step - 1)}
-            entry = Metrics(entry.step, new, entry.at_ms)
-        kept.append(entry)
-    return kept
-
-
-def _last_steps(steps: Mapping[str, int], entries: Sequence[Entry]) -> dict[str, int]:
-    last = dict(steps)
-    for entry in entries:
-        if isinstance(entry, Metrics):
-            for name in entry.values:
-                last[name] = max(entry.step, last.get(name, entry.step))
-    return last
 
 
 def _someone_sends(home: Home) -> bool:

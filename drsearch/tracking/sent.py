@@ -1,10 +1,8 @@
 """What of a run has reached MLflow already?"""
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from drsearch.home import Home
@@ -14,24 +12,19 @@ from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
 SENT_FILE = "sent.json"
 REFUSED_FILE = "refused.txt"
-_ANCHOR_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Sent:
     """How far a journal was sent.
 
-    `anchor` is the hash of the last bytes that were sent: a resumed trial cuts its journal back to its checkpoint
-    and writes on, and the same offset may then stand within another entry. `steps` is the last step sent of every
-    metric, and `known` what it was when the journal was last found cut back: epochs up to there that are trained
-    again are not sent again, since their points differ in their time.
+    Attributes:
+        run_id: The tracker's id of the run.
+        offset: Bytes of the journal that were sent.
     """
 
     run_id: str
     offset: int = 0
-    anchor: str = ""
-    steps: Mapping[str, int] = field(default_factory=dict)
-    known: Mapping[str, int] = field(default_factory=dict)
 
 
 def run_id_of(folder: Path) -> str | None:
@@ -47,12 +40,13 @@ def adopt(folder: Path, run_id: str) -> None:
 
 def is_sent(folder: Path) -> bool:
     """Whether everything that the journal in a folder says has reached the tracker."""
-    return _all_sent(folder)
+    sent = read_sent(folder)
+    return Journal(folder).whole_size() == (sent.offset if sent else 0)
 
 
 def unsent(home: Home) -> list[Path]:
     """The folders of runs that have entries which were not sent."""
-    return [folder for folder in run_folders(home) if not _all_sent(folder)]
+    return [folder for folder in run_folders(home) if not is_sent(folder)]
 
 
 def why_unsent(folder: Path) -> str:
@@ -89,7 +83,7 @@ def read_sent(folder: Path) -> Sent | None:
     path = folder / SENT_FILE
     try:
         return Sent(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError):  # a machine that lost power may leave it empty: all is sent again
+    except (FileNotFoundError, ValueError, TypeError):  # a loss of power may leave it empty: all is sent again
         return None
 
 
@@ -101,21 +95,3 @@ def write_sent(folder: Path, sent: Sent) -> None:
         os.replace(temporary, folder / SENT_FILE)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def anchor_at(journal: Journal, offset: int) -> str:
-    """Digest of the last bytes before an offset of a journal, by which a replaced journal is recognised."""
-    start = max(0, offset - _ANCHOR_BYTES)
-    with open(journal.path, "rb") as file:
-        file.seek(start)
-        return hashlib.sha256(file.read(offset - start)).hexdigest()
-
-
-def still_stands(journal: Journal, sent: Sent) -> bool:
-    """Whether what was sent is still the beginning of the journal."""
-    return sent.offset == 0 or (journal.size() >= sent.offset and anchor_at(journal, sent.offset) == sent.anchor)
-
-
-def _all_sent(folder: Path) -> bool:
-    journal, sent = Journal(folder), read_sent(folder)
-    return journal.whole_size() == (sent.offset if sent else 0) and (sent is None or still_stands(journal, sent))

@@ -19,7 +19,8 @@ from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.study.budget import EPOCHS, Hours, epochs_of, set_budgets, set_spent, spent, union_s, what_is_spent
 from drsearch.study.preparation import define, prepare_all
 from drsearch.study.result import StudyResult, total_trials
-from drsearch.tracking import Journal, RunEnd
+from drsearch.tracking.events import RunEnd
+from drsearch.tracking.journal import Journal
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, fill_trials
 from drsearch.workers.launcher import Launcher

@@ -14,7 +14,8 @@ from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, delete_study, images_key, load_study, open_study, study_folder
 from drsearch.study.delete import Remover
 from drsearch.study.reconcile import launching
-from drsearch.tracking import Journal, RunEnd, RunStart
+from drsearch.tracking.events import RunEnd, RunStart
+from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of
 from drsearch.trials.attributes import CARRIED, TRIAL

@@ -12,7 +12,8 @@ from services import HANG_S
 from drsearch.processes import this_process
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.reconcile import Closer, launching
-from drsearch.tracking import Journal, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.events import Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.journal import Journal
 from drsearch.training.run_lock import NotTheOwner, RunLock
 from drsearch.trials.attributes import MAX_RETRIES, RUN_ID, WORKER
 from drsearch.trials.claim import claim

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from memory_tracker import MemoryTracker
 
-from drsearch.tracking.memory import MemoryTracker
 from drsearch.tracking.tracker import Tracker
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -24,7 +24,7 @@ EVERY_KIND: list[Entry] = [
         tags={"drsearch.kind": "trial"},
         params={"training.learning_rate": 0.01, "training.seed": 3, "model.note": None, "augmentation.flip": True},
         started_ms=1,
-        dataset=DatasetInput("idrid", "f" * 64, "/data/idrid", "training", {"train": 264}),
+        dataset=DatasetInput("idrid", "f" * 64, "/data/idrid", "training"),
         experiment_tags={"mlflow.note.content": "two\nlines \u2028 and é"},
     ),
     RunStart(key="a", experiment="b", name="c"),

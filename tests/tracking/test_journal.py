@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from drsearch.tracking.events import Entry, Metrics, Tags
+from drsearch.tracking.events import Entry, Metrics, Tags, to_line
 from drsearch.tracking.journal import Journal
 
 
@@ -60,25 +60,15 @@ def test_a_first_line_that_is_torn_is_repaired_too(tmp_path: Path) -> None:
     assert journal.read(0)[0] == epochs(1, 1)
 
 
-def test_truncate_goes_back_to_what_a_checkpoint_noted(tmp_path: Path) -> None:
+def test_an_entry_ends_at_every_offset_that_was_read_to_and_nowhere_else(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.append(epochs(1, 5))
-    at_checkpoint = journal.size()
-    journal.append(epochs(6, 8))
-    journal.truncate(at_checkpoint)
-    journal.append(epochs(6, 6))
-    assert journal.read(0)[0] == epochs(1, 6)
+    assert journal.ends_line_at(0) and not journal.ends_line_at(1)
+    journal.append(epochs(1, 1))
+    end = journal.read(0)[1]
+    assert [offset for offset in range(end + 2) if journal.ends_line_at(offset)] == [0, end]
 
 
-@pytest.mark.parametrize("size", [3, 10_000], ids=["within an entry", "beyond the end"])
-def test_truncate_refuses_a_size_the_journal_never_had(tmp_path: Path, size: int) -> None:
-    journal = Journal(tmp_path)
-    journal.append(epochs(1, 2))
-    before = journal.size()
-    with pytest.raises(ValueError) as wrong:
-        journal.truncate(size)
-    assert str(wrong.value) == (
-        f"{journal.path} cannot go back to {size} bytes: it has {before}, or no entry ends there; "
-        "take a checkpoint of the same run."
-    )
-    assert journal.size() == before
+def test_encoded_lines_are_the_entries_that_they_encode(tmp_path: Path) -> None:
+    Journal(tmp_path / "entries").append(epochs(1, 3))
+    Journal(tmp_path / "lines").append_lines(map(to_line, epochs(1, 3)))
+    assert Journal(tmp_path / "lines").path.read_bytes() == Journal(tmp_path / "entries").path.read_bytes()

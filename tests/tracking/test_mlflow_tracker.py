@@ -86,7 +86,7 @@ def test_what_is_longer_or_written_otherwise_than_mlflow_takes_is_cut_and_never_
             tags={"t" * 20: "x" * 9000},
             params={**{f"section.field_{i}": i for i in range(250)}, "long": "x" * 7000, "ä=b,c": 1, "k" * 300: 1},
             experiment_tags={"mlflow.note.content": "x" * 30_000},
-            dataset=DatasetInput("d" * 900, "f" * 64, "/eyes", profile={"train": 264}),
+            dataset=DatasetInput("d" * 900, "f" * 64, "/eyes"),
         )
     )
     entries: list[Entry] = [
@@ -108,10 +108,9 @@ def test_what_is_longer_or_written_otherwise_than_mlflow_takes_is_cut_and_never_
 def test_the_dataset_tells_where_it_lies(mlflow_tracker: MlflowTracker, client: MlflowClient) -> None:
     from mlflow.data import get_source
 
-    start = RunStart("key", "study", "trial", dataset=DatasetInput("idrid", "01", "/eyes", profile={"train": 264}))
+    start = RunStart("key", "study", "trial", dataset=DatasetInput("idrid", "01", "/eyes"))
     [given] = client.get_run(mlflow_tracker.open(start)).inputs.dataset_inputs
     assert get_source(given).uri == "/eyes"
-    assert given.dataset.profile == '{"train": 264}'
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
 
 

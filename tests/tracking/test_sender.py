@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_tracker import MemoryTracker
 from services import HANG_S, when
 
 from drsearch.home import Home
-from drsearch.tracking.events import DatasetInput, Entry, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.events import DatasetInput, Entry, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.memory import MemoryTracker
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.sender import Courier, drain, sender_lock, start_sender
 from drsearch.tracking.sent import run_id_of, unsent, why_unsent
@@ -91,38 +91,42 @@ def test_a_lost_note_of_what_was_sent_doubles_nothing(home: Home, tracker: Track
 
 
 @pytest.mark.parametrize("drained_while_short", [True, False])
-def test_a_journal_cut_back_to_its_checkpoint_doubles_no_point(
+def test_a_journal_that_lost_lines_and_has_them_again_doubles_no_point(
     home: Home, tracker: Tracker, see: See, drained_while_short: bool
 ) -> None:
     journal = journal_of(home)
     journal.append([start(), *epochs(1, 2)])
-    at_checkpoint = journal.size()
+    before = journal.size()
     journal.append(epochs(3, 4))
     drain(home, tracker)
-    journal.truncate(at_checkpoint)
+    os.truncate(journal.path, before)
+    assert unsent(home) == [journal.folder]
     if drained_while_short:
         drain(home, tracker)
-    journal.append([Resumed(50), *epochs(3, 6, at_ms=123_456), RunEnd("FINISHED", 200_000)])
+    journal.append([*epochs(3, 6), RunEnd("FINISHED", 200_000)])
     assert unsent(home) == [journal.folder]
     drain(home, tracker)
     seen = sent_run(home, see)
-    assert [(step, value) for step, value, _ in seen.points["loss"]] == [(e, 1 / e) for e in range(1, 7)]
+    assert seen.points["loss"] == [(e, 1 / e, e) for e in range(1, 7)]
     assert seen.status == "FINISHED"
     assert unsent(home) == []
 
 
-def test_the_end_of_a_run_arrives_though_its_journal_is_shorter_than_what_was_sent(
-    home: Home, tracker: Tracker, see: See
+@pytest.mark.parametrize("reason", ["", "x" * 5000], ids=["shorter", "longer"])
+def test_the_end_of_a_run_arrives_though_it_stands_in_place_of_lines_that_were_sent(
+    home: Home, tracker: Tracker, see: See, reason: str
 ) -> None:
     journal = journal_of(home)
     journal.append([start(), *epochs(1, 1)])
-    at_checkpoint = journal.size()
+    before = journal.size()
     journal.append(epochs(2, 40))
     drain(home, tracker)
-    journal.truncate(at_checkpoint)
-    journal.append([RunEnd("KILLED", 9, {"drsearch.ended": "interrupted"})])
+    os.truncate(journal.path, before)
+    journal.append([RunEnd("KILLED", 9, {"drsearch.ended": f"interrupted {reason}"})])
     drain(home, tracker)
-    assert sent_run(home, see).status == "KILLED"
+    seen = sent_run(home, see)
+    assert seen.status == "KILLED"
+    assert [step for step, _, _ in seen.points["loss"]] == list(range(1, 41))
 
 
 def test_a_torn_last_line_waits_for_its_writer(home: Home, tracker: Tracker, see: See) -> None:

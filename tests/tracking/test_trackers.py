@@ -20,7 +20,7 @@ START = RunStart(
     tags={"drsearch.kind": "trial"},
     params={"training.learning_rate": 0.01, "augmentation.flip": True, "study.trials": None},
     started_ms=1_700_000_000_000,
-    dataset=DatasetInput("idrid", "0123456789abcdef", "/data/idrid", "training", {"train": 264}),
+    dataset=DatasetInput("idrid", "0123456789abcdef", "/data/idrid", "training"),
     experiment_tags={"mlflow.note.content": "eight cells"},
 )
 EVERYTHING: list[Entry] = [

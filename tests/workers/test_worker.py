@@ -19,7 +19,8 @@ from drsearch.model import build_resnet
 from drsearch.processes import this_process
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, code_now, images_key, open_study, study_folder
-from drsearch.tracking import Journal, RunEnd, RunStart
+from drsearch.tracking.events import RunEnd, RunStart
+from drsearch.tracking.journal import Journal
 from drsearch.tracking.tags import provenance_tags
 from drsearch.training.outcome import read_outcome
 from drsearch.trials import retrying

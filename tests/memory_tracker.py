@@ -1,4 +1,4 @@
-"""What would a tracker have been told? One that keeps everything in memory, for tests."""
+"""A tracker that keeps every run in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
