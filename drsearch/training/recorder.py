@@ -25,7 +25,7 @@ from drsearch.run_folder import (
 )
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.checkpoint_bundle import pack
-from drsearch.tracking.events import Artifact, Entry, Metrics, Resumed, RunEnd, Status, Tags, from_line, to_line
+from drsearch.tracking.events import Artifact, Entry, Metrics, Resumed, RunEnd, Status, Tags, to_line
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.tags import outcome_tags
 from drsearch.training.objective import Objective
@@ -72,7 +72,7 @@ class Recorder:
         self.plan = plan
         self.journal = Journal(plan.folder)
         self._stop_asked = stop_asked
-        self._pending: list[Entry] = []
+        self._pending: list[str] = []  # lines of the journal
         self._open = False
         self.enter("", 0)
 
@@ -143,7 +143,7 @@ class Recorder:
     def _say_again(self, size: int, lines: list[str]) -> None:
         """Append what a checkpoint says, as far as its process did not before it died."""
         said = set(self.journal.path.read_bytes()[size:].decode(errors="replace").split("\n")[:-1])
-        self.journal.append([from_line(line) for line in lines if line not in said])
+        self.journal.append_lines([line for line in lines if line not in said])
 
     def outcome(self) -> Outcome | None:
         """The outcome, if an earlier attempt reached it; what it had to say is in the journal after this."""
@@ -158,11 +158,11 @@ class Recorder:
             self._say_again(size, lines)
             last = self.journal.path.read_bytes().splitlines()[-1]
             if not self.part and last != lines[-1].encode():  # ended since, as interrupted
-                self.journal.append([from_line(lines[-1])])
+                self.journal.append_lines(lines[-1:])
 
     def add(self, *entries: Entry) -> None:
         """Note entries for the next commit."""
-        self._pending += entries
+        self._pending += map(to_line, entries)
 
     def tell_epoch(self, result: EpochResult, system: Mapping[str, float]) -> None:
         """Note the numbers of an epoch; those of the machine by the epochs of the whole run."""
@@ -202,7 +202,7 @@ class Recorder:
                 if old != self.best_file:
                     old.unlink()
             self._hand_over()
-            self.journal.append(self._pending)
+            self.journal.append_lines(self._pending)
 
         self._write(write)
         self._pending.clear()
@@ -243,7 +243,7 @@ class Recorder:
             unfinished.write_text(json.dumps(self._noted() | {"outcome": told}))
             os.replace(unfinished, self._outcome_file)
             self._hand_over()
-            self.journal.append(self._pending)
+            self.journal.append_lines(self._pending)
 
         self._write(write)
         self._pending.clear()
@@ -253,10 +253,10 @@ class Recorder:
     def _hand_over(self) -> None:
         """Let other machines go on from here, before the journal says so."""
         if self.plan.shared_as is not None:
-            pack(self.plan.folder, self.plan.shared_as, [to_line(entry) for entry in self._pending])
+            pack(self.plan.folder, self.plan.shared_as, self._pending)
 
     def _noted(self) -> dict[str, Any]:
-        return {"journal_size": self.journal.whole_size(), "lines": [to_line(entry) for entry in self._pending]}
+        return {"journal_size": self.journal.whole_size(), "lines": self._pending}
 
     def close(self, status: Status, outcome: str, reason: str) -> None:
         """End the run here, leaving out what no checkpoint holds."""
