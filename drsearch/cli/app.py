@@ -140,7 +140,7 @@ def _outage(wrong: Exception) -> str:
     """What is said of an MLflow that went away while a command used it; empty for any other error."""
     if "mlflow" not in sys.modules:
         return ""
-    from drsearch.tracking.mlflow_tracker import outage
+    from drsearch.tracking.mlflow_client import outage
 
     return outage(wrong, Home.from_environment().tracking_uri)
 

@@ -37,7 +37,7 @@ from drsearch.study.definition import trial_key
 from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.markdown import note_table
-from drsearch.tracking.mlflow_tracker import is_away, outage
+from drsearch.tracking.mlflow_client import is_away, outage
 from drsearch.tracking.reach import check_answers, is_served
 from drsearch.tracking.sent import run_id_of, why_unsent
 from drsearch.tracking.tags import (

@@ -19,12 +19,12 @@ from pathlib import Path
 from absl import logging
 from mlflow.entities import LoggedModelInput, Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.mlflow_client import is_denied, open_client, search_runs
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.reach import is_served
 from drsearch.tracking.remote_runs import check_experiments
@@ -69,7 +69,7 @@ def check_may_decide(home: Home, name: str) -> None:
     try:
         check_experiments(home, EXPERIMENT)
     except MlflowException as wrong:
-        if wrong.error_code != "PERMISSION_DENIED":
+        if not is_denied(wrong):
             raise
         raise _not_let(name) from wrong
 
@@ -180,7 +180,7 @@ class Decisions:
     def __init__(self, registry: Registry, home: Home) -> None:
         uri = home.tracking_uri
         self.registry, self.home = registry, home
-        self._client = MlflowClient(uri, uri)
+        self._client = open_client(uri)
         self._tracker = MlflowTracker(uri, None if is_served(uri) else home.artifacts)
 
     def champion_state(self, name: str) -> ChampionState:
@@ -227,7 +227,7 @@ class Decisions:
             self._lose(run_id, draft, "overtaken", str(lost), folder)
             raise
         except MlflowException as wrong:
-            if wrong.error_code != "PERMISSION_DENIED":
+            if not is_denied(wrong):
                 raise
             said = f"MLflow does not let {who()} change the champion of {draft.version.name}; ask somebody who may"
             self._lose(run_id, draft, "denied", said, folder)
@@ -252,14 +252,7 @@ class Decisions:
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
             return []
-        found, token = [], None
-        while True:
-            page = self._client.search_runs(
-                [experiment.experiment_id], wanted, order_by=["attributes.start_time ASC"], page_token=token
-            )
-            found += list(page)
-            if not (token := page.token):
-                return found
+        return list(search_runs(self._client, [experiment.experiment_id], wanted, ["attributes.start_time ASC"]))
 
     def _open(self, draft: Draft) -> str:
         name, number = draft.version.name, draft.version.version
@@ -286,7 +279,7 @@ class Decisions:
         try:
             run_id = self._tracker.open(start)
         except TrackerAway as wrong:
-            if getattr(wrong.__cause__, "error_code", "") != "PERMISSION_DENIED":
+            if wrong.__cause__ is None or not is_denied(wrong.__cause__):
                 raise
             raise _not_let(name) from wrong
         models = [LoggedModelInput(each.model_id) for each in (draft.version, draft.previous) if each is not None]
@@ -294,7 +287,7 @@ class Decisions:
             self._client.log_inputs(run_id, models=models)
         except MlflowException as wrong:
             # A registrar may not write to what a researcher trained, nor let its page name this run; the tags do.
-            if wrong.error_code != "PERMISSION_DENIED":
+            if not is_denied(wrong):
                 raise
         return run_id
 

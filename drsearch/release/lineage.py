@@ -7,12 +7,12 @@ from typing import Any
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.decisions import Decisions
 from drsearch.release.registry import ModelVersion, Registry
+from drsearch.tracking.mlflow_client import first_run, open_client
 from drsearch.tracking.tags import (
     COMMIT_TAG,
     DATA_FINGERPRINT_TAG,
@@ -67,7 +67,7 @@ class Lineage:
 
     def __init__(self, home: Home) -> None:
         uri = home.tracking_uri
-        self._client = MlflowClient(uri, uri)
+        self._client = open_client(uri)
         self._registry = Registry(uri)
         self._decisions = Decisions(self._registry, home)
 
@@ -154,22 +154,17 @@ class Lineage:
         if not name:
             return []
         made_by = self._run(version.run_id)
-        runs = []
+        run = None
         if made_by is not None:  # the experiment by its id: a deleted study's has another name
-            wanted = has_tag(KIND_TAG, "study")
-            runs = list(self._client.search_runs([made_by.info.experiment_id], wanted, max_results=1))
-        if not runs:
+            run = first_run(self._client, made_by.info.experiment_id, has_tag(KIND_TAG, "study"))
+        if run is None:
             return [Node("study", name)]
-        files = [
-            file.path
-            for folder in ("space", "data")
-            for file in self._client.list_artifacts(runs[0].info.run_id, folder)
-        ]
-        run_id = runs[0].info.run_id
+        run_id = run.info.run_id
+        files = [file.path for folder in ("space", "data") for file in self._client.list_artifacts(run_id, folder)]
         under = tuple(
             Node("audit" if file.startswith("data/") else "space", file, {"artifact of run": run_id}) for file in files
         )
-        return [Node("study", name, {"run": run_id, "experiment": runs[0].info.experiment_id}, under)]
+        return [Node("study", name, {"run": run_id, "experiment": run.info.experiment_id}, under)]
 
     def _data(self, version: ModelVersion) -> Node:
         made_by, source = self._run(version.run_id), {}

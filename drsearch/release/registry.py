@@ -13,7 +13,6 @@ import mlflow
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 import drsearch
@@ -22,12 +21,11 @@ from drsearch.files import fault
 from drsearch.measure.scores import SCORE_NAMES, Interval
 from drsearch.serving import pyfunc_model
 from drsearch.tracking.events import now_ms
-from drsearch.tracking.mlflow_tracker import is_away
+from drsearch.tracking.mlflow_client import is_away, open_client, search_versions
 from drsearch.tracking.tags import REGISTERED_TAG, has_tag
 
 CHAMPION = "champion"
 SEARCH_BEST = "search-best"
-"""Of a run: the version that was made of it, `name/version`."""
 
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "photograph")]),
@@ -93,7 +91,7 @@ class Registry:
 
     def __init__(self, tracking_uri: str) -> None:
         mlflow.set_tracking_uri(tracking_uri)
-        self._client = MlflowClient(tracking_uri, tracking_uri)
+        self._client = open_client(tracking_uri)
 
     def register(
         self, name: str, run_id: str, files: Mapping[str, Path], tags: Mapping[str, str], description: str
@@ -170,13 +168,8 @@ class Registry:
         """
         asked = [f"name = '{name}'"] if name else []
         asked += [has_tag(tag, value) for tag, value in (tags or {}).items()]
-        found: list[tuple[str, int]] = []
-        token = None
-        while True:
-            page = self._client.search_model_versions(" and ".join(asked), max_results=1000, page_token=token)
-            found += [(each.name, int(each.version)) for each in page]
-            if not (token := page.token):
-                return [self.version(*each) for each in sorted(found)]
+        found = [(each.name, int(each.version)) for each in search_versions(self._client, " and ".join(asked))]
+        return [self.version(*each) for each in sorted(found)]
 
     def check_model(self, name: str) -> None:
         """Refuse the name of a model that has no version.
@@ -301,7 +294,7 @@ class Registry:
         except MlflowException:
             names = sorted(found.name for found in self._client.search_registered_models())
             return "registered models: " + (", ".join(names) or "none yet, `drsearch run-study` registers one")
-        versions = sorted(int(found.version) for found in self._client.search_model_versions(f"name = '{name}'"))
+        versions = sorted(int(found.version) for found in search_versions(self._client, f"name = '{name}'"))
         aliases = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(model.aliases.items()))
         return f"{name} has versions {', '.join(map(str, versions)) or 'none'}" + (f" and {aliases}" if aliases else "")
 

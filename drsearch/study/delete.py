@@ -10,7 +10,6 @@ from pathlib import Path
 from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from drsearch.data.records import open_records, test_looks
 from drsearch.errors import RecordsError, StudyError
@@ -18,6 +17,7 @@ from drsearch.home import Home
 from drsearch.study.cancel import ask_to_stop
 from drsearch.study.definition import delete_study, load_study
 from drsearch.study.status import Standing, look
+from drsearch.tracking.mlflow_client import open_client, search_runs, search_versions
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
 from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG
@@ -67,7 +67,7 @@ class Remover:
 
     def __init__(self, storage: Storage, home: Home) -> None:
         self._storage, self._home = storage, home
-        self._client = MlflowClient(home.tracking_uri, home.tracking_uri)
+        self._client = open_client(home.tracking_uri)
 
     def plan(self, name: str) -> Removal:
         """What deleting a study would do; nothing is deleted yet.
@@ -83,9 +83,9 @@ class Remover:
     def _plan(self, standing: Standing) -> Removal:
         sync(self._home)
         experiment = self._client.get_experiment_by_name(standing.name)
-        runs = list(self._runs(experiment)) if experiment is not None else []
+        runs = list(search_runs(self._client, [experiment.experiment_id])) if experiment is not None else []
         mine = {run.info.run_id: run for run in runs if self._is_of(run, standing)}
-        versions = [each for each in self._versions() if mine.keys() & _needs(each)]
+        versions = [each for each in search_versions(self._client) if mine.keys() & _needs(each)]
         needed = {run_id for version in versions for run_id in _needs(version)}
         needed |= {mine[run_id].data.tags.get(PARENT_RUN_TAG, "") for run_id in needed & mine.keys()}
         if versions:  # the study's own run holds the space, the audit and the pages
@@ -150,22 +150,6 @@ class Remover:
         if not removal.kept_runs:
             self._client.delete_experiment(experiment.experiment_id)
         return str(called)
-
-    def _runs(self, experiment: Experiment) -> Iterator[Run]:
-        token = None
-        while True:
-            page = self._client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
-            yield from page
-            if not (token := page.token):
-                return
-
-    def _versions(self) -> Iterator[ModelVersion]:
-        token = None
-        while True:
-            page = self._client.search_model_versions(max_results=1000, page_token=token)
-            yield from page
-            if not (token := page.token):
-                return
 
     def _is_of(self, run: Run, standing: Standing) -> bool:
         return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{standing.definition.uid}/")

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 
 from drsearch.errors import DrsearchError
+from drsearch.tracking.mlflow_client import first_line, get_or_create_experiment, open_client
 
 ROLES: Mapping[str, str] = {
     "reader": "sees everything, changes nothing",
@@ -143,7 +143,7 @@ class Users:
         if not tracking_uri.startswith(("http://", "https://")):
             raise UsersError(f"{tracking_uri} is no server, and has no users; set MLFLOW_TRACKING_URI to the server's.")
         self._uri = tracking_uri
-        self._client = MlflowClient(tracking_uri)
+        self._client = open_client(tracking_uri)
 
     def bring(self, users: Sequence[User]) -> Iterator[Change]:
         """Bring the server to what a file says; what is so already is left alone.
@@ -219,8 +219,7 @@ class Users:
         return int(role["id"])
 
     def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        return str(found.experiment_id if found else self._client.create_experiment(name))
+        return str(get_or_create_experiment(self._client, name).experiment_id)
 
     def _there(self) -> dict[str, set[str]]:
         """The names of the roles that every user has."""
@@ -254,6 +253,6 @@ def _translated(uri: str) -> Iterator[None]:
             ) from wrong
         if "error code 404" in said or "not found" in said.lower():
             raise UsersError(f"{uri} has no users: start it as docs/server.md says.") from wrong
-        raise UsersError(f"{uri} does not take it: {(said.splitlines() or [''])[0][:300]}") from wrong
+        raise UsersError(f"{uri} does not take it: {first_line(wrong)}") from wrong
     except (OSError, requests.RequestException) as wrong:
-        raise UsersError(f"{uri} does not answer: {(str(wrong).splitlines() or [''])[0][:200]}") from wrong
+        raise UsersError(f"{uri} does not answer: {first_line(wrong)}") from wrong

@@ -1,4 +1,4 @@
-"""How do entries become an MLflow run? Through `MlflowClient` alone: MLflow's fluent API keeps global state.
+"""Writes events to MLflow runs.
 
 Everything here may be given twice. MLflow keeps one of two equal points itself (key, step, time and
 value); params and pictures that are there already are looked up and not written again.
@@ -12,28 +12,21 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import requests
-import sqlalchemy.exc
 from absl import logging
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, Experiment, InputTag, LifecycleStage, Metric, RunTag
+from mlflow.entities import Dataset, InputTag, Metric, RunTag
 from mlflow.entities import DatasetInput as MlflowDatasetInput
 from mlflow.entities import Param as MlflowParam
-from mlflow.exceptions import MlflowException
 from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_IMAGES
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
-from drsearch.files import fault, is_full
 from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
-from drsearch.tracking.reach import set_up_client, why_away
+from drsearch.tracking.mlflow_client import first_run, get_or_create_experiment, open_client, translated_errors
 from drsearch.tracking.tags import KEY_TAG, has_tag
-from drsearch.tracking.tracker import TrackerAway, TrackerRefused
 
 _Item = TypeVar("_Item")
 
@@ -47,10 +40,6 @@ _EXPERIMENT_TAG_CHARACTERS = 20_000
 _DATASET_NAME_CHARACTERS = 500
 _DIGEST_CHARACTERS = 36
 
-# What MLflow says when it is there and does not want the entry. Everything else (no connection, a locked or
-# full database, an expired password) may pass, and the entries wait for it.
-_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
-
 
 class MlflowTracker:
     """A `Tracker` for an MLflow server (`http://...`) or a local store (`sqlite:///...`).
@@ -61,15 +50,13 @@ class MlflowTracker:
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
-        set_up_client()
         self._uri = tracking_uri
         self._artifact_root = artifact_root
-        with _translated(self._uri):
-            self._client = MlflowClient(tracking_uri)
+        self._client = open_client(tracking_uri)
 
     def open(self, start: RunStart) -> str:
         """See `Tracker.open`."""
-        with _translated(self._uri):
+        with translated_errors(self._uri):
             experiment_id = self._experiment(start)
             run_id, known_params = self._run(experiment_id, start)
             params = [
@@ -83,7 +70,7 @@ class MlflowTracker:
 
     def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
         """See `Tracker.send`."""
-        with _translated(self._uri):
+        with translated_errors(self._uri):
             self._send_metrics(run_id, [entry for entry in entries if isinstance(entry, Metrics)])
             self._send_images(run_id, [entry for entry in entries if isinstance(entry, Image)], folder)
             for entry in entries:
@@ -98,20 +85,9 @@ class MlflowTracker:
                 self._client.update_run(run_id, status="RUNNING")
 
     def _experiment(self, start: RunStart) -> str:
-        experiment = self._client.get_experiment_by_name(start.experiment)
         tags = {_name(name): _cut(value, _EXPERIMENT_TAG_CHARACTERS) for name, value in start.experiment_tags.items()}
-        if experiment is None:
-            try:
-                return str(self._client.create_experiment(start.experiment, self._location(start.experiment), tags))
-            except MlflowException as wrong:
-                if wrong.error_code != "RESOURCE_ALREADY_EXISTS":  # the sender of another machine was faster
-                    raise
-            experiment = self._client.get_experiment_by_name(start.experiment)
-        refuse_deleted(experiment, self._uri)
-        for name, value in tags.items():
-            if experiment.tags.get(name) != value:
-                self._client.set_experiment_tag(experiment.experiment_id, name, value)
-        return str(experiment.experiment_id)
+        location = self._location(start.experiment)
+        return str(get_or_create_experiment(self._client, start.experiment, location, tags).experiment_id)
 
     def _location(self, experiment: str) -> str | None:
         if self._artifact_root is None:
@@ -122,9 +98,8 @@ class MlflowTracker:
 
     def _run(self, experiment_id: str, start: RunStart) -> tuple[str, Mapping[str, str]]:
         """The run of a key and the params it has."""
-        found = self._client.search_runs([experiment_id], has_tag(KEY_TAG, start.key), max_results=1)
-        if found:
-            return str(found[0].info.run_id), found[0].data.params
+        if (run := first_run(self._client, experiment_id, has_tag(KEY_TAG, start.key))) is not None:
+            return str(run.info.run_id), run.data.params
         tags = {name: _cut(value, _TAG_CHARACTERS) for name, value in start.tags.items()}
         run = self._client.create_run(
             experiment_id, start.started_ms, {**tags, KEY_TAG: start.key}, run_name=start.name
@@ -166,62 +141,6 @@ class MlflowTracker:
         run_tags = [RunTag(_name(name), _cut(value, _TAG_CHARACTERS)) for name, value in tags.items()]
         for batch in _batches(run_tags, _PARAMS_A_BATCH):
             self._client.log_batch(run_id, tags=batch)
-
-
-def refuse_deleted(experiment: Experiment, tracking_uri: str) -> None:
-    """Refuse an experiment that was deleted in MLflow: its name stays taken, and nothing can be written to it.
-
-    Raises:
-        TrackerRefused: With the command that restores it.
-    """
-    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
-        command = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-        raise TrackerRefused(
-            f"experiment {experiment.name!r} was deleted in MLflow; restore it with "
-            f"`MLFLOW_TRACKING_URI={tracking_uri} {command}`."
-        )
-
-
-@contextmanager
-def _translated(tracking_uri: str) -> Iterator[None]:
-    """Foreign errors as ours: refused, or away."""
-    try:
-        yield
-    except MlflowException as wrong:
-        if wrong.error_code in _REFUSALS:
-            raise TrackerRefused(f"MLflow refuses it: {_first_line(wrong)}") from wrong
-        raise TrackerAway(outage(wrong, tracking_uri) or f"MLflow does not take it: {_first_line(wrong)}") from wrong
-    except (OSError, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as wrong:
-        text = (
-            outage(wrong, tracking_uri) or fault(wrong).rstrip(".") or f"MLflow does not take it: {_first_line(wrong)}"
-        )
-        raise TrackerAway(text) from wrong
-
-
-def is_away(wrong: BaseException) -> bool:
-    """Whether an error of MLflow's client says that its server does not answer; one that refuses a user does."""
-    unanswered = (
-        isinstance(wrong, MlflowException)
-        and "API request to" in str(wrong)
-        and not re.search(r"error code 40[13]\b", str(wrong))
-    )
-    return unanswered or isinstance(wrong, requests.ConnectionError | requests.Timeout)
-
-
-def outage(wrong: BaseException, tracking_uri: str) -> str:
-    """What is said of an MLflow that does not answer, or whose database does not; empty for any other error."""
-    if is_away(wrong):
-        return f"MLflow at {tracking_uri} does not answer: {why_away(wrong)}"
-    error: BaseException | None = wrong
-    while error is not None:
-        if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not is_full(error):
-            return f"MLflow's database {tracking_uri} does not answer: {_first_line(error)}"
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-def _first_line(wrong: BaseException) -> str:
-    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:300].rstrip(".")
 
 
 def _batches(items: Sequence[_Item], n_items: int) -> Iterator[Sequence[_Item]]:

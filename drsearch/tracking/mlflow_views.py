@@ -91,10 +91,11 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
     Returns:
         The experiment's id, for `chart_link`; `None` if there is no such experiment.
     """
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri)
+    from drsearch.tracking.mlflow_client import is_denied, open_client
+
+    client = open_client(tracking_uri)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return None
@@ -122,7 +123,7 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
             view = {"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
             client.set_experiment_tag(found.experiment_id, f"{VIEW_TAG_PREFIX}{key}", json.dumps(view))
     except MlflowException as wrong:
-        if "error code 403" not in str(wrong):
+        if not is_denied(wrong):
             raise
         # A server with users: who may only read follows the link to what the study's owner saved last.
         logging.warning("this user may not renew the view of %s: it is the one saved last, if any.", experiment)
@@ -143,11 +144,11 @@ def _workspace(url: str) -> str:
 
 def _study_names(tracking_uri: str) -> list[str]:
     """The studies, the one begun last first."""
-    from mlflow import MlflowClient
+    from drsearch.tracking.mlflow_client import open_client, search_runs
 
-    client = MlflowClient(tracking_uri)
+    client = open_client(tracking_uri)
     names = {str(experiment.experiment_id): str(experiment.name) for experiment in client.search_experiments()}
-    runs = client.search_runs(list(names), has_tag(KIND_TAG, "study"), order_by=["attributes.start_time DESC"])
+    runs = search_runs(client, list(names), has_tag(KIND_TAG, "study"), ["attributes.start_time DESC"])
     return list(dict.fromkeys(names[run.info.experiment_id] for run in runs))
 
 

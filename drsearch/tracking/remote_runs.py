@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from absl import logging
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -16,8 +15,15 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from drsearch.home import Home
 from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.checkpoint_bundle import HANDOVER_FILE, about, give_away, pack, unpack
-from drsearch.tracking.mlflow_tracker import _translated, is_away, refuse_deleted
-from drsearch.tracking.reach import is_served, set_up_client
+from drsearch.tracking.mlflow_client import (
+    first_run,
+    get_or_create_experiment,
+    is_away,
+    open_client,
+    refuse_deleted,
+    translated_errors,
+)
+from drsearch.tracking.reach import is_served
 from drsearch.tracking.sent import adopt
 from drsearch.tracking.tags import ATTEMPT_TAG, HANDOVER_TAG, JOINED_TAG, KEY_TAG, NOTE_TAG, has_tag
 from drsearch.tracking.tracker import TrackerRefused
@@ -50,10 +56,8 @@ class Depot:
     """
 
     def __init__(self, tracking_uri: str) -> None:
-        set_up_client()
         self._uri = tracking_uri
-        with _translated(self._uri):
-            self._client = MlflowClient(tracking_uri)
+        self._client = open_client(tracking_uri)
 
     def check_active(self, experiment: str) -> None:
         """Refuse an experiment that was deleted.
@@ -62,9 +66,9 @@ class Depot:
             TrackerRefused: With the command that restores it.
             TrackerAway: If MLflow does not answer.
         """
-        with _translated(self._uri):
+        with translated_errors(self._uri):
             if (found := self._client.get_experiment_by_name(experiment)) is not None:
-                refuse_deleted(found, self._uri)
+                refuse_deleted(self._client, found)
 
     def check_may_write(self, experiment: str) -> None:
         """Have MLflow refuse now what it would refuse later; a server that does not answer says nothing.
@@ -76,7 +80,7 @@ class Depot:
         try:
             found = self._client.get_experiment_by_name(experiment)
             if found is not None:
-                refuse_deleted(found, self._uri)
+                refuse_deleted(self._client, found)
             if found is not None and is_served(self._uri):
                 self._client.set_experiment_tag(found.experiment_id, JOINED_TAG, socket.gethostname())
         except Exception as wrong:
@@ -96,7 +100,7 @@ class Depot:
         """
         if not (folder / HANDOVER_FILE).exists():
             return
-        with _translated(self._uri), tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
+        with translated_errors(self._uri), tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
             copy = Path(
                 shutil.copyfile(folder / HANDOVER_FILE, Path(place) / HANDOVER_FILE)
             )  # the worker may replace it
@@ -141,7 +145,7 @@ class Depot:
         return fetched
 
     def _fetch(self, experiment: str, key: str, folder: Path, attempt: int | None) -> bool:
-        with _translated(self._uri):
+        with translated_errors(self._uri):
             run = self._find(experiment, key)
             if run is None:
                 return False
@@ -183,12 +187,11 @@ class Depot:
         Raises:
             TrackerAway: If the server does not answer; what had arrived is not found by anyone.
         """
-        with _translated(self._uri):
+        with translated_errors(self._uri):
             if self._whole_folder(experiment, key) is not None:
                 return False
-            number = self._experiment(experiment)
-            self._client.set_experiment_tag(number, NOTE_TAG, note)
-            run = self._client.create_run(number, tags={KEY_TAG: key}, run_name=key)
+            made = get_or_create_experiment(self._client, experiment, tags={NOTE_TAG: note})
+            run = self._client.create_run(made.experiment_id, tags={KEY_TAG: key}, run_name=key)
             self._client.log_artifacts(run.info.run_id, str(folder), "files")
             self._client.set_terminated(run.info.run_id)  # FINISHED: whole
         return True
@@ -199,25 +202,13 @@ class Depot:
         Raises:
             TrackerAway: If the server does not answer.
         """
-        with _translated(self._uri):
+        with translated_errors(self._uri):
             run = self._whole_folder(experiment, key)
             if run is None:
                 return False
             with tempfile.TemporaryDirectory(prefix="drsearch-files-", dir=into.parent) as place:
                 self._download(run.info.run_id, "files", Path(place)).rename(into)
         return True
-
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is None:
-            try:
-                return str(self._client.create_experiment(name))
-            except MlflowException as wrong:
-                if wrong.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was faster
-                    raise
-            found = self._client.get_experiment_by_name(name)
-        refuse_deleted(found, self._uri)
-        return str(found.experiment_id)
 
     def _whole_folder(self, experiment: str, key: str) -> Run | None:
         return self._find(experiment, key, " AND attributes.status = 'FINISHED'")
@@ -226,8 +217,7 @@ class Depot:
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
             return None
-        runs = self._client.search_runs([found.experiment_id], f"{has_tag(KEY_TAG, key)}{more}", max_results=1)
-        return runs[0] if runs else None
+        return first_run(self._client, found.experiment_id, f"{has_tag(KEY_TAG, key)}{more}")
 
     def _download(self, run_id: str, path: str, into: Path) -> Path:
         return Path(self._client.download_artifacts(run_id, path, str(into)))

@@ -1,0 +1,172 @@
+"""MLflow's client: how one is made, experiments, searches through all pages, and what its errors mean.
+
+Only `MlflowClient` is used: MLflow's fluent API keeps global state.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import requests
+import sqlalchemy.exc
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
+
+from drsearch.files import fault, is_full
+from drsearch.tracking.reach import set_up_client, why_away
+from drsearch.tracking.tracker import TrackerAway, TrackerRefused
+
+_Item = TypeVar("_Item")
+
+_PER_PAGE = 1000
+# What MLflow says when it is there and does not want the event. Everything else (no connection, a locked or
+# full database, an expired password) may pass, and the events wait for it.
+_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+
+
+def open_client(tracking_uri: str) -> MlflowClient:
+    """A client of MLflow's tracking server and of its model registry.
+
+    Args:
+        tracking_uri: Of both.
+
+    Raises:
+        TrackerAway: If a database that MLflow opens itself does not answer.
+    """
+    set_up_client()
+    with translated_errors(tracking_uri):
+        return MlflowClient(tracking_uri, tracking_uri)
+
+
+def get_or_create_experiment(
+    client: MlflowClient, name: str, location: str | None = None, tags: Mapping[str, str] | None = None
+) -> Experiment:
+    """The experiment of a name; another process may create it at the same time.
+
+    Args:
+        client: Of MLflow.
+        name: The experiment's.
+        location: Where its artifacts go if it is created here; None leaves that to MLflow.
+        tags: Of the experiment; those that differ are set.
+
+    Raises:
+        TrackerRefused: If it was deleted.
+        MlflowException: If MLflow does not let this user create it.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.get_experiment(client.create_experiment(name, location, dict(tags or {})))
+        except MlflowException as wrong:
+            if wrong.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        experiment = client.get_experiment_by_name(name)
+    refuse_deleted(client, experiment)
+    for tag, value in (tags or {}).items():
+        if experiment.tags.get(tag) != value:
+            client.set_experiment_tag(experiment.experiment_id, tag, value)
+    return experiment
+
+
+def refuse_deleted(client: MlflowClient, experiment: Experiment) -> None:
+    """Refuse an experiment that was deleted in MLflow: its name stays taken, and nothing can be written to it.
+
+    Raises:
+        TrackerRefused: With the command that restores it.
+    """
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        command = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        raise TrackerRefused(
+            f"experiment {experiment.name!r} was deleted in MLflow; restore it with "
+            f"`MLFLOW_TRACKING_URI={client.tracking_uri} {command}`."
+        )
+
+
+def search_runs(
+    client: MlflowClient, experiment_ids: Sequence[str], wanted: str = "", order_by: Sequence[str] = ()
+) -> Iterator[Run]:
+    """All runs of experiments that a filter takes, page after page.
+
+    Args:
+        client: Of MLflow.
+        experiment_ids: Where to look.
+        wanted: A filter as MLflow has them, see `has_tag`; empty: any run.
+        order_by: Columns as MLflow has them.
+    """
+    return _pages(
+        lambda token: client.search_runs(
+            list(experiment_ids), wanted, max_results=_PER_PAGE, order_by=list(order_by), page_token=token
+        )
+    )
+
+
+def first_run(client: MlflowClient, experiment_id: str, wanted: str) -> Run | None:
+    """A run of an experiment that a filter takes; None if there is none."""
+    runs = client.search_runs([experiment_id], wanted, max_results=1)
+    return runs[0] if runs else None
+
+
+def search_versions(client: MlflowClient, wanted: str = "") -> Iterator[ModelVersion]:
+    """All versions of registered models that a filter takes, page after page."""
+    return _pages(lambda token: client.search_model_versions(wanted, max_results=_PER_PAGE, page_token=token))
+
+
+def _pages(search: Callable[[str | None], PagedList[_Item]]) -> Iterator[_Item]:
+    token = None
+    while True:
+        page = search(token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+@contextmanager
+def translated_errors(tracking_uri: str) -> Iterator[None]:
+    """Raise errors of MLflow's client within as `TrackerRefused` or `TrackerAway`."""
+    try:
+        yield
+    except MlflowException as wrong:
+        if wrong.error_code in _REFUSALS:
+            raise TrackerRefused(f"MLflow refuses it: {first_line(wrong)}") from wrong
+        raise TrackerAway(outage(wrong, tracking_uri) or f"MLflow does not take it: {first_line(wrong)}") from wrong
+    except (OSError, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as wrong:
+        text = (
+            outage(wrong, tracking_uri) or fault(wrong).rstrip(".") or f"MLflow does not take it: {first_line(wrong)}"
+        )
+        raise TrackerAway(text) from wrong
+
+
+def is_denied(wrong: BaseException) -> bool:
+    """Whether a server with users knows this one, and does not allow it."""
+    return isinstance(wrong, MlflowException) and wrong.error_code == "PERMISSION_DENIED"
+
+
+def is_away(wrong: BaseException) -> bool:
+    """Whether an error of MLflow's client says that its server does not answer; one that refuses a user does."""
+    unanswered = (
+        isinstance(wrong, MlflowException)
+        and "API request to" in str(wrong)
+        and not re.search(r"error code 40[13]\b", str(wrong))
+    )
+    return unanswered or isinstance(wrong, requests.ConnectionError | requests.Timeout)
+
+
+def outage(wrong: BaseException, tracking_uri: str) -> str:
+    """One sentence on an MLflow that does not answer, or whose database does not; empty for any other error."""
+    if is_away(wrong):
+        return f"MLflow at {tracking_uri} does not answer: {why_away(wrong)}"
+    error: BaseException | None = wrong
+    while error is not None:
+        if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not is_full(error):
+            return f"MLflow's database {tracking_uri} does not answer: {first_line(error)}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def first_line(wrong: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:300].rstrip(".")
