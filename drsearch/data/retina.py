@@ -27,6 +27,7 @@ _SMALLEST_SIDE = 32  # pixels of the picture that a border is looked for on
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 20.0  # levels between retina and background; the dimmest of IDRiD has 61
 _NOTHING = 6.0  # levels; smaller differences are noise
+_EVERY = 16  # one in so many pixels of a row is compared
 _FULL_ROW = 0.9  # share of a row that has the frame's colour: its lettering covers less, the retina's surround more
 _APART = 0.8  # share of the pixels just inside a frame that differ from it; beside a round retina fewer than half do
 _SMALL = 0.5  # share of a picture's area; a retina whose box has less is looked for again, around that box
@@ -83,10 +84,13 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     fine, times = halved(rgb, min(rgb.shape[:2]), BORDER_PX)
     coarse, times_coarser = halved(fine, min(fine.shape[:2]), BORDER_PX // 2)
     step = times * times_coarser
+    inside = _within_thin_bars(rgb, 3 * step)
+    if inside is not None:
+        return _within(rgb, inside)
     corners, even = _corners(coarse)
     framed = _in_frame(coarse, corners)
     if framed is not None:
-        return _found_in(rgb, _exact(rgb, *framed, step))
+        return _within(rgb, _enlarged(framed, step, coarse, rgb))
     background = _background(corners, even)
     if background is None:
         _check_looks_like_retina(coarse, np.ones(coarse.shape[:2], np.uint8))
@@ -96,7 +100,7 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     threshold = max(0.2 * contrast, _NOTHING) if contrast >= _LEAST_CONTRAST else _NOTHING
     patch, box = _largest_patch(coarse, distance, threshold)
     if contrast < _LEAST_CONTRAST or _share(box, coarse) < _SMALL:
-        return _found_in(rgb, _around(box, distance, step))
+        return _within(rgb, _enlarged(_around(box, distance), step, coarse, rgb))
     _check_round(patch, box, contrast)
     _check_looks_like_retina(coarse, patch)
     finer = tuple(slice(side.start * times_coarser, side.stop * times_coarser) for side in box)
@@ -197,8 +201,31 @@ def halved(rgb: NDArray[np.uint8], side_px: float, least_px: int) -> tuple[NDArr
     return rgb, times
 
 
-def _in_frame(picture: NDArray[np.uint8], corners: NDArray[np.int32]) -> tuple[_Box, NDArray[np.uint8]] | None:
-    """What lies inside a frame or bars of one colour, and their colour; None where there are none.
+def _within_thin_bars(rgb: NDArray[np.uint8], widest: int) -> _Box | None:
+    """What lies inside bars of at most `widest` pixels; None where there are none. The coarse picture hides them."""
+    by_columns = rgb.transpose(1, 0, 2)
+    top, bottom, left, right = (_bar_px(rows[: widest + 2]) for rows in (rgb, rgb[::-1], by_columns, by_columns[::-1]))
+    if not top + bottom + left + right:
+        return None
+    return slice(top, rgb.shape[0] - bottom), slice(left, rgb.shape[1] - right)
+
+
+def _bar_px(rows: NDArray[np.uint8]) -> int:
+    """Rows of a bar of one colour that begins with the first row and ends before the last; 0 where there is none."""
+    first, last = rows[0, ::_EVERY], rows[-1, ::_EVERY]
+    if np.count_nonzero((cv2.absdiff(first, last) > _FLAT).any(axis=1)) < len(first) // 2:
+        return 0  # as in most photographs; a few pixels are quick to compare
+    mean, spread = (levels.ravel() for levels in cv2.meanStdDev(rows[:1]))
+    if spread.max() >= _FLAT:
+        return 0
+    shares = np.mean(_distance(rows, _uint8(mean.round())) <= _FLAT, axis=1)
+    n = int(np.argmin(shares >= _FULL_ROW))
+    # One further in: the row behind the bar can be half of it.
+    return n + 1 if n and n + 1 < len(rows) and shares[n + 1] <= 1 - _APART else 0
+
+
+def _in_frame(picture: NDArray[np.uint8], corners: NDArray[np.int32]) -> _Box | None:
+    """What lies inside a frame or bars of one colour; None where there are none.
 
     A frame is told from the surround of a round retina by what lies just inside it: all of it differs.
     """
@@ -212,7 +239,7 @@ def _in_frame(picture: NDArray[np.uint8], corners: NDArray[np.int32]) -> tuple[_
         for through_lettering in (False, True):
             rows, columns = (_without_ends(side, through_lettering) for side in is_frame)
             if _is_frame_around(rows, columns, same):
-                return (rows, columns), colour
+                return rows, columns
     return None
 
 
@@ -242,34 +269,8 @@ def _is_frame_around(rows: slice, columns: slice, same: NDArray[np.bool_]) -> bo
     return all(edge.mean() >= _APART for is_cut, edge in edges if is_cut)
 
 
-def _exact(rgb: NDArray[np.uint8], box: _Box, colour: NDArray[np.uint8], step: int) -> _Box:
-    """The box of a picture that is `step` times smaller, to the photograph's pixel, without any of the frame."""
-    coarse = [n // step for n in rgb.shape[:2]]
-    rows, columns = (
-        slice(side.start * step, side.stop * step if side.stop < n else of)
-        for side, n, of in zip(box, coarse, rgb.shape, strict=False)
-    )
-
-    def left_over(strip: NDArray[np.uint8], axis: int) -> NDArray[np.bool_]:
-        return np.asarray((_distance(strip, colour) <= 2 * _FLAT).mean(axis=axis) >= 0.5)
-
-    def n_leading(is_frame: NDArray[np.bool_]) -> int:
-        return int(np.argmin(is_frame)) + 1  # the next can be half frame
-
-    top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
-    if top:
-        top += n_leading(left_over(rgb[top : top + 2 * step, columns], 1))
-    if box[0].stop < coarse[0]:
-        bottom -= n_leading(left_over(rgb[bottom - 2 * step : bottom, columns], 1)[::-1])
-    if left:
-        left += n_leading(left_over(rgb[rows, left : left + 2 * step], 0))
-    if box[1].stop < coarse[1]:
-        right -= n_leading(left_over(rgb[rows, right - 2 * step : right], 0)[::-1])
-    return slice(top, bottom), slice(left, right)
-
-
-def _around(box: _Box, distance: NDArray[np.uint8], step: int) -> _Box:
-    """A small retina's box with some of its surround, in the photograph's pixels.
+def _around(box: _Box, distance: NDArray[np.uint8]) -> _Box:
+    """A small retina's box with some of its surround.
 
     Raises:
         PhotographError: If there is no retina in it, or too small a one.
@@ -286,16 +287,29 @@ def _around(box: _Box, distance: NDArray[np.uint8], step: int) -> _Box:
             f"shows no retina: what stands out fills {shares[1]:.0%} of its width and {shares[0]:.0%} of its height;"
             " cut off what surrounds the retina"
         )
-    wider = tuple(
+    rows, columns = (
         slice(max(0, side.start - margin), side.stop + margin)
         for side, margin in ((side, max(2, (side.stop - side.start) // 10)) for side in box)
     )
-    if _share((wider[0], wider[1]), distance) > 0.8:
+    if _share((rows, columns), distance) > 0.8:
         raise _no_patch()
-    return slice(wider[0].start * step, wider[0].stop * step), slice(wider[1].start * step, wider[1].stop * step)
+    return rows, columns
 
 
-def _found_in(rgb: NDArray[np.uint8], box: _Box) -> Retina:
+def _enlarged(box: _Box, step: int, small: NDArray[np.uint8], large: NDArray[np.uint8]) -> _Box:
+    """The box of a picture that is `step` times smaller, in the large one, whose last pixels the small one leaves out.
+
+    What it holds of a frame is a thin bar.
+    """
+    rows, columns = (
+        slice(side.start * step, side.stop * step if side.stop < n else of)
+        for side, n, of in zip(box, small.shape, large.shape, strict=False)
+    )
+    return rows, columns
+
+
+def _within(rgb: NDArray[np.uint8], box: _Box) -> Retina:
+    """The retina that lies within a box of the photograph."""
     rows, columns = box
     height, width = rgb.shape[:2]
     inside = rgb[rows, columns]
