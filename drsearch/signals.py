@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -51,7 +52,8 @@ class Interrupts:
     """While this is entered, a signal asks what is running to stop, and Ctrl-C or SIGTERM once more ends it at once.
 
     SIGHUP and SIGUSR1 may come again, and before a SIGTERM: a closed terminal is told by the system and by its shell,
-    and Slurm sends SIGTERM after the signal that was asked for.
+    and Slurm sends SIGTERM after the signal that was asked for. In another thread than the main one, where Python
+    hears no signals, nothing happens.
 
     Args:
         ask: Called in the signal's handler.
@@ -63,6 +65,8 @@ class Interrupts:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
         _note_terminals()
         for number in heard_signals():
             self._before[number] = signal.signal(number, self._heard)

@@ -2,10 +2,14 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+import threading
 
 from services import HANG_S
+
+from drsearch.signals import Interrupts
 
 PROGRAM = """
 import os, signal, sys
@@ -53,3 +57,17 @@ def test_output_to_a_terminal_that_was_closed_is_no_error() -> None:
     os.close(ours)  # from here on, a write is an input/output error
     _, complained = process.communicate(b"\n", timeout=HANG_S)
     assert (process.returncode, complained.decode()) == (0, f"{ASKS}\n")
+
+
+def test_signals_are_left_alone_in_another_thread() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    handlers = []
+
+    def enter() -> None:
+        with Interrupts(lambda: None):
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert handlers == [before] and signal.getsignal(signal.SIGINT) is before

@@ -91,19 +91,20 @@ def run_study(
     from drsearch.study.preparation import define, prepare_all
     from drsearch.study.reconcile import launching
     from drsearch.study.validation import check_study
-    from drsearch.workers.launcher import Launcher, check_begins
+    from drsearch.workers.launcher import check_begins, launch_study
 
     read = load_space(space, lambda own: gin_files.load(config, assignments, own))
     settings = read.base
     check_study(settings)
     _check_enqueued(known, settings)
     enqueued = [enqueued_params(read, each) for each in starts]
-    check_begins(name, read, settings, data, url, warm_start)
+    warm = check_begins(name, read, settings, data, url, warm_start)
     with counting(out, "photographs") as count:
         prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
     print_audit(out, prepared[0].audit, skip_bad)
     print_counts(out, prepared[0])
-    launcher = Launcher(
+    _print_carried(out, warm)
+    launcher = launch_study(
         name,
         read,
         define(read, settings, data, prepared),
@@ -114,9 +115,8 @@ def run_study(
         enqueued,
     )
     with launching(launcher.folder):
-        _print_carried(out, launcher.warm_start)
         with study_view(out) as show:
-            result = launcher.run(workers, timeout, show, show.stopping)
+            result = launcher.run(workers, show, timeout_s=timeout, say_stopping=show.stopping)
         if result.stopped in ("interrupted", "cancelled"):
             raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
         with training_view(out) as listener:
@@ -170,16 +170,18 @@ def worker(
         drsearch worker --study resnet --storage postgresql://user@host/optuna
     """
     from drsearch.cli.progress import study_view
-    from drsearch.workers.join import Joined
+    from drsearch.workers.join import join_study
 
     out = console(as_json)
     home = Home.from_environment()
     warn_if_away(home, out)
-    joined = Joined(study, storage or home.storage_url, home)
+    joined = join_study(study, storage or home.storage_url, home)
     with study_view(out) as show:
-        why = joined.run(workers, show, show.stopping)
-    if not why:
+        result = joined.run(workers, show, say_stopping=show.stopping)
+    if result.stopped == "interrupted":
         raise Interrupted(f"left study {study!r}; the same command joins it again.")
+    over = f"the study is over: {result.spent}" if result.spent else "all trials are over"
+    why = "the study is cancelled" if result.stopped else over
     liner(out)(f"left study {study}: {why}")
     print_json(as_json, {"study": study, "left": why})
 

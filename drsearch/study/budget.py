@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 
@@ -11,16 +12,44 @@ from drsearch.study.best_trial import since_improved
 from drsearch.trials.retrying import patiently
 from drsearch.trials.trials import Trial, read_trials
 
+if TYPE_CHECKING:
+    from drsearch.space.search_space import SearchSpace
+
 BUDGETS = ("study.trials", "study.hours", "study.epochs", "study.patience_trials")
 """Settings that may change from call to call: a study that goes on with more of them is the same study."""
 
 EPOCHS = "drsearch.epochs"
 """Of a trial: epochs trained so far, where what it reports does not tell."""
 
+N_TRIALS = "drsearch.trials"
+"""Of a study: trials in total, as the last call asked for."""
+
+TRIALS_WITHOUT_GRID = 20
+"""Trials of a study whose space is no grid and that has no other budget."""
+
 _BUDGETS = "drsearch.budgets"
 _SPENT = "drsearch.spent"
 _CALL = "drsearch.call."
 _NOTE_S = 10.0
+
+
+def total_trials(space: "SearchSpace", settings: Settings) -> int | None:
+    """How many trials a study has in total: `study.trials`, at most the whole grid; 20 where neither is given.
+
+    Returns:
+        None where another budget ends the study.
+    """
+    study = settings.study
+    if study.sampler == "grid":
+        size = len(space.grid())
+        return size if study.trials is None else min(study.trials, size)
+    ends_otherwise = any(budget is not None for budget in (study.hours, study.epochs, study.patience_trials))
+    return study.trials or (None if ends_otherwise else TRIALS_WITHOUT_GRID)
+
+
+def n_trials_of(study: optuna.Study) -> int:
+    """How many trials a study has in total, as the last call asked for."""
+    return int(patiently(lambda: study.user_attrs).get(N_TRIALS, 0))  # none, if its launcher died while it began
 
 
 class Hours:
@@ -107,3 +136,77 @@ def spent(study: optuna.Study, settings: Settings) -> str:
     if current.study.epochs is None and current.study.patience_trials is None:
         return ""
     return what_is_spent(read_trials(study), 0.0, current)
+
+
+class Budget:
+    """The budgets of a study, as a machine that joined it reads them.
+
+    Args:
+        study: The study.
+        settings: Its settings.
+
+    Attributes:
+        n_trials: Trials in total.
+        spent: The budget that is used up, in a few words; empty while none is.
+    """
+
+    def __init__(self, study: optuna.Study, settings: Settings) -> None:
+        self._study, self._settings = study, settings
+        self.n_trials, self.spent = 0, ""
+
+    def update(self, trials: Sequence[Trial], n_workers: int) -> None:
+        """Bring `n_trials` and `spent` up to date.
+
+        Args:
+            trials: All trials of the study, as they are now.
+            n_workers: Workers of this machine.
+        """
+        self.n_trials, self.spent = n_trials_of(self._study), spent(self._study, self._settings)
+
+    def close(self) -> None:
+        """Note what this process spent; called once, at its end."""
+
+
+class LaunchersBudget(Budget):
+    """The budgets of a study, as its launcher counts them and lets all workers know.
+
+    A study that another budget than its number of trials ends always has some more trials than were begun.
+
+    Args:
+        study: The study.
+        settings: Its settings, with the budgets of this call.
+        n_trials: Trials in total; where another budget ends the study, those that it has already.
+        grows: Whether another budget ends the study.
+    """
+
+    def __init__(self, study: optuna.Study, settings: Settings, n_trials: int, grows: bool) -> None:
+        super().__init__(study, settings)
+        self.n_trials, self._grows = n_trials, grows
+        self._hours = Hours(study)
+        self._is_known = False
+        self._stop = ""
+
+    def stop(self, reason: str) -> None:
+        """Count the study as spent from the next `update` on; threads and callbacks may call this."""
+        self._stop = reason
+
+    def update(self, trials: Sequence[Trial], n_workers: int) -> None:
+        """See `Budget.update`; what changed is written to the study."""
+        counted = [trial for trial in trials if self._grows or trial.number < self.n_trials]
+        spent = self._stop or what_is_spent(counted, self._hours.so_far(), self._settings)
+        if not self._is_known:
+            set_budgets(self._study, self._settings)
+            self._is_known = True
+        if spent != self.spent:
+            set_spent(self._study, spent)
+            self.spent = spent
+        if self._grows:
+            begun = 1 + max((trial.number for trial in trials if trial.was_begun), default=-1)
+            wanted = begun if spent else begun + 2 * n_workers
+            if wanted != self.n_trials:
+                patiently(lambda: self._study.set_user_attr(N_TRIALS, wanted))
+                self.n_trials = wanted
+
+    def close(self) -> None:
+        """Note the last moment of this call."""
+        self._hours.note()

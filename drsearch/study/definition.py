@@ -19,7 +19,7 @@ from drsearch.provenance import git_commit, library_versions, source_digest
 from drsearch.run_folder import trial_run
 from drsearch.settings import ImageSettings, Settings, Value
 from drsearch.space.build_model import PREFIX, changed_choices, to_setting
-from drsearch.study.budget import BUDGETS
+from drsearch.study.budget import BUDGETS, N_TRIALS
 from drsearch.training.objective import objectives_of
 from drsearch.trials.attributes import MAX_RETRIES
 from drsearch.trials.heartbeat import Storage
@@ -27,12 +27,8 @@ from drsearch.trials.retrying import patiently
 from drsearch.trials.storage import alone_with
 
 _DEFINITION = "drsearch.definition"
-_TRIALS = "drsearch.trials"
 CODE = "drsearch.code"
 """Of a study: the code of the launcher that runs it now, which machines that join compare with theirs."""
-
-TRIALS_WITHOUT_GRID = 20
-"""Trials of a study whose space is no grid and that says nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +144,7 @@ def open_study(
             else:
                 _check_same(name, there, wanted)
                 _note_other_code(name, there, wanted)
-            study.set_user_attr(_TRIALS, n_trials)
+            study.set_user_attr(N_TRIALS, n_trials)
             study.set_user_attr(CODE, wanted.code)
         return study, there or wanted
 
@@ -182,16 +178,6 @@ def read_definition(study: optuna.Study) -> StudyDefinition | None:
     """The definition kept with a study."""
     kept = study.user_attrs.get(_DEFINITION)
     return StudyDefinition(**kept) if kept is not None else None
-
-
-def set_n_trials(study: optuna.Study, n_trials: int) -> None:
-    """Say how many trials the study is to have in total."""
-    patiently(lambda: study.set_user_attr(_TRIALS, n_trials))
-
-
-def n_trials_of(study: optuna.Study) -> int:
-    """Trials that the study is to have in total, as last asked for."""
-    return int(patiently(lambda: study.user_attrs).get(_TRIALS, 0))  # none, if its launcher died while it began
 
 
 def check_name(option: str, name: str) -> None:

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drsearch.run_folder import trial_run
-from drsearch.settings import Settings
-from drsearch.space.search_space import SearchSpace
 from drsearch.study.best_trial import best_trial, front
-from drsearch.study.definition import TRIALS_WITHOUT_GRID, StudyDefinition, folder_name
+from drsearch.study.definition import StudyDefinition, folder_name
 from drsearch.tracking.sent import run_id_of
 from drsearch.trials.trials import Trial
 
@@ -63,17 +61,3 @@ class StudyResult:
     def run_id(self, trial: int) -> str | None:
         """The MLflow run of a trial, once the sender has opened it."""
         return run_id_of(self.trial_folder(trial))
-
-
-def total_trials(space: SearchSpace, settings: Settings) -> int | None:
-    """How many trials a study has in total: what was asked for, at most the whole grid; 20 where neither says.
-
-    None where another budget is its end.
-    """
-    asked = settings.study.trials
-    if settings.study.sampler == "grid":
-        size = len(space.grid())
-        return size if asked is None else min(asked, size)
-    study = settings.study
-    ends_otherwise = any(budget is not None for budget in (study.hours, study.epochs, study.patience_trials))
-    return asked or (None if ends_otherwise else TRIALS_WITHOUT_GRID)

@@ -18,9 +18,9 @@ from drsearch.processes import is_dead
 from drsearch.run_folder import trial_run
 from drsearch.settings import Value
 from drsearch.study.best_trial import best_trial
-from drsearch.study.budget import spent
+from drsearch.study.budget import n_trials_of, spent
 from drsearch.study.cancel import is_cancelled
-from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, read_definition, study_folder
+from drsearch.study.definition import StudyDefinition, load_study, read_definition, study_folder
 from drsearch.study.reconcile import is_launched
 from drsearch.tracking.sent import run_id_of
 from drsearch.trials.attributes import BEST_EPOCH, RUN_ID, WORKER
@@ -84,7 +84,6 @@ class Progress:
     trials: tuple[Trial, ...]
     n_trials: int
     workers: tuple[WorkerStatus, ...]
-    elapsed_s: float
 
 
 @dataclass(frozen=True)
@@ -246,9 +245,8 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     begun = [attempt.datetime_start for trial in trials for attempt in trial.attempts if attempt.datetime_start]
     ended = [attempt.datetime_complete for trial in trials for attempt in trial.attempts if attempt.datetime_complete]
     objective = str(definition.settings["study.objective"])
-    elapsed_s = (datetime.now() - min(begun)).total_seconds() if begun else 0.0
     return Standing(
-        progress=Progress(study.study_name, objective, tuple(trials), n_trials, tuple(workers), elapsed_s),
+        progress=Progress(study.study_name, objective, tuple(trials), n_trials, tuple(workers)),
         state=_state(study, definition, trials, n_trials, bool(running) or is_launched(folder)),
         idle=tuple(each.worker for each in _worker_statuses(folder) if each.worker not in busy),
         abandoned=abandoned,

@@ -100,6 +100,11 @@ def end_patience() -> None:
     patience.over.set()
 
 
+def renew_patience() -> None:
+    """Let this process wait for its database again: `end_patience` was meant for an earlier study."""
+    patience.over.clear()
+
+
 def patiently(call: Callable[[], T]) -> T:
     """The result of `call`, asked again with growing pauses while the database is away: one warning, then patience.
 

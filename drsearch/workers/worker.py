@@ -29,9 +29,9 @@ from drsearch.settings import Settings, Value
 from drsearch.space.build_model import PREFIX
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.study.best_trial import cost_metric
-from drsearch.study.budget import EPOCHS, spent
+from drsearch.study.budget import EPOCHS, n_trials_of, spent
 from drsearch.study.cancel import is_cancelled
-from drsearch.study.definition import StudyDefinition, load_study, n_trials_of, study_folder, trial_seed
+from drsearch.study.definition import StudyDefinition, load_study, study_folder, trial_seed
 from drsearch.tracking.events import DatasetInput, RunStart
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_tags

@@ -31,7 +31,7 @@ STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
 
 
-class Crew:
+class WorkerPool:
     """The workers of one study on this machine.
 
     Args:

@@ -52,7 +52,7 @@ def progress(*workers: WorkerStatus) -> Progress:
         trial(2, TrialState.RUNNING),
         trial(3, TrialState.WAITING),
     )
-    return Progress("mine", "val_auc", trials, 4, workers, 60.0)
+    return Progress("mine", "val_auc", trials, 4, workers)
 
 
 def shown(terminal: bool, *looks: Progress) -> str:
@@ -84,7 +84,7 @@ def test_a_first_epoch_tells_nothing_about_the_time_left() -> None:
 
 
 def test_a_study_that_begins_says_so() -> None:
-    assert drawn(Progress("mine", "val_auc", (), 8, (), 0.0))[0] == (
+    assert drawn(Progress("mine", "val_auc", (), 8, ()))[0] == (
         "study mine: 0 of 8 trials finished, none running yet"
     )
 
@@ -125,7 +125,7 @@ def test_finished_trials_show_their_value_with_its_interval_and_the_settings_tha
 
 def test_of_many_finished_trials_there_are_the_best_and_the_latest() -> None:
     trials = tuple(trial(i, TrialState.COMPLETE, 0.5 + 0.01 * (i * 7 % 40)) for i in range(40))
-    lines = drawn(Progress("mine", "val_auc", trials, 60, (), 60.0), height=14)
+    lines = drawn(Progress("mine", "val_auc", trials, 60, ()), height=14)
     assert len(lines) <= 14
     numbers = [int(line.split()[0]) for line in lines if re.match(r" +\d+  0\.", line)]
     values = [trials[number].value for number in numbers]
@@ -146,7 +146,7 @@ def test_a_frame_is_never_wider_or_higher_than_the_terminal(n_workers: int, widt
         *(trial(100 + i, TrialState.RUNNING) for i in range(n_workers)),
     )
     lines = drawn(
-        Progress("a-rather-long-name-of-a-study", "val_auc", trials, 200, workers, 60.0), width, height, "stop"
+        Progress("a-rather-long-name-of-a-study", "val_auc", trials, 200, workers), width, height, "stop"
     )
     assert len(lines) <= height
     assert max(map(len, lines)) <= width

@@ -13,13 +13,13 @@ from drsearch.log import start_logging
 from drsearch.settings import Settings
 from drsearch.space.search_space import load_space
 from drsearch.study.preparation import define, prepare_all
-from drsearch.workers import launcher as study_module
-from drsearch.workers.launcher import Launcher
+from drsearch.workers import supervisor
+from drsearch.workers.launcher import launch_study
 
 
 def main(space_file: str, data: str, study: str, workers: str, storage: str = "") -> int:
     start_logging()
-    study_module.MLFLOW_AWAY_S = 5.0
+    supervisor.MLFLOW_AWAY_S = 5.0
     home = Home.from_environment()
     space = load_space(Path(space_file))
     settings = Settings().replace(space.settings)
@@ -27,8 +27,8 @@ def main(space_file: str, data: str, study: str, workers: str, storage: str = ""
         prepared = prepare_all(Path(data), space, settings, home, skip_bad=False)
         wanted = define(space, settings, Path(data), prepared)
         audit = prepared[0].records.audit_path
-        launcher = Launcher(study, space, wanted, home, storage or home.storage_url, audit)
-        result = launcher.run(int(workers), None, lambda _: None)
+        launcher = launch_study(study, space, wanted, home, storage or home.storage_url, audit)
+        result = launcher.run(int(workers))
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)
         return 2

@@ -16,14 +16,24 @@ from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace, load_space
-from drsearch.study.budget import EPOCHS, Hours, epochs_of, set_budgets, set_spent, spent, union_s, what_is_spent
+from drsearch.study.budget import (
+    EPOCHS,
+    Hours,
+    epochs_of,
+    set_budgets,
+    set_spent,
+    spent,
+    total_trials,
+    union_s,
+    what_is_spent,
+)
 from drsearch.study.preparation import define, prepare_all
-from drsearch.study.result import StudyResult, total_trials
+from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunEnd
 from drsearch.tracking.journal import Journal
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, fill_trials
-from drsearch.workers.launcher import Launcher
+from drsearch.workers.launcher import launch_study
 
 SPACE = """
 SETTINGS = {
@@ -164,8 +174,8 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 def call(space: SearchSpace, data: Path, home: Home, prepared: list[Prepared], budget: dict[str, Any]) -> StudyResult:
     settings = Settings().replace({**space.settings, **budget})
     wanted = define(space, settings, data, prepared)
-    launcher = Launcher("widths", space, wanted, home, home.storage_url, prepared[0].records.audit_path)
-    return launcher.run(1, None, lambda _: None)
+    launcher = launch_study("widths", space, wanted, home, home.storage_url, prepared[0].records.audit_path)
+    return launcher.run(1)
 
 
 def test_epochs_are_a_budget_of_all_calls_and_a_larger_one_goes_on(tmp_path: Path, space: SearchSpace) -> None:

@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 from drsearch.errors import StudyError
 from drsearch.settings import Value
 from drsearch.space.search_space import SearchSpace, load_space
+from drsearch.study.budget import total_trials
 from drsearch.study.definition import StudyDefinition, images_key, load_study, open_study, trial_seed
-from drsearch.study.result import StudyResult, total_trials
+from drsearch.study.result import StudyResult
 from drsearch.study.warm_start import carry, planned
 from drsearch.trials.attributes import CARRIED, FINAL, REASON, RUN_ID, TRIAL
 from drsearch.trials.storage import open_storage

@@ -10,7 +10,7 @@ import pytest
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.processes import cores, gpus
-from drsearch.workers.worker_pool import Crew, worker_environment
+from drsearch.workers.worker_pool import WorkerPool, worker_environment
 
 
 def test_workers_take_turns_on_the_gpus_and_their_memory_grows() -> None:
@@ -46,7 +46,7 @@ def test_cores_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("drsearch.workers.worker_pool.cores", lambda: 8)
 
     def given(n: int, asked: int | None = None) -> Any:
-        crew = Crew("s", tmp_path, Home(tmp_path), "", n, asked)
+        crew = WorkerPool("s", tmp_path, Home(tmp_path), "", n, asked)
         return crew._threads, crew._cores
 
     assert (given(3), given(20), given(3, 5)) == ((2, 2), (1, 1), (5, 2))
@@ -55,7 +55,7 @@ def test_cores_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tm
 def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crew = Crew("s", tmp_path, Home(tmp_path), "", 1, 1)
+    crew = WorkerPool("s", tmp_path, Home(tmp_path), "", 1, 1)
     monkeypatch.setattr(crew, "_start", lambda _: subprocess.Popen(["sh", "-c", "kill -9 $$"]))
 
     def die() -> bool:
@@ -74,10 +74,10 @@ def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(
 
 
 def test_two_crews_of_one_home_give_their_workers_other_numbers(tmp_path: Path) -> None:
-    first, second = (Crew("s", tmp_path, Home(tmp_path), "", 2, 1) for _ in range(2))
+    first, second = (WorkerPool("s", tmp_path, Home(tmp_path), "", 2, 1) for _ in range(2))
     assert (first._numbers(), second._numbers()) == ([0, 1], [2, 3])
     first.stop(lambda: None)
-    third = Crew("s", tmp_path, Home(tmp_path), "", 1, 1)
+    third = WorkerPool("s", tmp_path, Home(tmp_path), "", 1, 1)
     assert third._numbers() == [0]
     for crew in (second, third):
         crew.stop(lambda: None)

@@ -1,0 +1,89 @@
+"""The MLflow run of a study itself: its space, the audit of its data, its pages and its outcome."""
+
+from pathlib import Path
+
+from drsearch.run_folder import STUDY_RUN
+from drsearch.settings import Settings
+from drsearch.study.definition import StudyDefinition
+from drsearch.study.notes import experiment_tags, study_note
+from drsearch.study.result import StudyResult
+from drsearch.tracking.events import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
+from drsearch.tracking.journal import Journal
+from drsearch.tracking.tags import (
+    BEST_TRIAL_TAG,
+    KIND_TAG,
+    NOTE_TAG,
+    STUDY_TAG,
+    WARM_START_TAG,
+    outcome_tags,
+    provenance_tags,
+)
+
+
+class StudyRun:
+    """Writes the journal of a study's own run.
+
+    Args:
+        name: The study's name.
+        definition: Its definition.
+        settings: Its settings, with the budgets of this call.
+        folder: The study's folder.
+        audit: The audit of its records.
+        warm_start: The study whose trials it inherits; empty for none.
+    """
+
+    def __init__(
+        self, name: str, definition: StudyDefinition, settings: Settings, folder: Path, audit: Path, warm_start: str
+    ) -> None:
+        self._name, self._definition, self._settings = name, definition, settings
+        self._folder, self._audit, self._warm_start = folder / STUDY_RUN, audit, warm_start
+
+    def begin(self) -> None:
+        """Begin the run, or resume the one of an earlier call."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(self._folder)
+        if journal.size():
+            journal.append([Resumed()])
+            return
+        (self._folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
+        (self._folder / "audit.json").write_bytes(self._audit.read_bytes())
+        journal.append([self._start(), Artifact(self._definition.space_file, "space"), Artifact("audit.json", "data")])
+
+    def end(self, result: StudyResult, status: Status, reason: str) -> None:
+        """Log the outcome of this call, write the pages, and end the run.
+
+        Args:
+            result: The study as it is now.
+            status: MLflow's status of the run.
+            reason: Why the study ended or stopped; empty if all trials are over.
+        """
+        from drsearch.study.plots import write_pages  # plotly is not needed before
+
+        pages = write_pages(result.trials, self._settings, self._folder)
+        numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
+        tags = outcome_tags("complete" if status == "FINISHED" else "stopped", reason)
+        tags[NOTE_TAG] = study_note(result)
+        if self._warm_start:
+            tags[WARM_START_TAG] = self._warm_start
+        if result.best is not None:
+            numbers[f"best_{self._settings.study.objective}"] = result.best.values[0]
+            tags[BEST_TRIAL_TAG] = str(result.best.number)
+        n_over = sum(trial.is_over for trial in result.trials)
+        events = [Artifact(page, "study") for page in pages]
+        Journal(self._folder).append([*events, Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
+
+    def _start(self) -> RunStart:
+        return RunStart(
+            key=f"{self._definition.uid}/study",
+            experiment=self._name,
+            name=f"study {self._name}",
+            tags={KIND_TAG: "study", STUDY_TAG: self._name, **provenance_tags()},
+            params=self._settings.flat(),
+            dataset=DatasetInput(
+                name=self._definition.data_name,
+                digest=self._definition.data_fingerprint,
+                source=self._definition.data_source,
+                context="search",
+            ),
+            experiment_tags=experiment_tags(self._definition, self._settings.study.objective),
+        )
