@@ -84,9 +84,7 @@ def test_a_first_epoch_tells_nothing_about_the_time_left() -> None:
 
 
 def test_a_study_that_begins_says_so() -> None:
-    assert drawn(Progress("mine", "val_auc", (), 8, ()))[0] == (
-        "study mine: 0 of 8 trials finished, none running yet"
-    )
+    assert drawn(Progress("mine", "val_auc", (), 8, ()))[0] == ("study mine: 0 of 8 trials finished, none running yet")
 
 
 def test_a_running_trial_shows_its_epoch_its_settings_and_the_time_it_has_left() -> None:
@@ -145,9 +143,7 @@ def test_a_frame_is_never_wider_or_higher_than_the_terminal(n_workers: int, widt
         *(trial(i, TrialState.COMPLETE, 0.5) for i in range(50)),
         *(trial(100 + i, TrialState.RUNNING) for i in range(n_workers)),
     )
-    lines = drawn(
-        Progress("a-rather-long-name-of-a-study", "val_auc", trials, 200, workers), width, height, "stop"
-    )
+    lines = drawn(Progress("a-rather-long-name-of-a-study", "val_auc", trials, 200, workers), width, height, "stop")
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
 
