@@ -21,7 +21,7 @@ SpaceFile = Annotated[
 ]
 
 if TYPE_CHECKING:
-    from drsearch.release.after_search import JobResult
+    from drsearch.release.after_search import AfterSearchResult
     from drsearch.settings import Settings
     from drsearch.space.describe import Overview
     from drsearch.space.known_files import Known
@@ -85,7 +85,7 @@ def run_study(
 
     from drsearch import config as gin_files
     from drsearch.cli.progress import study_view, training_view
-    from drsearch.release.after_search import Job
+    from drsearch.release.after_search import AfterSearch
     from drsearch.space.known_values import enqueued_params
     from drsearch.space.search_space import load_space
     from drsearch.study.preparation import define, prepare_all
@@ -120,9 +120,9 @@ def run_study(
         if result.stopped in ("interrupted", "cancelled"):
             raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
         with training_view(out) as listener:
-            job = Job(result, read, home, listener, launcher.cancelled).run()
-    _print_job(out, result, job)
-    print_json(as_json, _job_json(result, job))
+            model = AfterSearch(result, read, home, listener, launcher.cancelled).run()
+    _print_result(out, result, model)
+    print_json(as_json, _result_json(result, model))
 
 
 @command("Studies", "space")
@@ -272,36 +272,36 @@ def _print_carried(out: Console, warm: "WarmStart | None") -> None:
     out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)
 
 
-def _print_job(out: Console, study: "StudyResult", job: "JobResult") -> None:
+def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult") -> None:
     from drsearch.measure.scores import Scores
 
     counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
     objective = study.definition.settings["study.objective"]
-    out.print(f"\nstudy {study.name}: {counts}; best is trial {job.best_trial} with {objective} {job.value:.4f}:")
-    out.print(f"  {settings_text(job.params)}", markup=False)
+    out.print(f"\nstudy {study.name}: {counts}; best is trial {result.best_trial} with {objective} {result.value:.4f}:")
+    out.print(f"  {settings_text(result.params)}", markup=False)
     if study.spent:
         out.print(f"no more trials: {study.spent}; a larger budget goes on")
     if study.definition.settings["study.cost"] != "none":
         costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
         out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
-    out.print(f"model {job.model.name} version {job.model.version}")
-    test = {key: value for key, value in job.test.items() if key != "looks"}
-    looks = job.test["looks"]
-    print_scores(out, f"test split, looked at {looks} time{'s' if looks != 1 else ''}", Scores.from_json(test))
+    out.print(f"model {result.model.name} version {result.model.version}")
+    test = {key: value for key, value in result.test.items() if key != "looks"}
+    looks = result.test["looks"]
+    print_scores(out, f"test split, test evaluations: {looks}", Scores.from_json(test))
     out.print(f"\nnext:\n  {command_name()} ui")
-    out.print(f"  {command_name()} promote {job.model.name} --version {job.model.version}")
+    out.print(f"  {command_name()} promote {result.model.name} --version {result.model.version}")
 
 
-def _job_json(study: "StudyResult", job: "JobResult") -> dict[str, Any]:
+def _result_json(study: "StudyResult", result: "AfterSearchResult") -> dict[str, Any]:
     return {
         "study": study.name,
         "trials": study.counts(),
         "stopped": study.stopped,
         "spent": study.spent,
         "front": [{"trial": trial.number, "values": list(trial.values)} for trial in study.front],
-        "best": {"trial": job.best_trial, "value": job.value, "params": job.params, "run_id": job.run_id},
-        "model": {"name": job.model.name, "version": job.model.version},
-        "refit": job.refit,
-        "finetune": job.finetune,
-        "test": job.test,
+        "best": {"trial": result.best_trial, "value": result.value, "params": result.params, "run_id": result.run_id},
+        "model": {"name": result.model.name, "version": result.model.version},
+        "refit": result.refit,
+        "finetune": result.finetune,
+        "test": result.test,
     }

@@ -1,4 +1,4 @@
-"""How is a model asked once it is registered? At a temperature and a threshold that its validation eyes choose."""
+"""Threshold and temperature of a version, chosen on its validation eyes."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -12,40 +12,43 @@ from drsearch.training.outcome import Predictions
 
 
 @dataclass(frozen=True)
-class Operation:
-    """How a model is asked.
+class ChosenThreshold:
+    """Threshold and temperature of a version.
 
     Attributes:
         temperature: Divides the log-odds.
-        point: The threshold on probabilities at that temperature, and what it does to the validation eyes.
+        point: The threshold on probabilities at that temperature, with its sensitivity and specificity.
         scores: Of the validation eyes, at that threshold.
-        chosen: How both were chosen, in words.
+        text: Both, and how they were chosen, two sentences.
     """
 
     temperature: float
     point: OperatingPoint
     scores: Scores
-    chosen: str
+    text: str
 
 
-def operation(predictions: Predictions, settings: Settings) -> Operation:
+def choose_threshold(predictions: Predictions, settings: Settings) -> ChosenThreshold:
     """Choose temperature and threshold on eyes that did not train the network.
 
     Args:
-        predictions: Of the validation eyes; with folds or repeats those of the networks that judged the setting, which
-            stand for the refit: it has no eyes of its own left.
+        predictions: Of the validation eyes. With folds or repeats: of the networks that judged the setting, since the
+            refit was trained on all of them.
         settings: `registry.operating_point`, `registry.sensitivity` and `search.*` are used.
+
+    Returns:
+        Both, and the scores at them.
     """
-    temperature, said = fit_temperature(predictions.labels, predictions.probabilities)
-    cooled = tempered(predictions.probabilities, temperature)
+    temperature, remark = fit_temperature(predictions.labels, predictions.probabilities)
+    probabilities = tempered(predictions.probabilities, temperature)
     rule = cast(Rule, settings.registry.operating_point)
-    point = operating_point(predictions.labels, cooled, rule, settings.registry.sensitivity)
-    by = "Youden's J" if rule == "youden" else f"a sensitivity of at least {settings.registry.sensitivity:g}"
+    point = operating_point(predictions.labels, probabilities, rule, settings.registry.sensitivity)
+    by = "Youden's J" if rule == "youden" else f"sensitivity of at least {settings.registry.sensitivity:g}"
     eyes = f"{point.n} validation eyes"
     if n_trainings(settings.search) > 1:
-        eyes = f"{point.n} held-out predictions of the {folds_or_repeats(settings.search)} that judged its setting"
-    chosen = (
-        f"threshold {point.threshold:.4f} by {by} on {eyes} (sensitivity {point.sensitivity:.3f}, specificity "
-        f"{point.specificity:.3f} there), temperature {temperature:.3f} fitted on the same{': ' + said if said else ''}"
+        eyes = f"{point.n} held-out predictions of the {folds_or_repeats(settings.search)}"
+    text = (
+        f"Decision threshold {point.threshold:.4f} ({by} on {eyes}: sensitivity {point.sensitivity:.3f}, specificity "
+        f"{point.specificity:.3f}). Temperature {temperature:.3f}{f' ({remark})' if remark else ''}."
     )
-    return Operation(temperature, point, scores(predictions.labels, cooled, point.threshold), chosen)
+    return ChosenThreshold(temperature, point, scores(predictions.labels, probabilities, point.threshold), text)

@@ -108,7 +108,7 @@ def test_the_same_command_again_trains_and_registers_nothing_more(desk: Any, tol
 def test_a_version_that_a_dying_process_could_not_note_down_is_not_registered_again(
     desk: Any, told: Any, client: MlflowClient
 ) -> None:
-    (state,) = desk.home.glob("runs/*/job.json")
+    (state,) = desk.home.glob("runs/*/after_search.json")
     kept = json.loads(state.read_text())
     state.write_text(json.dumps(kept | {"search_version": 0, "finetune": {}, "version": 0}))
     assert desk.json(*desk.study("--workers", "2"))["model"] == told["model"]

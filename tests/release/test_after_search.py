@@ -14,8 +14,8 @@ from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.model import EpochResult
 from drsearch.model.training import Measures
-from drsearch.release import after_search as job
-from drsearch.release.after_search import Job, wait_for_mlflow
+from drsearch.release import after_search as module
+from drsearch.release.after_search import AfterSearch, wait_for_mlflow
 from drsearch.release.registry import Registry
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace, load_space
@@ -66,7 +66,7 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
     trials = (Trial(0, (failed,), max_retries=2),)
     study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", trials, len(trials), "")
     with pytest.raises(StudyError) as refused:
-        Job(study, space, home)
+        AfterSearch(study, space, home)
     assert str(refused.value) == (
         "no trial of study 'sizes' is complete, so there is no model to register (trial 0: the loss is nan in epoch 1)."
     )
@@ -106,7 +106,7 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
     adopt(plan.folder, "run")
     assert outcome.scores is not None and outcome.scores.is_constant
     with pytest.raises(StudyError) as refused:
-        Job(study, space, home).run()
+        AfterSearch(study, space, home).run()
     assert str(refused.value) == (
         "the best trial of study 'sizes', trial 0, answers the same for every validation eye (AUC 0.5), so no model is "
         "registered. Give the same command more trials (--trials), or begin another study with more epochs, another "
@@ -148,8 +148,8 @@ def test_a_listener_is_told_of_every_epoch_of_a_training_in_this_process(tmp_pat
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that pass in waiting, which nobody waits here."""
     now = [0.0]
-    monkeypatch.setattr(job.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(job.time, "sleep", lambda passed: now.__setitem__(0, now[0] + passed))
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "sleep", lambda passed: now.__setitem__(0, now[0] + passed))
     return now
 
 
@@ -173,7 +173,7 @@ def test_an_mlflow_that_stays_away_ends_the_waiting(seconds: list[float]) -> Non
     with pytest.raises(StudyError) as gone:
         wait_for_mlflow(ask_nobody, "mine", "http://ann:secret@host:5000", lambda _: None)
     assert str(gone.value) == (
-        "study 'mine' is complete, but its model is not yet registered and judged: MLflow at http://***@host:5000 does "
+        "study 'mine' is complete, but its model is not yet registered and tested: MLflow at http://***@host:5000 does "
         "not answer: connection refused; when it answers, the same command goes on there."
     )
     assert 60 < seconds[0] < 70

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from drsearch.measure.calibration import tempered
-from drsearch.release.operating_point import operation
+from drsearch.release.operating_point import choose_threshold
 from drsearch.settings import Settings
 from drsearch.training.outcome import Predictions
 
@@ -15,28 +15,28 @@ def predictions(n: int = 60) -> Predictions:
 
 def test_the_threshold_holds_for_probabilities_at_the_temperature_that_goes_with_it() -> None:
     seen = predictions()
-    asked = operation(seen, Settings())
-    assert asked.temperature > 1
-    called = tempered(seen.probabilities, asked.temperature) >= asked.point.threshold
+    chosen = choose_threshold(seen, Settings())
+    assert chosen.temperature > 1
+    called = tempered(seen.probabilities, chosen.temperature) >= chosen.point.threshold
     labels = np.array(seen.labels) == 1
-    assert asked.scores.sensitivity.value == pytest.approx(called[labels].mean()) == asked.point.sensitivity
-    assert asked.scores.specificity.value == pytest.approx((~called[~labels]).mean()) == asked.point.specificity
+    assert chosen.scores.sensitivity.value == pytest.approx(called[labels].mean()) == chosen.point.sensitivity
+    assert chosen.scores.specificity.value == pytest.approx((~called[~labels]).mean()) == chosen.point.specificity
 
 
 def test_a_sensitivity_that_is_asked_for_is_reached_and_said() -> None:
-    asked = operation(
+    chosen = choose_threshold(
         predictions(), Settings().replace({"registry.operating_point": "sensitivity", "registry.sensitivity": 0.95})
     )
-    assert asked.point.sensitivity >= 0.95
-    assert "by a sensitivity of at least 0.95 on 60 validation eyes" in asked.chosen
+    assert chosen.point.sensitivity >= 0.95
+    assert "(sensitivity of at least 0.95 on 60 validation eyes: " in chosen.text
 
 
 def test_what_the_folds_say_stands_for_the_refit_and_is_named_so() -> None:
-    asked = operation(predictions(), Settings().replace({"search.folds": 3}))
-    assert "by Youden's J on 60 held-out predictions of the folds that judged its setting" in asked.chosen
+    chosen = choose_threshold(predictions(), Settings().replace({"search.folds": 3}))
+    assert "(Youden's J on 60 held-out predictions of the folds: " in chosen.text
 
 
 def test_eyes_told_apart_without_an_error_keep_a_temperature_of_one() -> None:
-    asked = operation(Predictions((0, 0, 1, 1), (0.1, 0.2, 0.9, 0.95)), Settings())
-    assert (asked.temperature, asked.point.threshold) == (1.0, pytest.approx(0.55))
-    assert asked.chosen.endswith("fits no temperature; 1 is kept")
+    chosen = choose_threshold(Predictions((0, 0, 1, 1), (0.1, 0.2, 0.9, 0.95)), Settings())
+    assert (chosen.temperature, chosen.point.threshold) == (1.0, pytest.approx(0.55))
+    assert chosen.text.endswith("fits no temperature; 1 is kept).")

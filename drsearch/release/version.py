@@ -1,0 +1,194 @@
+"""Makes a registered version of a training: its files, tags, description and test scores."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsearch.data.records import RecordSet, read_eyes
+from drsearch.measure.familiarity import Familiarity, fit_familiarity
+from drsearch.measure.figures import confusion_figure, png, roc_figure
+from drsearch.measure.scores import Scores
+from drsearch.release.candidate import Candidate
+from drsearch.release.evaluate import Evaluation, evaluate
+from drsearch.release.operating_point import ChosenThreshold, choose_threshold
+from drsearch.release.registry import ModelVersion, Registry
+from drsearch.run_folder import REGISTERED_FOLDER
+from drsearch.serving.grader import Grader
+from drsearch.serving.model_files import Serving, model_files
+from drsearch.study.best_trial import pick_rule
+from drsearch.tracking.markdown import note_table
+from drsearch.tracking.tags import (
+    DATA_FINGERPRINT_TAG,
+    KIND_TAG,
+    LIBRARY_TAG_PREFIX,
+    OPERATING_POINT_TAG,
+    RECORDS_FINGERPRINT_TAG,
+    RUN_ID_TAG,
+    STUDY_TAG,
+    TEMPERATURE_TAG,
+    TEST_CAUTION_TAG,
+    THRESHOLD_TAG,
+    TRIAL_TAG,
+    VALIDATION_CAUTION_TAG,
+    provenance_tags,
+)
+from drsearch.training.cross_validation import folds_or_repeats
+from drsearch.training.outcome import Outcome
+
+_FAMILIAR_EYES = 5000
+_MADE_BY = {
+    "trial": "The best checkpoint of",
+    "refit": "Refitted on train and validation eyes from",
+    "finetune": "Fine-tuned from",
+}
+
+
+def threshold_of(candidate: Candidate, outcome: Outcome) -> ChosenThreshold:
+    """Threshold and temperature of a version, chosen on the eyes that did not train its network.
+
+    Args:
+        candidate: The best trial.
+        outcome: Of the trial, or of the fine-tuning.
+
+    Returns:
+        Both, and the scores of these eyes at them.
+    """
+    assert outcome.predictions is not None
+    return choose_threshold(outcome.predictions, candidate.settings)
+
+
+def register_version(
+    registry: Registry,
+    candidate: Candidate,
+    *,
+    kind: str,
+    run_id: str,
+    network: Path,
+    outcome: Outcome,
+    tags: Mapping[str, str],
+) -> ModelVersion:
+    """Register a network; returns the version that is already there if a process died after registering it.
+
+    Args:
+        registry: Where it is registered.
+        candidate: The best trial.
+        kind: The training that made the network: `trial`, `refit` or `finetune`.
+        run_id: Of that training.
+        network: The saved network.
+        outcome: Its predictions choose threshold and temperature.
+        tags: Of the version, beside those that lead to study, trial and data.
+
+    Returns:
+        The version.
+    """
+    if versions := registry.versions(candidate.name, {RUN_ID_TAG: run_id, STUDY_TAG: candidate.study.name}):
+        return versions[0]
+    records, chosen, settings = candidate.records(), threshold_of(candidate, outcome), candidate.settings
+    serving = Serving(
+        images=settings.images,
+        data=dataclasses.replace(settings.data, fingerprint=""),
+        threshold=chosen.point.threshold,
+        temperature=chosen.temperature,
+        fingerprint=records.fingerprint,
+        chosen=chosen.text,
+    )
+    trained_on = records.eyes("train", "validation") if kind == "refit" else records.eyes("train")
+    files = model_files(
+        network.parent / REGISTERED_FOLDER,
+        network,
+        serving.to_json(),
+        json.dumps([eye.to_json() for eye in trained_on]),
+        _familiarity(records).to_json(),
+    )
+    lineage = {
+        KIND_TAG: kind,
+        STUDY_TAG: candidate.study.name,
+        TRIAL_TAG: str(candidate.number),
+        RUN_ID_TAG: run_id,
+        DATA_FINGERPRINT_TAG: records.data_fingerprint,
+        RECORDS_FINGERPRINT_TAG: records.fingerprint,
+        THRESHOLD_TAG: f"{chosen.point.threshold:.4f}",
+        TEMPERATURE_TAG: f"{chosen.temperature:.4f}",
+        OPERATING_POINT_TAG: settings.registry.operating_point,
+        **({VALIDATION_CAUTION_TAG: chosen.scores.caution} if chosen.scores.caution else {}),
+        # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
+        **{name: value for name, value in provenance_tags().items() if not name.startswith(LIBRARY_TAG_PREFIX)},
+    }
+    return registry.register(candidate.name, run_id, files, {**lineage, **tags}, _description(candidate, outcome, kind))
+
+
+def _familiarity(records: RecordSet) -> Familiarity:
+    """What the training eyes look like; validation eyes only choose the limit, of a refit too."""
+    train, validation = (
+        _at_most(_FAMILIAR_EYES, read_eyes(records, split).images) for split in ("train", "validation")
+    )
+    return fit_familiarity(train, validation)
+
+
+def _at_most(n: int, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Evenly chosen images: more would not change what they have in common."""
+    return images[:: 1 + len(images) // n]
+
+
+def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evaluation | None = None) -> str:
+    """The text of a version's page in MLflow, Markdown."""
+    chosen, settings = threshold_of(candidate, outcome), candidate.settings
+    held_out = "validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}"
+    test_column = [str(interval) for _, interval in test.scores.labelled] if test else [""] * 4
+    rows = [
+        (name, str(interval), text) for (name, interval), text in zip(chosen.scores.labelled, test_column, strict=True)
+    ]
+    columns = ("", f"{held_out} ({chosen.scores.n})", f"test ({test.scores.n})" if test else "test")
+    lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`.", ""]
+    lines += [*note_table(columns, rows), "", chosen.text]
+    for split, caution in ((held_out, chosen.scores.caution), ("test", test.scores.caution if test else "")):
+        if caution:
+            lines += ["", f"**On {split}: {caution}**"]
+    lines += ["", "95 % intervals. Validation scores are optimistic: model and threshold were chosen on them."]
+    if settings.study.cost != "none":
+        front = f"the Pareto front of {settings.study.objective} against {settings.study.cost}"
+        lines += ["", f"This is {pick_rule(settings)} on {front}."]
+    return "\n".join(lines)
+
+
+def evaluate_version(
+    registry: Registry, candidate: Candidate, version: ModelVersion, outcome: Outcome
+) -> dict[str, Any]:
+    """Evaluate a version on the test split, and write the scores to it: one test evaluation.
+
+    Args:
+        registry: Where it is registered.
+        candidate: The best trial.
+        version: The version.
+        outcome: Of the training that made it, for the description.
+
+    Returns:
+        The scores as JSON, with the number of test evaluations of this split, this one included.
+    """
+    folder = candidate.study.folder / "test"
+    grader = Grader(registry.download(version.uri, folder / "model"))
+    test = evaluate(grader, candidate.records(), "test", candidate.home, f"end of study {candidate.study.name}")
+    assert isinstance(test.scores, Scores), "a study has records of which each split has both classes"
+    unfamiliar = float(np.mean(grader.familiarity.distances(test.eyes.images) > 1))
+    values = {**test.scores.to_json(), "looks": test.looks}
+    probabilities = grader.probabilities(test.eyes.images)
+    files = {
+        "confusion.png": png(confusion_figure(test.scores.confusion, test.scores.threshold, "test")),
+        "roc.png": png(roc_figure(test.eyes.labels, probabilities, grader.serving.threshold)),
+        "scores.json": json.dumps(values, indent=2).encode(),
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    registry.log_scores(
+        version,
+        test.scores.metrics("test_", "test_") | {"test_unfamiliar": unfamiliar},
+        {TEST_CAUTION_TAG: test.scores.caution} if test.scores.caution else {},
+        [folder / name for name in files],
+        _description(candidate, outcome, version.tags[KIND_TAG], test),
+    )
+    return values
