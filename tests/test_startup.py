@@ -1,4 +1,4 @@
-"""What the import of TensorFlow writes to standard error."""
+"""What the import of TensorFlow writes to standard error, and what the garbage collector does meanwhile."""
 
 import subprocess
 import sys
@@ -57,6 +57,16 @@ def test_the_log_level_is_warnings_unless_it_is_set(
     level = "import os\nLEVEL = os.environ['TF_CPP_MIN_LOG_LEVEL']"
     done = run(tmp_path, level, "import drsearch, tensorflow; print(tensorflow.LEVEL)")
     assert done.stdout == f"{given or '1'}\n"
+
+
+def test_the_collector_pauses_while_tensorflow_is_imported_and_leaves_its_objects_alone(tmp_path: Path) -> None:
+    program = "import drsearch, tensorflow, gc; print(tensorflow.ENABLED, gc.isenabled(), gc.get_freeze_count() > 0)"
+    assert run(tmp_path, "import gc\nENABLED = gc.isenabled()", program).stdout == "False True True\n"
+
+
+def test_a_collector_that_is_switched_off_stays_off(tmp_path: Path) -> None:
+    program = "import drsearch, gc; gc.disable(); import tensorflow; print(gc.isenabled(), gc.get_freeze_count())"
+    assert run(tmp_path, "", program).stdout == "False 0\n"
 
 
 def test_the_real_tensorflow_is_imported_without_a_line() -> None:

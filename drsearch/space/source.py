@@ -120,8 +120,6 @@ def _check_imports(path: Path, module: ast.Module) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    if name == "tensorflow":  # drsearch has it; to look for it here would end what startup.py waits for
-        return True
     try:
         return importlib.util.find_spec(name) is not None
     except ValueError:  # a module that runs as a script
