@@ -78,7 +78,7 @@ def measure(rounds: int) -> Result:
 
 def _trial(journal: Path) -> Trial:
     entries: list[dict[str, Any]] = [json.loads(line) for line in journal.read_text().splitlines()]
-    epochs = [entry for entry in entries if entry["entry"] == "Metrics" and "epoch_seconds" in entry["values"]]
+    epochs = [entry for entry in entries if entry["event"] == "Metrics" and "epoch_seconds" in entry["values"]]
     return Trial(
         entries[0]["started_ms"] / 1000,
         epochs[0]["at_ms"] / 1000 - epochs[0]["values"]["epoch_seconds"],

@@ -87,7 +87,7 @@ def _drsearch(home: Home, name: str) -> float:
 def _end(journal: Path) -> float:
     """When a trial ended, seconds since 1970."""
     last = json.loads(journal.read_text().splitlines()[-1])
-    assert last["entry"] == "RunEnd" and last["status"] == "FINISHED", last
+    assert last["event"] == "RunEnd" and last["status"] == "FINISHED", last
     return float(last["at_ms"]) / 1000
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import logging
 
-from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
+from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, Resumed, RunEnd, RunStart, Tags
 from drsearch.tracking.tags import KEY_TAG
 from drsearch.tracking.tracker import TrackerRefused
 
@@ -52,15 +52,15 @@ class MemoryTracker:
         )
         return run_id
 
-    def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
+    def send(self, run_id: str, events: Sequence[Event], folder: Path) -> None:
         """See `Tracker.send`."""
         if run_id not in self.runs:
             raise TrackerRefused(f"run {run_id} is not there; was it deleted?")
-        for entry in entries:
-            self._take(self.runs[run_id], entry, folder)
+        for event in events:
+            self._take(self.runs[run_id], event, folder)
 
-    def _take(self, run: MemoryRun, entry: Entry, folder: Path) -> None:
-        match entry:
+    def _take(self, run: MemoryRun, event: Event, folder: Path) -> None:
+        match event:
             case Metrics(step, values, at_ms):
                 for name, value in values.items():
                     run.points.setdefault(name, {})[step, at_ms] = value

@@ -17,7 +17,7 @@ from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.masking import mask_output
 from drsearch.signals import stop_like_ctrl_c
-from drsearch.tracking.reach import set_up_client
+from drsearch.tracking.availability import set_up_client
 
 Panel = Literal["Data", "Studies", "Models", "Champion", "MLflow"]
 """The groups of commands in `drsearch --help`."""

@@ -77,12 +77,12 @@ def command_name() -> str:
 
 def reach_mlflow(home: Home) -> None:
     """End a command that only MLflow can answer, within seconds, where it does not."""
-    from drsearch.tracking.reach import check_answers
-    from drsearch.tracking.tracker import TrackerAway
+    from drsearch.tracking.availability import check_available
+    from drsearch.tracking.tracker import TrackerUnavailable
 
     try:
-        check_answers(home.tracking_uri)
-    except TrackerAway as wrong:
+        check_available(home.tracking_uri)
+    except TrackerUnavailable as wrong:
         raise DrsearchError(f"{wrong}; start it, or set MLFLOW_TRACKING_URI to the address of another.") from wrong
 
 
@@ -98,12 +98,12 @@ def reach_runs(home: Home) -> None:
 
 def warn_if_away(home: Home, out: Console) -> bool:
     """Say at once that MLflow does not answer, where a training does not need it before its end; whether it does."""
-    from drsearch.tracking.reach import check_answers
-    from drsearch.tracking.tracker import TrackerAway
+    from drsearch.tracking.availability import check_available
+    from drsearch.tracking.tracker import TrackerUnavailable
 
     try:
-        check_answers(home.tracking_uri)
-    except TrackerAway as wrong:
+        check_available(home.tracking_uri)
+    except TrackerUnavailable as wrong:
         liner(out)(f"{wrong}; training goes on without it, and runs are sent, and models registered, when it answers")
         return False
     return True

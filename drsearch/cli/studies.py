@@ -201,7 +201,7 @@ def _reconciled(storage: Any, study: str, home: Home, say: Callable[[str], None]
     from drsearch.study.definition import load_study
     from drsearch.study.reconcile import reconcile_study
     from drsearch.study.status import look
-    from drsearch.tracking.tracker import TrackerAway
+    from drsearch.tracking.tracker import TrackerUnavailable
     from drsearch.trials.storage import may_write
 
     found, definition = load_study(storage, study)
@@ -211,7 +211,7 @@ def _reconciled(storage: Any, study: str, home: Home, say: Callable[[str], None]
         return before
     try:
         reconcile_study(home, storage, study)
-    except TrackerAway as wrong:
+    except TrackerUnavailable as wrong:
         say(f"{wrong}; `drsearch sync` sends later what has not reached it.")
     now = look(found, definition, storage, home)
     for trial in now.progress.trials:

@@ -68,7 +68,7 @@ def sync(as_json: Json = False) -> None:
     Example:
         drsearch sync
     """
-    from drsearch.tracking.remote_runs import Depot
+    from drsearch.tracking.remote_runs import RemoteRuns
     from drsearch.tracking.sender import experiments
     from drsearch.tracking.sender import sync as send
     from drsearch.tracking.sent import unsent, why_unsent
@@ -76,7 +76,7 @@ def sync(as_json: Json = False) -> None:
     home = Home.from_environment()
     reach_mlflow(home)
     n = send(home) if home.runs.is_dir() else 0
-    console(as_json).print(f"{n} entries sent to {home.tracking_uri}", soft_wrap=True)
+    console(as_json).print(f"{n} events sent to {home.tracking_uri}", soft_wrap=True)
     left = {folder: why_unsent(folder) or "a study that runs in this home is sending it" for folder in unsent(home)}
     runs = [{"run": str(folder.relative_to(home.runs)), "why": why} for folder, why in left.items()]
     print_json(as_json, {"sent": n, "unsent": runs})
@@ -85,4 +85,4 @@ def sync(as_json: Json = False) -> None:
         shown = " ".join(f"{sum(each == why for each in left.values())} of them: {why.rstrip('.')}." for why in whys)
         raise DrsearchError(f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not wholly in MLflow. {shown}")
     for name in experiments(home):
-        Depot(home.tracking_uri).check_active(name)
+        RemoteRuns(home.tracking_uri).check_active(name)

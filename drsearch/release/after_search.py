@@ -21,7 +21,7 @@ from drsearch.run_folder import MODEL_FILE
 from drsearch.serving.grader import load_network
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.result import StudyResult
-from drsearch.tracking.mlflow_client import is_away, outage
+from drsearch.tracking.mlflow_client import is_unavailable, outage
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import (
     KIND_TAG,
@@ -303,7 +303,7 @@ def wait_for_mlflow(steps: Callable[[], T], study: str, tracking_uri: str, say: 
         try:
             return steps()
         except Exception as wrong:
-            if not is_away(wrong):
+            if not is_unavailable(wrong):
                 raise
             text = outage(wrong, tracking_uri)
             if time.monotonic() > until:

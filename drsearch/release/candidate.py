@@ -15,12 +15,12 @@ from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import trial_key
 from drsearch.study.result import StudyResult
+from drsearch.tracking.availability import check_available, is_served
 from drsearch.tracking.events import RunStart
-from drsearch.tracking.reach import check_answers, is_served
-from drsearch.tracking.remote_runs import Depot
+from drsearch.tracking.remote_runs import RemoteRuns
 from drsearch.tracking.sent import run_id_of, why_unsent
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, provenance_tags
-from drsearch.tracking.tracker import TrackerAway
+from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.training.cross_validation import n_trainings
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.trials.trials import Trial
@@ -163,15 +163,15 @@ class Candidate:
         key, experiment = self.study.definition.trial_key(self.number), self.study.name
         if carried := self.trial.carried:  # it is a trial of another study
             key, experiment = trial_key(carried["uid"], carried["trial"]), carried["study"]
-        with suppress(TrackerAway):  # `trained` says what is missing then
-            Depot(self.home.tracking_uri).fetch(experiment, key, self.folder)
+        with suppress(TrackerUnavailable):  # `trained` says what is missing then
+            RemoteRuns(self.home.tracking_uri).fetch_run(experiment, key, self.folder)
 
     def _why_unsent(self) -> str:
         if why := why_unsent(self.folder):
             return why.rstrip(".")
         try:
-            check_answers(self.home.tracking_uri)
-        except TrackerAway as wrong:
+            check_available(self.home.tracking_uri)
+        except TrackerUnavailable as wrong:
             return str(wrong)
         return "its files have not arrived on this machine yet" if run_id_of(self.folder) else "it was not sent yet"
 

@@ -23,10 +23,10 @@ from mlflow.exceptions import MlflowException
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
-from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.availability import is_served
+from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_client import is_denied, open_client, search_runs
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.reach import is_served
 from drsearch.tracking.remote_runs import check_experiments
 from drsearch.tracking.tags import (
     BY_TAG,
@@ -44,7 +44,7 @@ from drsearch.tracking.tags import (
     has_tag,
     provenance_tags,
 )
-from drsearch.tracking.tracker import TrackerAway
+from drsearch.tracking.tracker import TrackerUnavailable
 
 EXPERIMENT = "drsearch-decisions"
 """The MLflow experiment of all decisions: of its own, so that the pages of a study show trainings alone."""
@@ -278,7 +278,7 @@ class Decisions:
         )
         try:
             run_id = self._tracker.open(start)
-        except TrackerAway as wrong:
+        except TrackerUnavailable as wrong:
             if wrong.__cause__ is None or not is_denied(wrong.__cause__):
                 raise
             raise _not_let(name) from wrong
@@ -293,11 +293,11 @@ class Decisions:
 
     def _close(self, run_id: str, draft: Draft, folder: Path) -> None:
         self._name(run_id, draft, draft.outcome)
-        entries: list[Entry] = [Metrics(0, draft.metrics)] if draft.metrics else []
-        entries += [Artifact(file, "decision") for file in draft.files]
-        entries += [Image(f"decision/{Path(file).stem}", 0, file) for file in draft.files if file.endswith(".png")]
-        entries += [Tags({NOTE_TAG: draft.note})] if draft.note else []
-        self._tracker.send(run_id, [*entries, RunEnd("FINISHED", tags={DECISION_TAG: draft.outcome})], folder)
+        events: list[Event] = [Metrics(0, draft.metrics)] if draft.metrics else []
+        events += [Artifact(file, "decision") for file in draft.files]
+        events += [Image(f"decision/{Path(file).stem}", 0, file) for file in draft.files if file.endswith(".png")]
+        events += [Tags({NOTE_TAG: draft.note})] if draft.note else []
+        self._tracker.send(run_id, [*events, RunEnd("FINISHED", tags={DECISION_TAG: draft.outcome})], folder)
 
     def _lose(self, run_id: str, draft: Draft, outcome: str, why: str, folder: Path) -> None:
         self._name(run_id, draft, outcome)

@@ -21,7 +21,7 @@ from drsearch.files import fault
 from drsearch.measure.scores import SCORE_NAMES, Interval
 from drsearch.serving import pyfunc_model
 from drsearch.tracking.events import now_ms
-from drsearch.tracking.mlflow_client import is_away, open_client, search_versions
+from drsearch.tracking.mlflow_client import is_unavailable, open_client, search_versions
 from drsearch.tracking.tags import REGISTERED_TAG, has_tag
 
 CHAMPION = "champion"
@@ -270,7 +270,7 @@ class Registry:
         try:
             fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/artifacts", dst_path=str(into)))
         except (MlflowException, OSError) as wrong:
-            if is_away(wrong) or fault(wrong):
+            if is_unavailable(wrong) or fault(wrong):
                 raise
             name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
             why = self._why_no_files(uri) or f"no such model; {self._what_there_is(name)}"

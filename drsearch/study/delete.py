@@ -21,7 +21,7 @@ from drsearch.tracking.mlflow_client import open_client, search_runs, search_ver
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
 from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG
-from drsearch.tracking.tracker import TrackerAway
+from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.trials.heartbeat import Storage
 from drsearch.trials.trials import carriers
 
@@ -171,7 +171,7 @@ def _answering(name: str) -> Iterator[None]:
     """Without MLflow nothing is deleted: it alone knows what must stay."""
     try:
         yield
-    except (TrackerAway, MlflowException) as wrong:
+    except (TrackerUnavailable, MlflowException) as wrong:
         said = (str(wrong).splitlines() or [""])[0]
         raise StudyError(
             f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need: {said}"

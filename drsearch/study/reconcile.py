@@ -156,7 +156,7 @@ def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
 
     Raises:
         StudyError: If there is no such study.
-        TrackerAway: If MLflow does not answer; the study itself is put right.
+        TrackerUnavailable: If MLflow does not answer; the study itself is put right.
     """
     study, definition = load_study(storage, name)
     trials = reconcile(study, storage, one_look(study, storage))

@@ -1,6 +1,6 @@
 """What does another machine need to go on with a run? Its folder as it was at a checkpoint, in one file.
 
-    worker -> handover.zip, beside the journal -> sender -> the run's artifacts in MLflow -> another machine's worker
+    worker -> bundle.zip, beside the journal -> sender -> the run's artifacts in MLflow -> another machine's worker
 
 The file is written before the journal says what it holds, and sent before what the journal says: whatever MLflow knows
 of a run, the file that lies there knows too. A machine that goes on from it repeats nothing, and the journal in it says
@@ -19,18 +19,18 @@ from pathlib import Path
 from drsearch.run_folder import CHECKPOINT_FOLDER, MODEL_FILE, OUTCOME_FILE, OWNER_FILE, OWNER_LOCK, STAGING_FOLDER
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
-HANDOVER_FILE = "handover.zip"
-GIVEN_AWAY_FILE = "given-away"
+BUNDLE_FILE = "bundle.zip"
+SUPERSEDED_FILE = "superseded"
 """In the folder of a run that was given away: the attempt of which nothing is sent from here any more. A later one may
 have the folder since, on this machine, and what it says is sent."""
 
 _OWNERS = {OWNER_FILE, OWNER_LOCK}
-_STAYS = {HANDOVER_FILE, GIVEN_AWAY_FILE, JOURNAL_FILE, MODEL_FILE, "sent.json", "refused.txt", *_OWNERS}
+_STAYS = {BUNDLE_FILE, SUPERSEDED_FILE, JOURNAL_FILE, MODEL_FILE, "sent.json", "refused.txt", *_OWNERS}
 
 
 @dataclass(frozen=True)
-class Handover:
-    """What a handover file says of itself.
+class BundleInfo:
+    """What a bundle says of itself.
 
     Attributes:
         attempt: Number of the attempt that wrote it: a later one has a higher number.
@@ -49,7 +49,7 @@ class Handover:
         """The file's name among the artifacts: no two checkpoints of a run have the same."""
         return f"{self.attempt:06d}-{self.journal_bytes:010d}-{self.journal_sha256[:8]}.zip"
 
-    def goes_on_in(self, folder: Path) -> bool:
+    def is_contained_in(self, folder: Path) -> bool:
         """Whether the run in a folder is the one in the file, as far as that goes or further."""
         journal = folder / JOURNAL_FILE
         if not journal.exists():
@@ -60,7 +60,7 @@ class Handover:
 
 
 def pack(folder: Path, attempt: int, lines: Iterable[str] = ()) -> None:
-    """Write the handover file of a run, whole or not at all.
+    """Write the bundle of a run, whole or not at all.
 
     Args:
         folder: The run's.
@@ -70,32 +70,32 @@ def pack(folder: Path, attempt: int, lines: Iterable[str] = ()) -> None:
     journal = Journal(folder)
     said = journal.path.read_bytes()[: journal.whole_size()] if journal.path.exists() else b""
     said += "".join(f"{line}\n" for line in lines).encode()
-    about = Handover(attempt, len(said), hashlib.sha256(said).hexdigest(), (folder / MODEL_FILE).exists())
-    unfinished = folder / f"{HANDOVER_FILE}.{os.getpid()}.tmp"
+    info = BundleInfo(attempt, len(said), hashlib.sha256(said).hexdigest(), (folder / MODEL_FILE).exists())
+    unfinished = folder / f"{BUNDLE_FILE}.{os.getpid()}.tmp"
     try:
         with zipfile.ZipFile(unfinished, "w") as archive:  # stored: weights do not compress
-            archive.comment = json.dumps(asdict(about)).encode()
+            archive.comment = json.dumps(asdict(info)).encode()
             archive.writestr(JOURNAL_FILE, said)
             for path in sorted(folder.rglob("*")):
                 name = path.relative_to(folder)
                 if path.is_file() and name.as_posix() not in _STAYS and not _is_over(folder, name):
                     archive.write(path, name.as_posix())
-        os.replace(unfinished, folder / HANDOVER_FILE)
+        os.replace(unfinished, folder / BUNDLE_FILE)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def give_away(folder: Path, attempt: int) -> None:
+def mark_superseded(folder: Path, attempt: int) -> None:
     """Note that nothing of an attempt is to be sent any more."""
-    unfinished = folder / f"{GIVEN_AWAY_FILE}.tmp"
+    unfinished = folder / f"{SUPERSEDED_FILE}.tmp"
     unfinished.write_text(str(attempt))
-    os.replace(unfinished, folder / GIVEN_AWAY_FILE)
+    os.replace(unfinished, folder / SUPERSEDED_FILE)
 
 
-def is_given_away(folder: Path) -> bool:
+def is_superseded(folder: Path) -> bool:
     """Whether the attempt that wrote a folder last was given away."""
     try:
-        return about(folder / HANDOVER_FILE).attempt <= int((folder / GIVEN_AWAY_FILE).read_text())
+        return read_info(folder / BUNDLE_FILE).attempt <= int((folder / SUPERSEDED_FILE).read_text())
     except FileNotFoundError:
         return False
 
@@ -108,26 +108,26 @@ def _is_over(folder: Path, name: Path) -> bool:
     )
 
 
-def about(file: Path) -> Handover:
-    """What a handover file says of itself.
+def read_info(file: Path) -> BundleInfo:
+    """What a bundle says of itself.
 
     Raises:
         ValueError: If it is none, or torn.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            return Handover(**json.loads(archive.comment))
+            return BundleInfo(**json.loads(archive.comment))
     except (zipfile.BadZipFile, TypeError, ValueError) as wrong:
-        raise ValueError(f"{file} is no whole handover file ({wrong}).") from wrong
+        raise ValueError(f"{file} is no whole bundle ({wrong}).") from wrong
 
 
 def unpack(file: Path, folder: Path, model: Path | None, attempt: int | None) -> None:
-    """Put the run that a handover file holds in the place of whatever is in a folder.
+    """Put the run that a bundle holds in the place of whatever is in a folder.
 
     The journal goes first and comes last: a folder without one, which a death in between leaves, is filled anew.
 
     Args:
-        file: The handover file.
+        file: The bundle.
         folder: The run's.
         model: Its finished network, if it has one.
         attempt: Number of the attempt that goes on with it there; None if it is only looked at.

@@ -1,8 +1,8 @@
-"""What can a run say? Entries: small frozen values, one line of JSON each.
+"""What can a run say? Events: small frozen values, one line of JSON each.
 
 A worker appends them to its journal (`journal.py`), the sender reads them there and gives
 them to a tracker (`base.py`). Times are milliseconds since 1970, as MLflow keeps them; they
-are set where an entry is made and travel with it, so that sending an entry twice changes nothing.
+are set where an event is made and travel with it, so that sending an event twice changes nothing.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ Param = bool | int | float | str | None
 
 
 def now_ms() -> int:
-    """The time that entries carry: milliseconds since 1970."""
+    """The time that events carry: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -42,7 +42,7 @@ class DatasetInput:
 
 @dataclass(frozen=True)
 class RunStart:
-    """The first entry of every journal.
+    """The first event of every journal.
 
     Attributes:
         key: Unique among all runs; it becomes the tag `drsearch.key`, by which the run is found again.
@@ -129,26 +129,26 @@ class RunEnd:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-Entry = RunStart | Resumed | Metrics | Image | Artifact | Tags | RunEnd
+Event = RunStart | Resumed | Metrics | Image | Artifact | Tags | RunEnd
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (RunStart, Resumed, Metrics, Image, Artifact, Tags, RunEnd)
 }
 
 
-def to_line(entry: Entry) -> str:
+def to_line(event: Event) -> str:
     """One line of JSON, without its newline, and without the passwords of addresses.
 
     NaN and infinities are written as Python's own JSON has them, and read back the same.
 
     Example:
         >>> to_line(Metrics(step=3, values={"val_auc": 0.5}, at_ms=7))
-        '{"entry": "Metrics", "step": 3, "values": {"val_auc": 0.5}, "at_ms": 7}'
+        '{"event": "Metrics", "step": 3, "values": {"val_auc": 0.5}, "at_ms": 7}'
     """
-    return masked(json.dumps({"entry": type(entry).__name__, **dataclasses.asdict(entry)}, ensure_ascii=False))
+    return masked(json.dumps({"event": type(event).__name__, **dataclasses.asdict(event)}, ensure_ascii=False))
 
 
-def from_line(line: str) -> Entry:
-    """The entry that `to_line` wrote.
+def from_line(line: str) -> Event:
+    """The event that `to_line` wrote.
 
     Raises:
         ValueError: If the line is none of its lines.
@@ -159,10 +159,10 @@ def from_line(line: str) -> Entry:
     """
     try:
         values: dict[str, Any] = json.loads(line)
-        kind = _KINDS[values.pop("entry")]
+        kind = _KINDS[values.pop("event")]
         if kind is RunStart and values["dataset"] is not None:
             values["dataset"] = DatasetInput(**values["dataset"])
-        entry: Entry = kind(**values)
+        event: Event = kind(**values)
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
-        raise ValueError(f"no entry of a run's journal: {line[:80]!r}") from wrong
-    return entry
+        raise ValueError(f"not a line of a run's journal: {line[:80]!r}") from wrong
+    return event

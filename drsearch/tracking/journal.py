@@ -10,24 +10,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from drsearch.files import lock
-from drsearch.tracking.events import Entry, from_line, to_line
+from drsearch.tracking.events import Event, from_line, to_line
 
 JOURNAL_FILE = "journal.jsonl"
 
 
 class Journal:
-    """The entries of one run, in `folder/journal.jsonl`; pictures and files they name lie in `folder` too."""
+    """The events of one run, in `folder/journal.jsonl`; pictures and files they name lie in `folder` too."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / JOURNAL_FILE
 
-    def append(self, entries: Iterable[Entry]) -> None:
-        """Add entries: all have reached the disk when this returns, and none is there when it raises."""
-        self.append_lines([to_line(entry) for entry in entries])
+    def append(self, events: Iterable[Event]) -> None:
+        """Add events: all have reached the disk when this returns, and none is there when it raises."""
+        self.append_lines([to_line(event) for event in events])
 
     def append_lines(self, lines: Iterable[str]) -> None:
-        """Add entries that `to_line` has encoded; see `append`.
+        """Add events that `to_line` has encoded; see `append`.
 
         What a killed writer left of its last line is cut off first: its sender has not read it either.
         """
@@ -55,16 +55,16 @@ class Journal:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def ends_line_at(self, offset: int) -> bool:
-        """Whether an entry ends before byte `offset`; False if the journal is shorter than that."""
+        """Whether an event ends before byte `offset`; False if the journal is shorter than that."""
         return offset == 0 or (self.path.exists() and self._bytes(offset - 1, 1) == b"\n")
 
-    def read(self, offset: int = 0) -> tuple[list[Entry], int]:
-        """The entries from byte `offset` on, and the offset behind them.
+    def read(self, offset: int = 0) -> tuple[list[Event], int]:
+        """The events from byte `offset` on, and the offset behind them.
 
         A last line without its newline is left for the next time: its writer is still at it, or dead.
 
         Raises:
-            ValueError: If a whole line is no entry.
+            ValueError: If a whole line is no event.
         """
         if not self.path.exists():
             return [], offset
@@ -79,7 +79,7 @@ class Journal:
             return file.read(n_bytes)
 
     def whole_size(self) -> int:
-        """Bytes up to the end of the last whole entry: less than `size()` where a line is torn."""
+        """Bytes up to the end of the last whole event: less than `size()` where a line is torn."""
         end = self.size()
         while end > 0:
             start = max(0, end - 65536)

@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from drsearch.files import fault, is_full
-from drsearch.tracking.reach import set_up_client, why_away
-from drsearch.tracking.tracker import TrackerAway, TrackerRefused
+from drsearch.tracking.availability import set_up_client, unavailable_reason
+from drsearch.tracking.tracker import TrackerRefused, TrackerUnavailable
 
 _Item = TypeVar("_Item")
 
@@ -35,7 +35,7 @@ def open_client(tracking_uri: str) -> MlflowClient:
         tracking_uri: Of both.
 
     Raises:
-        TrackerAway: If a database that MLflow opens itself does not answer.
+        TrackerUnavailable: If a database that MLflow opens itself does not answer.
     """
     set_up_client()
     with translated_errors(tracking_uri):
@@ -126,18 +126,20 @@ def _pages(search: Callable[[str | None], PagedList[_Item]]) -> Iterator[_Item]:
 
 @contextmanager
 def translated_errors(tracking_uri: str) -> Iterator[None]:
-    """Raise errors of MLflow's client within as `TrackerRefused` or `TrackerAway`."""
+    """Raise errors of MLflow's client within as `TrackerRefused` or `TrackerUnavailable`."""
     try:
         yield
     except MlflowException as wrong:
         if wrong.error_code in _REFUSALS:
             raise TrackerRefused(f"MLflow refuses it: {first_line(wrong)}") from wrong
-        raise TrackerAway(outage(wrong, tracking_uri) or f"MLflow does not take it: {first_line(wrong)}") from wrong
+        raise TrackerUnavailable(
+            outage(wrong, tracking_uri) or f"MLflow does not take it: {first_line(wrong)}"
+        ) from wrong
     except (OSError, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as wrong:
         text = (
             outage(wrong, tracking_uri) or fault(wrong).rstrip(".") or f"MLflow does not take it: {first_line(wrong)}"
         )
-        raise TrackerAway(text) from wrong
+        raise TrackerUnavailable(text) from wrong
 
 
 def is_denied(wrong: BaseException) -> bool:
@@ -145,7 +147,7 @@ def is_denied(wrong: BaseException) -> bool:
     return isinstance(wrong, MlflowException) and wrong.error_code == "PERMISSION_DENIED"
 
 
-def is_away(wrong: BaseException) -> bool:
+def is_unavailable(wrong: BaseException) -> bool:
     """Whether an error of MLflow's client says that its server does not answer; one that refuses a user does."""
     unanswered = (
         isinstance(wrong, MlflowException)
@@ -157,8 +159,8 @@ def is_away(wrong: BaseException) -> bool:
 
 def outage(wrong: BaseException, tracking_uri: str) -> str:
     """One sentence on an MLflow that does not answer, or whose database does not; empty for any other error."""
-    if is_away(wrong):
-        return f"MLflow at {tracking_uri} does not answer: {why_away(wrong)}"
+    if is_unavailable(wrong):
+        return f"MLflow at {tracking_uri} does not answer: {unavailable_reason(wrong)}"
     error: BaseException | None = wrong
     while error is not None:
         if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) and not is_full(error):

@@ -24,7 +24,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_IMAGE
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
-from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
+from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, Resumed, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_client import first_run, get_or_create_experiment, open_client, translated_errors
 from drsearch.tracking.tags import KEY_TAG, has_tag
 
@@ -68,17 +68,17 @@ class MlflowTracker:
                 self._client.log_inputs(run_id, [_mlflow_dataset(start.dataset)])
         return run_id
 
-    def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
+    def send(self, run_id: str, events: Sequence[Event], folder: Path) -> None:
         """See `Tracker.send`."""
         with translated_errors(self._uri):
-            self._send_metrics(run_id, [entry for entry in entries if isinstance(entry, Metrics)])
-            self._send_images(run_id, [entry for entry in entries if isinstance(entry, Image)], folder)
-            for entry in entries:
-                if isinstance(entry, Artifact) and _is_there(folder / entry.file):
-                    self._client.log_artifact(run_id, str(folder / entry.file), entry.folder or None)
-            self._send_tags(run_id, entries)
+            self._send_metrics(run_id, [event for event in events if isinstance(event, Metrics)])
+            self._send_images(run_id, [event for event in events if isinstance(event, Image)], folder)
+            for event in events:
+                if isinstance(event, Artifact) and _is_there(folder / event.file):
+                    self._client.log_artifact(run_id, str(folder / event.file), event.folder or None)
+            self._send_tags(run_id, events)
             # Last, so that a run that has ended is whole; and only the last one, so that its state does not flicker.
-            states = [entry for entry in entries if isinstance(entry, Resumed | RunEnd)]
+            states = [event for event in events if isinstance(event, Resumed | RunEnd)]
             if states and isinstance(states[-1], RunEnd):
                 self._client.set_terminated(run_id, states[-1].status, end_time=states[-1].at_ms)
             elif states:
@@ -106,18 +106,18 @@ class MlflowTracker:
         )
         return str(run.info.run_id), {}
 
-    def _send_metrics(self, run_id: str, entries: Sequence[Metrics]) -> None:
+    def _send_metrics(self, run_id: str, events: Sequence[Metrics]) -> None:
         points = [
-            Metric(_name(name), value, entry.at_ms, entry.step)
-            for entry in entries
-            for name, value in entry.values.items()
+            Metric(_name(name), value, event.at_ms, event.step)
+            for event in events
+            for name, value in event.values.items()
         ]
         for batch in _batches(points, _METRICS_A_BATCH):
             self._client.log_batch(run_id, metrics=batch)
 
-    def _send_images(self, run_id: str, entries: Sequence[Image], folder: Path) -> None:
-        entries = [entry for entry in entries if _is_there(folder / entry.file)]
-        if not entries:
+    def _send_images(self, run_id: str, events: Sequence[Image], folder: Path) -> None:
+        events = [event for event in events if _is_there(folder / event.file)]
+        if not events:
             return
         there = {
             posixpath.basename(file.path): int(file.file_size or 0)
@@ -125,19 +125,19 @@ class MlflowTracker:
             if not file.is_dir
         }
         with tempfile.TemporaryDirectory(prefix="drsearch-images-") as written:
-            for entry in entries:
-                _write_image(folder / entry.file, Path(written), _stem(entry, there), there)
+            for event in events:
+                _write_image(folder / event.file, Path(written), _stem(event, there), there)
             if any(Path(written).iterdir()):
                 self._client.log_artifacts(run_id, written, "images")
         self._client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, "True")
 
-    def _send_tags(self, run_id: str, entries: Sequence[Entry]) -> None:
+    def _send_tags(self, run_id: str, events: Sequence[Event]) -> None:
         tags: dict[str, str] = {}
-        for entry in entries:
-            if isinstance(entry, Tags):
-                tags.update(entry.values)
-            elif isinstance(entry, RunEnd):
-                tags.update(entry.tags)
+        for event in events:
+            if isinstance(event, Tags):
+                tags.update(event.values)
+            elif isinstance(event, RunEnd):
+                tags.update(event.tags)
         run_tags = [RunTag(_name(name), _cut(value, _TAG_CHARACTERS)) for name, value in tags.items()]
         for batch in _batches(run_tags, _PARAMS_A_BATCH):
             self._client.log_batch(run_id, tags=batch)
@@ -177,17 +177,17 @@ def _is_there(path: Path) -> bool:
     return False
 
 
-def _stem(entry: Image, there: Mapping[str, int]) -> str:
+def _stem(event: Image, there: Mapping[str, int]) -> str:
     """The name of a picture as `MlflowClient.log_image(key=, step=)` makes it, or the one it has already.
 
     MLflow's page reads key, step and time out of it; one file beside it that is named otherwise hides all.
     """
-    key = re.sub(r"[^a-zA-Z0-9_\-. ~]", "_", entry.key.replace("/", "~"))
-    begin = f"{key}+step+{entry.step}+timestamp+"
+    key = re.sub(r"[^a-zA-Z0-9_\-. ~]", "_", event.key.replace("/", "~"))
+    begin = f"{key}+step+{event.step}+timestamp+"
     known = sorted(name for name in there if name.startswith(begin))
     if known:
         return re.sub(r"(\+compressed\.webp|\.png)$", "", known[0])
-    return f"{begin}{entry.at_ms}+{uuid.uuid4()}"
+    return f"{begin}{event.at_ms}+{uuid.uuid4()}"
 
 
 def _write_image(file: Path, folder: Path, stem: str, there: dict[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""How do files reach other machines? Through the artifacts of an MLflow server: handover files, and whole folders."""
+"""How do files reach other machines? Through the artifacts of an MLflow server: bundles, and whole folders."""
 
 import hashlib
 import json
@@ -14,18 +14,18 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from drsearch.home import Home
 from drsearch.run_folder import MODEL_FILE
-from drsearch.tracking.checkpoint_bundle import HANDOVER_FILE, about, give_away, pack, unpack
+from drsearch.tracking.availability import is_served
+from drsearch.tracking.checkpoint_bundle import BUNDLE_FILE, mark_superseded, pack, read_info, unpack
 from drsearch.tracking.mlflow_client import (
     first_run,
     get_or_create_experiment,
-    is_away,
+    is_unavailable,
     open_client,
     refuse_deleted,
     translated_errors,
 )
-from drsearch.tracking.reach import is_served
 from drsearch.tracking.sent import adopt
-from drsearch.tracking.tags import ATTEMPT_TAG, HANDOVER_TAG, JOINED_TAG, KEY_TAG, NOTE_TAG, has_tag
+from drsearch.tracking.tags import ATTEMPT_TAG, BUNDLE_TAG, JOINED_TAG, KEY_TAG, NOTE_TAG, has_tag
 from drsearch.tracking.tracker import TrackerRefused
 
 _CHECKPOINTS = "checkpoint"
@@ -43,12 +43,12 @@ def check_experiments(home: Home, *names: str) -> None:
         MlflowException: If a server with users does not let this one write.
     """
     if home.tracking_uri != home.local_tracking_uri or (home.path / "mlflow.db").exists():  # else none is made here
-        depot = Depot(home.tracking_uri)
+        remote = RemoteRuns(home.tracking_uri)
         for name in names:
-            depot.check_may_write(name)
+            remote.check_may_write(name)
 
 
-class Depot:
+class RemoteRuns:
     """Files behind an MLflow server.
 
     Args:
@@ -64,7 +64,7 @@ class Depot:
 
         Raises:
             TrackerRefused: With the command that restores it.
-            TrackerAway: If MLflow does not answer.
+            TrackerUnavailable: If MLflow does not answer.
         """
         with translated_errors(self._uri):
             if (found := self._client.get_experiment_by_name(experiment)) is not None:
@@ -84,34 +84,32 @@ class Depot:
             if found is not None and is_served(self._uri):
                 self._client.set_experiment_tag(found.experiment_id, JOINED_TAG, socket.gethostname())
         except Exception as wrong:
-            if not is_away(wrong):
+            if not is_unavailable(wrong):
                 raise
 
-    def keep(self, folder: Path, run_id: str) -> None:
-        """Bring the handover file of a run to its artifacts, in the place of an earlier one, if there is a new one.
+    def upload_bundle(self, folder: Path, run_id: str) -> None:
+        """Bring the bundle of a run to its artifacts, in the place of an earlier one, if there is a new one.
 
         Args:
-            folder: The run's; one without a handover file is left alone.
+            folder: The run's; one without a bundle is left alone.
             run_id: The run.
 
         Raises:
             RunTaken: If a later attempt goes on with the run elsewhere; the folder is marked.
-            TrackerAway: If the server does not answer.
+            TrackerUnavailable: If the server does not answer.
         """
-        if not (folder / HANDOVER_FILE).exists():
+        if not (folder / BUNDLE_FILE).exists():
             return
-        with translated_errors(self._uri), tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
-            copy = Path(
-                shutil.copyfile(folder / HANDOVER_FILE, Path(place) / HANDOVER_FILE)
-            )  # the worker may replace it
-            told, run = about(copy), self._client.get_run(run_id)
+        with translated_errors(self._uri), tempfile.TemporaryDirectory(prefix="drsearch-bundle-") as place:
+            copy = Path(shutil.copyfile(folder / BUNDLE_FILE, Path(place) / BUNDLE_FILE))  # the worker may replace it
+            told, run = read_info(copy), self._client.get_run(run_id)
             # Looked up and set in two steps: the later attempt began only after this one gave no sign for minutes.
             if (now := int(run.data.tags.get(ATTEMPT_TAG, -1))) > told.attempt:
-                give_away(folder, told.attempt)
+                mark_superseded(folder, told.attempt)
                 raise RunTaken(f"another machine goes on with it (attempt {now}, this was attempt {told.attempt}).")
             if now < told.attempt:
                 self._client.set_tag(run_id, ATTEMPT_TAG, str(told.attempt))
-            before = json.loads(run.data.tags.get(HANDOVER_TAG, "{}"))
+            before = json.loads(run.data.tags.get(BUNDLE_TAG, "{}"))
             if before.get("file") == told.name:
                 return
             if told.model:
@@ -119,12 +117,12 @@ class Depot:
             copy = copy.rename(copy.with_name(told.name))
             self._client.log_artifact(run_id, str(copy), _CHECKPOINTS)
             state = {"file": told.name, "sha256": _sha256(copy)}
-            self._client.set_tag(run_id, HANDOVER_TAG, json.dumps(state))
+            self._client.set_tag(run_id, BUNDLE_TAG, json.dumps(state))
             if before:
                 self._remove(run, f"{_CHECKPOINTS}/{before['file']}")
 
-    def fetch(self, experiment: str, key: str, folder: Path, attempt: int | None = None) -> bool:
-        """Bring a run into a folder as its last handover file has it, unless the folder is as far.
+    def fetch_run(self, experiment: str, key: str, folder: Path, attempt: int | None = None) -> bool:
+        """Bring a run into a folder as its last bundle has it, unless the folder is as far.
 
         Args:
             experiment: The run's.
@@ -137,10 +135,10 @@ class Depot:
 
         Raises:
             RunTaken: If a later attempt goes on with the run.
-            TrackerAway: If the server does not answer, or a file did not arrive whole.
+            TrackerUnavailable: If the server does not answer, or a file did not arrive whole.
         """
         fetched = self._fetch(experiment, key, folder, attempt)
-        if attempt is not None and not fetched and (folder / HANDOVER_FILE).exists():
+        if attempt is not None and not fetched and (folder / BUNDLE_FILE).exists():
             pack(folder, attempt)  # the sender here took it for an earlier attempt's, and would send no more
         return fetched
 
@@ -155,10 +153,10 @@ class Depot:
                     raise RunTaken(f"attempt {now} goes on with it elsewhere, this is attempt {attempt}.")
                 self._client.set_tag(run_id, ATTEMPT_TAG, str(attempt))
             # Read after the earlier attempts were shut out: none begins to replace the file from here on.
-            state = json.loads(self._client.get_run(run_id).data.tags.get(HANDOVER_TAG, "{}"))
+            state = json.loads(self._client.get_run(run_id).data.tags.get(BUNDLE_TAG, "{}"))
             if not state:
                 return False
-            with tempfile.TemporaryDirectory(prefix="drsearch-handover-") as place:
+            with tempfile.TemporaryDirectory(prefix="drsearch-bundle-") as place:
                 try:
                     file = self._download(run_id, f"{_CHECKPOINTS}/{state['file']}", Path(place))
                 except MlflowException as wrong:
@@ -166,8 +164,8 @@ class Depot:
                     raise OSError(f"{state['file']} of run {run_id} is not there") from wrong
                 if _sha256(file) != state["sha256"]:
                     raise OSError(f"{state['file']} of run {run_id} did not arrive whole")
-                told = about(file)
-                if told.goes_on_in(folder):
+                told = read_info(file)
+                if told.is_contained_in(folder):
                     return False
                 model = self._download(run_id, f"model/{MODEL_FILE}", Path(place)) if told.model else None
                 unpack(file, folder, model, attempt)
@@ -175,7 +173,7 @@ class Depot:
         logging.info("%s is fetched from MLflow", key)
         return True
 
-    def put_folder(self, experiment: str, key: str, folder: Path, note: str) -> bool:
+    def upload_folder(self, experiment: str, key: str, folder: Path, note: str) -> bool:
         """Keep a folder's files under a key, once; whether it was done now.
 
         Args:
@@ -185,7 +183,7 @@ class Depot:
             note: What the experiment's page says.
 
         Raises:
-            TrackerAway: If the server does not answer; what had arrived is not found by anyone.
+            TrackerUnavailable: If the server does not answer; what had arrived is not found by anyone.
         """
         with translated_errors(self._uri):
             if self._whole_folder(experiment, key) is not None:
@@ -200,7 +198,7 @@ class Depot:
         """Bring the files kept under a key into a new folder; False if there are none.
 
         Raises:
-            TrackerAway: If the server does not answer.
+            TrackerUnavailable: If the server does not answer.
         """
         with translated_errors(self._uri):
             run = self._whole_folder(experiment, key)

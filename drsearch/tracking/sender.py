@@ -24,10 +24,10 @@ from absl import logging
 from drsearch.files import fault, full_place, is_full, sentence
 from drsearch.home import Home
 from drsearch.log import start_logging
-from drsearch.tracking.checkpoint_bundle import is_given_away
+from drsearch.tracking.availability import check_available, is_served, set_up_client
+from drsearch.tracking.checkpoint_bundle import is_superseded
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.reach import check_answers, is_served, set_up_client
 from drsearch.tracking.sent import (
     Sent,
     journal_state,
@@ -37,10 +37,10 @@ from drsearch.tracking.sent import (
     unsent,
     write_sent,
 )
-from drsearch.tracking.tracker import Tracker, TrackerAway, TrackerRefused
+from drsearch.tracking.tracker import Tracker, TrackerRefused, TrackerUnavailable
 
 if TYPE_CHECKING:
-    from drsearch.tracking.remote_runs import Depot
+    from drsearch.tracking.remote_runs import RemoteRuns
 _LOOK_EVERY_S = 0.5
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 30.0
@@ -48,23 +48,23 @@ _QUIET_S = 3.0  # of waiting that nothing is said of
 _RESTART_S = 10.0  # between two starts at least: one that ends at once would be started again and again
 
 
-class Courier:
+class JournalSender:
     """Brings what is new in the journals of a home to a tracker; one at a time a home (`sender_lock`)."""
 
-    def __init__(self, home: Home, tracker: Tracker, depot: "Depot | None" = None) -> None:
+    def __init__(self, home: Home, tracker: Tracker, remote: "RemoteRuns | None" = None) -> None:
         self._home = home
         self._tracker = tracker
-        self._depot = depot
+        self._remote = remote
         self._done: dict[Path, tuple[int, int]] = {}
         self._failed: set[Path] = set()
 
-    def drain(self) -> int:
-        """Send all that is new; the number of entries sent.
+    def send_new(self) -> int:
+        """Send all that is new; the number of events sent.
 
         A journal that is refused, or cannot be read, is named in a warning and left until it changes.
 
         Raises:
-            TrackerAway: If the tracker does not answer; all that were sent are noted.
+            TrackerUnavailable: If the tracker does not answer; all that were sent are noted.
         """
         n_sent = 0
         # Those that failed come last, so that one that always fails keeps none of the others waiting.
@@ -76,13 +76,13 @@ class Courier:
                 n_sent += self._deliver(folder)
                 self._failed.discard(folder)
                 note_refusal(folder, "")
-            except (TrackerAway, OSError):
+            except (TrackerUnavailable, OSError):
                 self._failed.add(folder)
                 raise
             except (TrackerRefused, ValueError) as wrong:
                 logging.warning("%s stays unsent: %s", folder, wrong)
                 note_refusal(folder, str(wrong))
-                if is_given_away(folder):
+                if is_superseded(folder):
                     continue  # until a later attempt has it, whose first word may be all that was said before
             self._done[folder] = state
         return n_sent
@@ -91,48 +91,48 @@ class Courier:
         journal, sent = Journal(folder), read_sent(folder)
         if sent is not None and not journal.ends_line_at(sent.offset):
             sent = Sent(sent.run_id)  # lines were lost with the power, or on a full disk: send all again
-        entries, offset = journal.read(sent.offset if sent else 0)
-        if not entries:
+        events, offset = journal.read(sent.offset if sent else 0)
+        if not events:
             return 0
         if sent is None:
-            if not isinstance(entries[0], RunStart):
+            if not isinstance(events[0], RunStart):
                 raise ValueError(f"{journal.path} does not begin with a RunStart.")
             # Noted before anything is sent: who asks for the run's id need not wait for its pictures.
-            sent = Sent(self._tracker.open(entries[0]))
+            sent = Sent(self._tracker.open(events[0]))
             write_sent(folder, sent)
-        if self._depot is not None:  # before what these entries say: see handover.py
-            self._depot.keep(folder, sent.run_id)
-        self._tracker.send(sent.run_id, entries, folder)
+        if self._remote is not None:  # before what these events say: see checkpoint_bundle.py
+            self._remote.upload_bundle(folder, sent.run_id)
+        self._tracker.send(sent.run_id, events, folder)
         write_sent(folder, Sent(sent.run_id, offset))
-        return len(entries)
+        return len(events)
 
 
-def drain(home: Home, tracker: Tracker, depot: "Depot | None" = None) -> int:
-    """Send all that is new in the journals of `home`; the number of entries sent.
+def send_new(home: Home, tracker: Tracker, remote: "RemoteRuns | None" = None) -> int:
+    """Send all that is new in the journals of `home`; the number of events sent.
 
     Nothing is sent while another process is at it: it sends them.
 
     Raises:
-        TrackerAway: If the tracker does not answer.
+        TrackerUnavailable: If the tracker does not answer.
     """
     with sender_lock(home) as mine:
-        return Courier(home, tracker, depot).drain() if mine else 0
+        return JournalSender(home, tracker, remote).send_new() if mine else 0
 
 
 def sync(home: Home) -> int:
-    """Send all that is new in the journals of `home` to its MLflow, now; the number of entries sent.
+    """Send all that is new in the journals of `home` to its MLflow, now; the number of events sent.
 
     Raises:
-        TrackerAway: If MLflow does not answer.
+        TrackerUnavailable: If MLflow does not answer.
     """
-    check_answers(home.tracking_uri)
-    return drain(home, _tracker(home, home.tracking_uri), _depot(home.tracking_uri))
+    check_available(home.tracking_uri)
+    return send_new(home, _tracker(home, home.tracking_uri), _remote(home.tracking_uri))
 
 
 def experiments(home: Home) -> list[str]:
     """The experiments that the runs of a home belong to."""
     one_run_each = {folder.parent: folder for folder in run_folders(home)}  # a study's runs lie side by side
-    starts = [entry for folder in one_run_each.values() for entry in Journal(folder).read()[0][:1]]
+    starts = [event for folder in one_run_each.values() for event in Journal(folder).read()[0][:1]]
     return sorted({start.experiment for start in starts if isinstance(start, RunStart)})
 
 
@@ -149,7 +149,7 @@ def sender_lock(home: Home) -> Iterator[bool]:
         yield True
 
 
-class SenderHandle:
+class SenderProcess:
     """A sender that was started: `start_sender`."""
 
     def __init__(self, home: Home, process: "subprocess.Popen[bytes]") -> None:
@@ -183,15 +183,15 @@ class SenderHandle:
         return not left
 
 
-class KeptSender:
+class SupervisedSender:
     """The sender of a home while a study runs there: another takes over where it dies, as every process may."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._handle: SenderHandle | None = None
+        self._handle: SenderProcess | None = None
         self._began = 0.0
 
-    def look_after(self) -> None:
+    def ensure_running(self) -> None:
         """See that a sender runs; to be called now and then."""
         if self._handle is not None:
             if self._handle.running or time.monotonic() - self._began < _RESTART_S:
@@ -201,11 +201,11 @@ class KeptSender:
         self._handle = start_sender(self._home, self._home.tracking_uri)
 
     def stop(self, timeout_s: float) -> bool:
-        """`SenderHandle.stop`; true where none was ever started."""
+        """`SenderProcess.stop`; true where none was ever started."""
         return self._handle is None or self._handle.stop(timeout_s)
 
 
-def start_sender(home: Home, tracking_uri: str) -> SenderHandle:
+def start_sender(home: Home, tracking_uri: str) -> SenderProcess:
     """Start the sender of a home; it ends with `stop`, or when the process that started it is gone.
 
     It ignores Ctrl-C, SIGHUP and SIGUSR1, which reach every process of a terminal or of a Slurm step: what the workers
@@ -216,7 +216,7 @@ def start_sender(home: Home, tracking_uri: str) -> SenderHandle:
     # By the environment: a command line, and a password in it, can be read by everyone on the machine.
     environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    return SenderHandle(home, process)
+    return SenderProcess(home, process)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -246,7 +246,7 @@ class _Loop:
         self._tracking_uri = tracking_uri
         self._stop = stop
         self._parent = parent
-        self._courier: Courier | None = None
+        self._sender: JournalSender | None = None
         self._backoff_s = 0.0
 
     def run(self) -> None:
@@ -276,15 +276,15 @@ class _Loop:
 
     def _send(self) -> None:
         try:
-            if self._courier is None:
-                self._courier = Courier(
-                    self._home, _tracker(self._home, self._tracking_uri), _depot(self._tracking_uri)
+            if self._sender is None:
+                self._sender = JournalSender(
+                    self._home, _tracker(self._home, self._tracking_uri), _remote(self._tracking_uri)
                 )
                 os.nice(10)  # training goes first, now that MLflow is loaded: runs should not appear late
-            n_sent = self._courier.drain()
-        except (TrackerAway, OSError) as wrong:
-            fault_here = "" if isinstance(wrong, TrackerAway) else fault(wrong, self._home.path).rstrip(".")
-            if not isinstance(wrong, TrackerAway) and not fault_here:
+            n_sent = self._sender.send_new()
+        except (TrackerUnavailable, OSError) as wrong:
+            fault_here = "" if isinstance(wrong, TrackerUnavailable) else fault(wrong, self._home.path).rstrip(".")
+            if not isinstance(wrong, TrackerUnavailable) and not fault_here:
                 raise
             if not self._backoff_s and is_full(wrong):
                 where = full_place(wrong, self._home.path)
@@ -294,7 +294,7 @@ class _Loop:
             self._backoff_s = min(_LONGEST_BACKOFF_S, max(_FIRST_BACKOFF_S, 2 * self._backoff_s))
             return
         if self._backoff_s:
-            logging.info("MLflow is back; %d entries sent.", n_sent)
+            logging.info("MLflow is back; %d events sent.", n_sent)
             self._backoff_s = 0.0
 
     def _wait(self, seconds: float) -> None:
@@ -313,10 +313,10 @@ def _tracker(home: Home, tracking_uri: str) -> Tracker:
     return MlflowTracker(tracking_uri, None if is_served(tracking_uri) else home.artifacts)
 
 
-def _depot(tracking_uri: str) -> "Depot | None":
-    from drsearch.tracking.remote_runs import Depot
+def _remote(tracking_uri: str) -> "RemoteRuns | None":
+    from drsearch.tracking.remote_runs import RemoteRuns
 
-    return Depot(tracking_uri) if is_served(tracking_uri) else None
+    return RemoteRuns(tracking_uri) if is_served(tracking_uri) else None
 
 
 def _someone_sends(home: Home) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drsearch.home import Home
 from drsearch.masking import masked
-from drsearch.tracking.checkpoint_bundle import is_given_away
+from drsearch.tracking.checkpoint_bundle import is_superseded
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
 SENT_FILE = "sent.json"
@@ -45,7 +45,7 @@ def is_sent(folder: Path) -> bool:
 
 
 def unsent(home: Home) -> list[Path]:
-    """The folders of runs that have entries which were not sent."""
+    """The folders of runs that have events which were not sent."""
     return [folder for folder in run_folders(home) if not is_sent(folder)]
 
 
@@ -69,7 +69,7 @@ def note_refusal(folder: Path, why: str) -> None:
 def run_folders(home: Home) -> list[Path]:
     """The folders of all runs of a home that this machine sends."""
     folders = [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
-    return [folder for folder in folders if not is_given_away(folder)]
+    return [folder for folder in folders if not is_superseded(folder)]
 
 
 def journal_state(folder: Path) -> tuple[int, int]:

@@ -85,7 +85,7 @@ NEXT_DECISION = "drsearch.next_decision"
 # Between machines.
 ATTEMPT_TAG = "drsearch.attempt"
 """Of a run: the attempt that goes on with it. MLflow takes nothing more from earlier attempts."""
-HANDOVER_TAG = "drsearch.handover"
+BUNDLE_TAG = "drsearch.bundle"
 """Of a run: JSON with the name and the SHA-256 of the checkpoint bundle that counts."""
 JOINED_TAG = "drsearch.joined"
 """Of an experiment: the machine that joined last."""

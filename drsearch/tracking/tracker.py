@@ -1,14 +1,14 @@
-"""What must a tracking backend be able to do? Two things: open a run, and take entries."""
+"""What must a tracking backend be able to do? Two things: open a run, and take events."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from drsearch.errors import DrsearchError
-from drsearch.tracking.events import Entry, RunStart
+from drsearch.tracking.events import Event, RunStart
 
 
-class TrackerAway(DrsearchError, ConnectionError):
+class TrackerUnavailable(DrsearchError, ConnectionError):
     """The tracking backend does not answer; it is asked again later."""
 
 
@@ -26,19 +26,19 @@ class Tracker(Protocol):
         """The id of the run with `start.key`, made now unless it is there; its experiment too.
 
         Raises:
-            TrackerAway: If the backend does not answer.
+            TrackerUnavailable: If the backend does not answer.
             TrackerRefused: If it does not want this run.
         """
         ...
 
-    def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
-        """Write entries of a run, in their order; files are relative to `folder`.
+    def send(self, run_id: str, events: Sequence[Event], folder: Path) -> None:
+        """Write events of a run, in their order; files are relative to `folder`.
 
         A `RunStart` among them changes nothing: it was given to `open`. A file that is no longer there
         is left out with a warning.
 
         Raises:
-            TrackerAway: If the backend does not answer; part of the entries may have been taken.
+            TrackerUnavailable: If the backend does not answer; part of the events may have been taken.
             TrackerRefused: If the run is gone.
         """
         ...

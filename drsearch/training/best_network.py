@@ -19,7 +19,7 @@ from drsearch.measure.scores import SCORE_NAMES, Scores, scores
 from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult
 from drsearch.run_folder import MODEL_FILE
-from drsearch.tracking.events import Artifact, Entry, Image, Metrics, now_ms
+from drsearch.tracking.events import Artifact, Event, Image, Metrics, now_ms
 from drsearch.tracking.markdown import note_table
 from drsearch.training.cross_validation import spread
 from drsearch.training.outcome import Predictions
@@ -98,10 +98,10 @@ class BestNetwork:
             self._write_png("roc.png", roc_figure(validation.labels, probabilities, threshold))
         self._maps = self._explain()
 
-    def entries(self, step: int) -> list[Entry]:
+    def entries(self, step: int) -> list[Event]:
         """Everything that is told at the end, at `step`: numbers of the best epoch, and pictures."""
         at = now_ms()
-        entries: list[Entry] = [Metrics(step, self._recorder.named(self._told()), at)]
+        entries: list[Event] = [Metrics(step, self._recorder.named(self._told()), at)]
         if not self._recorder.part:
             entries.append(Artifact(MODEL_FILE, "model"))
         if self._recorder.has_pictures and self.scores is not None:

@@ -25,7 +25,7 @@ from drsearch.run_folder import (
 )
 from drsearch.settings import Settings, gin_text
 from drsearch.tracking.checkpoint_bundle import pack
-from drsearch.tracking.events import Artifact, Entry, Metrics, Resumed, RunEnd, Status, Tags, to_line
+from drsearch.tracking.events import Artifact, Event, Metrics, Resumed, RunEnd, Status, Tags, to_line
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.tags import outcome_tags
 from drsearch.training.objective import Objective
@@ -130,7 +130,7 @@ class Recorder:
         if self._open:
             return
         self._open = True
-        resumed: list[Entry] = [Resumed(), Tags(outcome_tags("", ""))]
+        resumed: list[Event] = [Resumed(), Tags(outcome_tags("", ""))]
         self._write(lambda: self.journal.append(resumed))
         epoch = self._first_epoch + (training.epoch if training is not None else 0)
         logging.info("%s goes on after epoch %d", self.plan.start.name, epoch)
@@ -160,9 +160,9 @@ class Recorder:
             if not self.part and last != lines[-1].encode():  # ended since, as interrupted
                 self.journal.append_lines(lines[-1:])
 
-    def add(self, *entries: Entry) -> None:
-        """Note entries for the next commit."""
-        self._pending += map(to_line, entries)
+    def add(self, *events: Event) -> None:
+        """Note events for the next commit."""
+        self._pending += map(to_line, events)
 
     def tell_epoch(self, result: EpochResult, system: Mapping[str, float]) -> None:
         """Note the numbers of an epoch; those of the machine by the epochs of the whole run."""

@@ -23,10 +23,10 @@ def join_study(name: str, storage_url: str, home: Home) -> Supervisor:
         StudyError: If there is no such study, an address means one machine alone, or the code here gives other results.
         MlflowException: If the MLflow server does not let this user write to the study's experiment.
     """
-    from drsearch.tracking.remote_runs import Depot
+    from drsearch.tracking.remote_runs import RemoteRuns
 
     check_addresses(storage_url, home.tracking_uri)
-    Depot(home.tracking_uri).check_may_write(name)
+    RemoteRuns(home.tracking_uri).check_may_write(name)
     storage = open_storage(storage_url)
     study, definition = load_study(storage, name)
     check_code(study)

@@ -19,9 +19,9 @@ from drsearch.errors import RecordsError, StudyError
 from drsearch.files import lock
 from drsearch.home import Home
 from drsearch.study.definition import CODE, StudyDefinition, code_now
-from drsearch.tracking.reach import is_served
+from drsearch.tracking.availability import is_served
 from drsearch.tracking.sent import is_sent
-from drsearch.tracking.tracker import TrackerAway
+from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.training.run_lock import RunLock
 from drsearch.trials.retrying import patiently
 from drsearch.trials.trials import read_trials
@@ -118,12 +118,12 @@ def start_upload(definition: StudyDefinition, home: Home) -> None:
 
 def put_records(definition: StudyDefinition, home: Home) -> bool:
     """Bring the study's record sets to MLflow, each once, for machines that join; False if MLflow does not answer."""
-    from drsearch.tracking.remote_runs import Depot
+    from drsearch.tracking.remote_runs import RemoteRuns
 
     try:
-        depot = Depot(home.tracking_uri)
+        remote_runs = RemoteRuns(home.tracking_uri)
         for fingerprint in sorted(set(definition.records.values())):
-            if depot.put_folder(RECORDS_EXPERIMENT, fingerprint, home.records / fingerprint, _RECORDS_NOTE):
+            if remote_runs.upload_folder(RECORDS_EXPERIMENT, fingerprint, home.records / fingerprint, _RECORDS_NOTE):
                 logging.warning(
                     "record set %s was uploaded to %s (experiment %s) for the machines that join: it holds photographs "
                     "of patients, and whoever may read that server can read them",
@@ -131,7 +131,7 @@ def put_records(definition: StudyDefinition, home: Home) -> bool:
                     home.tracking_uri,
                     RECORDS_EXPERIMENT,
                 )
-    except TrackerAway as wrong:
+    except TrackerUnavailable as wrong:
         said = "%s; the records are uploaded when it is back, and machines that join wait for them"
         logging.log_every_n_seconds(logging.WARNING, said, 600, wrong)
         return False
@@ -184,10 +184,10 @@ def _fetch_records(fingerprint: str, home: Home, stop_asked: Callable[[], bool])
     partial = home.records / f".partial-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
     def fetch() -> bool:
-        from drsearch.tracking.remote_runs import Depot
+        from drsearch.tracking.remote_runs import RemoteRuns
 
-        if not Depot(home.tracking_uri).fetch_folder(RECORDS_EXPERIMENT, fingerprint, partial):
-            raise TrackerAway(f"record set {fingerprint} is not at {home.tracking_uri} yet")
+        if not RemoteRuns(home.tracking_uri).fetch_folder(RECORDS_EXPERIMENT, fingerprint, partial):
+            raise TrackerUnavailable(f"record set {fingerprint} is not at {home.tracking_uri} yet")
         return True
 
     try:
@@ -239,12 +239,12 @@ def fetch_attempt(
     earlier = [each for each in read_trials(study) if each.number == trial and each.attempts[0].number < attempt.number]
     if not earlier:
         return True
-    from drsearch.tracking.remote_runs import Depot, RunTaken
+    from drsearch.tracking.remote_runs import RemoteRuns, RunTaken
     from drsearch.training.plan import GivenAway  # here: who only joins a study needs no TensorFlow
 
     def fetch() -> bool:
         with RunLock(plan.folder).take(plan.owner):
-            Depot(home.tracking_uri).fetch(plan.start.experiment, plan.start.key, plan.folder, attempt.number)
+            RemoteRuns(home.tracking_uri).fetch_run(plan.start.experiment, plan.start.key, plan.folder, attempt.number)
         return True
 
     try:
@@ -259,7 +259,7 @@ def _waiting(ask: Callable[[], bool], stop_asked: Callable[[], bool]) -> bool:
     while True:
         try:
             return ask()
-        except TrackerAway as wrong:
+        except TrackerUnavailable as wrong:
             if pause_s == 1.0 and not stop_asked():
                 logging.warning("%s; waiting", wrong)
         until = time.monotonic() + pause_s

@@ -21,7 +21,7 @@ from drsearch.study.reconcile import Closer, launching
 from drsearch.study.result import StudyResult
 from drsearch.study.status import Progress
 from drsearch.tracking.events import Status
-from drsearch.tracking.sender import KeptSender
+from drsearch.tracking.sender import SupervisedSender
 from drsearch.tracking.sent import unsent
 from drsearch.trials.heartbeat import Storage, Vigil
 from drsearch.trials.reconcile import reconcile
@@ -74,7 +74,7 @@ class Supervisor:
         self._home, self._budget, self._run = home, budget, run
         self._folder = study_folder(home, study.study_name, definition.uid)
         self._closer = Closer(self._folder, study.study_name, definition)
-        self._vigil, self._sender = Vigil(), KeptSender(home)
+        self._vigil, self._sender = Vigil(), SupervisedSender(home)
         self._trials: list[Trial] = []
         self._over: set[int] = set()  # trials that were over before, or that `on_trial` was called with
         self._stopped = ""
@@ -172,7 +172,7 @@ class Supervisor:
             end_patience()
             raise
         finally:
-            pool.stop(self._sender.look_after)
+            pool.stop(self._sender.ensure_running)
             with contextlib.suppress(StorageAway):  # another launcher, or `drsearch status`, does it
                 self._reconcile()
                 self._budget.close()
@@ -197,7 +197,7 @@ class Supervisor:
     ) -> None:
         began, reconciled = time.monotonic(), -_RECONCILE_S
         while True:
-            self._sender.look_after()
+            self._sender.ensure_running()
             if pool.ended(self._read) or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()
@@ -240,7 +240,7 @@ class Supervisor:
             if waited_s > _SAY_AFTER_S and not is_said:
                 logging.info("waiting up to %.0f s until the runs of the study are in MLflow", MLFLOW_AWAY_S)
                 is_said = True
-            self._sender.look_after()
+            self._sender.ensure_running()
             time.sleep(_LOOK_S)
 
     def _end_run(self, status: Status, reason: str) -> None:

@@ -12,12 +12,12 @@ from services import HANG_S, free_port, when
 
 from drsearch.home import Home
 from drsearch.settings import Settings
-from drsearch.tracking.events import Entry, Image, Metrics, RunEnd, RunStart
+from drsearch.tracking.events import Event, Image, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_server import UiServer, serve_ui
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.mlflow_views import comparison_link
-from drsearch.tracking.sender import drain
+from drsearch.tracking.sender import send_new
 
 pytestmark = pytest.mark.browser
 
@@ -27,10 +27,10 @@ EYES = ("eye_1", "eye_2", "eye_3")
 BEST_FIRST = [3, 1, 4, 0, 5, 2]
 
 
-def trial(number: int, folder: Path) -> list[Entry]:
+def trial(number: int, folder: Path) -> list[Event]:
     """A trial of 20 epochs; the earlier in BEST_FIRST, the better."""
     top = 0.9 - 0.05 * BEST_FIRST.index(number)
-    entries: list[Entry] = [
+    events: list[Event] = [
         RunStart(
             key=f"study/{number}",
             experiment="study",
@@ -46,10 +46,10 @@ def trial(number: int, folder: Path) -> list[Entry]:
         values = {"val_auc": 0.5 + (top - 0.5) * rise, "train_auc": 0.5 + 0.45 * rise}
         values |= {"val_accuracy": 0.5 + 0.3 * rise, "train_accuracy": 0.5 + 0.4 * rise}
         values |= {"val_loss": 0.7 - 0.2 * rise, "train_loss": 0.7 - 0.4 * rise, "epoch_seconds": 2.4}
-        entries.append(Metrics(epoch, values))
+        events.append(Metrics(epoch, values))
     # One picture per eye, of the best epoch: at step 0, the one that MLflow shows where nothing else is asked for.
-    entries += [picture(folder, number, eye, 0) for eye in EYES]
-    return [*entries, Metrics(20, {"best_val_auc": top}), RunEnd("FINISHED")]
+    events += [picture(folder, number, eye, 0) for eye in EYES]
+    return [*events, Metrics(20, {"best_val_auc": top}), RunEnd("FINISHED")]
 
 
 def picture(folder: Path, number: int, eye: str, epoch: int) -> Image:
@@ -68,7 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         Journal(folder).append(trial(number, folder))
     start = RunStart("study/study", "study", "study", {"drsearch.kind": "study"})
     Journal(home.runs / "study" / "study").append([start, RunEnd("FINISHED")])
-    drain(home, MlflowTracker(home.local_tracking_uri, home.artifacts))
+    send_new(home, MlflowTracker(home.local_tracking_uri, home.artifacts))
     return home
 
 

@@ -54,7 +54,7 @@ def test_nothing_is_sent_from_an_empty_home_and_nothing_is_created(
     monkeypatch.setenv("DRSEARCH_HOME", str(home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     done = CliRunner().invoke(app, ["sync"])
-    assert (done.exit_code, done.output) == (0, f"0 entries sent to sqlite:///{home}/mlflow.db\n")
+    assert (done.exit_code, done.output) == (0, f"0 events sent to sqlite:///{home}/mlflow.db\n")
     assert not home.exists()
 
 

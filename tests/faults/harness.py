@@ -180,7 +180,7 @@ class RunningStudy:
     def epochs(self, number: int) -> int:
         """Epochs of a trial that its journal holds."""
         journals = list(self.bench.home.runs.glob(f"{self.name}-*/trial-{number:04d}/journal.jsonl"))
-        return journals[0].read_text().count('"entry": "Metrics"') if journals else 0
+        return journals[0].read_text().count('"event": "Metrics"') if journals else 0
 
     def workers(self, launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
         """Its worker processes."""

@@ -231,7 +231,7 @@ def kinds_for(storm_has_database: bool, has_disk: bool) -> dict[str, int]:
 
 def progress(study: RunningStudy, n_trials: int) -> float:
     done = sum(
-        path.read_text().count('"entry": "Metrics"')
+        path.read_text().count('"event": "Metrics"')
         for path in study.bench.home.runs.glob(f"{study.name}-*/trial-*/journal.jsonl")
     )
     return done / (n_trials * (EPOCHS + 1))  # the last one holds the best epoch's numbers

@@ -70,8 +70,8 @@ class Fleet:
         return bool(wanted & {run.info.run_name for run in runs if run.info.status == "FINISHED"})
 
     def second_has_sent_its_checkpoint(self, trial: int) -> bool:
-        (file,) = (self.folder / "second").glob(f"runs/fleet-*/trial-{trial:04d}/handover.zip")
-        sent = [run.data.tags.get("drsearch.handover", "{}") for run in self.trial_runs()]
+        (file,) = (self.folder / "second").glob(f"runs/fleet-*/trial-{trial:04d}/bundle.zip")
+        sent = [run.data.tags.get("drsearch.bundle", "{}") for run in self.trial_runs()]
         return about(file).name in {json.loads(each).get("file") for each in sent}
 
     def trial_runs(self) -> list[Any]:

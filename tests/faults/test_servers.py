@@ -115,7 +115,7 @@ def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflo
     mlflow_server.start()
     done = bench.command("sync")
     assert done.returncode == 0, done.stderr
-    assert bench.command("sync").stdout == f"0 entries sent to {mlflow_server.url}\n"
+    assert bench.command("sync").stdout == f"0 events sent to {mlflow_server.url}\n"
     assert study.curves() == peace["curves"]
     assert {run.info.status for run in study.runs().values()} == {"FINISHED"}
     points = sqlite3.connect(mlflow_server.database)

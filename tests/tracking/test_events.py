@@ -5,7 +5,7 @@ import pytest
 from drsearch.tracking.events import (
     Artifact,
     DatasetInput,
-    Entry,
+    Event,
     Image,
     Metrics,
     Resumed,
@@ -16,7 +16,7 @@ from drsearch.tracking.events import (
     to_line,
 )
 
-EVERY_KIND: list[Entry] = [
+EVERY_KIND: list[Event] = [
     RunStart(
         key="study/3",
         experiment="study",
@@ -37,11 +37,11 @@ EVERY_KIND: list[Entry] = [
 ]
 
 
-@pytest.mark.parametrize("entry", EVERY_KIND, ids=lambda entry: type(entry).__name__)
-def test_an_entry_reads_back_from_its_one_line(entry: Entry) -> None:
-    line = to_line(entry)
+@pytest.mark.parametrize("event", EVERY_KIND, ids=lambda event: type(event).__name__)
+def test_an_entry_reads_back_from_its_one_line(event: Event) -> None:
+    line = to_line(event)
     assert "\n" not in line
-    assert from_line(line) == entry
+    assert from_line(line) == event
 
 
 def test_nan_and_infinities_survive() -> None:
@@ -51,8 +51,8 @@ def test_nan_and_infinities_survive() -> None:
     assert (back.values["a"], back.values["b"]) == (math.inf, -math.inf)
 
 
-@pytest.mark.parametrize("line", ["", "7", '{"entry": "Party"}', '{"entry": "Tags"}', '{"entry": "Resumed", "x": 1}'])
+@pytest.mark.parametrize("line", ["", "7", '{"event": "Party"}', '{"event": "Tags"}', '{"event": "Resumed", "x": 1}'])
 def test_a_line_that_is_no_entry_is_refused_with_its_beginning(line: str) -> None:
     with pytest.raises(ValueError) as wrong:
         from_line(line)
-    assert str(wrong.value) == f"no entry of a run's journal: {line!r}"
+    assert str(wrong.value) == f"not a line of a run's journal: {line!r}"

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from drsearch.tracking.events import Entry, Metrics, Tags, to_line
+from drsearch.tracking.events import Event, Metrics, Tags, to_line
 from drsearch.tracking.journal import Journal
 
 
-def epochs(first: int, last: int) -> list[Entry]:
+def epochs(first: int, last: int) -> list[Event]:
     return [Metrics(epoch, {"loss": 1 / epoch}, at_ms=epoch) for epoch in range(first, last + 1)]
 
 
@@ -29,9 +29,9 @@ def test_a_journal_without_entries_is_empty(tmp_path: Path) -> None:
 
 
 def test_unusual_line_ends_within_texts_do_not_cut_an_entry(tmp_path: Path) -> None:
-    entry = Tags({"note": "a\u2028b\x85c\rd\ne"})
-    Journal(tmp_path).append([entry])
-    assert Journal(tmp_path).read(0)[0] == [entry]
+    event = Tags({"note": "a\u2028b\x85c\rd\ne"})
+    Journal(tmp_path).append([event])
+    assert Journal(tmp_path).read(0)[0] == [event]
 
 
 def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
@@ -39,11 +39,11 @@ def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
     journal.append(epochs(1, 2))
     whole = journal.size()
     with open(journal.path, "ab") as file:
-        file.write(b'{"entry": "Metr')
+        file.write(b'{"event": "Metr')
     assert journal.read(0) == (epochs(1, 2), whole)
 
 
-@pytest.mark.parametrize("torn", [b'{"entry": "Metr', b"x" * 200_000], ids=["short", "longer than a block"])
+@pytest.mark.parametrize("torn", [b'{"event": "Metr', b"x" * 200_000], ids=["short", "longer than a block"])
 def test_appending_after_a_torn_line_repairs_the_journal(tmp_path: Path, torn: bytes) -> None:
     journal = Journal(tmp_path)
     journal.append(epochs(1, 2))
@@ -55,7 +55,7 @@ def test_appending_after_a_torn_line_repairs_the_journal(tmp_path: Path, torn: b
 
 def test_a_first_line_that_is_torn_is_repaired_too(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.path.write_bytes(b'{"entry"')
+    journal.path.write_bytes(b'{"event"')
     journal.append(epochs(1, 1))
     assert journal.read(0)[0] == epochs(1, 1)
 
@@ -69,6 +69,6 @@ def test_an_entry_ends_at_every_offset_that_was_read_to_and_nowhere_else(tmp_pat
 
 
 def test_encoded_lines_are_the_entries_that_they_encode(tmp_path: Path) -> None:
-    Journal(tmp_path / "entries").append(epochs(1, 3))
+    Journal(tmp_path / "events").append(epochs(1, 3))
     Journal(tmp_path / "lines").append_lines(map(to_line, epochs(1, 3)))
-    assert Journal(tmp_path / "lines").path.read_bytes() == Journal(tmp_path / "entries").path.read_bytes()
+    assert Journal(tmp_path / "lines").path.read_bytes() == Journal(tmp_path / "events").path.read_bytes()

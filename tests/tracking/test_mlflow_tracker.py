@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.tracker import TrackerAway, TrackerRefused
+from drsearch.tracking.tracker import TrackerRefused, TrackerUnavailable
 
 START = RunStart(key="study/0", experiment="study", name="trial 0", started_ms=1)
 
@@ -89,13 +89,13 @@ def test_what_is_longer_or_written_otherwise_than_mlflow_takes_is_cut_and_never_
             dataset=DatasetInput("d" * 900, "f" * 64, "/eyes"),
         )
     )
-    entries: list[Entry] = [
+    events: list[Event] = [
         Metrics(1, {"val auc (%)": 0.5, "../up": 1.0, "//": 2.0}),
         Tags({"reason": "y" * 9000, "w,w": "1"}),
         *(Metrics(step, {f"m{i}": float(i) for i in range(6)}) for step in range(400)),
         RunEnd("FAILED", 9, {"drsearch.reason": "z" * 9000}),
     ]
-    mlflow_tracker.send(run_id, entries, tmp_path)
+    mlflow_tracker.send(run_id, events, tmp_path)
     run = client.get_run(run_id)
     assert len(run.data.params) == 253
     assert len(run.data.params["long"]) == 6000
@@ -135,6 +135,6 @@ def test_a_run_that_was_deleted_is_refused(mlflow_tracker: MlflowTracker, client
 
 def test_a_server_that_is_not_there_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(TrackerAway) as wrong:
+    with pytest.raises(TrackerUnavailable) as wrong:
         MlflowTracker("http://127.0.0.1:9").open(START)
     assert str(wrong.value) == "MLflow at http://127.0.0.1:9 does not answer: connection refused"

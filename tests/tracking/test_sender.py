@@ -13,12 +13,12 @@ from memory_tracker import MemoryTracker
 from services import HANG_S, when
 
 from drsearch.home import Home
-from drsearch.tracking.events import DatasetInput, Entry, Metrics, RunEnd, RunStart
+from drsearch.tracking.events import DatasetInput, Event, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.sender import Courier, drain, sender_lock, start_sender
+from drsearch.tracking.sender import JournalSender, send_new, sender_lock, start_sender
 from drsearch.tracking.sent import run_id_of, unsent, why_unsent
-from drsearch.tracking.tracker import Tracker, TrackerAway
+from drsearch.tracking.tracker import Tracker, TrackerUnavailable
 
 See = Callable[[str], Any]
 
@@ -43,7 +43,7 @@ def start(run: str = "trial-0") -> RunStart:
     )
 
 
-def epochs(first: int, last: int, at_ms: int = 0) -> list[Entry]:
+def epochs(first: int, last: int, at_ms: int = 0) -> list[Event]:
     return [Metrics(epoch, {"loss": 1 / epoch}, at_ms + epoch) for epoch in range(first, last + 1)]
 
 
@@ -55,37 +55,37 @@ def sent_run(home: Home, see: See, run: str = "trial-0") -> Any:
 
 def test_a_journal_arrives_as_it_grows(home: Home, tracker: Tracker, see: See) -> None:
     journal = journal_of(home)
-    assert drain(home, tracker) == 0
+    assert send_new(home, tracker) == 0
     journal.append([start(), *epochs(1, 2)])
     assert run_id_of(journal.folder) is None
-    assert drain(home, tracker) == 3
+    assert send_new(home, tracker) == 3
     journal.append([*epochs(3, 3), RunEnd("FINISHED", 9)])
-    assert drain(home, tracker) == 2
-    assert drain(home, tracker) == 0
+    assert send_new(home, tracker) == 2
+    assert send_new(home, tracker) == 0
     seen = sent_run(home, see)
     assert [step for step, _, _ in seen.points["loss"]] == [1, 2, 3]
     assert seen.status == "FINISHED"
     assert unsent(home) == []
 
 
-def test_one_courier_sends_many_runs_and_each_entry_once(home: Home, tracker: Tracker, see: See) -> None:
-    courier = Courier(home, tracker)
+def test_one_sender_sends_many_runs_and_each_entry_once(home: Home, tracker: Tracker, see: See) -> None:
+    sender = JournalSender(home, tracker)
     for epoch in range(1, 4):
         for run in ("trial-0", "trial-1"):
             journal = journal_of(home, run)
             journal.append([start(run)] if epoch == 1 else [])
             journal.append(epochs(epoch, epoch))
-        assert courier.drain() == (4 if epoch == 1 else 2)
+        assert sender.send_new() == (4 if epoch == 1 else 2)
     assert sent_run(home, see, "trial-0").points == sent_run(home, see, "trial-1").points
 
 
 def test_a_lost_note_of_what_was_sent_doubles_nothing(home: Home, tracker: Tracker, see: See) -> None:
     journal = journal_of(home)
     journal.append([start(), *epochs(1, 3), RunEnd("FINISHED", 9)])
-    drain(home, tracker)
+    send_new(home, tracker)
     once, run_id = sent_run(home, see), run_id_of(journal.folder)
     (journal.folder / "sent.json").unlink()
-    drain(home, tracker)
+    send_new(home, tracker)
     assert run_id_of(journal.folder) == run_id
     assert sent_run(home, see) == once
 
@@ -98,14 +98,14 @@ def test_a_journal_that_lost_lines_and_has_them_again_doubles_no_point(
     journal.append([start(), *epochs(1, 2)])
     before = journal.size()
     journal.append(epochs(3, 4))
-    drain(home, tracker)
+    send_new(home, tracker)
     os.truncate(journal.path, before)
     assert unsent(home) == [journal.folder]
     if drained_while_short:
-        drain(home, tracker)
+        send_new(home, tracker)
     journal.append([*epochs(3, 6), RunEnd("FINISHED", 200_000)])
     assert unsent(home) == [journal.folder]
-    drain(home, tracker)
+    send_new(home, tracker)
     seen = sent_run(home, see)
     assert seen.points["loss"] == [(e, 1 / e, e) for e in range(1, 7)]
     assert seen.status == "FINISHED"
@@ -120,10 +120,10 @@ def test_the_end_of_a_run_arrives_though_it_stands_in_place_of_lines_that_were_s
     journal.append([start(), *epochs(1, 1)])
     before = journal.size()
     journal.append(epochs(2, 40))
-    drain(home, tracker)
+    send_new(home, tracker)
     os.truncate(journal.path, before)
     journal.append([RunEnd("KILLED", 9, {"drsearch.ended": f"interrupted {reason}"})])
-    drain(home, tracker)
+    send_new(home, tracker)
     seen = sent_run(home, see)
     assert seen.status == "KILLED"
     assert [step for step, _, _ in seen.points["loss"]] == list(range(1, 41))
@@ -133,11 +133,11 @@ def test_a_torn_last_line_waits_for_its_writer(home: Home, tracker: Tracker, see
     journal = journal_of(home)
     journal.append([start(), *epochs(1, 1)])
     with open(journal.path, "ab") as file:
-        file.write(b'{"entry": "Metr')
-    assert drain(home, tracker) == 2
+        file.write(b'{"event": "Metr')
+    assert send_new(home, tracker) == 2
     assert unsent(home) == []
     journal.append(epochs(2, 2))
-    assert drain(home, tracker) == 1
+    assert send_new(home, tracker) == 1
 
 
 def test_a_journal_that_cannot_be_read_is_named_and_keeps_no_other_waiting(
@@ -146,9 +146,9 @@ def test_a_journal_that_cannot_be_read_is_named_and_keeps_no_other_waiting(
     bad, good = journal_of(home, "a"), journal_of(home, "b")
     bad.append(epochs(1, 1))
     good.append([start("b")])
-    courier = Courier(home, MemoryTracker())
-    assert courier.drain() == 1
-    assert courier.drain() == 0
+    sender = JournalSender(home, MemoryTracker())
+    assert sender.send_new() == 1
+    assert sender.send_new() == 0
     assert [record.getMessage() for record in caplog.records] == [
         f"{bad.folder} stays unsent: {bad.path} does not begin with a RunStart."
     ]
@@ -159,26 +159,26 @@ class TrackerWithOutages(MemoryTracker):
 
     away = False
 
-    def send(self, run_id: str, entries: Sequence[Entry], folder: Path) -> None:
+    def send(self, run_id: str, events: Sequence[Event], folder: Path) -> None:
         if self.away:
-            super().send(run_id, entries[: len(entries) // 2], folder)
-            raise TrackerAway("MLflow does not take it: no connection")
-        super().send(run_id, entries, folder)
+            super().send(run_id, events[: len(events) // 2], folder)
+            raise TrackerUnavailable("MLflow does not take it: no connection")
+        super().send(run_id, events, folder)
 
 
 def test_nothing_is_lost_or_doubled_when_the_tracker_goes_away_in_the_middle(home: Home) -> None:
     tracker = TrackerWithOutages()
     journal = journal_of(home)
     journal.append([start(), *epochs(1, 2)])
-    courier = Courier(home, tracker)
-    courier.drain()
+    sender = JournalSender(home, tracker)
+    sender.send_new()
     tracker.away = True
     journal.append(epochs(3, 8))
-    with pytest.raises(TrackerAway):
-        courier.drain()
+    with pytest.raises(TrackerUnavailable):
+        sender.send_new()
     assert unsent(home) == [journal.folder]
     tracker.away = False
-    assert courier.drain() == 6
+    assert sender.send_new() == 6
     assert list(tracker.runs["run-0"].points["loss"]) == [(epoch, epoch) for epoch in range(1, 9)]
 
 
@@ -192,14 +192,14 @@ def test_what_mlflow_refuses_is_told_with_its_reason_until_it_is_taken(
     client.delete_experiment(experiment_id)
     journal = journal_of(home)
     journal.append([start()])
-    assert drain(home, tracker) == 0
+    assert send_new(home, tracker) == 0
     reason = "experiment 'study' was deleted in MLflow; restore it with `"
     assert why_unsent(journal.folder).startswith(reason)
     done = sync(home, mlflow_uri)
     assert (done.returncode, json.loads(done.stdout)["unsent"][0]["run"]) == (2, "study/trial-0")
     assert done.stderr.splitlines()[-1].startswith(f"drsearch: 1 run is not wholly in MLflow. 1 of them: {reason}")
     client.restore_experiment(experiment_id)
-    assert drain(home, tracker) == 1
+    assert send_new(home, tracker) == 1
     assert why_unsent(journal.folder) == ""
     assert sync(home, mlflow_uri).returncode == 0
 
@@ -219,8 +219,8 @@ def test_while_another_process_sends_nothing_is_sent_here(home: Home) -> None:
     journal_of(home).append([start()])
     with sender_lock(home) as mine:
         assert mine
-        assert drain(home, MemoryTracker()) == 0
-    assert drain(home, MemoryTracker()) == 1
+        assert send_new(home, MemoryTracker()) == 0
+    assert send_new(home, MemoryTracker()) == 1
 
 
 def test_the_process_sends_while_runs_go_on_and_the_rest_when_it_is_stopped(home: Home, mlflow_uri: str) -> None:
@@ -283,7 +283,7 @@ def test_an_outage_is_warned_of_once_and_its_end_told(
         in_the_way.mkdir()
         (in_the_way / "mlflow.db").write_bytes(empty_mlflow_db.read_bytes())
         journal.append(epochs(1, 3))
-        when(lambda: tells("MLflow is back; 4 entries sent."), "the end of the outage")
+        when(lambda: tells("MLflow is back; 4 events sent."), "the end of the outage")
     finally:
         assert sender.stop(HANG_S)
     tells("")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drsearch.tracking.events import Artifact, DatasetInput, Entry, Image, Metrics, Resumed, RunEnd, RunStart, Tags
+from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, Resumed, RunEnd, RunStart, Tags
 from drsearch.tracking.tracker import Tracker, TrackerRefused
 
 START = RunStart(
@@ -23,7 +23,7 @@ START = RunStart(
     dataset=DatasetInput("idrid", "0123456789abcdef", "/data/idrid", "training"),
     experiment_tags={"mlflow.note.content": "eight cells"},
 )
-EVERYTHING: list[Entry] = [
+EVERYTHING: list[Event] = [
     START,
     Metrics(1, {"train_loss": 0.7, "val_auc": 0.5}, 1_700_000_001_000),
     Metrics(2, {"train_loss": 0.6, "val_auc": 0.625}, 1_700_000_002_000),
@@ -104,8 +104,8 @@ def test_entries_in_parts_are_the_same_as_at_once(tracker: Tracker, see: Callabl
     at_once = tracker.open(START)
     in_parts = tracker.open(dataclasses.replace(START, key="parts"))
     tracker.send(at_once, EVERYTHING, folder)
-    for entry in EVERYTHING:
-        tracker.send(in_parts, [entry], folder)
+    for event in EVERYTHING:
+        tracker.send(in_parts, [event], folder)
     seen = see(in_parts)
     assert seen.tags.pop("drsearch.key") == "parts"
     wanted = see(at_once)

@@ -209,7 +209,7 @@ def test_a_commit_that_was_cut_within_its_lines_is_completed(
 
 
 def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
-    Journal(tmp_path).path.write_bytes(b'{"entry": "RunSta')
+    Journal(tmp_path).path.write_bytes(b'{"event": "RunSta')
     run(tmp_path, Watch(stop_at=1))
     entries, _ = Journal(tmp_path).read()
     assert isinstance(entries[0], RunStart)

@@ -10,7 +10,7 @@ from drsearch.data.records import Eyes
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.training import EpochResult
 from drsearch.settings import Settings
-from drsearch.tracking.events import Entry, Image, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.events import Event, Image, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.training.cross_validation import TrialFolds
 from drsearch.training.outcome import Outcome, read_outcome
@@ -85,7 +85,7 @@ def run(folder: Path, watch: Watch | None = None, owner: str = "first") -> Outco
     return run_folds(plan(folder, owner), FOLDS, watch or Watch())
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[Event]:
     return Journal(folder).read()[0]
 
 

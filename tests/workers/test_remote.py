@@ -19,7 +19,7 @@ from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.study.definition import CODE, StudyDefinition, code_now
-from drsearch.tracking.remote_runs import Depot
+from drsearch.tracking.remote_runs import RemoteRuns
 from drsearch.workers.remote import check_addresses, check_code, fetch_records, is_shared, put_records, start_upload
 
 
@@ -166,7 +166,9 @@ class TestRecords:
         self, tmp_path: Path, shared: Any, mlflow_server: MlflowServer
     ) -> None:
         definition, _, records = shared
-        Depot(mlflow_server.url).put_folder("drsearch-records", f"not-{records.fingerprint}", records.folder, "")
+        RemoteRuns(mlflow_server.url).upload_folder(
+            "drsearch-records", f"not-{records.fingerprint}", records.folder, ""
+        )
         other = dataclasses.replace(definition, records={"{}": f"not-{records.fingerprint}"})
         second = Home(tmp_path / "second")
         with pytest.raises(RecordsError) as refused:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drsearch.tracking.reach import check_answers
-from drsearch.tracking.tracker import TrackerAway
+from drsearch.tracking.availability import check_available
+from drsearch.tracking.tracker import TrackerUnavailable
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def silent_port() -> Iterator[int]:
 
 
 def why(uri: str) -> str:
-    with pytest.raises(TrackerAway) as wrong:
-        check_answers(uri, timeout_s=1)
+    with pytest.raises(TrackerUnavailable) as wrong:
+        check_available(uri, timeout_s=1)
     return str(wrong.value)
 
 
@@ -47,12 +47,12 @@ def test_a_database_that_mlflow_would_try_for_minutes() -> None:
 
 def test_every_status_is_an_answer(silent_port: int, mlflow_server: object) -> None:
     url = mlflow_server.url  # type: ignore[attr-defined]
-    check_answers(url)
-    check_answers(f"{url}/a/prefix")  # 404
+    check_available(url)
+    check_available(f"{url}/a/prefix")  # 404
 
 
 def test_a_local_store_that_is_none(tmp_path: Path) -> None:
-    check_answers(f"sqlite:///{tmp_path / 'mlflow.db'}")  # is made
+    check_available(f"sqlite:///{tmp_path / 'mlflow.db'}")  # is made
     (tmp_path / "text.db").write_text("no database at all, but long enough to be looked at" * 100)
     assert why(f"sqlite:///{tmp_path / 'text.db'}").endswith("text.db: file is not a database")
     (tmp_path / "folder.db").mkdir()

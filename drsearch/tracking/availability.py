@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from drsearch.files import fault
 from drsearch.masking import hide, without_user
-from drsearch.tracking.tracker import TrackerAway
+from drsearch.tracking.tracker import TrackerUnavailable
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ANSWER_S = 10.0
@@ -33,7 +33,7 @@ def is_served(tracking_uri: str) -> bool:
     return tracking_uri.startswith(("http://", "https://"))
 
 
-def check_answers(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
+def check_available(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
     """Ask MLflow for a sign of life.
 
     Args:
@@ -41,24 +41,24 @@ def check_answers(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
         timeout_s: How long to wait for the answer.
 
     Raises:
-        TrackerAway: If there is none; the text is the address and the cause.
+        TrackerUnavailable: If there is none; the text is the address and the cause.
     """
     hide(tracking_uri)
     if tracking_uri.startswith("sqlite:///"):
         file = tracking_uri.removeprefix("sqlite:///").partition("?")[0]
         if why := _why_no_file(file):
-            raise TrackerAway(f"MLflow's database cannot be read: {why}")
+            raise TrackerUnavailable(f"MLflow's database cannot be read: {why}")
         return
     why = (_why_no_server if is_served(tracking_uri) else _why_no_database)(tracking_uri, timeout_s)
     if why:
-        raise TrackerAway(f"MLflow at {tracking_uri} does not answer: {why}")
+        raise TrackerUnavailable(f"MLflow at {tracking_uri} does not answer: {why}")
 
 
-def why_away(wrong: BaseException) -> str:
+def unavailable_reason(wrong: BaseException) -> str:
     """Why an address does not answer, in few words, whatever library says it.
 
     Example:
-        >>> why_away(ConnectionRefusedError(111, "Connection refused"))
+        >>> unavailable_reason(ConnectionRefusedError(111, "Connection refused"))
         'connection refused'
     """
     text = f"{type(wrong).__name__} {wrong}"
@@ -89,9 +89,9 @@ def _why_no_server(tracking_uri: str, timeout_s: float) -> str:
     except requests.exceptions.SSLError:
         return ""  # an answer, as every status is; MLflow's client says what is wrong with a certificate
     except (requests.ConnectionError, requests.Timeout) as wrong:
-        return why_away(wrong)
+        return unavailable_reason(wrong)
     except requests.RequestException as wrong:
-        return f"{why_away(wrong)}; set MLFLOW_TRACKING_URI to an address such as http://host:5000"
+        return f"{unavailable_reason(wrong)}; set MLFLOW_TRACKING_URI to an address such as http://host:5000"
     return ""
 
 
@@ -100,14 +100,14 @@ def _why_no_database(tracking_uri: str, timeout_s: float) -> str:
         parts = urlsplit(tracking_uri)
         host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.partition("+")[0])
     except ValueError as wrong:
-        return why_away(wrong)
+        return unavailable_reason(wrong)
     if host is None or port is None:
         return ""  # no address of another machine: MLflow says what is wrong with it
     try:
         with socket.create_connection((host, port), timeout_s):
             return ""
     except OSError as wrong:
-        return why_away(wrong)
+        return unavailable_reason(wrong)
 
 
 def _why_no_file(path: str) -> str:
