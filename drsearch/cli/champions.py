@@ -153,7 +153,8 @@ def history(name: ModelName, as_json: Json = False) -> None:
     reach_runs(home)
     from dataclasses import asdict
 
-    from drsearch.release.decisions import Decisions, champions
+    from drsearch.release.decisions import Decisions
+    from drsearch.release.history import champions
     from drsearch.release.registry import CHAMPION, Registry
 
     registry = Registry(home.tracking_uri)
@@ -173,7 +174,7 @@ def history(name: ModelName, as_json: Json = False) -> None:
     changes = [each.version for each in decisions if each.changed]
     now = champion.version if champion is not None else None
     if now != (changes[-1] if changes else None):
-        liner(out)(f"@champion is {f'version {now}' if now else 'nobody'} now: it was set past drsearch")
+        liner(out)(f"@champion is {f'version {now}' if now else 'nobody'} now: it was changed outside drsearch")
     print_json(as_json, {"name": name, "champion": now, "decisions": [asdict(each) for each in decisions]})
 
 

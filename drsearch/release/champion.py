@@ -3,13 +3,16 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
+from drsearch.release.claims import ChampionState
 from drsearch.release.contest import Contest, TrainedOnTestEyes, contest, p_text
-from drsearch.release.decisions import ChampionState, Decision, Decisions, Draft, heading, previous_champion
-from drsearch.release.registry import ModelVersion, Registry
+from drsearch.release.decisions import Decisions, Draft, who
+from drsearch.release.history import Decision, previous_champion
+from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.settings import GateSettings
 from drsearch.tracking.events import DatasetInput
 from drsearch.tracking.markdown import note_table
@@ -50,7 +53,7 @@ class Promotion:
         """
         decisions = Decisions(Registry(home.tracking_uri), home)
         challenger = decisions.registry.version(name, number)
-        state = decisions.champion_state(name)
+        state = decisions.claims.state(name)
         if state.champion is not None and state.champion.version == number:
             raise RegistryError(f"version {number} of {name} is the champion already; nothing was changed.")
         return cls(challenger, state, gate, decisions)
@@ -166,7 +169,7 @@ def decision_note(
     Returns:
         Markdown.
     """
-    lines = [heading(challenger, champion, outcome, reason), ""]
+    lines = [_heading(challenger, champion, outcome, reason), ""]
     lines += note_table(("", "challenger", "champion", "difference"), contest.table())
     lines += ["", f"On {len(contest.labels)} test eyes, each version at its own threshold; 95 % intervals."]
     if (pair := contest.comparison) is not None:
@@ -178,6 +181,15 @@ def decision_note(
     lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
     lines += ["", f"Test evaluations of this test split from that home, this one included: {contest.looks}."]
     return "\n".join(lines)
+
+
+def _heading(version: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str) -> str:
+    before = f"version {champion.version}" if champion is not None else "none"
+    why = f" Reason: {reason}" if reason else ""
+    return (
+        f"**{version.name} version {version.version}: {outcome}** by {who()}, "
+        f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}. {CHAMPION.capitalize()} before: {before}.{why}"
+    )
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,7 @@ class Rollback:
             RegistryError: If there is no champion, if no champion was before it, or if that version is gone.
         """
         decisions = Decisions(Registry(home.tracking_uri), home)
-        state = decisions.champion_state(name)
+        state = decisions.claims.state(name)
         if state.champion is None:
             raise RegistryError(f"{name} has no champion to roll back from; `drsearch promote {name}` makes one.")
         before = previous_champion(decisions.history(name), state.champion.version)
@@ -234,7 +246,7 @@ class Rollback:
         Raises:
             Overtaken: If another decision was faster.
         """
-        note = heading(self.to, self.champion, "rolled back", reason)
+        note = _heading(self.to, self.champion, "rolled back", reason)
         note += "\n\nNothing was judged: the version had been champion before."
         draft = Draft(self.to, "rolled back", self.champion, reason, note=note)
         return self.decisions.carry_out(self.state, draft)

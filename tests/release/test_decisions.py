@@ -18,9 +18,11 @@ from services import HANG_S, when
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
-from drsearch.release import decisions as module
+from drsearch.release import claims, decisions
 from drsearch.release.champion import Rollback
-from drsearch.release.decisions import Decision, Decisions, Draft, Overtaken, champions, previous_champion
+from drsearch.release.claims import Overtaken
+from drsearch.release.decisions import Decisions, Draft
+from drsearch.release.history import Decision, champions, previous_champion
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 
 
@@ -47,7 +49,7 @@ class Desk:
         return Draft(self.version(number), outcome, champion, reason, ("holds: all",), metrics={"delong_p": 0.5})
 
     def promote(self, number: int, reason: str = "") -> Decision:
-        state = self.decisions.champion_state(self.name)
+        state = self.decisions.claims.state(self.name)
         return self.decisions.carry_out(state, self.draft(number, "promoted", reason), self.home.path)
 
     @property
@@ -134,9 +136,9 @@ def test_the_champion_before_is_what_a_stack_says(steps: list[int | None]) -> No
 def test_of_several_at_once_one_is_carried_out_and_the_others_are_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", HANG_S)  # who is slow has not died
+    monkeypatch.setattr(claims, "_PATIENCE_S", HANG_S)  # who is slow has not died
     for _ in range(3):
-        standing = desk.decisions.champion_state(desk.name)
+        standing = desk.decisions.claims.state(desk.name)
         drafts = [desk.draft(number) for number in (1, 2, 3) if number != desk.champion]
         ready, won, told = threading.Barrier(len(drafts)), [], []
 
@@ -169,14 +171,15 @@ RACER = """
 import json, sys, time
 from pathlib import Path
 from drsearch.home import Home
-from drsearch.release import decisions as module
-from drsearch.release.decisions import Decisions, Draft, Overtaken
+from drsearch.release import claims
+from drsearch.release.claims import Overtaken
+from drsearch.release.decisions import Decisions, Draft
 from drsearch.release.registry import Registry
-module._PATIENCE_S = 600  # who is slow has not died
+claims._PATIENCE_S = 600  # who is slow has not died
 home, name, number = Home(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 registry = Registry(home.tracking_uri)
 decisions = Decisions(registry, home)
-standing = decisions.champion_state(name)
+standing = decisions.claims.state(name)
 draft = Draft(registry.version(name, number), "promoted", standing.champion)
 (home.path / f"ready-{number}").touch()
 while not (home.path / "go").exists():
@@ -209,8 +212,8 @@ def test_of_two_processes_that_promote_at_once_one_wins_on_a_server(
 def test_a_decision_that_died_half_way_is_closed_and_the_next_goes_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
-    began = desk.decisions.champion_state(desk.name)
+    monkeypatch.setattr(claims, "_PATIENCE_S", 0.1)
+    began = desk.decisions.claims.state(desk.name)
 
     class Died(Exception):
         pass
@@ -220,7 +223,7 @@ def test_a_decision_that_died_half_way_is_closed_and_the_next_goes_on(
 
     slow = Decisions(desk.registry, desk.home)
     with monkeypatch.context() as patch:  # between its claim and the alias
-        patch.setattr(slow, "_set_alias", dies)
+        patch.setattr(slow.claims, "_set_alias", dies)
         with pytest.raises(Died):
             slow.carry_out(began, desk.draft(1), desk.home.path)
     (left,) = desk.decisions.history(desk.name)
@@ -229,19 +232,19 @@ def test_a_decision_that_died_half_way_is_closed_and_the_next_goes_on(
     assert [each.outcome for each in desk.decisions.history(desk.name)] == ["unfinished", "promoted"]
     assert desk.client.get_run(left.run_id).info.status == "KILLED"
     with pytest.raises(Overtaken, match="decided on version 2 of .* meanwhile"):  # it was only slow
-        slow._set_alias(began, desk.version(1), left.run_id)
+        slow.claims._set_alias(began, desk.version(1), left.run_id)
     assert desk.champion == 2
 
 
 def test_a_champion_set_past_drsearch_meanwhile_is_not_replaced(desk: Desk) -> None:
     desk.promote(1)
-    began = desk.decisions.champion_state(desk.name)
+    began = desk.decisions.claims.state(desk.name)
     desk.client.set_registered_model_alias(desk.name, CHAMPION, "3")
     with pytest.raises(Overtaken) as told:
         desk.decisions.carry_out(began, replace(desk.draft(2), previous=began.champion), desk.home.path)
     assert str(told.value) == (
-        f"the champion of {desk.name} is version 3 now and was version 1 when this began; it was set past drsearch. "
-        "Nothing was changed here; decide again."
+        f"the champion of {desk.name} is version 3 now and was version 1 when this began; it was "
+        "changed outside drsearch. Nothing was changed here; decide again."
     )
     assert desk.champion == 3
     assert desk.promote(2).previous == 3
@@ -259,9 +262,9 @@ def test_who_may_not_decide_is_told_whom_to_ask_before_anything_is_judged(
     def denied(*_: object) -> None:
         raise MlflowException("Permission denied", PERMISSION_DENIED)
 
-    monkeypatch.setattr(module, "check_experiments", denied)
+    monkeypatch.setattr(decisions, "check_experiments", denied)
     with pytest.raises(RegistryError) as refused:
-        module.check_may_decide(desk.home, "eyes")
+        decisions.check_may_decide(desk.home, "eyes")
     assert str(refused.value) == (
-        f"MLflow does not let {module.who()} write down decisions on eyes; ask a registrar. Nothing was changed."
+        f"MLflow does not let {decisions.who()} write down decisions on eyes; ask a registrar. Nothing was changed."
     )

@@ -241,7 +241,7 @@ def test_the_rule_is_asked_before_the_person_and_only_force_overrules_it(shelf: 
     refused = promotion.decide(found, confirmed=ask_nobody)
     declined = promotion.decide(found, force=True, reason="try it", confirmed=lambda: False)
     assert [(each.outcome, each.changed) for each in (refused, declined)] == [("refused", False), ("declined", False)]
-    assert promotion.state == promotion.decisions.champion_state("retinopathy")
+    assert promotion.state == promotion.decisions.claims.state("retinopathy")
     forced = promotion.decide(found, force=True, reason="it is needed")
     assert (forced.outcome, forced.changed, forced.version) == ("forced", True, version.version)
     assert shelf.registry.named("retinopathy", "champion") == shelf.registry.version("retinopathy", version.version)
