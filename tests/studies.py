@@ -1,6 +1,6 @@
 """A study as its database has it, made without training anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,10 +17,21 @@ from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, images_key, open_study, study_folder
 from drsearch.trials.attributes import BEST_EPOCH, REASON, TRIAL, WORKER
 from drsearch.trials.storage import open_storage
+from drsearch.trials.trials import read_trials
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0.00"
 ELSEWHERE = "another-machine:4711:1.00"
 RATE = "training.learning_rate"
+
+
+def add_waiting_trials(study: optuna.Study, n: int, points: Sequence[Mapping[str, Any]] | None = None) -> None:
+    """Let the first `n` trials of a study wait in its database, each at its point if there are some.
+
+    As after an interruption: otherwise a worker makes a trial when it takes it. Trials that exist stay.
+    """
+    existing = {trial.number for trial in read_trials(study)}
+    for number in sorted(set(range(n)) - existing):
+        study.enqueue_trial(dict(points[number]) if points else {}, user_attrs={TRIAL: number})
 
 
 @dataclass(frozen=True)

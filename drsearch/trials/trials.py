@@ -167,24 +167,3 @@ def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Ma
                 study.enqueue_trial(params, user_attrs={TRIAL: number, ENQUEUED: mark})
 
     patiently(put)
-
-
-def fill_trials(study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None) -> None:
-    """Make the study's trials up to `n`, each with a waiting trial; what is there already stays.
-
-    Args:
-        study: Where to.
-        storage: Its database.
-        n: Trials in total.
-        points: What the sampler must not choose: the point of every trial (a grid), or None.
-    """
-
-    def fill() -> None:
-        with alone_with(storage, study.study_name):
-            there = {trial.number for trial in trials_of(study)}
-            for number in range(n):
-                if number not in there:
-                    params = dict(points[number]) if points is not None else {}
-                    study.enqueue_trial(params, user_attrs={TRIAL: number})
-
-    patiently(fill)  # whole, and not its parts: an answer that was lost would make a trial twice

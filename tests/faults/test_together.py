@@ -17,17 +17,15 @@ from drsearch.trials.trials import read_trials
 
 pytestmark = pytest.mark.faults
 
-OPEN_AND_FILL = """
+OPEN_AND_CLAIM = """
 import sys
 import optuna
 from drsearch.trials.claim import claim
-from drsearch.trials.trials import fill_trials
 from drsearch.trials.storage import open_storage
 
 sys.stdin.readline()  # all at once
 storage = open_storage(sys.argv[1])
 study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
-fill_trials(study, storage, 12, None)
 while (claimed := claim(study, storage, 12)) is not None:
     print(claimed[0], flush=True)
     study.tell(claimed[1].number, 0.5)
@@ -88,7 +86,7 @@ def test_an_empty_database_that_many_open_at_once_gets_every_trial_once(
         url = request.getfixturevalue("postgresql").database()
     openers = [
         subprocess.Popen(
-            [sys.executable, "-c", OPEN_AND_FILL, url],
+            [sys.executable, "-c", OPEN_AND_CLAIM, url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

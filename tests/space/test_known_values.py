@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies import add_waiting_trials
 
 from drsearch.errors import SettingsError, StudyError
 from drsearch.space.known_files import known_lines, known_settings
 from drsearch.space.known_values import Misfit, enqueued_params, fit
 from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import enqueue, fill_trials, read_trials
+from drsearch.trials.trials import enqueue, read_trials
 
 SPACE = """
 SETTINGS = {"training.epochs": 5}
@@ -127,7 +128,7 @@ def test_known_settings_take_the_first_free_trials_once(tmp_path: Path) -> None:
     first, second, third = {"model.width": 4}, {"model.width": 8}, {"model.width": 16}
     for _ in range(2):  # the same command again
         enqueue(study, storage, 3, [first, second])
-        fill_trials(study, storage, 3, None)
+        add_waiting_trials(study, 3)
     assert [trial.last.system_attrs["fixed_params"] for trial in read_trials(study)] == [first, second, {}]
     with pytest.raises(StudyError) as refused:
         enqueue(study, storage, 3, [first, second, third])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from studies import add_waiting_trials
 
 from drsearch.data.prepare import Prepared
 from drsearch.data.synthetic import synthesize
@@ -32,7 +33,7 @@ from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunEnd
 from drsearch.tracking.journal import Journal
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import Trial, fill_trials
+from drsearch.trials.trials import Trial
 from drsearch.workers.launcher import launch_study
 
 SPACE = """
@@ -134,7 +135,7 @@ def test_a_clock_that_is_set_while_a_study_runs_costs_no_hours(
 def test_workers_hear_the_budgets_of_the_last_call_and_count_themselves(study: optuna.Study, storage: Any) -> None:
     first = Settings().replace({"study.epochs": 15})
     set_budgets(study, first)
-    fill_trials(study, storage, 2, None)
+    add_waiting_trials(study, 2)
     assert spent(study, first) == ""
     for number in range(2):
         running = optuna.Trial(study, study.trials[number]._trial_id)

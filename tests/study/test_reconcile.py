@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from services import HANG_S
+from studies import add_waiting_trials
 
 from drsearch.processes import this_process
 from drsearch.study.definition import StudyDefinition
@@ -19,7 +20,7 @@ from drsearch.trials.attributes import MAX_RETRIES, RUN_ID, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.reconcile import give_up, reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import Trial, fill_trials, read_trials
+from drsearch.trials.trials import Trial, read_trials
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
 DEFINITION = StudyDefinition("0123456789abcdef", "s.py", "", {}, "eyes", "/eyes", "d", {}, {})
@@ -34,7 +35,7 @@ def storage(tmp_path: Path) -> Any:
 def study(storage: Any) -> optuna.Study:
     made = optuna.create_study(storage=storage, study_name="s")
     made.set_user_attr(MAX_RETRIES, 1)
-    fill_trials(made, storage, 1, None)
+    add_waiting_trials(made, 1)
     return made
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from studies import add_waiting_trials
 
 from drsearch.errors import StudyError
 from drsearch.settings import Value
@@ -18,7 +19,7 @@ from drsearch.study.result import StudyResult
 from drsearch.study.warm_start import carry, planned
 from drsearch.trials.attributes import CARRIED, FINAL, REASON, RUN_ID, TRIAL
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import carriers, fill_trials, read_trials
+from drsearch.trials.trials import carriers, read_trials
 
 SPACE = """
 SETTINGS = {"study.sampler": "grid", "training.epochs": 4}
@@ -87,7 +88,7 @@ class Studies:
         study, _ = open_study(self.storage, name, wanted, n)
         if warm is not None:
             carry(study, self.storage, warm, space)
-        fill_trials(study, self.storage, n, space.grid() if space.base.study.sampler == "grid" else None)
+        add_waiting_trials(study, n, space.grid() if space.base.study.sampler == "grid" else None)
         return study
 
 

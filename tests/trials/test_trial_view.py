@@ -6,6 +6,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from studies import add_waiting_trials
 
 from drsearch.processes import this_process
 from drsearch.settings import Settings
@@ -15,7 +16,6 @@ from drsearch.trials.pruners import pruner_for
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trial_view import OneTrialATrial
-from drsearch.trials.trials import fill_trials
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
 EPOCHS = 9
@@ -60,7 +60,7 @@ def value(trial: int, epoch: int) -> float:
 
 def run(study: optuna.Study, storage: Any, settings: Settings, n: int, deaths: bool) -> list[tuple[str, int]]:
     """Run `n` trials one after another, each dying halfway if asked; how each ended, and at which epoch."""
-    fill_trials(study, storage, n, None)
+    add_waiting_trials(study, n)
     ended: dict[int, tuple[str, int]] = {}
     reported: dict[int, int] = {}
     while len(ended) < n:
@@ -99,7 +99,7 @@ def test_a_pruner_decides_alike_whether_or_not_trials_died_on_the_way(tmp_path: 
 
 
 def test_a_study_has_one_trial_a_trial_with_the_trials_number(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 2, None)
+    add_waiting_trials(study, 2)
     _, first = begin_attempt(study, storage, 2, optuna.pruners.NopPruner())
     x = first.suggest_float("x", 0, 1)
     die(study, storage, first)
@@ -113,7 +113,7 @@ def test_a_study_has_one_trial_a_trial_with_the_trials_number(study: optuna.Stud
 
 def test_a_generation_counts_a_trial_that_was_taken_up_again_once(study: optuna.Study, storage: Any) -> None:
     sampler = optuna.samplers.NSGAIISampler(population_size=2, seed=0)
-    fill_trials(study, storage, 4, None)
+    add_waiting_trials(study, 4)
     generations = []
     for number in range(5):
         claimed = claim(study, storage, 4)

@@ -8,13 +8,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
+from studies import add_waiting_trials
 
 from drsearch.processes import is_dead, this_process
 from drsearch.trials.attributes import DRAWN, MAX_RETRIES, REASON, TRIAL, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.reconcile import give_up, reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import all_over, fill_trials, read_trials
+from drsearch.trials.trials import all_over, read_trials
 
 NOBODY_IS_SILENT = lambda beats: set()  # noqa: E731
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
@@ -37,22 +38,15 @@ def die(storage: Any, trial_id: int) -> None:
     storage.set_trial_user_attr(trial_id, WORKER, DEAD)
 
 
-def test_filling_twice_makes_no_trial_twice(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 3, None)
-    fill_trials(study, storage, 5, None)
-    assert [trial.number for trial in read_trials(study)] == [0, 1, 2, 3, 4]
-    assert len(study.trials) == 5
-
-
 def test_a_grids_points_are_the_trials_params(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 2, [{"x": 1}, {"x": 2}])
-    claimed = [claim(study, storage, 2), claim(study, storage, 2)]
+    points = [{"x": 1}, {"x": 2}]
+    claimed = [claim(study, storage, 2, points), claim(study, storage, 2, points)]
     drawn = [optuna.Trial(study, attempt._trial_id).suggest_int("x", 0, 9) for _, attempt in filter(None, claimed)]
     assert drawn == [1, 2]
 
 
 def test_every_trial_is_claimed_once_however_many_ask(tmp_path: Path, study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 12, None)
+    add_waiting_trials(study, 12)
 
     def take_all(_: int) -> list[int]:
         storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
@@ -117,7 +111,7 @@ def test_a_worker_whose_answer_was_lost_finds_the_trial_that_it_made(
 
 
 def test_trials_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 3, None)
+    add_waiting_trials(study, 3)
     assert claim(study, storage, 1) is not None
     assert claim(study, storage, 1) is None
 
@@ -125,7 +119,7 @@ def test_trials_beyond_the_total_are_left_alone(study: optuna.Study, storage: An
 def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
     study: optuna.Study, storage: Any
 ) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     attempt = optuna.Trial(study, claimed[1]._trial_id)
@@ -144,7 +138,7 @@ def test_a_dead_workers_trial_waits_again_with_what_it_had_drawn_and_reported(
 
 def test_a_trial_that_dies_while_it_draws_draws_anew(study: optuna.Study, storage: Any) -> None:
     """What came after the first draw would else come from another place of the sampler's sequence."""
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     optuna.Trial(study, claimed[1]._trial_id).suggest_float("x", 0, 1)
@@ -155,7 +149,7 @@ def test_a_trial_that_dies_while_it_draws_draws_anew(study: optuna.Study, storag
 
 
 def test_a_trial_that_nobody_signed_for_waits_again_and_counts_as_no_death(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     for _ in range(5):
         storage.set_trial_state_values(study.trials[-1]._trial_id, state=TrialState.RUNNING)
         (trial,) = reconcile(study, storage, lambda beats: set(beats))
@@ -163,7 +157,7 @@ def test_a_trial_that_nobody_signed_for_waits_again_and_counts_as_no_death(study
 
 
 def test_reconciling_twice_queues_nothing_twice(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
@@ -174,7 +168,7 @@ def test_reconciling_twice_queues_nothing_twice(study: optuna.Study, storage: An
 
 
 def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     for _ in range(3):
         claimed = claim(study, storage, 1)
         assert claimed is not None
@@ -186,7 +180,7 @@ def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna
 
 
 def test_an_interruption_is_no_death(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     for _ in range(5):
         claimed = claim(study, storage, 1)
         assert claimed is not None
@@ -196,7 +190,7 @@ def test_an_interruption_is_no_death(study: optuna.Study, storage: Any) -> None:
 
 
 def test_a_failed_trial_is_over_and_says_why(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     assert give_up(storage, claimed[1]._trial_id, "the loss is nan in epoch 3", final=True)
@@ -205,7 +199,7 @@ def test_a_failed_trial_is_over_and_says_why(study: optuna.Study, storage: Any) 
 
 
 def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
@@ -215,7 +209,7 @@ def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, st
 
 
 def test_a_running_trial_of_a_living_process_is_left_alone(study: optuna.Study, storage: Any) -> None:
-    fill_trials(study, storage, 1, None)
+    add_waiting_trials(study, 1)
     claim(study, storage, 1)
     (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert trial.state == "running"

@@ -11,6 +11,7 @@ import optuna
 import pytest
 import sqlalchemy
 from services import HANG_S, free_port
+from studies import add_waiting_trials
 
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
@@ -25,7 +26,7 @@ from drsearch.tracking.tags import provenance_tags
 from drsearch.training.outcome import read_outcome
 from drsearch.trials import retrying
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import fill_trials, read_trials
+from drsearch.trials.trials import read_trials
 from drsearch.workers.worker import Worker, run_name, trial_plan
 from drsearch.workers.worker_pool import STORAGE_VARIABLE
 
@@ -112,9 +113,7 @@ def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
     made = definition(str(tmp_path / "eyes"), records.fingerprint, records.data_fingerprint)
     storage = open_storage(home.storage_url)
     study, _ = open_study(storage, "s", made, 2)
-    fill_trials(
-        study, storage, 3, [*POINTS, POINTS[0]]
-    )  # a third, beyond the total, from an earlier and longer command
+    add_waiting_trials(study, 3, [*POINTS, POINTS[0]])  # a third, beyond the total: an earlier command had more
 
     done = start(home, "s")
     assert done.returncode == 0, done.stderr
