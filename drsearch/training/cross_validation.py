@@ -1,10 +1,10 @@
-"""Which trainings judge one setting, where one is not enough? The parts of a trial: folds, repeats, or both.
+"""Folds and repeats: the trainings that judge one setting, where one is not enough.
 
-Every trial of a study has the same parts, on the same eyes, so that two settings are compared part by part.
+Every trial of a study has the same folds and repeats, on the same eyes, so that two settings are compared fold by fold.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,38 +15,58 @@ from drsearch.data.audit import picture_groups
 from drsearch.data.patients import kept_together
 from drsearch.data.records import EyeEntry, Eyes, joined
 from drsearch.data.splits import folds
-from drsearch.settings import DataSettings, SearchSettings
+from drsearch.settings import DataSettings, SearchSettings, Settings
 
 if TYPE_CHECKING:
     from drsearch.model.training import EpochResult, Measures
 
 
 @dataclass(frozen=True)
-class Part:
-    """One training of a trial.
+class Fold:
+    """One training of a run: its only one, or one of the folds and repeats of a trial.
 
     Attributes:
-        name: Before its metrics, and of its folder: `fold2`, `repeat1`, `repeat1/fold2`; empty for a trial's only one.
-        repeat: From 0; decides its seed.
         train: The eyes it trains on.
         validation: The eyes that judge it.
+        name: Prefix of its metrics: `fold2`, `repeat1`, `repeat1/fold2`; empty for a run's only training.
+        index: Its place among the trial's trainings, from 0.
+        repeat: From 0; decides its seed.
     """
 
-    name: str
-    repeat: int
     train: Eyes
     validation: Eyes
+    name: str = ""
+    index: int = 0
+    repeat: int = 0
+
+    @property
+    def is_only(self) -> bool:
+        """Whether the run has no other training."""
+        return not self.name
+
+    @property
+    def folder(self) -> str:
+        """Where its checkpoints lie in the run's folder; empty for a run's only training."""
+        return self.name.replace("/", "-")
+
+    def epochs_before(self, settings: Settings) -> int:
+        """How many epochs the earlier folds and repeats of the trial have."""
+        return self.index * settings.training.epochs
+
+    def named(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The metrics, with the name of this training before theirs."""
+        return {f"{self.name}/{name}" if self.name else name: value for name, value in metrics.items()}
 
 
 @dataclass(frozen=True)
 class TrialFolds:
-    """Eyes dealt to the parts of a trial, which are cut out one at a time: each holds the pictures once more.
+    """The folds and repeats of a trial; they are cut out one at a time, since each holds the pictures once more.
 
     Attributes:
-        search: Folds and repeats.
+        search: How many folds and repeats.
         train: The train split.
         validation: The validation split.
-        fold_of: For every repeat the fold of each eye of both splits; empty where there is one fold.
+        fold_of: Per repeat the fold of each eye of both splits, shape `(n,)`; empty where there is one fold.
     """
 
     search: SearchSettings
@@ -54,27 +74,29 @@ class TrialFolds:
     validation: Eyes
     fold_of: tuple[NDArray[np.int64], ...]
 
-    def part(self, number: int) -> Part:
-        """The part of a number, from 0: the folds of the first repeat come first."""
-        repeat, fold = divmod(number, self.search.folds)
+    def fold(self, index: int) -> Fold:
+        """The training at a place, from 0: the folds of the first repeat come first."""
+        repeat, fold = divmod(index, self.search.folds)
         names = [f"repeat{repeat + 1}"] if self.search.repeats > 1 else []
-        if self.search.folds == 1:
-            return Part("/".join(names), repeat, self.train, self.validation)
-        both, judges = joined(self.train, self.validation), self.fold_of[repeat] == fold
-        return Part("/".join([*names, f"fold{fold + 1}"]), repeat, both.some(~judges), both.some(judges))
+        train, validation = self.train, self.validation
+        if self.search.folds > 1:
+            names.append(f"fold{fold + 1}")
+            both, held_out = joined(train, validation), self.fold_of[repeat] == fold
+            train, validation = both.some(~held_out), both.some(held_out)
+        return Fold(train, validation, "/".join(names), index, repeat)
 
 
 def split_folds(
     train: Eyes, validation: Eyes, entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
 ) -> TrialFolds:
-    """Deal the eyes of both splits into folds; the first repeat's as `data.split` says, others at random.
+    """The folds of both splits: of the first repeat as `data.split` says, of the others at random.
 
     Args:
         train: The train split.
         validation: The validation split.
-        entries: What the manifest says of both, in the same order.
-        data: Way and seed.
-        search: Folds and repeats.
+        entries: The manifest's entries of both, in the same order.
+        data: How eyes are split, and the seed.
+        search: How many folds and repeats.
 
     Raises:
         DataError: If a fold would lack one of the two classes.
@@ -85,7 +107,15 @@ def split_folds(
 def assign_folds(
     entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
 ) -> tuple[NDArray[np.int64], ...]:
-    """For every repeat the fold of each eye; the same picture and patient always in one. Empty where there is one fold.
+    """The fold of each eye per repeat, shape `(n,)`; duplicates and the eyes of a patient are in the same fold.
+
+    Args:
+        entries: The manifest's entries of train and validation split.
+        data: How eyes are split, and the seed.
+        search: How many folds and repeats.
+
+    Returns:
+        One array per repeat; none where there is one fold.
 
     Raises:
         DataError: If a fold would lack one of the two classes.
@@ -96,53 +126,58 @@ def assign_folds(
     eyes = [entries[i] for i in by_name]
     pictures = picture_groups([eye.sha256 for eye in eyes], np.array([eye.look for eye in eyes], dtype=np.uint8))
     groups = kept_together(pictures, [eye.patient for eye in eyes])
-    dealt = []
+    per_repeat = []
     for repeat in range(search.repeats):
         way = data if repeat == 0 else dataclasses.replace(data, split="random", seed=data.seed + repeat)
         fold_of = np.empty(len(entries), np.int64)
         fold_of[by_name] = folds([eye.grade for eye in eyes], groups, search.folds, way)
-        dealt.append(fold_of)
-    return tuple(dealt)
+        per_repeat.append(fold_of)
+    return tuple(per_repeat)
 
 
 def n_trainings(search: SearchSettings) -> int:
-    """Trainings a trial."""
+    """Number of trainings per trial."""
     return search.folds * search.repeats
 
 
 def folds_or_repeats(search: SearchSettings) -> str:
-    """What the parts of a trial are called."""
+    """The word for the trainings of a trial.
+
+    Example:
+        >>> folds_or_repeats(SearchSettings(folds=5, repeats=2)), folds_or_repeats(SearchSettings(repeats=2))
+        ('folds', 'repeats')
+    """
     return "repeats" if search.folds == 1 else "folds"
 
 
 def repeat_seed(trial_seed: int, repeat: int) -> int:
-    """The seed of a part: the trial's own in the first repeat, and another in each further one."""
+    """The seed of a repeat: the trial's own in the first, another one in each further repeat."""
     return trial_seed if repeat == 0 else int(np.random.SeedSequence([trial_seed, repeat]).generate_state(1)[0]) >> 1
 
 
 def mean_history(histories: "Sequence[Sequence[EpochResult]]") -> "tuple[EpochResult, ...]":
-    """Epoch by epoch the mean over parts; seconds are summed."""
+    """The mean of several trainings, epoch by epoch; seconds are summed."""
     from drsearch.model.training import EpochResult
 
     return tuple(
         EpochResult(
-            epoch=of_parts[0].epoch,
-            learning_rate=of_parts[0].learning_rate,
-            seconds=sum(each.seconds for each in of_parts),
-            train=_mean([each.train for each in of_parts]),
-            validation=_mean([each.validation for each in of_parts]),
+            epoch=results[0].epoch,
+            learning_rate=results[0].learning_rate,
+            seconds=sum(result.seconds for result in results),
+            train=_mean([result.train for result in results]),
+            validation=_mean([result.validation for result in results]),
         )
-        for of_parts in zip(*histories, strict=True)
+        for results in zip(*histories, strict=True)
     )
 
 
 def _mean(measures: "Sequence[Measures]") -> "Measures":
     from drsearch.model.training import Measures
 
-    names = [item.name for item in dataclasses.fields(Measures)]
+    names = [field.name for field in dataclasses.fields(Measures)]
     return Measures(**{name: float(np.mean([getattr(each, name) for each in measures])) for name in names})
 
 
 def spread(values: Sequence[float]) -> float:
-    """Standard deviation of a sample; 0 of a single value."""
+    """The standard deviation of a sample; 0 for a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

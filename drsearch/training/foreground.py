@@ -1,4 +1,4 @@
-"""How does a training run in the foreground of a command, with its lines on the terminal?"""
+"""A training in the process of a command, shown on the terminal."""
 
 from collections.abc import Callable
 
@@ -19,13 +19,13 @@ _SENT_S = 60.0
 
 
 class ForegroundWatch:
-    """Tells a listener how a training in this process goes, and may be asked to stop it.
+    """The watch of a training in this process: it passes every epoch to a listener, and can stop the training.
 
     Args:
         what: `fine-tuning`, `refit` or `training`.
-        listener: Told of every epoch.
+        listener: Hears of every epoch.
         plan: The training.
-        cancelled: Asked after every epoch whether to stop.
+        cancelled: Whether to stop; called after every epoch.
     """
 
     def __init__(
@@ -38,20 +38,26 @@ class ForegroundWatch:
         listener.trained(TrainingProgress(what, 0, self._epochs))
 
     def epoch(self, result: EpochResult) -> None:
-        """Tell of an epoch."""
+        """Pass an epoch to the listener."""
         measures, split = getattr(result, self._of), self._of.removesuffix("idation")
         self.listener.trained(
             TrainingProgress(
-                self._what, result.epoch, self._epochs, result.seconds, split, measures.auc, measures.accuracy
+                what=self._what,
+                epoch=result.epoch,
+                epochs=self._epochs,
+                seconds=result.seconds,
+                split=split,
+                auc=measures.auc,
+                accuracy=measures.accuracy,
             )
         )
 
     def judged(self, epoch: int, value: float) -> None:
-        """Nobody prunes here."""
+        """Log the best value; this watch prunes nothing."""
         logging.debug("%s epoch %d: best %f", self._what, epoch, value)
 
     def stop_asked(self) -> bool:
-        """Whether `stop` was called, or the study cancelled."""
+        """Whether `stop` was called, or the study was cancelled."""
         return self._stop or self._cancelled()
 
     def stop(self) -> None:
@@ -60,10 +66,19 @@ class ForegroundWatch:
 
 
 def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: ForegroundWatch) -> Outcome:
-    """Run a training in this process, its run sent to MLflow meanwhile.
+    """Run a training in this process, while a sender process sends its run to MLflow.
+
+    Args:
+        plan: The training.
+        records: The eyes; a refit trains on train and validation split.
+        home: Where everything lies.
+        watch: Hears of every epoch.
+
+    Returns:
+        The outcome.
 
     Raises:
-        Interrupted: After Ctrl-C, at the end of an epoch; the same call goes on from there.
+        Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
     """
     sender = start_sender(home, home.tracking_uri)
     try:

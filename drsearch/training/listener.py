@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training in this process is.
+    """The progress of a training in this process.
 
     Attributes:
         what: `fine-tuning`, `refit` or `training`.
         epoch: Epochs finished; 0 before the first.
-        epochs: Epochs in all.
+        epochs: Epochs in total.
         seconds: Of the last epoch.
         split: `val`, or `train` where no eyes are left for validation.
         auc: On that split.

@@ -1,17 +1,21 @@
-"""Which number judges a trial, and which way is better?"""
+"""The number that judges a trial, and which of two values is the better one."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from drsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from drsearch.model.training import EpochResult
 
 COST_UNITS = {"parameters": "weights", "latency": "ms an eye"}
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A number that judges trials. Nothing else in drsearch knows which way is better.
+    """A number that judges trials. Nothing else in drsearch knows its direction.
 
     Attributes:
         name: A value of `study.objective` or `study.cost`.
@@ -30,7 +34,7 @@ class Objective:
 
     @property
     def direction(self) -> str:
-        """`minimize` or `maximize`, as Optuna says it."""
+        """The direction in Optuna's words: `minimize` or `maximize`."""
         return "minimize" if self.less_is_better else "maximize"
 
     def loss(self, value: float) -> float:
@@ -38,7 +42,12 @@ class Objective:
         return value if self.less_is_better else -value
 
     def is_better(self, value: float, than: float) -> bool:
-        """Whether a value beats another; every number beats NaN, nothing beats its equal."""
+        """Whether a value beats another; every number beats NaN, nothing beats its equal.
+
+        Example:
+            >>> Objective("val_loss").is_better(0.3, 0.4), Objective("val_auc").is_better(0.8, 0.8)
+            (True, False)
+        """
         if math.isnan(than):
             return not math.isnan(value)
         return self.loss(value) < self.loss(than)
@@ -46,6 +55,10 @@ class Objective:
     def best(self, values: Iterable[float]) -> float | None:
         """The best of some values; None without any."""
         return min(values, key=self.loss, default=None)
+
+    def value_of(self, result: "EpochResult") -> float:
+        """The value of `val_auc`, `val_accuracy` or `val_loss` in an epoch."""
+        return float(getattr(result.validation, self.name.removeprefix("val_")))
 
 
 def objectives_of(settings: Settings) -> tuple[Objective, ...]:

@@ -1,10 +1,11 @@
-"""What came out of a training, and which of two values is the better?"""
+"""What became of a training, and its file `outcome.json`."""
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from drsearch.measure.scores import Scores
 from drsearch.model.training import EpochResult, Measures
@@ -14,11 +15,11 @@ from drsearch.training.plan import State
 
 @dataclass(frozen=True)
 class Predictions:
-    """What kept networks say of eyes that did not train them.
+    """Predictions for eyes that the network did not train on.
 
     Attributes:
-        labels: 0 or 1; an eye that several networks judge stands here several times.
-        probabilities: Of RDR.
+        labels: 0 or 1; an eye that several networks judge appears once per network.
+        probabilities: Of RDR, in the same order.
     """
 
     labels: tuple[int, ...]
@@ -27,7 +28,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a training.
+    """What became of a training. Without a best epoch, only state and reason are given.
 
     Attributes:
         state: How it ended.
@@ -37,51 +38,46 @@ class Outcome:
         history: Every finished epoch; with folds or repeats their mean.
         model: The saved network of the best epoch, with its optimizer; None unless complete or pruned, and where
             there are several.
-        scores: Validation scores of the kept network, with their intervals; None where there are several, or no eyes
+        scores: Validation scores of that network, with intervals; None where there are several networks, or no eyes
             to validate.
         error: Standard error of the value.
-        numbers: What the run says of the kept network, by metric.
-        predictions: Of the validation eyes, by the kept network; with folds or repeats of every fold's held-out eyes,
-            by the network that fold kept. None where no eyes validate.
+        numbers: The metrics of the best epoch, by name.
+        predictions: For the validation eyes, by that network; with folds for every fold's held-out eyes, by the
+            network of that fold. None where no eyes validate.
     """
 
     state: State
     reason: str
-    value: float
-    epoch: int
-    history: tuple[EpochResult, ...]
-    model: Path | None
-    scores: Scores | None
+    value: float = math.nan
+    epoch: int = 0
+    history: tuple[EpochResult, ...] = ()
+    model: Path | None = None
+    scores: Scores | None = None
     error: float = math.nan
     numbers: Mapping[str, float] = field(default_factory=dict)
     predictions: Predictions | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the network, as `read_outcome` takes it."""
+        values = asdict(self) | {"scores": self.scores.to_json() if self.scores is not None else None}
+        del values["model"]
+        return values
+
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """The outcome of a training that ended, complete or pruned, in this folder."""
+    """The outcome of a training that ended, complete or pruned, in this folder; None if it has not."""
     file = folder / OUTCOME_FILE
     if not file.exists():
         return None
-    found = json.loads(file.read_text())["outcome"]
-    history = tuple(
-        EpochResult(**{**epoch, "train": Measures(**epoch["train"]), "validation": Measures(**epoch["validation"])})
-        for epoch in found["history"]
+    values = json.loads(file.read_text())["outcome"]
+    values["history"] = tuple(
+        EpochResult(**epoch | {"train": Measures(**epoch["train"]), "validation": Measures(**epoch["validation"])})
+        for epoch in values["history"]
     )
     model = folder / MODEL_FILE
-    return Outcome(
-        found["state"],
-        found["reason"],
-        found["value"],
-        found["epoch"],
-        history,
-        model if model.exists() else None,
-        Scores.from_json(found["scores"]) if found["scores"] is not None else None,
-        found["error"],
-        found["numbers"],
-        Predictions(*map(tuple, found["predictions"].values())) if found["predictions"] is not None else None,
-    )
-
-
-def objective_of(result: EpochResult, objective: str) -> float:
-    """The value of `study.objective` in an epoch: `val_auc`, `val_accuracy` or `val_loss`."""
-    return float(getattr(result.validation, objective.removeprefix("val_")))
+    values["model"] = model if model.exists() else None
+    if values["scores"] is not None:
+        values["scores"] = Scores.from_json(values["scores"])
+    if values["predictions"] is not None:
+        values["predictions"] = Predictions(*map(tuple, values["predictions"].values()))
+    return Outcome(**values)

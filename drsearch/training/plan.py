@@ -1,4 +1,4 @@
-"""What is asked of one training, and who watches it?"""
+"""The plan of one training, and the watch that follows it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,50 +16,54 @@ State = Literal["complete", "pruned", "failed", "interrupted"]
 
 
 class Pruned(Exception):
-    """Raised by a watch: this training is not worth going on with. Control flow, no error."""
+    """Raised by a watch to end a training that promises nothing. Control flow, no error."""
 
 
 class GivenAway(DrsearchError):
-    """This training was given to another process meanwhile; the one that hears it writes nothing more."""
+    """Another attempt has taken this training over; the attempt that gets this error writes nothing more."""
 
 
 class Stopped(DrsearchError):
-    """Raised by a watch: it was asked to stop while it waited for something; the training goes on some other time."""
+    """Raised by a watch that was asked to stop while it waited; the training can be resumed."""
 
 
 class Watch(Protocol):
-    """Who looks on while a training runs, and may end it."""
+    """Follows a training, and may end it. All methods are called in the thread that trains."""
 
     def epoch(self, result: EpochResult) -> None:
-        """An epoch is over."""
+        """Hear of a finished epoch."""
 
     def judged(self, epoch: int, value: float) -> None:
-        """A checkpointed epoch is over, and `value` is the best of them so far.
+        """Judge the training after a checkpoint.
+
+        Args:
+            epoch: The epoch that was checkpointed, counted from 1.
+            value: The best objective of the checkpointed epochs so far.
 
         Raises:
             Pruned: To end the training here.
-            GivenAway: If it is another's by now.
-            Stopped: To stop here, as if `stop_asked` had said so.
+            GivenAway: If another attempt has taken the training over.
+            Stopped: To interrupt the training here, as when `stop_asked` is true.
         """
 
     def stop_asked(self) -> bool:
-        """Whether to stop at this epoch, to go on some other time."""
+        """Whether to interrupt the training after this epoch; it can be resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One training to record.
+    """One training, and the run that logs it.
 
     Attributes:
-        folder: Where its journal, files and checkpoints lie.
-        start: How its run begins.
+        folder: The run's: its journal, files and checkpoints.
+        start: The first event of the run.
         settings: All of them; `training.seed` is this training's own.
-        build: Makes the network, after the seeds are set.
-        head: Lines of comment for the settings file of the run.
+        build: Builds the network, after the seeds are set.
         owner: Names this attempt; a later attempt on the same folder takes over.
-        until: The epoch that is this training's last and is kept, whatever `training.epochs` says: a refit, which
-            trains on the eyes that would validate it too, so that nothing is told of them. None for any other.
-        shared_as: Number of this attempt where other machines may go on with it; None where none can.
+        head: Lines of comment for the run's settings file.
+        until: The last epoch of a refit, which is also its best one. A refit trains on the validation eyes too, so it
+            logs nothing about them. None for any other training.
+        shared_as: Number of this attempt where other machines may resume it; None where none can.
     """
 
     folder: Path
@@ -73,10 +77,10 @@ class Plan:
 
     @property
     def is_refit(self) -> bool:
-        """Whether no eyes are left to validate."""
+        """Whether the training is a refit: it trains on the validation eyes too, and nothing validates it."""
         return self.until is not None
 
     @property
     def last_epoch(self) -> int:
-        """The epoch with which it ends."""
+        """The last epoch of the training."""
         return self.until or self.settings.training.epochs

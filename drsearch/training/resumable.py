@@ -1,12 +1,12 @@
-"""How is a training run so that it can die at any moment, go on elsewhere, and be told to MLflow once?
+"""Runs a training to its end, resuming at its last checkpoint if its process died.
 
-Trials, `drsearch train`, refits and fine-tuning all come through here. What a training has to say is
-held back until a checkpoint that contains it is on disk, and only then appended to the
-journal: a training that goes on from its checkpoint says nothing twice and leaves nothing out.
+Trials, `drsearch train`, refits and fine-tuning all come through here. A training's events are held back until a
+checkpoint that contains them is on disk, and only then appended to the journal: a training that resumes at its
+checkpoint repeats no event and loses none.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import keras
@@ -20,12 +20,13 @@ from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.training import EpochResult, Training, set_seeds
 from drsearch.run_folder import MODEL_FILE
-from drsearch.tracking.events import Metrics, RunEnd, Tags, now_ms
+from drsearch.tracking.events import Entry, Metrics, Tags, now_ms
 from drsearch.tracking.system_metrics import SystemMetrics
-from drsearch.tracking.tags import NOTE_TAG, outcome_tags
+from drsearch.tracking.tags import NOTE_TAG
 from drsearch.training.best_network import COSTS, BestNetwork, run_note
+from drsearch.training.checkpoints import Checkpoints, is_checkpointed
 from drsearch.training.cross_validation import (
-    Part,
+    Fold,
     TrialFolds,
     folds_or_repeats,
     mean_history,
@@ -34,74 +35,86 @@ from drsearch.training.cross_validation import (
     spread,
 )
 from drsearch.training.objective import Objective
-from drsearch.training.outcome import Outcome, Predictions, objective_of
+from drsearch.training.outcome import Outcome, Predictions
 from drsearch.training.plan import GivenAway, Plan, Pruned, State, Stopped, Watch
-from drsearch.training.recorder import Recorder, curve_points, is_checkpointed, run_end
+from drsearch.training.run_log import RunLog, run_end
 
 
 def run_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Outcome:
-    """Run a training to its end, or on from its checkpoint, telling its journal.
+    """Train to the end, resuming at the last checkpoint. On a full disk, wait for space.
 
-    Where the disk is full, it waits for space.
+    Args:
+        plan: The training.
+        train: The eyes it trains on.
+        validation: The eyes that judge it; in a refit, eyes to explain.
+        watch: Hears of every epoch; may prune or stop the training.
 
-    Raises:
-        GivenAway: If another attempt took over; nothing was written since.
-    """
-    recorder = Recorder(plan, watch.stop_asked)
-    return _guarded(recorder, lambda: _run(recorder, Part("", 0, train, validation), watch))
-
-
-def run_folds(plan: Plan, dealt: TrialFolds, watch: Watch) -> Outcome:
-    """Run all trainings of a trial one after another, or on from the checkpoint of the one it had come to.
-
-    The watch sees epochs as they follow each other through all parts, and judges each part when it ends: by its number,
-    from 1, with the best value of its checkpointed epochs.
+    Returns:
+        The outcome: a new one, or that of an earlier attempt which came to the end.
 
     Raises:
-        GivenAway: If another attempt took over; nothing was written since.
+        GivenAway: If another attempt took over; this one has written nothing since.
     """
-    recorder = Recorder(plan, watch.stop_asked)
-    return _guarded(recorder, lambda: _run_parts(recorder, dealt, watch))
+    log = RunLog(plan, watch.stop_asked)
+    return _logged(log, lambda: _run(log, Fold(train, validation), watch))
 
 
-def _guarded(recorder: "Recorder", body: Callable[[], Outcome]) -> Outcome:
-    """What `body` comes to, or an earlier attempt came to; the run ends, whatever becomes of it."""
+def run_folds(plan: Plan, folds: TrialFolds, watch: Watch) -> Outcome:
+    """Train all folds and repeats in turn, resuming at the last checkpoint.
+
+    Args:
+        plan: The trial.
+        folds: Its folds and repeats.
+        watch: Hears of the epochs, which count on through the folds. It judges each fold when that ends: by its number,
+            from 1, with the best value of its checkpointed epochs.
+
+    Returns:
+        The outcome: a new one, or that of an earlier attempt which came to the end.
+
+    Raises:
+        GivenAway: If another attempt took over; this one has written nothing since.
+    """
+    log = RunLog(plan, watch.stop_asked)
+    return _logged(log, lambda: _run_folds(log, folds, watch))
+
+
+def _logged(log: RunLog, body: Callable[[], Outcome]) -> Outcome:
+    """The outcome of `body`, or of an earlier attempt; the run gets an end, whatever happens."""
     try:
-        if told := recorder.outcome():
-            return told
-        recorder.begin()
+        if outcome := log.outcome(log.plan.folder):
+            return outcome
+        log.begin()
         return body()
     except GivenAway:
         raise
     except DiskFull as full:
-        return Outcome("interrupted", str(full), math.nan, 0, (), None, None)
+        return Outcome("interrupted", str(full))
     except TrialFailed as failure:
-        recorder.close("FAILED", "failed", str(failure))
-        return Outcome("failed", str(failure), math.nan, 0, (), None, None)
+        log.close("failed", str(failure))
+        return Outcome("failed", str(failure))
     except BaseException as bug:  # a bug keeps its traceback, and its run still says that it ended
-        recorder.close("FAILED", "failed", f"{type(bug).__name__}: {bug}")
+        log.close("failed", f"{type(bug).__name__}: {bug}")
         raise
 
 
-def _run(recorder: "Recorder", part: Part, watch: Watch) -> Outcome:
-    plan = recorder.plan
-    settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, part.repeat)})
+def _run(log: RunLog, fold: Fold, watch: Watch) -> Outcome:
+    plan = log.plan
+    settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, fold.repeat)})
     set_seeds(settings.training.seed)
-    training = Training(_built(plan), part.train, part.validation, settings)
-    recorder.resume(training)
-    state, reason = _train(recorder, training, watch)
-    return _finish(recorder, training, part.validation, state, reason)
+    checkpoints = Checkpoints(log, fold, Training(_built(plan), fold.train, fold.validation, settings))
+    checkpoints.resume()
+    state, reason = _train(checkpoints, watch)
+    return _finish(checkpoints, state, reason)
 
 
-def _run_parts(recorder: "Recorder", dealt: TrialFolds, watch: Watch) -> Outcome:
+def _run_folds(log: RunLog, folds: TrialFolds, watch: Watch) -> Outcome:
     finished: list[Outcome] = []
-    n = n_trainings(dealt.search)
+    n = n_trainings(folds.search)
     for number in range(1, n + 1):
-        part = dealt.part(number - 1)
-        first_epoch = (number - 1) * recorder.plan.settings.training.epochs
-        recorder.enter(part.name, first_epoch)
-        outcome = recorder.outcome() or _run(recorder, part, _PartWatch(watch, first_epoch))
-        keras.utils.clear_session()  # graphs of a finished part would stay until the trial ends
+        fold = folds.fold(number - 1)
+        n_epochs = fold.epochs_before(log.plan.settings)
+        outcome = log.outcome(log.plan.folder / fold.folder) or _run(log, fold, _FoldWatch(watch, n_epochs))
+        keras.utils.clear_session()  # graphs of a finished fold would stay until the trial ends
         if outcome.state == "interrupted":
             return outcome
         finished.append(outcome)
@@ -109,66 +122,75 @@ def _run_parts(recorder: "Recorder", dealt: TrialFolds, watch: Watch) -> Outcome
             watch.judged(number, outcome.value)
         except Pruned as pruned:
             if number < n:
-                return _finish_parts(recorder, finished, "pruned", str(pruned))
+                return _finish_folds(log, finished, "pruned", str(pruned))
         except Stopped as stopped:
-            return _left(recorder, str(stopped))
+            return _stop_between_folds(log, finished, str(stopped))
         if watch.stop_asked() and number < n:
-            return _left(recorder, f"stopped after {number} of {n} {folds_or_repeats(dealt.search)}")
-    return _finish_parts(recorder, finished, "complete", "")
+            return _stop_between_folds(log, finished, f"stopped after {number} of {n} {folds_or_repeats(folds.search)}")
+    return _finish_folds(log, finished, "complete", "")
 
 
-def _left(recorder: "Recorder", reason: str) -> Outcome:
-    """Leave a trial between two of its parts."""
-    recorder.resume(None)
-    recorder.close("KILLED", "interrupted", reason)
-    return Outcome("interrupted", reason, math.nan, 0, (), None, None)
+def _stop_between_folds(log: RunLog, folds: Sequence[Outcome], reason: str) -> Outcome:
+    log.reopen(sum(len(fold.history) for fold in folds))
+    log.close("interrupted", reason)
+    return Outcome("interrupted", reason)
 
 
-class _PartWatch:
-    """Looks on at one part for the watch of the trial, which judges no epoch of it."""
+class _FoldWatch:
+    """Passes the epochs of one fold to the watch of the trial, which does not judge them.
 
-    def __init__(self, watch: Watch, first_epoch: int) -> None:
-        self._watch, self._first_epoch = watch, first_epoch
+    Args:
+        watch: The trial's.
+        epochs_before: How many epochs the earlier folds have.
+    """
+
+    def __init__(self, watch: Watch, epochs_before: int) -> None:
+        self._watch, self._epochs_before = watch, epochs_before
         self.stop_asked = watch.stop_asked
 
     def epoch(self, result: EpochResult) -> None:
-        self._watch.epoch(replace(result, epoch=self._first_epoch + result.epoch))
+        self._watch.epoch(replace(result, epoch=self._epochs_before + result.epoch))
 
     def judged(self, epoch: int, value: float) -> None:
         logging.debug("epoch %d: best %f", epoch, value)
 
 
-def _finish_parts(recorder: "Recorder", parts: Sequence[Outcome], state: State, reason: str) -> Outcome:
-    """Judge the setting by the checkpointed epoch that is best in the mean over its parts: a refit trains as long."""
-    recorder.enter("", 0)
-    recorder.resume(None)
-    settings = recorder.plan.settings
-    objective = settings.study.objective
-    history = mean_history([part.history for part in parts])
-    kept, *later = (result for result in history if is_checkpointed(result.epoch, settings))
+def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: str) -> Outcome:
+    """Judge the setting by the checkpointed epoch with the best mean over its folds; a refit trains as many epochs."""
+    log.reopen(sum(len(fold.history) for fold in folds))
+    settings = log.plan.settings
+    objective = Objective(settings.study.objective)
+    history = mean_history([fold.history for fold in folds])
+    best, *later = (result for result in history if is_checkpointed(result.epoch, settings))
     for result in later:
-        if Objective(objective).is_better(objective_of(result, objective), objective_of(kept, objective)):
-            kept = result
-    at_kept = [part.history[kept.epoch - 1] for part in parts]
-    numbers = {"best_epoch": float(kept.epoch), "parts": float(len(parts)), "best_threshold": TRIAL_THRESHOLD}
-    for name, value in asdict(kept.validation).items():
+        if objective.is_better(objective.value_of(result), objective.value_of(best)):
+            best = result
+    per_fold = [fold.history[best.epoch - 1] for fold in folds]
+    numbers = {"best_epoch": float(best.epoch), "trainings": float(len(folds)), "best_threshold": TRIAL_THRESHOLD}
+    for name, value in asdict(best.validation).items():
         numbers[f"best_val_{name}"] = value
-        numbers[f"best_val_{name}_std"] = spread([getattr(each.validation, name) for each in at_kept])
-    numbers |= {name: value for name, value in parts[0].numbers.items() if name in COSTS}
-    error = spread([objective_of(each, objective) for each in at_kept]) / math.sqrt(len(at_kept))
+        numbers[f"best_val_{name}_std"] = spread([getattr(result.validation, name) for result in per_fold])
+    numbers |= {name: value for name, value in folds[0].numbers.items() if name in COSTS}
     at = now_ms()
-    recorder.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
-    recorder.add(Metrics(len(history), numbers, at), run_end(state, reason))
-    value = objective_of(kept, objective)
-    outcome = Outcome(state, reason, value, kept.epoch, history, None, None, error, numbers, _pooled(parts))
-    recorder.when_space(recorder.fresh_staging)
-    recorder.conclude(outcome)
+    log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
+    log.add(Metrics(len(history), numbers, at), run_end(state, reason))
+    outcome = Outcome(
+        state=state,
+        reason=reason,
+        value=objective.value_of(best),
+        epoch=best.epoch,
+        history=history,
+        error=spread([objective.value_of(result) for result in per_fold]) / math.sqrt(len(per_fold)),
+        numbers=numbers,
+        predictions=_pooled(folds),
+    )
+    log.conclude(log.plan.folder, outcome)
     return outcome
 
 
-def _pooled(parts: Sequence[Outcome]) -> Predictions:
-    """The held-out predictions of all parts, one after another."""
-    each = [part.predictions for part in parts if part.predictions is not None]
+def _pooled(folds: Sequence[Outcome]) -> Predictions:
+    """The held-out predictions of all folds, one after another."""
+    each = [fold.predictions for fold in folds if fold.predictions is not None]
     return Predictions(
         tuple(label for one in each for label in one.labels), tuple(p for one in each for p in one.probabilities)
     )
@@ -185,15 +207,15 @@ def _built(plan: Plan) -> keras.Model:
     except (tf.errors.ResourceExhaustedError, MemoryError) as wrong:
         raise TrialFailed("memory does not suffice for the model; a smaller one may fit") from wrong
     except (ValueError, tf.errors.InvalidArgumentError) as wrong:
-        # Keras says so of sizes that do not fit together; the same words from our own code, or a space's, are a bug.
+        # Keras raises these for sizes that do not fit together; raised by our own code, or a space's, they are bugs.
         if not _raised_within(wrong, "keras", "tensorflow"):
             raise
-        said = (str(wrong).strip().splitlines() or [type(wrong).__name__])[0]
-        raise TrialFailed(f"the model cannot be built: {said}") from wrong
+        first_line = (str(wrong).strip().splitlines() or [type(wrong).__name__])[0]
+        raise TrialFailed(f"the model cannot be built: {first_line}") from wrong
 
 
 def _raised_within(wrong: BaseException, *packages: str) -> bool:
-    """Whether an error comes from one of these packages' own code."""
+    """Whether an error comes from the code of one of these packages."""
     trace = wrong.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -201,20 +223,21 @@ def _raised_within(wrong: BaseException, *packages: str) -> bool:
     return str(name).partition(".")[0] in packages
 
 
-def _train(recorder: "Recorder", training: Training, watch: Watch) -> tuple[State, str]:
-    last = recorder.plan.last_epoch
+def _train(checkpoints: Checkpoints, watch: Watch) -> tuple[State, str]:
+    log, training = checkpoints.log, checkpoints.training
+    last = log.plan.last_epoch
     system = SystemMetrics()
     while training.epoch < last:
         result = _epoch(training)
-        recorder.tell_epoch(result, system.sample())
-        checkpoint_due = is_checkpointed(result.epoch, recorder.plan.settings)
+        log.add(*_epoch_metrics(log.plan, checkpoints.fold, result, system.sample()))
+        checkpoint_due = is_checkpointed(result.epoch, log.plan.settings)
         if checkpoint_due:
-            recorder.judge(training, result)
-            recorder.commit(training)
+            checkpoints.judge(result)
+            checkpoints.commit()
         watch.epoch(result)
         if checkpoint_due:
             try:
-                watch.judged(result.epoch, recorder.best_value)
+                watch.judged(result.epoch, checkpoints.best_value)
             except Pruned as pruned:
                 return "pruned", str(pruned)
             except Stopped as stopped:
@@ -231,36 +254,65 @@ def _epoch(training: Training) -> EpochResult:
         raise TrialFailed(f"memory does not suffice in epoch {training.epoch + 1}") from wrong
 
 
-def _finish(recorder: "Recorder", training: Training, validation: Eyes, state: State, reason: str) -> Outcome:
+def _epoch_metrics(plan: Plan, fold: Fold, result: EpochResult, system: Mapping[str, float]) -> list[Entry]:
+    """The metrics of one epoch; those of the machine count the epochs of the whole run."""
+    points = curve_points(result)
+    if plan.is_refit:
+        points = {name: value for name, value in points.items() if not name.startswith("val_")}
+    if fold.is_only:
+        return [Metrics(result.epoch, points | dict(system))]
+    return [
+        Metrics(result.epoch, fold.named(points)),
+        Metrics(fold.epochs_before(plan.settings) + result.epoch, dict(system)),
+    ]
+
+
+def curve_points(result: EpochResult) -> dict[str, float]:
+    """The metrics of one epoch, by name."""
+    return {
+        **{f"train_{name}": value for name, value in asdict(result.train).items()},
+        **{f"val_{name}": value for name, value in asdict(result.validation).items()},
+        "learning_rate": result.learning_rate,
+        "epoch_seconds": result.seconds,
+    }
+
+
+def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
+    log, fold, training = checkpoints.log, checkpoints.fold, checkpoints.training
     history = training.history
+    outcome = Outcome(state, reason, checkpoints.best_value, checkpoints.best_epoch, history)
     if state == "interrupted":
-        recorder.add(RunEnd("KILLED", tags=outcome_tags("interrupted", reason)))
-        recorder.commit(training)
-        return Outcome(state, reason, recorder.best_value, recorder.best_epoch, history, None, None)
-    if training.epoch != recorder.best_epoch:
-        training.restore(recorder.best_file)
-    judged_by = np.array(recorder.best_probabilities, np.float32)
-    epoch = history[recorder.best_epoch - 1]
-    kept = recorder.when_space(
-        lambda: BestNetwork(training.model, validation, judged_by, epoch, recorder, recorder.fresh_staging())
+        log.add(run_end(state, reason))
+        checkpoints.commit()
+        return outcome
+    if training.epoch != checkpoints.best_epoch:
+        training.restore(checkpoints.best_file)
+    best = BestNetwork(
+        model=training.model,
+        validation=fold.validation,
+        probabilities=np.array(checkpoints.best_probabilities, np.float32),
+        result=history[checkpoints.best_epoch - 1],
+        plan=log.plan,
     )
-    recorder.add(*kept.entries(len(history)))
-    if not recorder.part:
-        recorder.add(Tags({NOTE_TAG: run_note(recorder.plan, epoch.epoch, len(history), kept.scores)}))
-        recorder.add(run_end(state, reason))
-    model = None if recorder.part else recorder.plan.folder / MODEL_FILE
-    value = math.nan if recorder.plan.is_refit else recorder.best_value
-    outcome = Outcome(
-        state,
-        reason,
-        value,
-        recorder.best_epoch,
-        history,
-        model,
-        kept.scores,
-        kept.error,
-        kept.numbers,
-        kept.predictions,
+    # Of several networks none is saved, and the first one alone is explained.
+    files = log.stage(
+        lambda folder: [
+            *(best.save(folder) if fold.is_only else []),
+            *(best.draw(folder) if fold.index == 0 else []),
+        ]
     )
-    recorder.conclude(outcome)
+    log.add(Metrics(len(history), best.metrics if fold.is_only else fold.named(best.fold_metrics)), *files)
+    if fold.is_only:
+        note = run_note(log.plan, checkpoints.best_epoch, len(history), best.scores)
+        log.add(Tags({NOTE_TAG: note}), run_end(state, reason))
+    outcome = replace(
+        outcome,
+        value=math.nan if log.plan.is_refit else checkpoints.best_value,
+        model=log.plan.folder / MODEL_FILE if fold.is_only else None,
+        scores=best.scores,
+        error=best.error,
+        numbers=best.metrics,
+        predictions=best.predictions,
+    )
+    log.conclude(checkpoints.folder, outcome)
     return outcome

@@ -1,4 +1,4 @@
-"""One training, no study: to repeat a trial from its settings file, or to try something."""
+"""One training without a study: repeats a trial from its settings file, or tries a setting."""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from drsearch.training.plan import Plan
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a single training came to.
+    """The result of a single training.
 
     Attributes:
-        name: Of its run.
+        name: Its run's.
         folder: Where its journal, files and model lie.
         outcome: How it ended.
         run_id: Its MLflow run; None if MLflow has not answered yet.
@@ -40,14 +40,14 @@ class TrainingResult:
 
 
 def check_network(settings: Settings, space: SearchSpace | None) -> None:
-    """Refuse settings whose network cannot be made, before anything is prepared.
+    """Refuse settings whose network cannot be built, before anything is prepared.
 
     Args:
         settings: All of them.
-        space: Whose `build_model` makes the network; None for the ResNet.
+        space: The space whose `build_model` builds the network; None for the ResNet.
 
     Raises:
-        SettingsError: If a space with `build_model` is missing, or given where none is asked for.
+        SettingsError: If a space with `build_model` is missing, or is given although the settings need none.
     """
     if settings.model.hypermodel and (space is None or not space.has_hypermodel):
         raise SettingsError(
@@ -75,16 +75,22 @@ def train(
     listener: Listener = SILENT,
     space: SearchSpace | None = None,
 ) -> TrainingResult:
-    """Train once; an interrupted call goes on, a finished one is repeated as a run of its own.
+    """Train once. An interrupted call is resumed; a finished one is repeated as a run of its own.
 
     Args:
-        name: Of the run.
+        name: The run's.
         records: The eyes.
         data: The folder they came from.
-        settings: All of them; `training.seed` decides the weights and the order.
+        settings: All of them; `training.seed` decides the initial weights and the order.
         home: Where everything lies.
-        listener: Told how it goes.
-        space: Whose `build_model` makes the network; None for the ResNet.
+        listener: Hears of every epoch.
+        space: The space whose `build_model` builds the network; None for the ResNet.
+
+    Returns:
+        The result.
+
+    Raises:
+        Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
     """
     settings = settings.replace({"data.fingerprint": records.data_fingerprint})
     digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
@@ -109,7 +115,7 @@ def train(
 
 
 def _unfinished(parent: Path, name: str) -> Path:
-    """The first folder of this name, counted on, whose training is not over."""
+    """The first of the folders `name`, `name-2`, `name-3`, ... that has no outcome."""
     number = 1
     while read_outcome(folder := parent / (name if number == 1 else f"{name}-{number}")) is not None:
         number += 1

@@ -3,7 +3,6 @@
 import argparse
 import gc
 import json
-import math
 import os
 import signal
 import sys
@@ -37,7 +36,7 @@ from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_tags
 from drsearch.training.cross_validation import n_trainings, split_folds
 from drsearch.training.objective import Objective
-from drsearch.training.outcome import Outcome, objective_of
+from drsearch.training.outcome import Outcome
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
 from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
@@ -155,7 +154,7 @@ class Worker:
             self._definition, self._name, self._folder, trial, frozen.number, drawn, settings, build, self._shared
         )
         if self._shared and not fetch_attempt(self._study, trial, frozen, plan, self._home, self.stop_asked):
-            return attempt, Outcome("interrupted", "stopped before it began", math.nan, 0, (), None, None)
+            return attempt, Outcome("interrupted", "stopped before it began")
         watch = _TrialWatch(self, attempt, trial, settings, plan.folder, frozen.intermediate_values)
         outcome = self._record(plan, watch)
         if self._shared:
@@ -303,8 +302,9 @@ class _TrialWatch:
         self._reported = reported
 
     def epoch(self, result: EpochResult) -> None:
-        value = objective_of(result, self._settings.study.objective)
-        if Objective(self._settings.study.objective).is_better(value, self._best):
+        objective = Objective(self._settings.study.objective)
+        value = objective.value_of(result)
+        if objective.is_better(value, self._best):
             self._best = value
         self._worker.show(
             trial=self._trial,

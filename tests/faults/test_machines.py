@@ -134,8 +134,8 @@ def test_a_dead_machines_trial_goes_on_elsewhere_from_its_checkpoint(fleet: Flee
     told_by = fleet.ask_database("SELECT value_json FROM trial_user_attributes WHERE key = 'drsearch.worker'")
     assert {json.loads(worker).partition("/")[0] for (worker,) in told_by} == {socket.gethostname(), "second"}
     log = "".join(path.read_text() for path in (fleet.folder / "first").glob("runs/fleet-*/workers/*.log"))
-    assert f"goes on after epoch {DIES_AT}" in log
-    assert "goes on after epoch 0" not in log
+    assert f"resumes after epoch {DIES_AT}" in log
+    assert "resumes after epoch 0" not in log
 
 
 def test_uploading_photographs_of_patients_is_said(fleet: Fleet, after_a_death: Any) -> None:

@@ -92,7 +92,7 @@ def test_a_killed_workers_trial_goes_on_from_its_checkpoint_in_the_same_run(benc
     assert "the process that sends to MLflow was killed; another goes on" in study.said.read_text()
     trial = read_trials(study.optuna())[0]
     assert [attempt.user_attrs.get("drsearch.reason") for attempt in trial.attempts] == ["its process died", None]
-    assert "goes on after epoch 4" in study.logs()
+    assert "resumes after epoch 4" in study.logs()
 
 
 def test_a_worker_that_was_slow_and_comes_back_stops_and_writes_nothing(

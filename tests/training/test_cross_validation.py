@@ -46,14 +46,14 @@ def trial_folds(search: SearchSettings, **data: Any) -> TrialFolds:
 
 @pytest.mark.parametrize("way", ["blocks", "random"])
 def test_every_eye_judges_once_and_trains_in_all_other_folds(way: str) -> None:
-    parts = [trial_folds(SearchSettings(folds=3), split=way).part(number) for number in range(3)]
-    assert [part.name for part in parts] == ["fold1", "fold2", "fold3"]
-    judges = [name for part in parts for name in part.validation.names]
+    trainings = [trial_folds(SearchSettings(folds=3), split=way).fold(number) for number in range(3)]
+    assert [fold.name for fold in trainings] == ["fold1", "fold2", "fold3"]
+    judges = [name for fold in trainings for name in fold.validation.names]
     assert sorted(judges) == [f"eye{i:02d}" for i in range(N)]
-    for part in parts:
-        assert not set(part.train.names) & set(part.validation.names)
-        assert len(part.train.names) + len(part.validation.names) == N
-        assert np.bincount(part.validation.grades, minlength=5).tolist() == pytest.approx([2] * 5, abs=1)
+    for fold in trainings:
+        assert not set(fold.train.names) & set(fold.validation.names)
+        assert len(fold.train.names) + len(fold.validation.names) == N
+        assert np.bincount(fold.validation.grades, minlength=5).tolist() == pytest.approx([2] * 5, abs=1)
 
 
 def test_the_same_picture_is_in_one_fold() -> None:
@@ -63,19 +63,19 @@ def test_the_same_picture_is_in_one_fold() -> None:
 
 def test_each_repeat_deals_anew_and_has_another_seed() -> None:
     search = SearchSettings(folds=2, repeats=2)
-    parts = [trial_folds(search).part(number) for number in range(n_trainings(search))]
-    assert [part.name for part in parts] == ["repeat1/fold1", "repeat1/fold2", "repeat2/fold1", "repeat2/fold2"]
-    assert [part.repeat for part in parts] == [0, 0, 1, 1]
-    assert set(parts[0].validation.names) != set(parts[2].validation.names)
+    trainings = [trial_folds(search).fold(number) for number in range(n_trainings(search))]
+    assert [fold.name for fold in trainings] == ["repeat1/fold1", "repeat1/fold2", "repeat2/fold1", "repeat2/fold2"]
+    assert [fold.repeat for fold in trainings] == [0, 0, 1, 1]
+    assert set(trainings[0].validation.names) != set(trainings[2].validation.names)
     assert repeat_seed(7, 0) == 7 and len({repeat_seed(7, repeat) for repeat in range(20)}) == 20
 
 
 def test_repeats_alone_keep_the_splits() -> None:
     made = trial_folds(SearchSettings(repeats=3))
     for number in range(3):
-        part = made.part(number)
-        assert part.name == f"repeat{number + 1}"
-        assert len(part.train.names) == N_TRAIN and len(part.validation.names) == N - N_TRAIN
+        fold = made.fold(number)
+        assert fold.name == f"repeat{number + 1}"
+        assert len(fold.train.names) == N_TRAIN and len(fold.validation.names) == N - N_TRAIN
 
 
 def test_folds_do_not_depend_on_the_order_in_which_the_eyes_come() -> None:

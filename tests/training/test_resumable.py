@@ -113,7 +113,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return run(tmp_path_factory.mktemp("whole"))
 
 
-def test_a_finished_training_tells_every_epoch_once_and_its_kept_network(tmp_path: Path) -> None:
+def test_a_finished_training_tells_every_epoch_once_and_its_best_network(tmp_path: Path) -> None:
     outcome = run(tmp_path)
     assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
     assert ends(tmp_path) == [("FINISHED", "complete", "")]
@@ -124,8 +124,8 @@ def test_a_finished_training_tells_every_epoch_once_and_its_kept_network(tmp_pat
     assert outcome.epoch in (2, 4, 5), "only checkpointed epochs are judged"
     assert outcome.model is not None and outcome.model.exists()
     assert outcome.predictions is not None and outcome.predictions.labels == tuple(VALIDATION.labels.tolist())
-    kept = Predictor(keras.saving.load_model(outcome.model, compile=False))
-    np.testing.assert_allclose(kept(VALIDATION.images), outcome.predictions.probabilities, atol=1e-5)
+    best = Predictor(keras.saving.load_model(outcome.model, compile=False))
+    np.testing.assert_allclose(best(VALIDATION.images), outcome.predictions.probabilities, atol=1e-5)
     assert not (tmp_path / "checkpoint").exists()
 
 
@@ -143,7 +143,7 @@ def test_what_a_dead_process_had_not_checkpointed_is_trained_again_and_told_once
     tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A killed process closes nothing: no end may be written for it.
-    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
     with pytest.raises(Killed):
         run(tmp_path, Watch({3: kill}))
     assert epochs_told(tmp_path) == [1, 2]
@@ -156,7 +156,7 @@ def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
     tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
     with pytest.raises(Killed):
         run(tmp_path, Watch({1: lambda: sizes.append(Journal(tmp_path).size()), 3: kill}))
     os.truncate(Journal(tmp_path).path, sizes[0])  # the checkpoint of epoch 2 was written, its lines were not
@@ -179,7 +179,7 @@ def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing
         save(training, path, extra)
 
     with monkeypatch.context() as dying:
-        dying.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+        dying.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
         dying.setattr(Training, "save", save_or_die)
         with pytest.raises(Killed):
             run(tmp_path / "cut")
@@ -189,15 +189,15 @@ def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing
     assert (again.epoch, again.value, again.predictions) == (2, in_peace.value, in_peace.predictions)
     assert epochs_told(tmp_path / "cut") == [1, 2, 3, 4, 5]
     assert again.model is not None and again.predictions is not None
-    kept = Predictor(keras.saving.load_model(again.model, compile=False))
-    np.testing.assert_allclose(kept(VALIDATION.images), again.predictions.probabilities, atol=1e-5)
+    best = Predictor(keras.saving.load_model(again.model, compile=False))
+    np.testing.assert_allclose(best(VALIDATION.images), again.predictions.probabilities, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_whole_lines", [0, 1])
 def test_a_commit_that_was_cut_within_its_lines_is_completed(
     tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch, n_whole_lines: int
 ) -> None:
-    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
     with pytest.raises(Killed):
         run(tmp_path, Watch({2: kill}))
     journal = Journal(tmp_path)

@@ -48,7 +48,7 @@ class Killed(BaseException):
 
 
 class Watch:
-    """Counts epochs through all parts; kills, stops or prunes where a test asks for it."""
+    """Counts epochs through all folds; kills, stops or prunes where a test asks for it."""
 
     def __init__(self, kill_at: int = 0, stop_at: int = 0, prune_at: int = 0) -> None:
         self._kill_at, self._stop_at, self._prune_at = kill_at, stop_at, prune_at
@@ -116,12 +116,12 @@ def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
     assert [step for step, _ in told["fold2/val_auc"]] == [1, 2, 3]
     assert told["val_auc"] == [(epoch, pytest.approx(aucs[:, epoch - 1].mean())) for epoch in (1, 2, 3)]
     assert [step for step, _ in told["system/cpu_utilization_percentage"]] == list(range(1, 10))
-    kept = 2 if aucs[:, 1].mean() >= aucs[:, 2].mean() else 3  # of the checkpointed epochs; of equals the earlier
-    assert (outcome.state, outcome.epoch) == ("complete", kept)
-    assert outcome.value == pytest.approx(aucs[:, kept - 1].mean())
+    best = 2 if aucs[:, 1].mean() >= aucs[:, 2].mean() else 3  # of the checkpointed epochs; of equals the earlier
+    assert (outcome.state, outcome.epoch) == ("complete", best)
+    assert outcome.value == pytest.approx(aucs[:, best - 1].mean())
     assert told["best_val_auc"] == [(3, outcome.value)]
-    assert told["best_val_auc_std"] == [(3, pytest.approx(aucs[:, kept - 1].std(ddof=1)))]
-    assert outcome.error == pytest.approx(aucs[:, kept - 1].std(ddof=1) / np.sqrt(3))
+    assert told["best_val_auc_std"] == [(3, pytest.approx(aucs[:, best - 1].std(ddof=1)))]
+    assert outcome.error == pytest.approx(aucs[:, best - 1].std(ddof=1) / np.sqrt(3))
     assert watch.epochs == list(range(1, 10))
     assert watch.judgements == [(fold, pytest.approx(aucs[fold - 1, 1:].max())) for fold in (1, 2, 3)]
     assert [entry.status for entry in entries(folder) if isinstance(entry, RunEnd)] == ["FINISHED"]
@@ -142,7 +142,7 @@ def test_one_that_dies_in_a_fold_goes_on_in_it_and_says_everything_once(
     kill_at: int,
     goes_on_at: int,
 ) -> None:
-    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)  # a killed process closes nothing
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)  # a killed process closes nothing
     with pytest.raises(Killed):
         run(tmp_path, Watch(kill_at=kill_at))
     watch = Watch()
@@ -169,7 +169,7 @@ def test_one_that_is_stopped_between_folds_waits_and_goes_on(
 def test_a_cut_journal_is_completed_wherever_it_was_cut(
     tmp_path: Path, whole: tuple[Path, Outcome, Watch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drsearch.training.recorder.Recorder.close", lambda *_: None)
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
     with pytest.raises(Killed):
         run(tmp_path, Watch(kill_at=4))
     journal = Journal(tmp_path)
@@ -182,7 +182,7 @@ def test_a_cut_journal_is_completed_wherever_it_was_cut(
 def test_a_pruned_trial_is_judged_by_the_folds_it_had(tmp_path: Path, whole: tuple[Path, Outcome, Watch]) -> None:
     outcome = run(tmp_path, Watch(prune_at=2))
     assert (outcome.state, outcome.reason) == ("pruned", "not good enough after 2 folds")
-    assert outcome.numbers["parts"] == 2
+    assert outcome.numbers["trainings"] == 2
     assert "fold3/val_auc" not in points(tmp_path)
     ends = [entry for entry in entries(tmp_path) if isinstance(entry, RunEnd)]
     assert [(end.status, end.tags["drsearch.outcome"]) for end in ends] == [("KILLED", "pruned")]
