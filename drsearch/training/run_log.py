@@ -46,7 +46,7 @@ class RunLog:
         self._journal = Journal(plan.folder)
         self._lock = RunLock(plan.folder)
         self._stop_asked = stop_asked
-        self._pending: list[Entry] = []
+        self._pending: list[str] = []  # lines of the journal
         self._is_open = False
         # One folder per attempt: an attempt that lost the run must not overwrite its successor's files.
         self._staging = plan.folder / STAGING_FOLDER / plan.owner.replace("/", "-")
@@ -76,7 +76,7 @@ class RunLog:
 
     def add(self, *events: Entry) -> None:
         """Hold events back for the next commit."""
-        self._pending += events
+        self._pending += map(to_line, events)
 
     def commit(self, save: Callable[[dict[str, Any]], None]) -> None:
         """Save a checkpoint or an outcome, then append the pending events to the journal.
@@ -88,12 +88,12 @@ class RunLog:
         Raises:
             GivenAway: If another attempt owns the folder.
         """
-        pending = {"journal_size": self._journal.whole_size(), "lines": [to_line(event) for event in self._pending]}
+        pending = {"journal_size": self._journal.whole_size(), "lines": self._pending}
 
         def write() -> None:
             save(pending)
             self._bundle()
-            self._journal.append(self._pending)
+            self._journal.append_lines(self._pending)
 
         self.write(write)
         self._pending.clear()
@@ -105,7 +105,7 @@ class RunLog:
     def _replay(self, pending: dict[str, Any]) -> None:
         since = self._journal.path.read_bytes()[pending["journal_size"] :].decode(errors="replace")
         logged = set(since.split("\n")[:-1])
-        self._journal.append([from_line(line) for line in pending["lines"] if line not in logged])
+        self._journal.append_lines([line for line in pending["lines"] if line not in logged])
 
     def outcome(self, folder: Path) -> Outcome | None:
         """The outcome that an earlier attempt wrote into a folder of this run; its events are in the journal then."""
@@ -118,9 +118,9 @@ class RunLog:
     def _end_again(self, pending: dict[str, Any]) -> None:
         with self._lock.take(self.plan.owner):
             self._replay(pending)
-            end, last = from_line(pending["lines"][-1]), self._journal.path.read_bytes().splitlines()[-1]
-            if isinstance(end, RunEnd) and last != pending["lines"][-1].encode():  # ended since, as interrupted
-                self._journal.append([end])
+            end, last = pending["lines"][-1], self._journal.path.read_bytes().splitlines()[-1]
+            if isinstance(from_line(end), RunEnd) and last != end.encode():  # ended since, as interrupted
+                self._journal.append_lines([end])
 
     def conclude(self, folder: Path, outcome: Outcome) -> None:
         """Write an outcome into a folder of this run, and commit: the training there is over.
@@ -185,4 +185,4 @@ class RunLog:
     def _bundle(self) -> None:
         """Write the bundle with which other machines resume from here, before the journal has the pending events."""
         if self.plan.shared_as is not None:
-            pack(self.plan.folder, self.plan.shared_as, [to_line(event) for event in self._pending])
+            pack(self.plan.folder, self.plan.shared_as, self._pending)
