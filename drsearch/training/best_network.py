@@ -18,7 +18,7 @@ from drsearch.model.prediction import Predictor
 from drsearch.model.training import EpochResult
 from drsearch.run_folder import MODEL_FILE
 from drsearch.settings import StudySettings
-from drsearch.tracking.events import Artifact, Entry, Image
+from drsearch.tracking.events import Artifact, Event, Image
 from drsearch.tracking.markdown import note_table
 from drsearch.training.cross_validation import spread
 from drsearch.training.outcome import Predictions
@@ -79,14 +79,14 @@ class BestNetwork:
         """The metrics that a run with several networks logs for each."""
         return {name: value for name, value in self.metrics.items() if name in _FOLD_METRICS}
 
-    def save(self, folder: Path) -> list[Entry]:
+    def save(self, folder: Path) -> list[Event]:
         """The event of the network's file, which this writes into a folder."""
         self._model.save(folder / MODEL_FILE)
         return [Artifact(MODEL_FILE, "model")]
 
-    def draw(self, folder: Path) -> list[Entry]:
+    def draw(self, folder: Path) -> list[Event]:
         """The events of scores and pictures, whose files this writes into a folder."""
-        events: list[Entry] = []
+        events: list[Event] = []
         if self.scores is not None and self.predictions is not None:
             threshold = self.scores.threshold
             (folder / "validation_scores.json").write_text(json.dumps(self.scores.to_json(), indent=2) + "\n")
@@ -99,13 +99,13 @@ class BestNetwork:
             events += [Image(f"validation/{name}", _PICTURE_STEP, f"{name}.png") for name in ("confusion", "roc")]
         return events + self._heat_maps(folder)
 
-    def _heat_maps(self, folder: Path) -> list[Entry]:
+    def _heat_maps(self, folder: Path) -> list[Event]:
         chosen = fixed_eyes(self._validation, self._study.gradcam_eyes)
         if not len(chosen):
             return []
         images = self._validation.images[chosen]
         maps, _ = GradCam(self._model).maps(images, np.stack([retina_mask(image) for image in images]))
-        events: list[Entry] = []
+        events: list[Event] = []
         for i, image, cam in zip(chosen, images, maps, strict=True):
             name = self._validation.names[i]
             file = f"gradcam-{name}.png"

@@ -20,7 +20,7 @@ from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.training import EpochResult, Training, set_seeds
 from drsearch.run_folder import MODEL_FILE
-from drsearch.tracking.events import Entry, Metrics, Tags, now_ms
+from drsearch.tracking.events import Event, Metrics, Tags, now_ms
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.tracking.tags import NOTE_TAG
 from drsearch.training.best_network import COSTS, BestNetwork, run_note
@@ -254,7 +254,7 @@ def _epoch(training: Training) -> EpochResult:
         raise TrialFailed(f"memory does not suffice in epoch {training.epoch + 1}") from wrong
 
 
-def _epoch_metrics(plan: Plan, fold: Fold, result: EpochResult, system: Mapping[str, float]) -> list[Entry]:
+def _epoch_metrics(plan: Plan, fold: Fold, result: EpochResult, system: Mapping[str, float]) -> list[Event]:
     """The metrics of one epoch; those of the machine count the epochs of the whole run."""
     points = curve_points(result)
     if plan.is_refit:

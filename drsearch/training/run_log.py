@@ -14,7 +14,7 @@ from drsearch.files import DiskFull, when_space, write_whole
 from drsearch.run_folder import CHECKPOINT_FOLDER, OUTCOME_FILE, SETTINGS_FILE, STAGING_FOLDER
 from drsearch.settings import gin_text
 from drsearch.tracking.checkpoint_bundle import pack
-from drsearch.tracking.events import Artifact, Entry, Resumed, RunEnd, Status, Tags, from_line, to_line
+from drsearch.tracking.events import Artifact, Event, Resumed, RunEnd, Status, Tags, from_line, to_line
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.tags import outcome_tags
 from drsearch.training.outcome import Outcome, read_outcome
@@ -70,11 +70,11 @@ class RunLog:
         """Log that the run resumes after so many epochs, unless this attempt started or reopened it already."""
         if not self._is_open:
             self._is_open = True
-            resumed: list[Entry] = [Resumed(), Tags(outcome_tags("", ""))]
+            resumed: list[Event] = [Resumed(), Tags(outcome_tags("", ""))]
             self.write(lambda: self._journal.append(resumed))
             logging.info("%s resumes after epoch %d", self.plan.start.name, n_epochs)
 
-    def add(self, *events: Entry) -> None:
+    def add(self, *events: Event) -> None:
         """Hold events back for the next commit."""
         self._pending += map(to_line, events)
 
@@ -146,14 +146,14 @@ class RunLog:
         with suppress(DiskFull):  # whoever reconciles the study closes it
             self.write(lambda: self._journal.append([run_end(state, reason)]))
 
-    def stage(self, make: Callable[[Path], Sequence[Entry]]) -> Sequence[Entry]:
+    def stage(self, make: Callable[[Path], Sequence[Event]]) -> Sequence[Event]:
         """The events of files that `make` writes into an empty folder; `conclude` moves the files to the run's folder.
 
         Args:
             make: Called again after a full disk.
         """
 
-        def fresh() -> Sequence[Entry]:
+        def fresh() -> Sequence[Event]:
             shutil.rmtree(self._staging, ignore_errors=True)
             self._staging.mkdir(parents=True)
             return make(self._staging)
