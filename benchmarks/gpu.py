@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu [--rounds 5]
 
-Needs a GPU that TensorFlow sees, and says so where there is none. The step of `drsearch.model.step` in float32, in
-bfloat16 (`mixed_bfloat16`, which needs no scaling of the loss), and Keras's own compiled by XLA, each on one batch.
+Needs a GPU that TensorFlow sees, and says so where there is none. The step of `drsearch.model.fused_step` in float32,
+in bfloat16 (`mixed_bfloat16`, which needs no scaling of the loss), and Keras's own compiled by XLA, each on one batch.
 """
 
 import statistics
@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.rounds import Ratio, Result, Table, in_turn, ratio_of, run
+from drsearch.model.fit import build_optimizer
+from drsearch.model.fused_step import compiled_fit
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.step import compiled_fit
-from drsearch.model.training import build_optimizer
 from drsearch.settings import Settings
 
 STEPS = 100

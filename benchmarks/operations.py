@@ -8,9 +8,9 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from drsearch.model.fit import build_optimizer
+from drsearch.model.fused_step import compiled_fit
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.step import compiled_fit
-from drsearch.model.training import build_optimizer
 from drsearch.settings import Settings
 
 

@@ -19,8 +19,8 @@ import keras
 
 from drsearch.data.records import Eyes, open_records, read_eyes
 from drsearch.home import Home
+from drsearch.model.fit import EpochResult, Training, set_seeds, set_threads
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.training import EpochResult, Training, set_seeds, set_threads
 from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.sender import start_sender

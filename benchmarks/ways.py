@@ -24,9 +24,9 @@ from drsearch.data.augmentation import Augmenter
 from drsearch.data.pipeline import epoch_order, epoch_size, steps_per_epoch, training_batches
 from drsearch.data.records import Eyes, RecordSet, open_records, read_eyes
 from drsearch.home import Home
+from drsearch.model.fit import EpochResult, build_optimizer, set_seeds, set_threads
+from drsearch.model.fused_step import compiled_fit
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.step import compiled_fit
-from drsearch.model.training import EpochResult, build_optimizer, set_seeds, set_threads
 from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.sender import start_sender

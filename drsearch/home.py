@@ -39,9 +39,9 @@ class Home:
         return self.path / "runs"
 
     @property
-    def test_looks(self) -> Path:
-        """One file a test split: every time it was looked at."""
-        return self.path / "test-looks"
+    def test_evaluations(self) -> Path:
+        """One file per test split, with a line per test evaluation."""
+        return self.path / "test-evaluations"
 
     @property
     def artifacts(self) -> Path:

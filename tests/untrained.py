@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 from drsearch.data.records import RecordSet, read_eyes
 from drsearch.home import Home
 from drsearch.measure.familiarity import fit_familiarity
-from drsearch.model import build_resnet, set_seeds
+from drsearch.model.fit import set_seeds
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.release.registry import CHAMPION, Registry
 from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import Settings

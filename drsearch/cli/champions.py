@@ -276,6 +276,7 @@ def _print_contest(out: Console, contest: "Contest", before: int) -> None:
     for check in contest.checks:
         say(f"{'holds' if check.passed else 'FAILS'}: {check.text}")
     say(
-        f"test evaluations of this test split from this home: {contest.looks}; earlier decisions on it: {before}; the "
-        "more often a test split decides, the less its scores say about other eyes"
+        f"test evaluations of this test split from this home: {contest.test_evaluations}; "
+        f"earlier decisions on it: {before}; "
+        "the more often a test split decides, the less its scores say about other eyes"
     )

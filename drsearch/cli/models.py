@@ -66,7 +66,7 @@ def train(
 
     from drsearch.cli.progress import training_view
     from drsearch.data.prepare import prepare as make
-    from drsearch.model.training import set_threads
+    from drsearch.model.fit import set_threads
     from drsearch.processes import cores
     from drsearch.space.search_space import read_space
     from drsearch.training.single import check_network
@@ -141,9 +141,10 @@ def evaluate(
         with counting(out, "photographs") as count:
             made = make(data, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
         judged = judge(grader, made.records, split, home, f"evaluate {model}")  # type: ignore[arg-type]  # checked above
-    looked = f"; this test split has been looked at {judged.looks} times" if judged.looks else ""
-    print_scores(out, f"{model} on {judged.scores.n} eyes of {data}, split {split}{looked}", judged.scores)
-    print_json(as_json, {"model": model, "split": split, "looks": judged.looks, **judged.scores.to_json()})
+    n = judged.test_evaluations
+    counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
+    print_scores(out, f"{model} on {judged.scores.n} eyes of {data}, split {split}{counted}", judged.scores)
+    print_json(as_json, {"model": model, "split": split, "test_evaluations": n, **judged.scores.to_json()})
 
 
 @command("Models")

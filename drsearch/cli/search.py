@@ -285,9 +285,9 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
         costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
         out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
     out.print(f"model {result.model.name} version {result.model.version}")
-    test = {key: value for key, value in result.test.items() if key != "looks"}
-    looks = result.test["looks"]
-    print_scores(out, f"test split, test evaluations: {looks}", Scores.from_json(test))
+    test = {key: value for key, value in result.test.items() if key != "test_evaluations"}
+    n = result.test["test_evaluations"]
+    print_scores(out, f"test split, test evaluations: {n}", Scores.from_json(test))
     out.print(f"\nnext:\n  {command_name()} ui")
     out.print(f"  {command_name()} promote {result.model.name} --version {result.model.version}")
 

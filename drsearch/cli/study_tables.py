@@ -214,7 +214,7 @@ def removal_lines(removal: "Removal") -> list[str]:
             f"{', '.join(removal.versions[:_N_VERSIONS])}{more}, with the {kept} runs that lead back from there"
         )
     stays.append(f"records: {', '.join(map(str, removal.records)) or 'none on this machine'}")
-    stays.append(f"the count of looks at the test split: {removal.looks}")
+    stays.append(f"the count of test evaluations: {removal.test_evaluations}")
     return [*_list("goes", goes), *_list("stays", stays)]
 
 

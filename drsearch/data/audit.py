@@ -10,20 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from drsearch.data.images import LOOK_PX
+from drsearch.data.images import THUMBNAIL_PX
 from drsearch.grades import label_of
 
-SAME_LOOK = 0.075
-"""Root mean square difference of two looks, in units of the spread of the duller one, up to which they show the same
-picture. In units of the spread, so that dim photographs are told apart as well as bright ones.
+SAME_THUMBNAIL = 0.075
+"""Root mean square difference of two thumbnails up to which they show the same picture, in units of the spread of the
+duller one, so that dim photographs are told apart as well as bright ones.
 
 On IDRiD's 413 photographs the same picture stored again (JPEG of quality 50, half and one and a half times the size,
 PNG, cropped to 4 pixels beside the retina) is at most 0.052 from the first at 256 px and 0.058 at 32, and of two
 different photographs the closest are 0.159 apart: neighbours, the same eye photographed again.
 """
 
-_BLOCK = 8  # a look's means over blocks of 8 x 8: 16 numbers to search among
-_HORIZON = 2.1  # reaches; two of them and what the spread of two looks of the same picture differs by
+_BLOCK = 8  # a thumbnail's means over blocks of 8 x 8: 16 numbers to search among
+_HORIZON = 2.1  # reaches; two of them and what the spread of two thumbnails of the same picture differs by
 _AT_ONCE = 256
 
 
@@ -158,96 +158,96 @@ def _picture_json(picture: SamePicture) -> dict[str, Any]:
     }
 
 
-class _Looks:
-    """Looks that can be searched for those near one of them.
+class _Thumbnails:
+    """Thumbnails that can be searched for those near one of them.
 
     Candidates come from a search tree over the means of blocks and the contrast within blocks. These lie no further
-    apart than the looks themselves, so none is missed, and no time is spent on all pairs.
+    apart than the thumbnails themselves, so none is missed, and no time is spent on all pairs.
     """
 
-    def __init__(self, looks: NDArray[np.uint8]) -> None:
-        self.flat = looks.reshape(len(looks), -1)
-        blocks = looks.reshape(-1, LOOK_PX // _BLOCK, _BLOCK, LOOK_PX // _BLOCK, _BLOCK)
-        means = blocks.mean(axis=(2, 4), dtype=np.float64).reshape(len(looks), -1)
+    def __init__(self, thumbnails: NDArray[np.uint8]) -> None:
+        self.flat = thumbnails.reshape(len(thumbnails), -1)
+        blocks = thumbnails.reshape(-1, THUMBNAIL_PX // _BLOCK, _BLOCK, THUMBNAIL_PX // _BLOCK, _BLOCK)
+        means = blocks.mean(axis=(2, 4), dtype=np.float64).reshape(len(thumbnails), -1)
         squares = np.einsum("ij,ij->i", self.flat, self.flat, dtype=np.int64) / self.flat.shape[1]
         variance = np.maximum(squares - means.mean(axis=1) ** 2, 0)
         within = np.sqrt(np.maximum(variance - means.var(axis=1), 0))
-        # So that distances are root mean squares, as of looks.
+        # So that distances are root mean squares, as of thumbnails.
         self.points = np.column_stack([means / np.sqrt(means.shape[1]), within])
         # Levels beyond which nothing shows the same picture.
-        self.reach = SAME_LOOK * np.maximum(np.sqrt(variance), 1.0)
+        self.reach = SAME_THUMBNAIL * np.maximum(np.sqrt(variance), 1.0)
 
     def tree(self) -> cKDTree:
-        """Over `points`; not balanced, because looks that are equal would be told apart at great cost."""
+        """Over `points`; not balanced, because thumbnails that are equal would be told apart at great cost."""
         return cKDTree(self.points, balanced_tree=False)
 
-    def differences(self, look: NDArray[np.uint8], among: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Root mean square difference, in levels, between a look and some of these; few at a time, to save memory."""
+    def differences(self, thumbnail: NDArray[np.uint8], among: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Root mean square differences, in levels, of a thumbnail and some of these; few at a time, to save memory."""
         found = np.empty(len(among))
         for start in range(0, len(among), _AT_ONCE):
-            apart = self.flat[among[start : start + _AT_ONCE]] - look.astype(np.float64)
+            apart = self.flat[among[start : start + _AT_ONCE]] - thumbnail.astype(np.float64)
             found[start : start + _AT_ONCE] = np.sqrt(np.mean(apart**2, axis=1))
         return found
 
 
-def same_pictures(looks: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[tuple[int, int]]:
+def same_pictures(thumbnails: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Which photographs show a picture of another set, re-encoded or resized as it may be.
 
     Args:
-        looks: `EyeImage.look` of every photograph, uint8, shape (n, LOOK_PX, LOOK_PX).
-        others: Those to compare with, shape (m, LOOK_PX, LOOK_PX).
+        thumbnails: `EyeImage.thumbnail` of every photograph, uint8, shape (n, THUMBNAIL_PX, THUMBNAIL_PX).
+        others: Those to compare with, shape (m, THUMBNAIL_PX, THUMBNAIL_PX).
 
     Returns:
-        Pairs (index in `looks`, index in `others`), rising.
+        Pairs (index in `thumbnails`, index in `others`), rising.
     """
-    if not len(looks) or not len(others):
+    if not len(thumbnails) or not len(others):
         return []
-    these, those = _Looks(looks), _Looks(others)
+    these, those = _Thumbnails(thumbnails), _Thumbnails(others)
     tree = those.tree()
     pairs = []
-    for i in range(len(looks)):
+    for i in range(len(thumbnails)):
         near = np.sort(np.asarray(tree.query_ball_point(these.points[i], these.reach[i]), dtype=np.intp))
         same = those.differences(these.flat[i], near) <= np.minimum(these.reach[i], those.reach[near])
         pairs += [(i, int(j)) for j in near[same]]
     return pairs
 
 
-def _pictures(looks: _Looks) -> NDArray[np.int64]:
-    """The picture of every look: the number of the first look that shows it, directly or through others.
+def _pictures(thumbnails: _Thumbnails) -> NDArray[np.int64]:
+    """The picture of every thumbnail: the number of the first thumbnail that shows it, directly or through others.
 
-    Looks of one picture are not compared again. Where many look alike, one answers for its neighbours: those around
-    which (by the triangle inequality) no other picture lies within reach. A thousand looks alike take a few thousand
+    Thumbnails of one picture are not compared again. Where many are alike, one answers for its neighbours: those around
+    which (by the triangle inequality) no other picture lies within reach. A thousand alike take a few thousand
     comparisons.
     """
-    picture = np.arange(len(looks.points))
-    n_near = looks.tree().query_ball_point(looks.points, looks.reach, return_length=True)
+    picture = np.arange(len(thumbnails.points))
+    n_near = thumbnails.tree().query_ball_point(thumbnails.points, thumbnails.reach, return_length=True)
     crowd = np.flatnonzero(n_near > 1)  # the others are near themselves only
     if not len(crowd):
         return picture
-    tree = cKDTree(looks.points[crowd], balanced_tree=False)
+    tree = cKDTree(thumbnails.points[crowd], balanced_tree=False)
     answered_for = np.zeros(len(picture), np.bool_)
     for i in crowd:
         if answered_for[i]:
             continue
-        horizon = _HORIZON * looks.reach[i]
-        near = crowd[tree.query_ball_point(looks.points[i], horizon)]
+        horizon = _HORIZON * thumbnails.reach[i]
+        near = crowd[tree.query_ball_point(thumbnails.points[i], horizon)]
         near = near[picture[near] != picture[i]]
-        apart = looks.differences(looks.flat[i], near)
-        same = apart <= np.minimum(looks.reach[i], looks.reach[near])
+        apart = thumbnails.differences(thumbnails.flat[i], near)
+        same = apart <= np.minimum(thumbnails.reach[i], thumbnails.reach[near])
         joined = np.append(picture[near[same]], picture[i])
         picture[crowd[np.isin(picture[crowd], joined)]] = joined.min()
         ours = picture[near] == picture[i]
         gap = apart[~ours].min(initial=horizon)
-        answered_for[near[ours & (apart + looks.reach[near] < gap)]] = True
+        answered_for[near[ours & (apart + thumbnails.reach[near] < gap)]] = True
     return picture
 
 
-def picture_groups(hashes: Sequence[str], looks: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The number of the picture that each photograph shows: equal for the same bytes or the same look.
+def picture_groups(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The number of the picture that each photograph shows: equal for the same bytes or the same thumbnail.
 
     Args:
         hashes: Hash of every file's bytes, n of them.
-        looks: Their looks, uint8, shape (n, LOOK_PX, LOOK_PX).
+        thumbnails: Their thumbnails, uint8, shape (n, THUMBNAIL_PX, THUMBNAIL_PX).
 
     Returns:
         int64, shape (n,), numbered from 0.
@@ -255,7 +255,7 @@ def picture_groups(hashes: Sequence[str], looks: NDArray[np.uint8]) -> NDArray[n
     _, first, kind = np.unique(np.asarray(hashes, dtype=np.bytes_), return_index=True, return_inverse=True)
     if not len(first):
         return np.zeros(0, np.int64)
-    pictures = _pictures(_Looks(looks[first]))  # identical files are one before looks are compared
+    pictures = _pictures(_Thumbnails(thumbnails[first]))  # identical files are one before thumbnails are compared
     return np.asarray(np.unique(pictures, return_inverse=True)[1][kind], dtype=np.int64)
 
 

@@ -28,7 +28,7 @@ from drsearch.errors import PhotographError
 MOST_PIXELS = 64_000_000
 """A photograph with more is refused before it is decoded; fundus cameras have some 12 million."""
 
-Photograph = bytes | NDArray[np.uint8]
+PhotographData = bytes | NDArray[np.uint8]
 """A photograph as a file's bytes (JPEG, PNG, TIFF, BMP), or as RGB pixels, uint8, shape (height, width, 3)."""
 
 _SAVE_AS = "save it as JPEG, PNG, TIFF or BMP"
@@ -78,13 +78,13 @@ class Decoded:
         pixels: uint8 RGB, shape (height, width, 3) or a half, a quarter or an eighth of it.
     """
 
-    photograph: Photograph
+    photograph: PhotographData
     height: int
     width: int
     pixels: NDArray[np.uint8]
 
 
-def read_photograph(photograph: Photograph, at_least_px: int | None = None) -> NDArray[np.uint8]:
+def read_photograph(photograph: PhotographData, at_least_px: int | None = None) -> NDArray[np.uint8]:
     """The pixels of `decode`.
 
     Raises:
@@ -93,7 +93,7 @@ def read_photograph(photograph: Photograph, at_least_px: int | None = None) -> N
     return decode(photograph, at_least_px).pixels
 
 
-def decode(photograph: Photograph, at_least_px: int | None = None) -> Decoded:
+def decode(photograph: PhotographData, at_least_px: int | None = None) -> Decoded:
     """Decode a photograph, and refuse one that is damaged, cut short or not 8-bit colour.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves enough pixels: eight times as fast, at a third of the error

@@ -9,7 +9,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from drsearch.data.decode import Decoded, Photograph, decode
+from drsearch.data.decode import Decoded, PhotographData, decode
 from drsearch.data.retina import BORDER_PX, LOCAL_MEAN, Retina, check_whole, find_retina, halved
 from drsearch.settings import ImageSettings
 
@@ -17,13 +17,15 @@ JPEG_QUALITY = 98
 """Of the stored image, with full colour resolution (4:4:4). On IDRiD at 256 px: 40 kB a photograph, mean absolute error
 0.82 of 255 (95: 25 kB and 1.21; 99: 56 kB and 0.58; a 4:2:0 picture of quality 100 has 43 kB and 0.91)."""
 
-LOOK_PX = 32
-"""Side of a `look`, the thumbnail by which pictures are compared."""
+THUMBNAIL_PX = 32
+"""Side of a thumbnail, by which pictures are compared."""
 
 PICTURE_VERSION = 5
 """Raised when the same photograph comes out with other pixels: records made before are not taken for the same."""
 
-_LOOKED_AT_PX = 4 * LOOK_PX  # a look is made of means; a square as small as it is changes with the photograph's size
+_REDUCED_PX = 4 * THUMBNAIL_PX
+"""Side of the square whose means are the thumbnail: a smaller square changes with the photograph's size."""
+
 _ENLARGED = 0.9  # share of the square's side; a retina that is smaller after a scaled decoding is decoded again
 
 
@@ -36,14 +38,15 @@ class EyeImage:
         retina: Where the photograph was cropped.
         height: Of the photograph, pixels.
         width: Of the photograph, pixels.
-        look: uint8 grey, shape (LOOK_PX, LOOK_PX), between the borders, not normalised: what `same_pictures` compares.
+        thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), between the borders, not normalised: what
+            `same_pictures` compares.
     """
 
     stored: bytes
     retina: Retina
     height: int
     width: int
-    look: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -52,7 +55,7 @@ class EyeImage:
         return decode_stored(self.stored)
 
 
-def eye_image(photograph: Photograph, settings: ImageSettings) -> EyeImage:
+def eye_image(photograph: PhotographData, settings: ImageSettings) -> EyeImage:
     """Crop a photograph at the borders of the retina and resize it to a square.
 
     Args:
@@ -65,7 +68,7 @@ def eye_image(photograph: Photograph, settings: ImageSettings) -> EyeImage:
     return eye_of(decode_photograph(photograph, settings), settings)
 
 
-def decode_photograph(photograph: Photograph, settings: ImageSettings) -> Decoded:
+def decode_photograph(photograph: PhotographData, settings: ImageSettings) -> Decoded:
     """The first half of `eye_image`, which nearly all of its time goes into and which leaves other threads alone.
 
     Raises:
@@ -88,10 +91,12 @@ def eye_of(decoded: Decoded, settings: ImageSettings) -> EyeImage:
         decoded = decode(decoded.photograph, math.ceil(settings.image_px / share))
         retina = find_retina(decoded.pixels)
     square = cropped(decoded.pixels, retina, settings.image_px)
-    larger = square if settings.image_px >= _LOOKED_AT_PX else cropped(decoded.pixels, retina, _LOOKED_AT_PX)
-    look = cv2.resize(cv2.cvtColor(larger, cv2.COLOR_RGB2GRAY), (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA)
+    larger = square if settings.image_px >= _REDUCED_PX else cropped(decoded.pixels, retina, _REDUCED_PX)
+    thumbnail = cv2.resize(
+        cv2.cvtColor(larger, cv2.COLOR_RGB2GRAY), (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA
+    )
     stored = encode_stored(normalised(square, settings))
-    return EyeImage(stored, retina, decoded.height, decoded.width, _uint8(look))
+    return EyeImage(stored, retina, decoded.height, decoded.width, _uint8(thumbnail))
 
 
 def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from drsearch.data.audit import Audit, Finding, picture_groups, same_picture_fin
 from drsearch.data.decode import Decoded
 from drsearch.data.files import read_file
 from drsearch.data.folder import Folder, Photograph, read_folder
-from drsearch.data.images import LOOK_PX, PICTURE_VERSION, decode_photograph, eye_of
+from drsearch.data.images import PICTURE_VERSION, THUMBNAIL_PX, decode_photograph, eye_of
 from drsearch.data.patients import kept_together
 from drsearch.data.records import (
     AUDIT,
@@ -127,7 +127,8 @@ def prepare(
     """Audit the photographs of a folder, crop, split and record them; or find the records made before.
 
     Records appear whole or not at all: they are written to a folder beside their place and renamed. Each photograph
-    is read once and decoded in a thread; of the set only names, checksums and looks are held in memory, some 4 kB each.
+    is read once and decoded in a thread; of the set only names, checksums and thumbnails are held in memory, some 4 kB
+    per photograph.
 
     Args:
         data: A folder that `read_folder` knows.
@@ -294,12 +295,13 @@ def _make(
 def _read_all(
     folder: Folder, settings: ImageSettings, spool: BinaryIO, on_photograph: Callable[[int, int], None] | None
 ) -> tuple[list[_Seen], NDArray[np.uint8]]:
-    """Read every photograph, and give its look: uint8, shape (n, LOOK_PX, LOOK_PX), black where there is none.
+    """Read every photograph, and give its thumbnail: uint8, shape (n, THUMBNAIL_PX, THUMBNAIL_PX),
+    black where there is none.
 
     The stored images go to the spool, because splits are known only at the end.
     """
     seen: list[_Seen] = []
-    looks = np.zeros((len(folder.photographs), LOOK_PX, LOOK_PX), np.uint8)
+    looks = np.zeros((len(folder.photographs), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
     for one, stored, look in _look_at_all(folder.photographs, settings):
         if look is not None:
             looks[len(seen)] = look
@@ -364,7 +366,7 @@ def _look_at(unlooked: _Unlooked, settings: ImageSettings) -> _Looked:
         eye = eye_of(decoded, settings)
     except PhotographError as wrong:
         return _Looked(replace(seen, reason=str(wrong)), b"", None)
-    return _Looked(seen, eye.stored, eye.look)
+    return _Looked(seen, eye.stored, eye.thumbnail)
 
 
 def _audit(

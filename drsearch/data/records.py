@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.images import LOOK_PX
+from drsearch.data.images import THUMBNAIL_PX
 from drsearch.errors import RecordsError
 from drsearch.grades import label_of
 from drsearch.home import Home
@@ -77,7 +77,7 @@ class EyeEntry:
         split: The split in whose shards it lies.
         grade: 0 to 4.
         sha256: Of the photograph's file, hexadecimal.
-        look: uint8 grey, shape (LOOK_PX, LOOK_PX), see `same_pictures`.
+        thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), see `same_pictures`.
         patient: A number that stands for whose eye it is within this record set; empty where that is unknown.
     """
 
@@ -85,26 +85,28 @@ class EyeEntry:
     split: Split
     grade: int
     sha256: str
-    look: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
     patient: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
-        look = base64.b64encode(self.look.tobytes()).decode()
         return {
             "name": self.name,
             "split": self.split,
             "grade": self.grade,
             "sha256": self.sha256,
-            "look": look,
+            "look": base64.b64encode(self.thumbnail.tobytes()).decode(),  # its name in schema 3
             "patient": self.patient,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EyeEntry":
         """The entry that `to_json` gave these values of."""
-        look = np.frombuffer(base64.b64decode(values["look"]), np.uint8).reshape(LOOK_PX, LOOK_PX)
-        return cls(values["name"], values["split"], values["grade"], values["sha256"], look, values.get("patient", ""))
+        pixels = np.frombuffer(base64.b64decode(values["look"]), np.uint8)
+        thumbnail = pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX)
+        return cls(
+            values["name"], values["split"], values["grade"], values["sha256"], thumbnail, values.get("patient", "")
+        )
 
 
 @dataclass(frozen=True)
@@ -251,12 +253,12 @@ def read_eyes(records: RecordSet, split: Literal["train", "validation"]) -> Eyes
 
 
 def read_test_eyes(records: RecordSet, home: Home, why: str) -> Eyes:
-    """The eyes of the test split; the look at them is counted, under the test split's own fingerprint.
+    """The eyes of the test split. Every call is counted as a test evaluation, under the test split's own fingerprint.
 
     Args:
         records: The record set.
-        home: Where looks are counted.
-        why: What the look is for, in a few words.
+        home: Where test evaluations are counted.
+        why: What the evaluation is for, in a few words; it is written down with the time and the process.
 
     Raises:
         RecordsError: If a shard is missing, torn or altered.
@@ -266,12 +268,12 @@ def read_test_eyes(records: RecordSet, home: Home, why: str) -> Eyes:
 
 
 def read_same_test_eyes(sets: Sequence[RecordSet], home: Home, why: str) -> list[Eyes]:
-    """The eyes of one test split as several record sets hold them, each at its own `images.*`: one look, counted once.
+    """The eyes of one test split as several record sets hold them, each at its own `images.*`: one test evaluation.
 
     Args:
         sets: At least one; all hold the same test photographs.
-        home: Where looks are counted.
-        why: What the look is for, in a few words.
+        home: Where test evaluations are counted.
+        why: What the evaluation is for, in a few words; it is written down with the time and the process.
 
     Raises:
         RecordsError: If a shard is missing, torn or altered, or the sets hold other photographs.
@@ -281,30 +283,27 @@ def read_same_test_eyes(sets: Sequence[RecordSet], home: Home, why: str) -> list
         if other.test_fingerprint != records.test_fingerprint:
             raise RecordsError(f"{other.folder} and {records.folder} hold other test photographs; give one data set.")
     eyes = [_read(each, "test") for each in sets]
-    look = {
+    evaluation = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": why,
         "process": f"{socket.gethostname()}:{os.getpid()}",
     }
-    path = _looks_path(records, home)
+    path = _test_evaluations_path(records, home)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:  # one write of one line: looks of several processes do not mix
-        file.write(json.dumps(look) + "\n")
+    with path.open("a") as file:  # one write of one line: those of several processes do not mix
+        file.write(json.dumps(evaluation) + "\n")
     assert all(each.names == eyes[0].names for each in eyes), "one listing, one order"
     return eyes
 
 
-def test_looks(records: RecordSet, home: Home) -> int:
-    """How often this test split was looked at, by whatever record set holds it."""
-    path = _looks_path(records, home)
+def count_test_evaluations(records: RecordSet, home: Home) -> int:
+    """The number of test evaluations of this test split, by whatever record set holds it."""
+    path = _test_evaluations_path(records, home)
     return len(path.read_text().splitlines()) if path.is_file() else 0
 
 
-test_looks.__test__ = False  # type: ignore[attr-defined]  # pytest takes a function of this name for a test
-
-
-def _looks_path(records: RecordSet, home: Home) -> Path:
-    return home.test_looks / f"{records.test_fingerprint}.jsonl"
+def _test_evaluations_path(records: RecordSet, home: Home) -> Path:
+    return home.test_evaluations / f"{records.test_fingerprint}.jsonl"
 
 
 def _read(records: RecordSet, split: Split) -> Eyes:

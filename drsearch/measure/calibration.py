@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drsearch.measure.resampling import drawn_counts
+from drsearch.measure.bootstrap import drawn_counts
 from drsearch.measure.scores import CONFIDENCE, Interval, _both_classes, _checked
 
 BINS = 10

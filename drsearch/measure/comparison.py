@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drsearch.errors import MetricError
+from drsearch.measure.bootstrap import drawn_counts
 from drsearch.measure.calibration import CalibrationTerms, calibration_terms
-from drsearch.measure.resampling import drawn_counts
 from drsearch.measure.scores import CONFIDENCE, Interval, _auc_of, _both_classes, _checked
 
 

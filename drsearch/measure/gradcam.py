@@ -51,8 +51,8 @@ class GradCam:
         images = tf.TensorSpec((None, *self._shape, 3), tf.float32)
         begun = images if self._head is None else tf.TensorSpec((None, *features.shape[1:]), features.dtype)
         # Where there are filters, always traced. Without a trace TensorFlow computes their gradients too, which nobody
-        # asks for, and dies of those of narrow strided 1x1 convolutions (drsearch/model/step.py). Without filters the
-        # trace would take ten times as long as the maps of a trial's eyes.
+        # asks for, and dies of those of narrow strided 1x1 convolutions (drsearch/model/fused_step.py). Without filters
+        # the trace would take ten times as long as the maps of a trial's eyes.
         self._maps_from = self._maps
         if self._head is None or any(len(weight.shape) > 2 for weight in self._head.weights):
             self._maps_from = tf.function(self._maps, input_signature=[begun, asked])

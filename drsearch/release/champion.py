@@ -147,7 +147,7 @@ class Promotion:
             files=contest.write(folder),
             tags={
                 TEST_FINGERPRINT_TAG: contest.records.test_fingerprint,
-                TEST_EVALUATIONS_TAG: str(contest.looks),
+                TEST_EVALUATIONS_TAG: str(contest.test_evaluations),
             },
             params={f"gate.{name}": value for name, value in asdict(self.gate).items()},
             dataset=DatasetInput("test eyes", contest.records.fingerprint, str(contest.records.folder), "testing"),
@@ -179,7 +179,7 @@ def decision_note(
         )
     lines += ["", "The rule:", ""]
     lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
-    lines += ["", f"Test evaluations of this test split from that home, this one included: {contest.looks}."]
+    lines += ["", f"Test evaluations of this test split from that home, this one included: {contest.test_evaluations}."]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.prepare import prepare
-from drsearch.data.records import MANIFEST, Eyes, RecordSet, open_records, read_same_test_eyes, test_looks
+from drsearch.data.records import MANIFEST, Eyes, RecordSet, count_test_evaluations, open_records, read_same_test_eyes
 from drsearch.errors import RecordsError, RegistryError
 from drsearch.home import Home
 from drsearch.measure.calibration import Calibration, calibration
@@ -76,7 +76,7 @@ class Contest:
         comparison: Challenger minus champion; None without a champion.
         labels: 0 or 1, shape `(eyes,)`.
         checks: The conditions of the rule, and whether they hold.
-        looks: Test evaluations of this test split that this home has counted, this one included.
+        test_evaluations: Test evaluations of this test split that this home has counted, this one included.
         records: The test eyes as the challenger reads them.
     """
 
@@ -85,7 +85,7 @@ class Contest:
     comparison: Comparison | None
     labels: NDArray[np.int64]
     checks: tuple[Check, ...]
-    looks: int
+    test_evaluations: int
     records: RecordSet
 
     @property
@@ -102,7 +102,7 @@ class Contest:
 
     def metrics(self) -> dict[str, float]:
         """All figures as a run's metrics: `challenger_auc`, `champion_auc_low`, `difference_auc`, ..."""
-        metrics = {"test_eyes": float(len(self.labels)), "test_looks": float(self.looks)}
+        metrics = {"test_eyes": float(len(self.labels)), "test_evaluations": float(self.test_evaluations)}
         for role, side in (("challenger", self.challenger), ("champion", self.champion)):
             if side is not None:
                 metrics[f"{role}_threshold"] = side.serving.threshold
@@ -135,7 +135,7 @@ class Contest:
             "rule": [asdict(check) for check in self.checks],
             "passed": self.passed,
             "eyes": len(self.labels),
-            "looks": self.looks,
+            "test_evaluations": self.test_evaluations,
             "test_fingerprint": self.records.test_fingerprint,
         }
 
@@ -251,8 +251,8 @@ def _alone(challenger: _Contender, gate: GateSettings, home: Home, failed: Check
     (eyes,) = read_same_test_eyes([challenger.records], home, _purpose(challenger))
     scored = challenger.scored(eyes)
     checks = (failed,) if failed is not None else rule(scored.scores, None, None, gate)
-    looks = test_looks(challenger.records, home)
-    return Contest(scored, None, None, eyes.labels, checks, looks, challenger.records)
+    n_evaluations = count_test_evaluations(challenger.records, home)
+    return Contest(scored, None, None, eyes.labels, checks, n_evaluations, challenger.records)
 
 
 def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, home: Home) -> Contest:
@@ -271,7 +271,7 @@ def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, ho
     thresholds = ours.serving.threshold, theirs.serving.threshold
     comparison = compare(eyes.labels, ours.probabilities, theirs.probabilities, thresholds)
     checks = rule(ours.scores, theirs.scores, comparison, gate)
-    return Contest(ours, theirs, comparison, eyes.labels, checks, test_looks(records, home), records)
+    return Contest(ours, theirs, comparison, eyes.labels, checks, count_test_evaluations(records, home), records)
 
 
 def _purpose(challenger: _Contender) -> str:

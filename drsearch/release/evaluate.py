@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from drsearch.data.audit import same_pictures
-from drsearch.data.records import EyeEntry, Eyes, RecordSet, joined, read_eyes, read_test_eyes, test_looks
+from drsearch.data.records import EyeEntry, Eyes, RecordSet, count_test_evaluations, joined, read_eyes, read_test_eyes
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
@@ -27,13 +27,13 @@ class Evaluation:
         split: Which.
         scores: With their 95 % intervals; of eyes of one class what is defined there.
         eyes: Those judged.
-        looks: How often this test split has been looked at, this time included; 0 for other splits.
+        test_evaluations: How many there have been of this test split, this one included; 0 for other splits.
     """
 
     split: Split
     scores: Scores | OneClassScores
     eyes: Eyes
-    looks: int
+    test_evaluations: int
 
 
 def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:
@@ -43,8 +43,8 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
         grader: The model.
         records: Prepared with the model's `images.*`.
         split: `all` is the whole set.
-        home: Where looks at test splits are counted.
-        why: Is noted with the look.
+        home: Where test evaluations are counted.
+        why: Is noted with the test evaluation.
 
     Raises:
         DataError: If the split is empty or holds pictures that the model was trained on.
@@ -55,9 +55,9 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     _refuse_known(wanted, grader.trained_on, split)
     eyes = _read(records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
-    looks = test_looks(records, home) if split in ("test", "all") else 0
+    n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
     score = scores if len(np.unique(eyes.labels)) == 2 else one_class_scores
-    return Evaluation(split, score(eyes.labels, probabilities, grader.serving.threshold), eyes, looks)
+    return Evaluation(split, score(eyes.labels, probabilities, grader.serving.threshold), eyes, n_evaluations)
 
 
 def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
@@ -78,13 +78,13 @@ def _refuse_known(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry], split: 
 
 
 def same_eyes(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry]) -> list[str]:
-    """Names of wanted eyes whose picture is known: by its bytes, or by its look where it was encoded again."""
+    """Names of wanted eyes whose picture is known: by its bytes, or by its thumbnail where it was encoded again."""
     if not wanted or not known:
         return []
     hashes = {eye.sha256 for eye in known}
     found = {eye.name for eye in wanted if eye.sha256 in hashes}
-    looks = np.stack([eye.look for eye in wanted]), np.stack([eye.look for eye in known])
-    return sorted(found | {wanted[i].name for i, _ in same_pictures(*looks)})
+    thumbnails = np.stack([eye.thumbnail for eye in wanted]), np.stack([eye.thumbnail for eye in known])
+    return sorted(found | {wanted[i].name for i, _ in same_pictures(*thumbnails)})
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from drsearch.measure.scores import TRIAL_THRESHOLD
-from drsearch.model.training import EpochResult
+from drsearch.model.fit import EpochResult
 from drsearch.settings import Settings
 
 _LAST_EPOCHS = 5
@@ -28,7 +28,7 @@ def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bo
         Whether it is, and why, in words with the figures.
 
     Example:
-        >>> from drsearch.model.training import EpochResult, Measures
+        >>> from drsearch.model.fit import EpochResult, Measures
         >>> half = Measures(loss=0.7, accuracy=0.5, auc=0.5)
         >>> underfits([EpochResult(1, 0.001, 1.0, half, half)], below_accuracy=0.95)[0]
         True

@@ -34,7 +34,7 @@ class Decision:
         by: The person, `user@machine`.
         reason: Given by that person; may be empty.
         rule: The conditions of the rule and whether they held, separated by `; `.
-        looks: Test evaluations of the test split by then, as that machine counts them; None if nothing was judged.
+        test_evaluations: Of the test split by then, as that machine counts them; None if nothing was judged.
         test_fingerprint: Of that test split; empty if nothing was judged.
     """
 
@@ -47,7 +47,7 @@ class Decision:
     by: str
     reason: str
     rule: str
-    looks: int | None
+    test_evaluations: int | None
     test_fingerprint: str
 
     @classmethod
@@ -64,7 +64,7 @@ class Decision:
             by=tags[BY_TAG],
             reason=tags.get(REASON_TAG, ""),
             rule=tags.get(RULE_TAG, ""),
-            looks=int(tags[TEST_EVALUATIONS_TAG]) if TEST_EVALUATIONS_TAG in tags else None,
+            test_evaluations=int(tags[TEST_EVALUATIONS_TAG]) if TEST_EVALUATIONS_TAG in tags else None,
             test_fingerprint=tags.get(TEST_FINGERPRINT_TAG, ""),
         )
 

@@ -175,7 +175,7 @@ def evaluate_version(
     test = evaluate(grader, candidate.records(), "test", candidate.home, f"end of study {candidate.study.name}")
     assert isinstance(test.scores, Scores), "a study has records of which each split has both classes"
     unfamiliar = float(np.mean(grader.familiarity.distances(test.eyes.images) > 1))
-    values = {**test.scores.to_json(), "looks": test.looks}
+    values = {**test.scores.to_json(), "test_evaluations": test.test_evaluations}
     probabilities = grader.probabilities(test.eyes.images)
     files = {
         "confusion.png": png(confusion_figure(test.scores.confusion, test.scores.threshold, "test")),

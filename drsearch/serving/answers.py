@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.decode import Photograph
+from drsearch.data.decode import PhotographData
 from drsearch.data.files import read_file
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
@@ -119,12 +119,12 @@ class Answerer:
             raise PhotographError(answer.error)
         return answer
 
-    def _drawn(self, photograph: Photograph) -> bytes:
+    def _drawn(self, photograph: PhotographData) -> bytes:
         drawn = self._grader.explain(photograph, EXPLANATION_PX)
         return bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def _opened(given: object) -> Photograph:
+def _opened(given: object) -> PhotographData:
     if isinstance(given, (bytes, bytearray, memoryview)):
         return bytes(given)
     if isinstance(given, np.ndarray):

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.decode import Photograph, read_photograph
+from drsearch.data.decode import PhotographData, read_photograph
 from drsearch.data.images import eye_image
 from drsearch.data.records import EyeEntry
 from drsearch.data.retina import retina_mask
@@ -25,7 +25,7 @@ from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import tempered
 from drsearch.measure.familiarity import Familiarity
 from drsearch.measure.gradcam import GradCam, overlay
-from drsearch.model.prediction import Predictor
+from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.serving.model_files import FAMILIARITY_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
@@ -77,7 +77,7 @@ class Grader:
         self._gradcam: GradCam | None = None
         self._explaining = threading.Lock()  # of its network only one may be built
 
-    def grade(self, photographs: Sequence[Photograph]) -> list[Verdict]:
+    def grade(self, photographs: Sequence[PhotographData]) -> list[Verdict]:
         """Say of every photograph whether the eye is referable.
 
         Args:
@@ -88,7 +88,7 @@ class Grader:
         """
         return self.verdicts(np.stack([self.image(photograph) for photograph in photographs]))
 
-    def image(self, photograph: Photograph) -> NDArray[np.uint8]:
+    def image(self, photograph: PhotographData) -> NDArray[np.uint8]:
         """What the network sees of a photograph: RGB, shape `(image_px, image_px, 3)`.
 
         Raises:
@@ -131,7 +131,7 @@ class Grader:
             )
         return Verdict(label, probability, confidence, self.serving.threshold, distance, warning)
 
-    def explain(self, photograph: Photograph, longest_px: int | None = None) -> NDArray[np.uint8]:
+    def explain(self, photograph: PhotographData, longest_px: int | None = None) -> NDArray[np.uint8]:
         """The photograph, coloured where the model saw its class (Grad-CAM, Selvaraju et al. 2017).
 
         From violet (little) through green to yellow (most). What lies outside the retina is not coloured.

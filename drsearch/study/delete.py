@@ -11,7 +11,7 @@ from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from drsearch.data.records import open_records, test_looks
+from drsearch.data.records import count_test_evaluations, open_records
 from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.study.cancel import ask_to_stop
@@ -41,7 +41,7 @@ class Removal:
         experiment: Its MLflow experiment; None if there is none.
         shared: Whether runs of another study, of the same name in another database, lie in that experiment.
         records: Folders of its record sets.
-        looks: How often their test splits were looked at.
+        test_evaluations: Of their test splits.
     """
 
     standing: Standing
@@ -54,7 +54,7 @@ class Removal:
     experiment: Experiment | None
     shared: bool
     records: tuple[Path, ...]
-    looks: int
+    test_evaluations: int
 
 
 class Remover:
@@ -91,7 +91,7 @@ class Remover:
         if versions:  # the study's own run holds the space, the audit and the pages
             needed |= {run_id for run_id, run in mine.items() if run.data.tags.get(KIND_TAG) == "study"}
         files = [file for file in standing.folder.rglob("*") if file.is_file()]
-        records, looks = self._records(standing)
+        records, n_evaluations = self._records(standing)
         return Removal(
             standing=standing,
             n_files=len(files),
@@ -103,7 +103,7 @@ class Remover:
             experiment=experiment,
             shared=len(mine) < len(runs),
             records=records,
-            looks=looks,
+            test_evaluations=n_evaluations,
         )
 
     def carry_out(self, removal: Removal) -> str:
@@ -156,14 +156,14 @@ class Remover:
 
     def _records(self, standing: Standing) -> tuple[tuple[Path, ...], int]:
         folders = [self._home.records / fingerprint for fingerprint in standing.definition.records.values()]
-        looks: dict[str, int] = {}
+        evaluations: dict[str, int] = {}
         for folder in folders:
             try:
                 records = open_records(folder)
             except RecordsError:  # on another machine, or removed by hand
                 continue
-            looks[records.test_fingerprint] = test_looks(records, self._home)
-        return tuple(folder for folder in folders if folder.exists()), sum(looks.values())
+            evaluations[records.test_fingerprint] = count_test_evaluations(records, self._home)
+        return tuple(folder for folder in folders if folder.exists()), sum(evaluations.values())
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from drsearch.data.retina import retina_mask
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.scores import SCORE_NAMES, Scores, scores
-from drsearch.model.prediction import Predictor
-from drsearch.model.training import EpochResult
+from drsearch.model.fit import EpochResult
+from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.settings import StudySettings
 from drsearch.tracking.events import Artifact, Event, Image

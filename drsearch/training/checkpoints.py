@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from drsearch.model.training import EpochResult, Training
+from drsearch.model.fit import EpochResult, Training
 from drsearch.run_folder import BEST_CHECKPOINTS, CHECKPOINT_FOLDER, LATEST_CHECKPOINT, best_checkpoint
 from drsearch.settings import Settings
 from drsearch.training.cross_validation import Fold

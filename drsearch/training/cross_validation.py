@@ -18,7 +18,7 @@ from drsearch.data.splits import folds
 from drsearch.settings import DataSettings, SearchSettings, Settings
 
 if TYPE_CHECKING:
-    from drsearch.model.training import EpochResult, Measures
+    from drsearch.model.fit import EpochResult, Measures
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def assign_folds(
         return ()
     by_name = sorted(range(len(entries)), key=lambda i: entries[i].name)  # as `split` takes them
     eyes = [entries[i] for i in by_name]
-    pictures = picture_groups([eye.sha256 for eye in eyes], np.array([eye.look for eye in eyes], dtype=np.uint8))
+    pictures = picture_groups([eye.sha256 for eye in eyes], np.array([eye.thumbnail for eye in eyes], dtype=np.uint8))
     groups = kept_together(pictures, [eye.patient for eye in eyes])
     per_repeat = []
     for repeat in range(search.repeats):
@@ -157,7 +157,7 @@ def repeat_seed(trial_seed: int, repeat: int) -> int:
 
 def mean_history(histories: "Sequence[Sequence[EpochResult]]") -> "tuple[EpochResult, ...]":
     """The mean of several trainings, epoch by epoch; seconds are summed."""
-    from drsearch.model.training import EpochResult
+    from drsearch.model.fit import EpochResult
 
     return tuple(
         EpochResult(
@@ -172,7 +172,7 @@ def mean_history(histories: "Sequence[Sequence[EpochResult]]") -> "tuple[EpochRe
 
 
 def _mean(measures: "Sequence[Measures]") -> "Measures":
-    from drsearch.model.training import Measures
+    from drsearch.model.fit import Measures
 
     names = [field.name for field in dataclasses.fields(Measures)]
     return Measures(**{name: float(np.mean([getattr(each, name) for each in measures])) for name in names})

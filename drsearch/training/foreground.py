@@ -7,7 +7,7 @@ from absl import logging
 from drsearch.data.records import RecordSet, joined, read_eyes
 from drsearch.errors import Interrupted
 from drsearch.home import Home
-from drsearch.model.training import EpochResult
+from drsearch.model.fit import EpochResult
 from drsearch.signals import Interrupts
 from drsearch.tracking.sender import start_sender
 from drsearch.training.listener import Listener, TrainingProgress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from drsearch.settings import Settings
 
 if TYPE_CHECKING:
-    from drsearch.model.training import EpochResult
+    from drsearch.model.fit import EpochResult
 
 COST_UNITS = {"parameters": "weights", "latency": "ms an eye"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from drsearch.measure.scores import Scores
-from drsearch.model.training import EpochResult, Measures
+from drsearch.model.fit import EpochResult, Measures
 from drsearch.run_folder import MODEL_FILE, OUTCOME_FILE
 from drsearch.training.plan import State
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import keras
 
 from drsearch.errors import DrsearchError
-from drsearch.model.training import EpochResult
+from drsearch.model.fit import EpochResult
 from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 

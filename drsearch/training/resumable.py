@@ -18,7 +18,7 @@ from drsearch.data.records import Eyes
 from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
-from drsearch.model.training import EpochResult, Training, set_seeds
+from drsearch.model.fit import EpochResult, Training, set_seeds
 from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.events import Event, Metrics, Tags, now_ms
 from drsearch.tracking.system_metrics import SystemMetrics

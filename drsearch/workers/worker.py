@@ -21,7 +21,7 @@ from drsearch.errors import DrsearchError
 from drsearch.files import fault, is_full, when_space
 from drsearch.home import Home
 from drsearch.log import start_logging
-from drsearch.model.training import EpochResult, set_threads
+from drsearch.model.fit import EpochResult, set_threads
 from drsearch.processes import this_process
 from drsearch.run_folder import trial_run
 from drsearch.settings import Settings, Value

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drsearch.data.decode import read_photograph
-from drsearch.data.images import LOOK_PX, cropped, decode_stored, encode_stored, eye_image, normalised
+from drsearch.data.images import THUMBNAIL_PX, cropped, decode_stored, encode_stored, eye_image, normalised
 from drsearch.data.retina import Retina, find_retina
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
@@ -28,7 +28,7 @@ def test_an_eye_is_a_square_between_its_borders() -> None:
     data = cv2.imencode(".png", drawn_eye((0, 0, 0))[..., ::-1])[1].tobytes()
     eye = eye_image(data, ImageSettings(image_px=96))
     assert eye.image.shape == (96, 96, 3)
-    assert eye.look.shape == (LOOK_PX, LOOK_PX)
+    assert eye.thumbnail.shape == (THUMBNAIL_PX, THUMBNAIL_PX)
     assert (eye.height, eye.width) == (712, 1072)
     row = eye.image[48].max(axis=1)
     assert row[0] > 100 and row[-1] > 100  # the retina touches both sides

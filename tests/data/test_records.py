@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drsearch.data.images import LOOK_PX, decode_stored, eye_image
+from drsearch.data.images import THUMBNAIL_PX, decode_stored, eye_image
 from drsearch.data.prepare import prepare
 from drsearch.data.records import (
     MANIFEST,
     SCHEMA_VERSION,
     EyeEntry,
     RecordSet,
+    count_test_evaluations,
     open_records,
     read_eyes,
     read_test_eyes,
     shard_entry,
-    test_looks,
     write_shard,
 )
 from drsearch.errors import RecordsError
@@ -59,12 +59,12 @@ def test_the_manifest_tells_eyes_by_content(eyes: Path, records: RecordSet) -> N
     assert {eye.split for eye in found} == {"train", "validation"}
     photograph = (eyes / f"images/train/{found[0].name}.jpg").read_bytes()
     assert found[0].sha256 == hashlib.sha256(photograph).hexdigest()
-    assert np.array_equal(found[0].look, eye_image(photograph, ImageSettings(image_px=48)).look)
+    assert np.array_equal(found[0].thumbnail, eye_image(photograph, ImageSettings(image_px=48)).thumbnail)
 
 
 def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
-    looks = np.arange(3 * LOOK_PX * LOOK_PX, dtype=np.uint8).reshape(3, LOOK_PX, LOOK_PX)
-    eyes = [(bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, "0" * 64, looks[i])) for i in range(3)]
+    thumbnails = np.arange(3 * THUMBNAIL_PX * THUMBNAIL_PX, dtype=np.uint8).reshape(3, THUMBNAIL_PX, THUMBNAIL_PX)
+    eyes = [(bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, "0" * 64, thumbnails[i])) for i in range(3)]
     write_shard(tmp_path / "shard", eyes)
     assert shard_entry(tmp_path / "shard", "train", 3)["sha256"] == (
         "ce8a225889ae6e80cf6ff16e4fbd4daf80b8627b99ba2532d9697fa1539fccec"
@@ -72,11 +72,13 @@ def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
 
 
 def test_an_entry_reads_back_from_json() -> None:
-    look = np.arange(LOOK_PX * LOOK_PX, dtype=np.int64).astype(np.uint8).reshape(LOOK_PX, LOOK_PX)
-    eye = EyeEntry("a", "test", 3, "00ff", look, "7")
+    thumbnail = (
+        np.arange(THUMBNAIL_PX * THUMBNAIL_PX, dtype=np.int64).astype(np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
+    )
+    eye = EyeEntry("a", "test", 3, "00ff", thumbnail, "7")
     again = EyeEntry.from_json(json.loads(json.dumps(eye.to_json())))
-    assert dataclasses.replace(again, look=look) == dataclasses.replace(eye, look=look)
-    assert np.array_equal(again.look, look)
+    assert dataclasses.replace(again, thumbnail=thumbnail) == dataclasses.replace(eye, thumbnail=thumbnail)
+    assert np.array_equal(again.thumbnail, thumbnail)
 
 
 def test_the_test_split_cannot_be_named_by_a_trial(records: RecordSet) -> None:
@@ -86,15 +88,13 @@ def test_the_test_split_cannot_be_named_by_a_trial(records: RecordSet) -> None:
     assert shards == {"test"}
 
 
-def test_every_look_at_the_test_split_is_counted_whatever_the_image_size(
-    eyes: Path, records: RecordSet, home: Home
-) -> None:
-    assert test_looks(records, home) == 0
+def test_every_test_evaluation_is_counted_whatever_the_image_size(eyes: Path, records: RecordSet, home: Home) -> None:
+    assert count_test_evaluations(records, home) == 0
     read_test_eyes(records, home, "the final evaluation")
     larger = prepare(eyes, Settings().replace({"images.image_px": 64}), home).records
     read_test_eyes(larger, home, "the gate")
-    assert test_looks(records, home) == test_looks(larger, home) == 2
-    lines = (home.test_looks / f"{records.test_fingerprint}.jsonl").read_text().splitlines()
+    assert count_test_evaluations(records, home) == count_test_evaluations(larger, home) == 2
+    lines = (home.test_evaluations / f"{records.test_fingerprint}.jsonl").read_text().splitlines()
     assert [json.loads(line)["why"] for line in lines] == ["the final evaluation", "the gate"]
     assert set(json.loads(lines[0])) == {"when", "why", "process"}
 

@@ -39,7 +39,7 @@ def test_the_command_tells_the_study_the_best_trial_the_model_and_its_test_score
         assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
     assert sum(map(sum, told["test"]["confusion"])) == told["test"]["n"]
     assert 0 <= told["test"]["threshold"] <= 1
-    assert told["test"]["looks"] == 1
+    assert told["test"]["test_evaluations"] == 1
 
 
 def test_the_runs_lie_flat_one_for_the_study_one_for_each_trial_one_for_fine_tuning(
@@ -165,7 +165,7 @@ def test_a_model_is_promoted_asked_and_judged(desk: Any, told: Any, tmp_path: Pa
     assert said["predictions"][0]["label"] in ("NRDR", "RDR")
     assert drawn.stat().st_size > 10_000
     judged = own.json("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes))
-    assert judged["looks"] == 3
+    assert judged["test_evaluations"] == 3
     for name in ("accuracy", "auc", "confusion"):
         assert judged[name] == told["test"][name]
     refused = own.run("evaluate", "models:/retinopathy@champion", "--data", str(desk.eyes), "--split", "train")

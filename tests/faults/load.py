@@ -33,7 +33,8 @@ from drsearch.data.images import eye_image
 from drsearch.data.synthetic import draw_eye, synthesize
 from drsearch.home import Home
 from drsearch.measure.familiarity import fit_familiarity
-from drsearch.model import build_resnet, set_seeds
+from drsearch.model.fit import set_seeds
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.release.registry import Registry
 from drsearch.serving.answers import Answerer
 from drsearch.serving.grader import Grader

@@ -53,7 +53,7 @@ def test_two_launchers_and_a_clock_that_jumps_lose_and_double_no_trial(
     study.nothing_runs()
 
 
-def test_two_launchers_that_end_at_once_register_one_version_and_look_at_the_test_split_once(bench: Bench) -> None:
+def test_two_launchers_that_end_at_once_register_one_version_and_evaluate_on_the_test_split_once(bench: Bench) -> None:
     bench.folder.joinpath("both.py").write_text(space_of(RATES[:1], {"training.epochs": 6}))
     command = [sys.executable, "-m", "drsearch", "run-study", "both.py", "--data", str(bench.eyes), "--json"]
     launchers = [
@@ -73,8 +73,8 @@ def test_two_launchers_that_end_at_once_register_one_version_and_look_at_the_tes
     models = [json.loads(told)["model"] for told, *_ in ended]
     assert models[0] == models[1]
     assert [int(version.version) for version in bench.client().search_model_versions()] == [1]
-    (looks,) = bench.home.test_looks.glob("*.jsonl")
-    assert len(looks.read_text().splitlines()) == 1
+    (evaluations,) = bench.home.test_evaluations.glob("*.jsonl")
+    assert len(evaluations.read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from drsearch.errors import MetricError
-from drsearch.measure import confusion_matrix, roc_curve
+from drsearch.measure.curves import roc_curve
+from drsearch.measure.scores import confusion_matrix
 
 
 def test_every_point_is_the_confusion_matrix_at_its_threshold() -> None:

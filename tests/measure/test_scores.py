@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from drsearch.errors import MetricError
-from drsearch.measure import Scores, accuracy, auc, confusion_matrix, scores
-from drsearch.measure.scores import Interval, one_class_scores
+from drsearch.measure.scores import Interval, Scores, accuracy, auc, confusion_matrix, one_class_scores, scores
 
 
 def made_up(n: int, seed: int, step: float = 1e-9) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from drsearch.model.fit import set_seeds
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.training import set_seeds
 from drsearch.settings import ModelSettings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)

@@ -12,8 +12,7 @@ from drsearch.data.prepare import Prepared
 from drsearch.data.records import read_eyes
 from drsearch.errors import StudyError
 from drsearch.home import Home
-from drsearch.model import EpochResult
-from drsearch.model.training import Measures
+from drsearch.model.fit import EpochResult, Measures
 from drsearch.release import after_search as module
 from drsearch.release.after_search import AfterSearch, wait_for_mlflow
 from drsearch.release.registry import Registry

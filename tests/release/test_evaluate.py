@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drsearch.data.prepare import prepare
-from drsearch.data.records import RecordSet, test_looks
+from drsearch.data.records import RecordSet, count_test_evaluations
 from drsearch.data.synthetic import synthesize
 from drsearch.errors import DataError
 from drsearch.home import Home
@@ -14,9 +14,6 @@ from drsearch.measure.scores import scores
 from drsearch.release.evaluate import evaluate
 from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
-
-n_looks = test_looks  # under its own name pytest would take it for a test
-del test_looks
 
 
 @pytest.fixture
@@ -32,10 +29,10 @@ def test_the_scores_are_those_of_the_models_probabilities(grader: Grader, record
     assert judged.scores == scores(judged.eyes.labels, grader.probabilities(judged.eyes.images), 0.5)
 
 
-def test_every_look_at_the_test_split_is_counted_and_no_other(grader: Grader, records: RecordSet, home: Home) -> None:
-    assert [evaluate(grader, records, "test", home, "a test of drsearch").looks for _ in range(2)] == [1, 2]
-    assert evaluate(grader, records, "validation", home, "a test of drsearch").looks == 0
-    assert n_looks(records, home) == 2
+def test_every_test_evaluation_is_counted_and_no_other(grader: Grader, records: RecordSet, home: Home) -> None:
+    assert [evaluate(grader, records, "test", home, "a test of drsearch").test_evaluations for _ in range(2)] == [1, 2]
+    assert evaluate(grader, records, "validation", home, "a test of drsearch").test_evaluations == 0
+    assert count_test_evaluations(records, home) == 2
 
 
 def test_the_train_split_is_refused(grader: Grader, records: RecordSet, home: Home) -> None:
@@ -53,13 +50,13 @@ def test_the_whole_set_it_was_trained_on_is_refused_before_its_test_split_is_loo
 ) -> None:
     with pytest.raises(DataError, match="the model was trained on .* pictures of split 'all'"):
         evaluate(grader, records, "all", home, "a test of drsearch")
-    assert n_looks(records, home) == 0
+    assert count_test_evaluations(records, home) == 0
 
 
 def test_another_set_can_be_judged_whole(grader: Grader, others: Path, settings: Settings, home: Home) -> None:
     judged = evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
     assert judged.scores.n == len(set(judged.eyes.names)) == 20
-    assert judged.looks == 1
+    assert judged.test_evaluations == 1
 
 
 @pytest.mark.parametrize(("kept", "missing", "label"), [("01", "sensitivity", 0), ("234", "specificity", 1)])

@@ -1,6 +1,6 @@
 """When is a model underfitting, and how does the next stage train?"""
 
-from drsearch.model.training import EpochResult, Measures
+from drsearch.model.fit import EpochResult, Measures
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.settings import Settings
 

@@ -11,14 +11,15 @@ import pytest
 from mlflow import MlflowClient
 
 from drsearch.data.prepare import prepare
-from drsearch.data.records import EyeEntry, RecordSet, read_eyes, test_looks
+from drsearch.data.records import EyeEntry, RecordSet, count_test_evaluations, read_eyes
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.measure.calibration import calibration
 from drsearch.measure.comparison import compare
 from drsearch.measure.familiarity import fit_familiarity
 from drsearch.measure.scores import scores
-from drsearch.model import build_resnet, set_seeds
+from drsearch.model.fit import set_seeds
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.release.champion import Promotion
 from drsearch.release.contest import ScoredVersion, TrainedOnTestEyes, contest
 from drsearch.release.decisions import Decisions
@@ -26,9 +27,6 @@ from drsearch.release.gate import Check, rule
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import GateSettings, Settings
-
-n_looks = test_looks  # under its own name pytest would take it for a test
-del test_looks
 
 LABELS = np.repeat([0, 1], 40)
 GATE = GateSettings()
@@ -153,10 +151,10 @@ def local_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_look(shelf: Any) -> None:
-    before = n_looks(shelf.records, shelf.home)
+def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_test_evaluation(shelf: Any) -> None:
+    before = count_test_evaluations(shelf.records, shelf.home)
     found = contest(shelf.registry, shelf.large, shelf.small, GATE, shelf.home)
-    assert found.looks == n_looks(shelf.records, shelf.home) == before + 1
+    assert found.test_evaluations == count_test_evaluations(shelf.records, shelf.home) == before + 1
     assert found.champion is not None and found.comparison is not None
     assert (found.challenger.serving.images.image_px, found.champion.serving.images.image_px) == (48, 32)
     assert len(found.labels) == shelf.records.counts["test"]["n"]
@@ -170,7 +168,7 @@ def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_look(sh
 
 def test_a_model_that_was_trained_on_a_test_eye_is_refused_unseen_and_that_is_written_down(shelf: Any) -> None:
     touched = shelf.add(shelf.trained_on(shelf.records.eyes("train") + shelf.records.eyes("test")[:1]))
-    before = n_looks(shelf.records, shelf.home)
+    before = count_test_evaluations(shelf.records, shelf.home)
     with pytest.raises(TrainedOnTestEyes) as refused:
         Promotion.begin("retinopathy", touched.version, LENIENT, shelf.home).judge()
     name = shelf.records.eyes("test")[0].name
@@ -178,9 +176,9 @@ def test_a_model_that_was_trained_on_a_test_eye_is_refused_unseen_and_that_is_wr
         f"version {touched.version} was trained on 1 of the {shelf.records.counts['test']['n']} test eyes ({name}), "
         "so that its scores there say nothing; judge it on other eyes with --data FOLDER."
     )
-    assert n_looks(shelf.records, shelf.home) == before
+    assert count_test_evaluations(shelf.records, shelf.home) == before
     last = Decisions(shelf.registry, shelf.home).history("retinopathy")[-1]
-    assert (last.version, last.outcome, last.looks) == (touched.version, "refused", None)
+    assert (last.version, last.outcome, last.test_evaluations) == (touched.version, "refused", None)
 
 
 def test_a_champion_that_was_trained_on_test_eyes_is_no_measure(shelf: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 from drsearch.data.records import Eyes
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.measure.gradcam import GradCam
-from drsearch.model.training import EpochResult, set_seeds
+from drsearch.model.fit import EpochResult, set_seeds
 from drsearch.settings import Settings
 from drsearch.space.build_model import changed_choices, network_code, what_is_wrong_with
 from drsearch.space.search_space import SearchSpace, load_space, read_space

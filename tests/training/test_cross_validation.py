@@ -7,7 +7,7 @@ import pytest
 
 from drsearch.data.records import EyeEntry, Eyes
 from drsearch.errors import DataError
-from drsearch.model.training import EpochResult, Measures
+from drsearch.model.fit import EpochResult, Measures
 from drsearch.settings import DataSettings, SearchSettings
 from drsearch.training.cross_validation import (
     TrialFolds,
@@ -25,12 +25,12 @@ N_TRAIN, N = 24, 30
 def entries() -> list[EyeEntry]:
     """30 different pictures of grades 0 to 4, the last two of which show what the first two show."""
     rng = np.random.default_rng(0)
-    looks = rng.integers(0, 256, (N, 64, 64), dtype=np.uint8)
-    looks[-2:] = looks[:2]
+    thumbnails = rng.integers(0, 256, (N, 64, 64), dtype=np.uint8)
+    thumbnails[-2:] = thumbnails[:2]
     hashes = [f"{i:064d}" for i in range(N)]
     hashes[-2:] = hashes[:2]
     sides = ["train"] * N_TRAIN + ["validation"] * (N - N_TRAIN)
-    return [EyeEntry(f"eye{i:02d}", sides[i], i % 5, hashes[i], looks[i]) for i in range(N)]  # type: ignore[arg-type]
+    return [EyeEntry(f"eye{i:02d}", sides[i], i % 5, hashes[i], thumbnails[i]) for i in range(N)]  # type: ignore[arg-type]
 
 
 def eyes_of(some: list[EyeEntry]) -> Eyes:

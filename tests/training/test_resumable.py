@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from drsearch.data.records import Eyes
-from drsearch.model.prediction import Predictor
+from drsearch.model.fit import EpochResult, Training
+from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.training import EpochResult, Training
 from drsearch.settings import Settings
 from drsearch.tracking.events import Image, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from drsearch.data.records import Eyes
+from drsearch.model.fit import EpochResult
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.training import EpochResult
 from drsearch.settings import Settings
 from drsearch.tracking.events import Event, Image, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal

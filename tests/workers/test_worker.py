@@ -16,7 +16,7 @@ from studies import add_waiting_trials
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
-from drsearch.model import build_resnet
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.processes import this_process
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, code_now, images_key, open_study, study_folder

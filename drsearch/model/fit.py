@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
-from drsearch.model.prediction import RDR, Predictor
-from drsearch.model.step import Fit, compiled_fit
+from drsearch.model.fused_step import Fit, compiled_fit
+from drsearch.model.predictor import RDR, Predictor
 from drsearch.settings import Settings, TrainingSettings
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.operations import operations
 from drsearch.data.pipeline import steps_per_epoch, training_batches
-from drsearch.model import Training, build_optimizer, build_resnet, set_seeds
-from drsearch.model.step import _apply, _apply_fused, compiled_fit
+from drsearch.model.fit import Training, build_optimizer, set_seeds
+from drsearch.model.fused_step import _apply, _apply_fused, compiled_fit
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import Settings
 
 Eyes = Any
@@ -174,8 +175,9 @@ def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> N
 
 DIES = """
 import numpy as np, tensorflow as tf
-from drsearch.model import build_optimizer, build_resnet, set_threads
-from drsearch.model.step import compiled_fit
+from drsearch.model.fit import build_optimizer, set_threads
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.fused_step import compiled_fit
 from drsearch.settings import Settings
 set_threads(2, 2)
 settings = Settings().replace({"model.width": 8})
@@ -195,8 +197,9 @@ def test_a_narrow_network_trains_on_several_threads_without_harm_to_memory() -> 
 
 FITS = """
 import numpy as np, tensorflow as tf
-from drsearch.model import build_optimizer, build_resnet, set_seeds, set_threads
-from drsearch.model.step import compiled_fit
+from drsearch.model.fit import build_optimizer, set_seeds, set_threads
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.fused_step import compiled_fit
 from drsearch.settings import Settings
 set_threads(1, CORES)
 set_seeds(0)

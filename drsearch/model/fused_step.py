@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from drsearch.model.prediction import RDR
+from drsearch.model.predictor import RDR
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 """`fit(batches, steps)` takes that many steps and returns, an image each in the order seen, cross-entropy, label, and

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
-from drsearch.model import EpochResult, Predictor, Training, build_optimizer, build_resnet, learning_rate, set_seeds
+from drsearch.model.fit import EpochResult, Training, build_optimizer, learning_rate, set_seeds
+from drsearch.model.predictor import Predictor
+from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import Settings, TrainingSettings
 
 SMALL = Settings().replace(
