@@ -5,7 +5,7 @@ EYES := sample-eyes
 
 QUICK := $(addprefix tests/,data trials measure/test_scores.py measure/test_comparison.py measure/test_calibration.py \
 	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
-	space/test_source.py cli/test_study_tables.py cli/test_progress.py cli/test_app.py)
+	space/test_source.py display cli/test_app.py)
 
 .PHONY: help study test quick faults lint bench bench-check clean
 

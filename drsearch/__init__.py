@@ -1,7 +1,99 @@
-"""drsearch: from a folder of fundus photographs to a registered classifier of referable diabetic retinopathy."""
+"""drsearch: from a folder of fundus photographs to a registered classifier of referable diabetic retinopathy.
+
+    import drsearch
+
+    data = drsearch.prepare("~/IDRiD")
+    study = drsearch.run_study("search_spaces/resnet.py", data, trials=40, workers=2)
+    drsearch.promote(study.model)
+    drsearch.load_model("retinopathy@champion").predict(["eye.jpg"])
+
+docs/python.md has a recipe for every function. A name is loaded when it is first used: `import drsearch` loads nothing
+heavy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from drsearch.startup import hook_imports
 
+if TYPE_CHECKING:
+    from drsearch.api.champion import Promotion, history, lineage, promote, rollback
+    from drsearch.api.data import Data, prepare, synthesize
+    from drsearch.api.model import Model, Training, evaluate, load_model, train
+    from drsearch.api.server import serve, sync, ui
+    from drsearch.api.space import describe_space
+    from drsearch.api.study import Study, join_study, load_study, run_study, studies
+    from drsearch.errors import DrsearchError, Interrupted
+    from drsearch.settings import Settings
+
 __version__ = "0.1.0"
 
+_HOMES = {
+    "prepare": "api.data",
+    "synthesize": "api.data",
+    "Data": "api.data",
+    "describe_space": "api.space",
+    "run_study": "api.study",
+    "load_study": "api.study",
+    "studies": "api.study",
+    "join_study": "api.study",
+    "Study": "api.study",
+    "train": "api.model",
+    "evaluate": "api.model",
+    "load_model": "api.model",
+    "Model": "api.model",
+    "Training": "api.model",
+    "promote": "api.champion",
+    "rollback": "api.champion",
+    "history": "api.champion",
+    "lineage": "api.champion",
+    "Promotion": "api.champion",
+    "serve": "api.server",
+    "ui": "api.server",
+    "sync": "api.server",
+    "Settings": "settings",
+    "DrsearchError": "errors",
+    "Interrupted": "errors",
+}
+
+__all__ = [
+    "Data",
+    "DrsearchError",
+    "Interrupted",
+    "Model",
+    "Promotion",
+    "Settings",
+    "Study",
+    "Training",
+    "describe_space",
+    "evaluate",
+    "history",
+    "join_study",
+    "lineage",
+    "load_model",
+    "load_study",
+    "prepare",
+    "promote",
+    "rollback",
+    "run_study",
+    "serve",
+    "studies",
+    "sync",
+    "synthesize",
+    "train",
+    "ui",
+]
+
 hook_imports()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'drsearch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"drsearch.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

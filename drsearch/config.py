@@ -9,8 +9,9 @@ import importlib.util  # noqa: F401  # gin 0.5 reports a missing file as an Attr
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gin
@@ -26,12 +27,14 @@ SHIPPED = Path(__file__).parent / "configs"
 _registered = [gin.external_configurable(kind, section, module="drsearch") for section, kind in SECTIONS.items()]
 
 
-def load(files: Sequence[str], assignments: Sequence[str] = (), base: Settings | None = None) -> Settings:
-    """Settings from gin files, later ones winning, then single `section.field=value` assignments on top.
+def load(
+    files: Sequence[str], values: Mapping[str, Value] = MappingProxyType({}), base: Settings | None = None
+) -> Settings:
+    """Settings from gin files, later ones winning, then single settings on top.
 
     Args:
         files: Paths, or names of shipped files (`report.gin`).
-        assignments: As given to `--set`; the value is a Python literal, or a bare word for a text.
+        values: Single settings by name.
         base: What holds where nothing is said.
 
     Raises:
@@ -40,7 +43,16 @@ def load(files: Sequence[str], assignments: Sequence[str] = (), base: Settings |
     settings = base or Settings()
     for name in files:
         settings = settings.replace(read(_find(name)))
-    return settings.replace(dict(map(_assignment, assignments)))
+    return settings.replace(values)
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Value]:
+    """The settings of `--set section.field=value`; a value is a Python literal, or a bare word for a text.
+
+    Raises:
+        SettingsError: If one is not of this form, or names no setting.
+    """
+    return dict(map(_assignment, texts))
 
 
 def _find(name: str) -> Path:

@@ -35,6 +35,8 @@ GROUND_TO_ROOF = [
     {"workers"},
     {"serving"},
     {"release"},
+    {"display"},
+    {"api"},
     {"cli"},
 ]
 FLOOR = {room: height for height, rooms in enumerate(GROUND_TO_ROOF) for room in rooms}
@@ -47,7 +49,8 @@ ONLY_IN = {
     "optuna_dashboard": {"study"},
     "keras_tuner": {"space"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "pandas": {"serving", "api"},
+    "rich": {"display", "api", "cli"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
 }

@@ -50,7 +50,9 @@ def test_later_files_win_and_assignments_win_over_files(tmp_path: Path) -> None:
     first, second = tmp_path / "a.gin", tmp_path / "b.gin"
     first.write_text("training.epochs = 5\ntraining.batch_size = 8\n")
     second.write_text("training.epochs = 6\n")
-    loaded = config.load([str(first), str(second)], ["training.learning_rate=0.5", "training.optimizer=sgd"])
+    loaded = config.load(
+        [str(first), str(second)], config.assignments(["training.learning_rate=0.5", "training.optimizer=sgd"])
+    )
     assert (loaded.training.epochs, loaded.training.batch_size) == (6, 8)
     assert (loaded.training.learning_rate, loaded.training.optimizer) == (0.5, "sgd")
 
@@ -104,5 +106,5 @@ def test_a_file_that_is_no_utf_8_is_refused(tmp_path: Path, data: bytes, said: s
 
 def test_an_assignment_without_a_value_is_refused() -> None:
     with pytest.raises(SettingsError) as refused:
-        config.load([], ["training.epochs"])
+        config.assignments(["training.epochs"])
     assert str(refused.value) == "--set training.epochs: write section.field=value, for example training.epochs=40."

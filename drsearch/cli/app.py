@@ -11,13 +11,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from drsearch import __version__
+from drsearch.api.access import open_home
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.files import fault
 from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.masking import mask_output
 from drsearch.signals import stop_like_ctrl_c
-from drsearch.tracking.availability import set_up_client
 
 Panel = Literal["Data", "Studies", "Models", "Champion", "MLflow"]
 """The groups of commands in `drsearch --help`."""
@@ -103,14 +103,8 @@ def common(
     verbose: Annotated[bool, typer.Option("--verbose", help="Write debug messages to standard error.")] = False,
 ) -> None:
     """Set up logging; every command starts here."""
-    set_up_client()
     start_logging(verbose)
-    from drsearch.tracking.moved_home import follow_move
-
-    home = Home.from_environment()
-    if home.path.is_file():
-        raise DrsearchError(f"DRSEARCH_HOME is {home.path}, which is a file; remove it, or name a folder.")
-    follow_move(home)
+    open_home()
 
 
 def main() -> None:

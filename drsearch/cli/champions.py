@@ -14,14 +14,14 @@ from rich.tree import Tree
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, ModelName, SkipBad, Yes
-from drsearch.cli.output import command_name, confirmed, console, counting, liner, print_json, reach_runs
+from drsearch.cli.output import command_name, confirmed, console, print_json
+from drsearch.display.output import liner
 from drsearch.errors import DrsearchError
-from drsearch.home import Home
 
 if TYPE_CHECKING:
     from drsearch.release.contest import Contest
     from drsearch.release.lineage import Node
-    from drsearch.release.registry import ModelVersion, Registry
+    from drsearch.release.registry import ModelVersion
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded with the decision.")]
 
@@ -59,51 +59,48 @@ def promote(
     Example:
         drsearch promote retinopathy --version 2
     """
-    if force and not reason:
-        raise DrsearchError(
-            "--force needs --reason TEXT: what is decided against the rule is recorded with its reason."
-        )
-    if not yes and not sys.stdin.isatty():
+    if not yes and not sys.stdin.isatty() and not (force and not reason):
         raise DrsearchError(
             "nothing was judged or changed: there is nobody to ask here; --yes promotes without asking."
         )
-    from drsearch import config as gin_files
-    from drsearch.data.folder import read_folder
-
-    out, home = console(as_json), Home.from_environment()
-    gate = gin_files.load(config, set_).gate
-    if data is not None:
-        read_folder(data, home.path)
-    reach_runs(home)
-
-    from drsearch.release.decisions import check_may_decide
-    from drsearch.release.registry import Registry
-
-    check_may_decide(home, name.partition("/")[0])
-    challenger = _challenger(Registry(home.tracking_uri), name, version)
-    name, version = challenger.name, challenger.version
-
     from dataclasses import asdict
 
-    from drsearch.release.champion import Promotion  # loads TensorFlow, for a version that is there
+    from drsearch.api.champion import promote as decide
+    from drsearch.config import assignments
 
-    promotion = Promotion.begin(name, version, gate, home)
-    with counting(out, "photographs") as count:
-        contest = promotion.judge(data, skip_bad=skip_bad, on_photograph=count)
-    _print_contest(out, contest, promotion.earlier_decisions(contest))
-    question = f"Make version {version} of {name} the champion?"
-    decision = promotion.decide(contest, force=force, reason=reason, confirmed=lambda: yes or confirmed(out, question))
-    recorded = f"recorded as run {decision.run_id}"
-    if decision.changed:
-        liner(out)(f"models:/{name}@champion is version {version} now ({decision.outcome}); {recorded}")
-    print_json(as_json, {**asdict(decision), **contest.to_json()})
-    if decision.outcome == "refused":
-        raise DrsearchError(
-            f"version {version} of {name} is refused and the champion unchanged ({recorded}); --force --reason TEXT "
-            "overrides the rule."
+    out, challenger = console(as_json), _challenger(name, version)
+
+    def confirm(contest: "Contest", decided_before: int) -> bool:
+        _print_contest(out, contest, decided_before)
+        one = contest.challenger.version
+        return yes or confirmed(out, f"Make version {one.version} of {one.name} the champion?")
+
+    made = decide(
+        challenger,
+        data=data,
+        settings=assignments(set_),
+        config=config,
+        force=force,
+        reason=reason,
+        skip_bad=skip_bad,
+        confirm=confirm,
+        progress=out,
+    )
+    one = made.decision
+    if made.outcome == "refused":
+        _print_contest(out, made.contest, made.decided_before)
+    if made.is_champion:
+        liner(out)(
+            f"models:/{one.name}@champion is version {one.version} now ({one.outcome}); recorded as run {one.run_id}"
         )
-    if decision.outcome == "declined":
-        raise DrsearchError(f"the champion is unchanged; {recorded}.")
+    print_json(as_json, {**asdict(one), **made.contest.to_json()})
+    if made.outcome == "refused":
+        raise DrsearchError(
+            f"version {one.version} of {one.name} is refused and the champion unchanged (recorded as run "
+            f"{one.run_id}); --force --reason TEXT overrides the rule."
+        )
+    if made.outcome == "declined":
+        raise DrsearchError(f"the champion is unchanged; recorded as run {one.run_id}.")
 
 
 @command("Champion")
@@ -121,22 +118,22 @@ def rollback(
     Example:
         drsearch rollback retinopathy --reason "misses small lesions"
     """
-    out, home, name = console(as_json), Home.from_environment(), _whole_model(name)
-    reach_runs(home)
     from dataclasses import asdict
 
-    from drsearch.release.champion import Rollback
-    from drsearch.release.decisions import check_may_decide
+    from drsearch.api.champion import rollback as go_back
 
-    check_may_decide(home, name)
-    back = Rollback.begin(name, home)
-    question = (
-        f"Make version {back.to.version} of {name} the champion again, in place of version {back.champion.version}?"
+    out = console(as_json)
+
+    def confirm(to: "ModelVersion", champion: "ModelVersion") -> bool:
+        return yes or confirmed(
+            out,
+            f"Make version {to.version} of {to.name} the champion again, in place of version {champion.version}?",
+        )
+
+    decision = go_back(name, reason, confirm)
+    liner(out)(
+        f"models:/{decision.name}@champion is version {decision.version} again; recorded as run {decision.run_id}"
     )
-    if not yes and not confirmed(out, question):
-        raise DrsearchError("nothing was changed; --yes rolls back without asking.")
-    decision = back.decide(reason)
-    liner(out)(f"models:/{name}@champion is version {back.to.version} again; recorded as run {decision.run_id}")
     print_json(as_json, asdict(decision))
 
 
@@ -149,17 +146,14 @@ def history(name: ModelName, as_json: Json = False) -> None:
     Example:
         drsearch history retinopathy
     """
-    out, home, name = console(as_json), Home.from_environment(), _whole_model(name)
-    reach_runs(home)
     from dataclasses import asdict
 
-    from drsearch.release.decisions import Decisions
+    from drsearch.api.champion import decisions as read_decisions
+    from drsearch.api.champion import whole_name
     from drsearch.release.history import champions
-    from drsearch.release.registry import CHAMPION, Registry
 
-    registry = Registry(home.tracking_uri)
-    decisions = Decisions(registry, home).history(name)
-    champion = registry.with_alias(name, CHAMPION)
+    out, name = console(as_json), whole_name(name)
+    decisions, champion = read_decisions(name)
     table = Table("when", "version", "decision", "champion then", "by", "why")
     for each, then in zip(decisions, champions(decisions), strict=True):
         asked = each.rule.split("; ") if each.rule else []
@@ -196,34 +190,22 @@ def lineage(
     Example:
         drsearch lineage retinopathy@champion
     """
-    out, home = console(as_json), Home.from_environment()
-    reach_runs(home)
-    from drsearch.release.lineage import Lineage
+    from drsearch.api.champion import lineage as trace
 
-    found = Lineage(home).of(what)
-    out.print(_tree(found))
-    print_json(as_json, found.to_json())
+    tree = trace(what)
+    console(as_json).print(_tree(tree))
+    print_json(as_json, tree.to_json())
 
 
-def _whole_model(name: str) -> str:
-    """The name of a registered model, as it is or after `models:/`."""
-    bare = name.removeprefix("models:/")
-    if "/" in bare or "@" in bare:
-        model = re.split("[/@]", bare)[0]
-        raise DrsearchError(f"{name} is one version, and this command is about the whole model; write {model}.")
-    return bare
-
-
-def _challenger(registry: "Registry", name: str, version: int | None) -> "ModelVersion":
+def _challenger(name: str, version: int | None) -> str:
     """The version to judge: `retinopathy --version 2`, `retinopathy/2` or `retinopathy@search-best`."""
-    model, at, which = re.fullmatch(r"([^/@]*)([/@]?)(.*)", name.removeprefix("models:/")).groups()  # type: ignore[union-attr]  # matches all
-    if version is None and at == "@":
-        return registry.named(model, which)
-    if at == "/" and which.isdigit() and version in (None, int(which)):
-        return registry.version(model, int(which))
-    if version is None or at:
+    bare = name.removeprefix("models:/")
+    model, at, which = re.fullmatch(r"([^/@]*)([/@]?)(.*)", bare).groups()  # type: ignore[union-attr]  # matches all
+    if version is None and (at == "@" or which.isdigit()):
+        return bare
+    if version is None or (at and (at == "@" or which != str(version))):
         raise DrsearchError(f"{name}: name one version to judge, for example {model} --version 2.")
-    return registry.version(model, version)
+    return f"{model}/{version}"
 
 
 def _tree(node: "Node", onto: Tree | None = None) -> Tree:

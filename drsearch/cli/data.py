@@ -1,23 +1,16 @@
 """Commands on photographs: prepare, synthesize."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, SkipBad
-from drsearch.cli.output import console, counting, print_json, print_lines
-from drsearch.cli.tables import column, table
-from drsearch.home import Home
+from drsearch.cli.output import console, print_json
 
 if TYPE_CHECKING:
-    from drsearch.data.audit import Audit
-    from drsearch.data.prepare import Prepared
+    from drsearch.api.data import Data
 
 
 @command("Data")
@@ -39,22 +32,20 @@ def prepare(
     Example:
         drsearch prepare ~/IDRiD --set images.image_px=256
     """
-    from drsearch import config as gin_files
+    from drsearch.api.data import prepare as make_records
+    from drsearch.config import assignments
+    from drsearch.data.prepare import UnusableData
+    from drsearch.display.data_tables import print_audit, print_counts
 
     out = console(as_json)
-    settings = gin_files.load(config, set_)
-    from drsearch.data.prepare import UnusableData
-    from drsearch.data.prepare import prepare as make
-
     try:
-        with counting(out, "photographs") as count:
-            made = make(data, settings, Home.from_environment(), skip_bad=skip_bad, on_photograph=count)
+        made = make_records(data, settings=assignments(set_), config=config, skip_bad=skip_bad, progress=out)
     except UnusableData as refused:
         print_audit(out, refused.audit, skip_bad)
         print_json(as_json, {"refused": str(refused), "audit": str(refused.audit_path)})
         raise
     print_audit(out, made.audit, skip_bad)
-    print_counts(out, made)
+    print_counts(out, made.prepared)
     print_json(as_json, _prepared_json(made))
 
 
@@ -74,81 +65,16 @@ def synthesize(
     Example:
         drsearch synthesize eyes --images 200
     """
-    from drsearch.data.synthetic import synthesize as draw
-    from drsearch.grades import GRADES
+    from drsearch.api.data import synthesize as draw
 
-    out = console(as_json)
-    grades = draw(out_folder, images, seed)
-    counts = {str(grade): grades.count(grade) for grade in GRADES}
+    counts = draw(out_folder, images, seed)
     shown = ", ".join(f"{n} of grade {grade}" for grade, n in counts.items())
-    out.print(f"{images} photographs in {out_folder}: {shown}")
-    print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "grades": counts})
+    console(as_json).print(f"{images} photographs in {out_folder}: {shown}")
+    grades = {str(grade): n for grade, n in counts.items()}
+    print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "grades": grades})
 
 
-_N_NAMED = 8
-
-
-def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
-    """The findings as a table; every name stands in the file of the audit."""
-    rows = [
-        ("cannot be read whole", [f"{name}: {reason}" for name, reason in audit.unreadable]),
-        ("no retina that can be graded", [f"{name}: {reason}" for name, reason in audit.no_retina]),
-        ("grade not 0 to 4", [f"{name}: {text!r}" for name, text in audit.invalid_grade]),
-        ("label without photograph", list(audit.label_without_photograph)),
-        ("photograph without label", list(audit.unlabelled)),
-        ("the same picture", [_same(found.files, found.grades) for found in audit.duplicates]),
-        ("of these, graded differently", [_same(found.files, found.grades) for found in audit.contradicting]),
-        ("left out", [f"{name}: {reason}" for name, reason in audit.left_out]),
-    ]
-    table = Table(
-        "finding", "count", "files", title=f"audit of {audit.n_photographs} photographs", title_justify="left"
-    )
-    for what, names in rows:
-        if names:
-            table.add_row(what, str(len(names)), escape("\n".join(_first(names))))
-    if table.row_count:
-        out.print(table)
-    else:
-        out.print(f"audit of {audit.n_photographs} photographs: nothing found")
-    if audit.patients:
-        out.print(f"{audit.patients} patients have several photographs, by {audit.patients_by}: each is on one side")
-    if audit.not_used:
-        out.print("\n  ".join(["not used:", *_first(audit.not_used)]), markup=False, soft_wrap=True)
-    if skipped and audit.bad:
-        out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
-
-
-def _first(names: Sequence[str]) -> list[str]:
-    """The first few, and a line that says how many more there are."""
-    more = [f"... and {len(names) - _N_NAMED} more in the file of the audit"] if len(names) > _N_NAMED else []
-    return [*names[:_N_NAMED], *more]
-
-
-def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:
-    return " = ".join(f"{name} (grade {grade})" for name, grade in zip(files, grades, strict=True))
-
-
-def print_counts(out: Console, made: "Prepared") -> None:
-    """How many photographs of which class and grade each split has, and what they take on disk."""
-    records = made.records
-    counts = list(records.counts.values())
-    columns = [
-        column("split", list(records.counts)),
-        column("photographs", [str(each["n"]) for each in counts], "right"),
-    ]
-    columns += [column(name, [str(each[name]) for each in counts], "right") for name in ("NRDR", "RDR")]
-    columns += [column(f"grade {i}", [str(each["grades"][str(i)]) for each in counts], "right") for i in range(5)]
-    print_lines(out, table(columns))
-    per_photograph = records.record_bytes / max(1, sum(counts["n"] for counts in records.counts.values())) / 1000
-    done = "reused" if made.reused else f"written in {made.seconds:.1f} s"
-    out.print(
-        f"{records.source_bytes / 1e6:.1f} MB of photographs became {records.record_bytes / 1e6:.1f} MB of "
-        f"records ({per_photograph:.1f} kB each), {done}: {made.records.folder}",
-        soft_wrap=True,
-    )
-
-
-def _prepared_json(made: "Prepared") -> dict[str, Any]:
+def _prepared_json(made: "Data") -> dict[str, Any]:
     records = made.records
     return {
         "counts": records.counts,
@@ -157,8 +83,8 @@ def _prepared_json(made: "Prepared") -> dict[str, Any]:
         "duplicates": len(made.audit.duplicates),
         "unreadable": len(made.audit.unreadable),
         "findings": made.audit.counts(),
-        "seconds": round(made.seconds, 3),
-        "reused": made.reused,
+        "seconds": round(made.prepared.seconds, 3),
+        "reused": made.prepared.reused,
         "records": str(records.folder),
         "audit": str(records.audit_path),
         "fingerprint": records.fingerprint,

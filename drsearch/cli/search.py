@@ -9,12 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from drsearch.cli.app import command
-from drsearch.cli.data import print_audit, print_counts
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
-from drsearch.cli.output import command_name, console, counting, liner, print_json, print_scores, warn_if_away
-from drsearch.cli.tables import settings_text
-from drsearch.errors import DrsearchError, Interrupted
-from drsearch.home import Home
+from drsearch.cli.output import command_name, console, print_json
+from drsearch.display.output import liner, print_scores
+from drsearch.display.tables import settings_text
 
 SpaceFile = Annotated[
     Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, e.g. search_spaces/resnet.py.")
@@ -22,11 +20,8 @@ SpaceFile = Annotated[
 
 if TYPE_CHECKING:
     from drsearch.release.after_search import AfterSearchResult
-    from drsearch.settings import Settings
     from drsearch.space.describe import Overview
-    from drsearch.space.known_files import Known
     from drsearch.study.result import StudyResult
-    from drsearch.study.warm_start import WarmStart
 
 
 @command("Studies", "run-study")
@@ -76,53 +71,28 @@ def run_study(
     Example:
         drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2
     """
-    out, home = console(as_json), Home.from_environment()
-    name, url = study or space.stem, storage or home.storage_url
-    assignments = [*set_, *([] if trials is None else [f"study.trials={trials}"])]
-    starts = _check_without_tensorflow(home, space, data, name, config, assignments, url, known, warm_start)
-    if warn_if_away(home, out):
-        _check_experiments(home, name, url)
+    from drsearch.api.study import run_study as run
+    from drsearch.config import assignments
 
-    from drsearch import config as gin_files
-    from drsearch.cli.progress import study_view, training_view
-    from drsearch.release.after_search import AfterSearch
-    from drsearch.space.known_values import enqueued_params
-    from drsearch.space.search_space import load_space
-    from drsearch.study.preparation import define, prepare_all
-    from drsearch.study.reconcile import launching
-    from drsearch.study.validation import check_study
-    from drsearch.workers.launcher import check_begins, launch_study
-
-    read = load_space(space, lambda own: gin_files.load(config, assignments, own))
-    settings = read.base
-    check_study(settings)
-    _check_enqueued(known, settings)
-    enqueued = [enqueued_params(read, each) for each in starts]
-    warm = check_begins(name, read, settings, data, url, warm_start)
-    with counting(out, "photographs") as count:
-        prepared = prepare_all(data, read, settings, home, skip_bad=skip_bad, on_photograph=count)
-    print_audit(out, prepared[0].audit, skip_bad)
-    print_counts(out, prepared[0])
-    _print_carried(out, warm)
-    launcher = launch_study(
-        name,
-        read,
-        define(read, settings, data, prepared),
-        home,
-        url,
-        prepared[0].records.audit_path,
-        warm_start,
-        enqueued,
+    out = console(as_json)
+    ended = run(
+        space,
+        data,
+        study=study,
+        trials=trials,
+        workers=workers,
+        settings=assignments(set_),
+        config=config,
+        storage=storage,
+        timeout=timeout,
+        enqueue=known or (),
+        warm_start=warm_start,
+        skip_bad=skip_bad,
+        progress=out,
     )
-    with launching(launcher.folder):
-        with study_view(out) as show:
-            result = launcher.run(workers, show, timeout_s=timeout, say_stopping=show.stopping)
-        if result.stopped in ("interrupted", "cancelled"):
-            raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
-        with training_view(out) as listener:
-            model = AfterSearch(result, read, home, listener, launcher.cancelled).run()
-    _print_result(out, result, model)
-    print_json(as_json, _result_json(result, model))
+    assert ended.results is not None
+    _print_result(out, *ended.results)
+    print_json(as_json, _result_json(*ended.results))
 
 
 @command("Studies", "space")
@@ -136,14 +106,10 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from drsearch.space.source import read_source
-
-    read_source(space)
-    from drsearch.space.describe import overview  # loads TensorFlow
-    from drsearch.space.search_space import load_space
+    from drsearch.api.space import describe_space
 
     out = console(as_json)
-    seen = overview(load_space(space))
+    seen = describe_space(space)
     _print_space(out, space, seen)
     print_json(as_json, {"space": str(space), **asdict(seen)})
 
@@ -169,84 +135,12 @@ def worker(
     Example:
         drsearch worker --study resnet --storage postgresql://user@host/optuna
     """
-    from drsearch.cli.progress import study_view
-    from drsearch.workers.join import join_study
+    from drsearch.api.study import join_study
 
     out = console(as_json)
-    home = Home.from_environment()
-    warn_if_away(home, out)
-    joined = join_study(study, storage or home.storage_url, home)
-    with study_view(out) as show:
-        result = joined.run(workers, show, say_stopping=show.stopping)
-    if result.stopped == "interrupted":
-        raise Interrupted(f"left study {study!r}; the same command joins it again.")
-    over = f"the study is over: {result.spent}" if result.spent else "all trials are over"
-    why = "the study is cancelled" if result.stopped else over
+    why = join_study(study, workers=workers, storage=storage, progress=out)
     liner(out)(f"left study {study}: {why}")
     print_json(as_json, {"study": study, "left": why})
-
-
-def _check_without_tensorflow(
-    home: Home,
-    space: Path,
-    data: Path,
-    name: str,
-    config: list[str],
-    assignments: list[str],
-    storage_url: str,
-    known: Path | None,
-    warm_start: str,
-) -> "list[Known]":
-    """Refuse at once what needs no TensorFlow to be seen: that takes seconds to load.
-
-    Returns:
-        The settings that `--enqueue` names.
-    """
-    from drsearch import config as gin_files
-    from drsearch.data.folder import read_folder
-    from drsearch.settings import Settings
-    from drsearch.space.known_files import read_known
-    from drsearch.space.source import literal_settings, read_source
-
-    source = read_source(space)
-    written = literal_settings(space, source)
-    settings = gin_files.load(config, assignments, Settings().replace(written or {}))
-    read_folder(data, home.path)
-    starts = read_known(known, gin_files.read) if known is not None else []
-
-    from drsearch.study.definition import check_goes_on, check_name, load_study, wanted_study
-    from drsearch.study.validation import check_study  # from here on Optuna, which takes less time
-    from drsearch.trials.storage import may_hold_studies, open_storage
-
-    check_name("--study", name)
-    values = settings.flat()
-    del values["model.hypermodel"]  # only the file itself, when it has run, tells it
-    if written is None:  # nor these, where they are computed
-        values.clear()
-    else:
-        check_study(settings)
-    _check_enqueued(known, settings)
-    if may_hold_studies(storage_url):
-        opened = open_storage(storage_url)
-        check_goes_on(opened, name, wanted_study(space, source, values, data))
-        if warm_start:
-            load_study(opened, warm_start)
-    elif warm_start:
-        raise DrsearchError(f"--warm-start {warm_start}: no such study; this database holds none.")
-    return starts
-
-
-def _check_enqueued(known: Path | None, settings: "Settings") -> None:
-    if known is not None and settings.study.sampler == "grid":
-        raise DrsearchError(f"--enqueue {known}: a grid runs each of its points once; give it to another sampler.")
-
-
-def _check_experiments(home: Home, study: str, storage_url: str) -> None:
-    """Refuse MLflow experiments that were deleted, or that this user may not write to."""
-    from drsearch.tracking.remote_runs import check_experiments
-    from drsearch.workers.remote import RECORDS_EXPERIMENT, is_shared
-
-    check_experiments(home, study, *([RECORDS_EXPERIMENT] if is_shared(storage_url, home.tracking_uri) else []))
 
 
 def _print_space(out: Console, file: Path, seen: "Overview") -> None:
@@ -262,14 +156,6 @@ def _print_space(out: Console, file: Path, seen: "Overview") -> None:
     for sample in seen.samples:
         for line in textwrap.wrap(settings_text(sample), out.width, initial_indent="  ", subsequent_indent="    "):
             out.print(line, soft_wrap=True, markup=False)
-
-
-def _print_carried(out: Console, warm: "WarmStart | None") -> None:
-    if warm is None:
-        return
-    left = f"; {warm.n_left} could not be this study's ({warm.why_left})" if warm.n_left else ""
-    n = len(warm.trials)
-    out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)
 
 
 def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult") -> None:

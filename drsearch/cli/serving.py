@@ -7,8 +7,8 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, Model
-from drsearch.cli.output import console, liner, opened_model, print_json, reach_runs
-from drsearch.home import Home
+from drsearch.cli.output import console, print_json
+from drsearch.display.output import liner
 from drsearch.signals import on_hangup
 
 
@@ -32,21 +32,14 @@ def serve(
     Example:
         drsearch serve retinopathy@champion
     """
-    home, out = Home.from_environment(), liner(console(as_json))
-    reach_runs(home)
-    from drsearch.serving.http_service import Service, bind
+    from drsearch.api.server import serve as listen
 
-    with bind(host, port) as listening:
-        from drsearch.release.registry import Registry
-        from drsearch.serving.answers import Answerer
-
-        name = Registry(home.tracking_uri).pinned(model)
-        with opened_model(name, home) as grader:
-            service = Service(Answerer(grader, name), listening)
-        if not service.is_private:
-            out("whoever reaches this address may ask: there is no password")
-        out(f"{name} answers at {service.url}; Ctrl-C ends it")
-        print_json(as_json, {"model": name, "url": service.url})
-        on_hangup(service.stop)
-        with contextlib.suppress(KeyboardInterrupt):
-            service.run()
+    out = liner(console(as_json))
+    service = listen(model, host, port)
+    if not service.is_private:
+        out("whoever reaches this address may ask: there is no password")
+    out(f"{service.model} answers at {service.url}; Ctrl-C ends it")
+    print_json(as_json, {"model": service.model, "url": service.url})
+    on_hangup(service.stop)
+    with contextlib.suppress(KeyboardInterrupt):
+        service.run()

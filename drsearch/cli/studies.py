@@ -9,12 +9,14 @@ from rich.console import Console
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, StorageUrl, Study, Yes
-from drsearch.cli.output import confirmed, console, liner, open_studies, print_json, print_lines
+from drsearch.cli.output import confirmed, console, print_json
+from drsearch.display.output import liner, print_lines
 from drsearch.errors import DrsearchError
-from drsearch.home import Home
 
 if TYPE_CHECKING:
+    from drsearch.study.delete import Removal
     from drsearch.study.status import Standing
+    from drsearch.trials.trials import Trial
 
 
 @command("Studies")
@@ -34,49 +36,43 @@ def status(
     Example:
         drsearch status resnet --watch
     """
-    from drsearch.cli.progress import repeat, study_view
-    from drsearch.cli.study_tables import studies_view
-    from drsearch.study.status import look_at_all
+    from drsearch.api.study import load_study, study_statuses
+    from drsearch.display.progress import repeat, study_view
+    from drsearch.display.study_tables import studies_view
 
-    out, home = console(as_json), Home.from_environment()
-    opened = open_studies(storage, home, only_look=not study)
-    said: set[str] = set()
+    out = console(as_json)
+    if not study:
+        if not watch:
+            _print_studies(out, study_statuses(storage), as_json)
+        elif as_json:
+            repeat(lambda: _print_studies(out, study_statuses(storage), as_json))
+        else:
+            with studies_view(out) as show_all:
+                repeat(lambda: show_all(study_statuses(storage)))
+        return
+    one, say = load_study(study, storage), _once(liner(out))
 
-    def say_once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            liner(out)(text)
-
-    def look_at_it() -> "Standing":
-        return _reconciled(opened, study, home, say_once)
-
-    def tell() -> bool:
-        if not study:
-            _print_studies(out, look_at_all(opened, home), as_json)
-            return False
-        look = look_at_it()
-        _print_study(out, look, as_json)
-        return look.state == "complete"
+    def print_status() -> bool:
+        now = one.reconcile(say)
+        _print_study(out, now, as_json)
+        return now.state == "complete"
 
     if not watch:
-        tell()
+        print_status()
     elif as_json:
-        repeat(tell)
-    elif study:
+        repeat(print_status)
+    else:
         last: list[Standing] = []
         with study_view(out) as show:
 
-            def show_it() -> bool:
-                last[:] = [look_at_it()]
+            def show_status() -> bool:
+                last[:] = [one.reconcile(say)]
                 show(last[0].progress)
                 return last[0].state == "complete"
 
-            repeat(show_it)
+            repeat(show_status)
         if last and last[0].state == "complete":
             _print_study(out, last[0], as_json)
-    else:
-        with studies_view(out) as show_all:
-            repeat(lambda: show_all(look_at_all(opened, home)))
 
 
 @command("Studies")
@@ -108,28 +104,26 @@ def trials(
         drsearch trials resnet --best 10
         drsearch trials resnet 7
     """
-    from drsearch.cli.study_tables import trial_lines, trials_lines, write_csv
-    from drsearch.study.status import sort_trials, trial_rows
+    from drsearch.api.study import load_study
+    from drsearch.display.study_tables import trial_lines, trials_lines, write_csv
 
-    home = Home.from_environment()
-    opened = open_studies(storage, home, only_look=True)
-    rows, objective, less_is_better = trial_rows(opened, study, home)
+    one = load_study(study, storage)
+    rows = one.trial_rows("number" if number is not None else "value" if best else sort)
     if number is not None:
         if number >= len(rows):
             raise DrsearchError(f"study {study!r} has no trial {number}; its trials are 0 to {len(rows) - 1}.")
         rows = [rows[number]]
-    rows = sort_trials(rows, "value" if best else sort, less_is_better)
     if best:
         rows = [row for row in rows if row.value is not None][:best]
     out = console(False)
     if as_csv:
         write_csv(rows, sys.stdout)
     elif number is not None and not as_json:
-        print_lines(out, trial_lines(rows[0], objective, study))
+        print_lines(out, trial_lines(rows[0], one.objective, study))
     elif not as_json:
         width = out.width if out.is_terminal and not wide else None
-        print_lines(out, trials_lines(rows, objective, study, width, sort))
-    print_json(as_json, {"study": study, "objective": objective, "trials": [row.to_json() for row in rows]})
+        print_lines(out, trials_lines(rows, one.objective, study, width, sort))
+    print_json(as_json, {"study": study, "objective": one.objective, "trials": [row.to_json() for row in rows]})
 
 
 @command("Studies")
@@ -145,24 +139,26 @@ def cancel(
     Example:
         drsearch cancel resnet
     """
-    from drsearch.study.cancel import cancel as stop
+    from drsearch.api.study import load_study
     from drsearch.study.status import reason_of
 
-    out, home = console(as_json), Home.from_environment()
-    opened = open_studies(storage, home)
-    look = _reconciled(opened, study, home, liner(out))
-    told: list[dict[str, Any]] = []
-    if look.state in ("running", "stopped"):
-        say = liner(out)
+    out = console(as_json)
+    one, say = load_study(study, storage), liner(out)
+    stopped: list[dict[str, Any]] = []
+
+    def print_stopped(trial: "Trial") -> None:
+        reason = reason_of(trial)
+        stopped.append({"trial": trial.number, "state": trial.state, "reason": reason or None})
+        say(f"trial {trial.number} is {trial.state}{f': {reason}' if reason else ''}")
+
+    if one.reconcile(say).state in ("running", "stopped"):
         say(f"study {study} is asked to stop at the next checkpoint; Ctrl-C ends only the waiting here")
-        for trial in stop(opened, study, home, look.folder):
-            told.append({"trial": trial.number, "state": trial.state, "reason": reason_of(trial) or None})
-            say(f"trial {trial.number} is {trial.state}" + (f": {reason_of(trial)}" if reason_of(trial) else ""))
-        look = _reconciled(opened, study, home, liner(out))
-    goes_on = "" if look.state == "complete" else "; the same run-study command goes on where it stopped"
-    n_stopped = f"{len(told)} trial{'s' if len(told) != 1 else ''} stopped"
-    out.print(f"study {study} is {look.state}, {n_stopped}{goes_on}", soft_wrap=True)
-    print_json(as_json, {"study": study, "state": look.state, "stopped": told})
+        one.cancel(print_stopped)
+    state = one.reconcile(say).state
+    goes_on = "" if state == "complete" else "; the same run-study command goes on where it stopped"
+    n_stopped = f"{len(stopped)} trial{'s' if len(stopped) != 1 else ''} stopped"
+    out.print(f"study {study} is {state}, {n_stopped}{goes_on}", soft_wrap=True)
+    print_json(as_json, {"study": study, "state": state, "stopped": stopped})
 
 
 @command("Studies")
@@ -180,48 +176,39 @@ def delete(
     Example:
         drsearch delete resnet
     """
-    from drsearch.cli.study_tables import removal_lines
-    from drsearch.study.delete import Remover
+    from drsearch.api.study import load_study
+    from drsearch.display.study_tables import removal_lines
 
-    out, home = console(as_json), Home.from_environment()
-    remover = Remover(open_studies(storage, home), home)
-    removal = remover.plan(study)
-    for line in removal_lines(removal):
-        liner(out)(line)
-    if not yes and not confirmed(out, f"Delete study {study}?"):
-        raise DrsearchError("nothing was deleted; --yes deletes without asking.")
-    experiment = remover.carry_out(removal)
+    out, plans = console(as_json), []
+
+    def confirm(removal: "Removal") -> bool:
+        plans.append(removal)
+        for line in removal_lines(removal):
+            liner(out)(line)
+        return yes or confirmed(out, f"Delete study {study}?")
+
+    experiment = load_study(study, storage).delete(confirm)
     liner(out)(f"study {study} is deleted" + (f"; its experiment is {experiment!r} now" if experiment else ""))
-    told = {"runs_deleted": len(removal.runs), "runs_kept": len(removal.kept_runs), "versions": removal.versions}
-    print_json(as_json, {"study": study, "bytes": removal.n_bytes, "experiment": experiment or None, **told})
+    (removal,) = plans
+    counts = {"runs_deleted": len(removal.runs), "runs_kept": len(removal.kept_runs), "versions": removal.versions}
+    print_json(as_json, {"study": study, "bytes": removal.n_bytes, "experiment": experiment or None, **counts})
 
 
-def _reconciled(storage: Any, study: str, home: Home, say: Callable[[str], None]) -> "Standing":
-    """A study, after what dead processes left of it was put right and told to MLflow, if this user may do that."""
-    from drsearch.study.definition import load_study
-    from drsearch.study.reconcile import reconcile_study
-    from drsearch.study.status import look
-    from drsearch.tracking.tracker import TrackerUnavailable
-    from drsearch.trials.storage import may_write
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Prints each sentence once, however often it comes."""
+    printed: set[str] = set()
 
-    found, definition = load_study(storage, study)
-    before = look(found, definition, storage, home)
-    if not may_write(storage, home):
-        say(f"you may not write to {home.path}: what crashed processes left is shown as it is")
-        return before
-    try:
-        reconcile_study(home, storage, study)
-    except TrackerUnavailable as wrong:
-        say(f"{wrong}; `drsearch sync` sends later what has not reached it.")
-    now = look(found, definition, storage, home)
-    for trial in now.progress.trials:
-        if trial.number in before.abandoned:
-            say(f"trial {trial.number} was left running by a process that is gone; it is {trial.state} now")
-    return now
+    def say_once(text: str) -> None:
+        if text not in printed:
+            printed.add(text)
+            say(text)
+
+    return say_once
 
 
-def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> None:
-    from drsearch.cli.study_tables import studies_lines
+def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> bool:
+    """Print a line per study; False, since nobody can say when all studies are over."""
+    from drsearch.display.study_tables import studies_lines
 
     print_json(as_json, {"studies": [look.to_json() for look in looks]})
     if not as_json:
@@ -232,11 +219,12 @@ def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> 
                     f"{len(look.abandoned)} trials of {look.name} were left by dead processes; "
                     f"`drsearch status {look.name}` puts them right"
                 )
+    return False
 
 
 def _print_study(out: Console, look: "Standing", as_json: bool) -> None:
-    from drsearch.cli.progress import worker_lines
-    from drsearch.cli.study_tables import study_lines
+    from drsearch.display.progress import worker_lines
+    from drsearch.display.study_tables import study_lines
 
     print_json(as_json, look.to_json())
     if not as_json:

@@ -7,8 +7,7 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, StorageUrl
-from drsearch.cli.output import console, liner, open_studies, print_json, reach_mlflow, reach_runs
-from drsearch.errors import DrsearchError
+from drsearch.cli.output import console, print_json
 from drsearch.home import Home
 
 
@@ -31,32 +30,26 @@ def ui(
     """
     import webbrowser
 
-    from drsearch.tracking.mlflow_server import serve_ui
-    from drsearch.tracking.mlflow_views import comparison_link
+    from drsearch.api import server
 
-    out, home = console(False), Home.from_environment()
+    out = console(False)
     if with_optuna:
-        from drsearch.study.dashboard import dashboard
-
-        with dashboard(open_studies(storage, home), study, port) as (link, wait):
+        with server.dashboard(study, port, storage) as (link, wait):
             out.print(f"optuna-dashboard: {link}", soft_wrap=True)
             if browser:
                 webbrowser.open(link)
             with contextlib.suppress(KeyboardInterrupt):
                 wait()
         return
-    reach_runs(home)
-    if home.tracking_uri.startswith(("http://", "https://")):
-        liner(out)(f"the best trials side by side: {comparison_link(home.tracking_uri.rstrip('/'), study)}")
-        return
-    with serve_ui(home, port) as server:
-        link = comparison_link(server.url, study)
-        out.print(f"MLflow: {server.url}", soft_wrap=True)
+    with server.ui(study, port) as (link, local):
+        if local is not None:
+            out.print(f"MLflow: {local.url}", soft_wrap=True)
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
-        if browser:
-            webbrowser.open(link)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
+        if local is not None:
+            if browser:
+                webbrowser.open(link)
+            with contextlib.suppress(KeyboardInterrupt):
+                local.wait()
 
 
 @command("MLflow")
@@ -68,21 +61,10 @@ def sync(as_json: Json = False) -> None:
     Example:
         drsearch sync
     """
-    from drsearch.tracking.remote_runs import RemoteRuns
-    from drsearch.tracking.sender import experiments
-    from drsearch.tracking.sender import sync as send
-    from drsearch.tracking.sent import unsent, why_unsent
+    from drsearch.api.server import send_all, unsent_error
 
-    home = Home.from_environment()
-    reach_mlflow(home)
-    n = send(home) if home.runs.is_dir() else 0
-    console(as_json).print(f"{n} events sent to {home.tracking_uri}", soft_wrap=True)
-    left = {folder: why_unsent(folder) or "a study that runs in this home is sending it" for folder in unsent(home)}
-    runs = [{"run": str(folder.relative_to(home.runs)), "why": why} for folder, why in left.items()]
-    print_json(as_json, {"sent": n, "unsent": runs})
-    if left:
-        whys = list(dict.fromkeys(left.values()))
-        shown = " ".join(f"{sum(each == why for each in left.values())} of them: {why.rstrip('.')}." for why in whys)
-        raise DrsearchError(f"{len(left)} run{'s are' if len(left) > 1 else ' is'} not wholly in MLflow. {shown}")
-    for name in experiments(home):
-        RemoteRuns(home.tracking_uri).check_active(name)
+    n, unsent = send_all()
+    console(as_json).print(f"{n} events sent to {Home.from_environment().tracking_uri}", soft_wrap=True)
+    print_json(as_json, {"sent": n, "unsent": [{"run": run, "why": why} for run, why in unsent.items()]})
+    if unsent:
+        raise unsent_error(unsent)

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from drsearch.api.access import open_home, reach_mlflow
 from drsearch.cli.app import command
 from drsearch.cli.options import Json
-from drsearch.cli.output import console, liner, print_json, reach_mlflow
-from drsearch.home import Home
+from drsearch.cli.output import console, print_json
+from drsearch.display.output import liner
 
 
 @command("MLflow")
@@ -29,7 +30,7 @@ def users(
     """
     from drsearch.tracking.accounts import Users, read_users
 
-    say, told, home = liner(console(as_json)), [], Home.from_environment()
+    say, told, home = liner(console(as_json)), [], open_home()
     reach_mlflow(home)
     for change in Users(home.tracking_uri).bring(read_users(file)):
         role = f", {change.role}," if change.role else ""
@@ -53,7 +54,7 @@ def password() -> None:
     """
     from drsearch.tracking.accounts import Users
 
-    home = Home.from_environment()
+    home = open_home()
     reach_mlflow(home)
     accounts = Users(home.tracking_uri)
     name = accounts.change_password(typer.prompt("New password", hide_input=True, confirmation_prompt=True))

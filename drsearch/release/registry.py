@@ -1,6 +1,7 @@
 """Where do models live, and which one counts? MLflow's registry: versions, aliases, and the way back to their data."""
 
 import contextlib
+import re
 import shutil
 import tempfile
 import warnings
@@ -232,26 +233,24 @@ class Registry:
         """Say that a run started from a model."""
         self._client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id)])
 
-    def pinned(self, uri: str) -> str:
-        """The one version that a name stands for now, which an alias leaves when it is set anew.
+    def find(self, model: str) -> ModelVersion:
+        """The version that a name stands for now.
 
         Args:
-            uri: As for `download`.
-
-        Returns:
-            `models:/name/3` for `models:/name@alias`; every other name as it is, `models:/` before it.
+            model: `name@alias` or `name/3`, also after `models:/`.
 
         Raises:
-            RegistryError: If there is no such alias.
+            RegistryError: If it names no version; those that there are are listed.
         """
-        uri = uri if ":/" in uri else f"models:/{uri}"
-        name, at, alias = uri.removeprefix("models:/").partition("@")
-        if not at:
-            return uri
-        found = self.with_alias(name, alias)
-        if found is None:
-            raise RegistryError(f"{uri}: no such model; {self._what_there_is(name)}.")
-        return found.uri
+        match = re.fullmatch(r"([^/@]+)(?:@([^/@]+)|/(\d+))", model.removeprefix("models:/"))
+        if match is None:
+            name = re.split("[/@]", model.removeprefix("models:/"))[0]
+            raise RegistryError(
+                f"{model} names no version of a model; write for example {name}@champion or {name}/3. "
+                f"{self._what_there_is(name).capitalize()}."
+            )
+        name, alias, number = match.groups()
+        return self.named(name, alias) if alias else self.version(name, int(number))
 
     def download(self, uri: str, into: Path) -> Path:
         """Fetch a model's files.
@@ -280,9 +279,7 @@ class Registry:
     def _why_no_files(self, uri: str) -> str:
         """Where the files of a version that is registered should be; empty if it is not registered."""
         try:
-            version = self.pinned(uri).removeprefix("models:/").rpartition("/")
-            model = self.version(version[0], int(version[2]))
-            place = self._client.get_logged_model(model.model_id).artifact_location
+            place = self._client.get_logged_model(self.find(uri).model_id).artifact_location
         except (MlflowException, RegistryError, ValueError):
             return ""
         return f"it is registered, and its files are not at {place}; bring that folder back"

@@ -63,7 +63,7 @@ class Answerer:
 
     def __init__(self, grader: "Grader", model: str) -> None:
         self.model = model
-        self._grader = grader
+        self.grader = grader
 
     def warm_up(self) -> None:
         """Answer once for a synthetic eye, so that the first photograph takes as long as the next."""
@@ -91,16 +91,16 @@ class Answerer:
         for number, given in enumerate(photographs):
             try:
                 photograph = _opened(given)
-                image = self._grader.image(photograph)
+                image = self.grader.image(photograph)
                 if explain:
                     explanations[number] = self._drawn(photograph)
                 images[number] = image
             except PhotographError as wrong:
                 errors[number] = f"the photograph {wrong}"
         verdicts = (
-            dict(zip(images, self._grader.verdicts(np.stack(list(images.values()))), strict=True)) if images else {}
+            dict(zip(images, self.grader.verdicts(np.stack(list(images.values()))), strict=True)) if images else {}
         )
-        threshold = self._grader.serving.threshold
+        threshold = self.grader.serving.threshold
         return [
             Answer(None, None, None, threshold, None, None, errors[number], self.model)
             if number in errors
@@ -120,7 +120,7 @@ class Answerer:
         return answer
 
     def _drawn(self, photograph: PhotographData) -> bytes:
-        drawn = self._grader.explain(photograph, EXPLANATION_PX)
+        drawn = self.grader.explain(photograph, EXPLANATION_PX)
         return bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 

@@ -90,7 +90,7 @@ class Service:
     """
 
     def __init__(self, answerer: Answerer, listening: socket.socket) -> None:
-        self._listening = listening
+        self._listening, self.model = listening, answerer.model
         host, port = listening.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         self.url = f"http://{host}:{port}"

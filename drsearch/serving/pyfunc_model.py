@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd  # type: ignore[import-untyped]  # its stubs are a package of their own
+import pandas as pd
 
 
 class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped library

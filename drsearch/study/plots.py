@@ -31,25 +31,45 @@ def write_pages(trials: Sequence[Trial], settings: Settings, folder: Path) -> li
     Returns:
         The files' names. Each holds Plotly itself (5 MB): MLflow shows a page on its own, without its neighbours.
     """
+    makers = figures(trials, settings)
+    for name, make in makers.items():
+        make().write_html(folder / f"{name}.html", include_plotlyjs=True)
+    return [f"{name}.html" for name in makers]
+
+
+def figures(trials: Sequence[Trial], settings: Settings) -> dict[str, Callable[[], go.Figure]]:
+    """The figures that the finished trials allow, by name, each to be made by a call.
+
+    Args:
+        trials: The trials.
+        settings: The study's.
+    """
     objective = objectives_of(settings)[0]
     complete = [trial.last for trial in trials if trial.state == "complete"]
-    named = list({name: None for attempt in complete for name in attempt.params})
+    names = list({name: None for attempt in complete for name in attempt.params})
     makers: dict[str, Callable[[], go.Figure]] = {}
     if complete:
-        makers["history.html"] = lambda: history(trials, objective)
+        makers["history"] = lambda: history(trials, objective)
     if varied(trials):
-        makers["parallel_coordinates.html"] = lambda: parallel_coordinates(trials, objective)
+        makers["parallel_coordinates"] = lambda: parallel_coordinates(trials, objective)
         if len(complete) >= _LEAST_FOR_IMPORTANCES and len({attempt.values[0] for attempt in complete}) > 1:
-            makers["importances.html"] = lambda: importances(trials, objective)
-    if settings.study.sampler == "grid" and complete and len(named) >= 2:
-        makers["heat_map.html"] = lambda: heat_map(complete, named[0], named[1], objective)
+            makers["importances"] = lambda: importances(trials, objective)
+    if settings.study.sampler == "grid" and complete and len(names) >= 2:
+        makers["heat_map"] = lambda: heat_map(complete, names[0], names[1], objective)
     if settings.study.cost != "none" and complete:
-        makers["pareto.html"] = lambda: pareto(trials, settings)
-    for name, make in makers.items():
+        makers["pareto"] = lambda: pareto(trials, settings)
+    return {name: _without_warnings(make) for name, make in makers.items()}
+
+
+def _without_warnings(make: Callable[[], go.Figure]) -> Callable[[], go.Figure]:
+    """Optuna marks some of its plots as experimental."""
+
+    def quiet() -> go.Figure:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna marks some of its plots as experimental
-            make().write_html(folder / name, include_plotlyjs=True)
-    return list(makers)
+            warnings.simplefilter("ignore")
+            return make()
+
+    return quiet
 
 
 def varied(trials: Sequence[Trial]) -> list[str]:

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from drsearch.api.champion import whole_name
 from drsearch.cli import app
-from drsearch.cli.champions import _challenger, _tree, _whole_model
+from drsearch.cli.champions import _challenger, _tree
 from drsearch.errors import DrsearchError
 from drsearch.release.lineage import Node
 from drsearch.release.registry import ModelVersion, Registry
@@ -60,13 +61,13 @@ def test_nothing_is_sent_from_an_empty_home_and_nothing_is_created(
 
 @pytest.mark.parametrize("name", ["retinopathy", "models:/retinopathy"])
 def test_a_model_is_named_with_or_without_its_scheme(name: str) -> None:
-    assert _whole_model(name) == "retinopathy"
+    assert whole_name(name) == "retinopathy"
 
 
 @pytest.mark.parametrize("name", ["retinopathy/3", "models:/retinopathy@champion"])
 def test_a_version_where_a_model_is_asked_for_is_refused_with_the_name_to_write(name: str) -> None:
     with pytest.raises(DrsearchError, match=f"^{name} is one version, .*; write retinopathy.$"):
-        _whole_model(name)
+        whole_name(name)
 
 
 class Versions(Registry):
@@ -93,7 +94,7 @@ class Versions(Registry):
     ],
 )
 def test_a_challenger_is_named_as_other_commands_name_a_version(name: str, version: int | None, number: int) -> None:
-    found = _challenger(Versions(), name, version)
+    found = Versions().find(_challenger(name, version))
     assert (found.name, found.version) == ("retinopathy", number)
 
 
@@ -102,7 +103,7 @@ def test_a_challenger_without_one_version_is_refused(name: str, version: int | N
     with pytest.raises(
         DrsearchError, match=f"^{name}: name one version to judge, for example retinopathy --version 2.$"
     ):
-        _challenger(Versions(), name, version)
+        _challenger(name, version)
 
 
 def test_a_line_of_a_lineage_ends_between_two_facts() -> None:

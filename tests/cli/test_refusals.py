@@ -155,20 +155,23 @@ REFUSED = {
         "--split no: write one of train, validation, test, all.",
     ),
     "evaluate: --data": (["evaluate", "retinopathy/1", "--data", "no"], "no is no folder."),
-    "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "models:/retinopathy/1: no such model; "),
+    "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "retinopathy has no version 1; "),
     "predict: photograph": (
         ["predict", "retinopathy/1", "no.jpg"],
         "no.jpg: cannot be read (No such file or directory).",
     ),
-    "predict: model": (["predict", "retinopathy/1", "mine.py"], "models:/retinopathy/1: no such model; "),
-    "predict: malformed model": (["predict", "models:/a/b/c", "mine.py"], "models:/a/b/c: no such model; "),
+    "predict: model": (["predict", "retinopathy/1", "mine.py"], "retinopathy has no version 1; "),
+    "predict: malformed model": (
+        ["predict", "models:/a/b/c", "mine.py"],
+        "models:/a/b/c names no version of a model; ",
+    ),
     "promote: --set": (
         ["promote", "retinopathy", "--version", "1", "--yes", "--set", "gate.auc=1"],
         "'gate.auc' is no setting; ",
     ),
     "promote: version": (["promote", "retinopathy", "--version", "1", "--yes"], "retinopathy has no version 1; "),
     "sync: deleted experiment": (["sync"], f"experiment 'sent' {RESTORE}3`."),
-    "serve: model": (["serve", "retinopathy@champion", "--port", "0"], "models:/retinopathy@champion: no such model; "),
+    "serve: model": (["serve", "retinopathy@champion", "--port", "0"], "retinopathy has no version @champion; "),
 }
 
 

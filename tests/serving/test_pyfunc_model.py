@@ -105,15 +105,17 @@ def test_it_knows_the_version_as_which_it_was_loaded_and_else_its_id(stocked: Ho
     assert by_version["model"][0] == version.uri
 
 
-def test_an_alias_is_pinned_to_its_version(stocked: Home) -> None:
+def test_a_name_stands_for_one_version(stocked: Home) -> None:
     registry = Registry(stocked.tracking_uri)
-    assert registry.pinned("retinopathy@champion") == "models:/retinopathy/1"
-    assert registry.pinned("retinopathy/1") == registry.pinned("models:/retinopathy/1") == "models:/retinopathy/1"
+    for name in ("retinopathy@champion", "models:/retinopathy@champion", "retinopathy/1", "models:/retinopathy/1"):
+        assert registry.find(name).uri == "models:/retinopathy/1"
     with pytest.raises(RegistryError) as refused:
-        registry.pinned("retinopathy@nobody")
+        registry.find("retinopathy@nobody")
     assert str(refused.value) == (
-        "models:/retinopathy@nobody: no such model; retinopathy has versions 1 and @champion (version 1)."
+        "retinopathy has no version @nobody; retinopathy has versions 1 and @champion (version 1)."
     )
+    with pytest.raises(RegistryError, match="^retinopathy names no version of a model; write for example retin"):
+        registry.find("retinopathy")
 
 
 # What it is made of
@@ -168,7 +170,7 @@ def foreign_imports(module: str) -> set[str]:
         if name in seen or not file.is_file():
             continue
         seen.add(name)
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in executed(ast.parse(file.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -179,6 +181,14 @@ def foreign_imports(module: str) -> set[str]:
                 else:
                     foreign.add(parts[0])
     return foreign
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below a node but what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from executed(child)
 
 
 def test_nothing_in_it_is_pickled(stocked: Home) -> None:

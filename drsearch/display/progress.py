@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from drsearch.cli.tables import column, fitting, settings_text, short_names, shown, table
+from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
 from drsearch.signals import write_to_stderr
 from drsearch.study.status import Progress, WorkerStatus, place, study_left_s
 from drsearch.training.listener import Listener, TrainingProgress

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 from rich.console import Console
 
-from drsearch.cli.progress import frame_lines, study_view, training_view
+from drsearch.display.progress import frame_lines, study_view, training_view
 from drsearch.study.status import Progress, WorkerStatus
 from drsearch.training.listener import TrainingProgress
 from drsearch.trials.attributes import TRIAL

@@ -10,12 +10,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drsearch.cli.progress import duration, with_interval
-from drsearch.cli.tables import column, fitting, settings_text, short_names, shown, table
+from drsearch.display.progress import duration, with_interval
+from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
 from drsearch.study.status import Standing, TrialRow, place
 
 if TYPE_CHECKING:
     from drsearch.study.delete import Removal
+    from drsearch.study.warm_start import WarmStart
 
 _N_VERSIONS = 8
 _N_REASONS = 5
@@ -235,3 +236,12 @@ def _ago(when: datetime | None) -> str:
         return "never"
     seconds = (datetime.now() - when).total_seconds()
     return f"{duration(max(0.0, seconds))} ago" if seconds < 86_400 else f"{when:%Y-%m-%d %H:%M}"
+
+
+def print_warm_start(out: Console, warm: "WarmStart | None") -> None:
+    """Print how many trials were taken over from another study, and why some were not."""
+    if warm is None:
+        return
+    left = f"; {warm.n_left} could not be this study's ({warm.why_left})" if warm.n_left else ""
+    n = len(warm.trials)
+    out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)

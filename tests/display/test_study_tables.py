@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from drsearch.cli.study_tables import trial_lines, trials_lines, write_csv
+from drsearch.display.study_tables import trial_lines, trials_lines, write_csv
 from drsearch.settings import Value
 from drsearch.study.status import TrialRow
 

@@ -1,0 +1,477 @@
+"""Registered models and single trainings: load, predict, evaluate, train."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+
+from drsearch.api.access import (
+    Configs,
+    GivenSettings,
+    console_of,
+    merged_settings,
+    open_home,
+    reach_runs,
+    warn_if_away,
+)
+from drsearch.api.data import Data, folder_and_settings
+from drsearch.api.space import Space, space_file
+from drsearch.errors import DrsearchError, PhotographError
+from drsearch.files import OutputError, check_outputs, write_whole
+from drsearch.home import TRAININGS, Home
+from drsearch.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from drsearch.data.decode import PhotographData
+    from drsearch.measure.scores import Interval, Scores
+    from drsearch.release.evaluate import Evaluation
+    from drsearch.release.registry import ModelVersion
+    from drsearch.serving.answers import Answerer
+    from drsearch.training.outcome import Outcome
+    from drsearch.training.single import TrainingResult
+
+Photographs = str | Path | Iterable[str | Path]
+"""One photograph's file, or several."""
+
+
+class Model:
+    """A registered version, from `drsearch.load_model` or `study.model`.
+
+    Its files are fetched, and TensorFlow is loaded, at the first prediction.
+
+    Args:
+        version: The version in MLflow's registry.
+        home: Names the registry.
+
+    Attributes:
+        version: The version in MLflow's registry, with its tags and aliases.
+    """
+
+    def __init__(self, version: ModelVersion, home: Home) -> None:
+        self.version = version
+        self._home = home
+        self._loaded: Answerer | None = None
+
+    @property
+    def uri(self) -> str:
+        """The address that names this version in all commands: `models:/retinopathy/3`."""
+        return self.version.uri
+
+    @property
+    def scores(self) -> dict[str, Interval]:
+        """The scores on the test split with their 95 % intervals, by name: `auc`, `accuracy`, ...; empty before."""
+        return self.version.scores
+
+    def predict(
+        self, photographs: Photographs, *, explain: str | Path | None = None, overwrite: bool = False
+    ) -> pd.DataFrame:
+        """Grade photographs: referable (RDR) or not (NRDR).
+
+        Args:
+            photographs: Files as the camera wrote them: JPEG, PNG or TIFF.
+            explain: Write each photograph with its Grad-CAM heat map: a new file, or a folder for several photographs.
+            overwrite: Let `explain` replace files; photographs are never replaced.
+
+        Returns:
+            One row per photograph, in their order: label, probability of RDR, confidence, threshold, distance from the
+            training eyes, warning, and error. A photograph that cannot be graded has its error, and no label.
+
+        Raises:
+            OutputError: If a heat map would replace a photograph or another file.
+        """
+        import pandas as pd
+
+        rows = [
+            {"photograph": str(path), **answer, "explanation": str(file) if file else None}
+            for path, answer, file in self.answers(photographs, explain=explain, overwrite=overwrite)
+        ]
+        columns = ["label", "probability", "confidence", "threshold", "distance", "warning", "error"]
+        table = pd.DataFrame(rows, columns=["photograph", *columns, *(["explanation"] if explain else [])])
+        return table.set_index("photograph")
+
+    def answers(
+        self, photographs: Photographs, *, explain: str | Path | None = None, overwrite: bool = False
+    ) -> Iterator[tuple[Path, dict[str, Any], Path | None]]:
+        """As `predict`, one photograph at a time.
+
+        Args:
+            photographs: Files.
+            explain: A file, or a folder.
+            overwrite: Let `explain` replace files.
+
+        Yields:
+            The file, the answer by name (as `--json` prints it), and the file of its heat map, if one was written.
+        """
+        yield from graded(self, photographs, explain=explain, overwrite=overwrite)
+
+    def explain(self, photograph: str | Path | PhotographData) -> NDArray[np.uint8]:
+        """The photograph, coloured where the model saw its class (Grad-CAM, Selvaraju et al. 2017).
+
+        Args:
+            photograph: A file, its bytes, or RGB pixels of shape `(height, width, 3)`.
+
+        Returns:
+            RGB, shape `(height, width, 3)`.
+
+        Raises:
+            PhotographError: If it cannot be read whole or shows no retina.
+        """
+        given = Path(photograph).expanduser().read_bytes() if isinstance(photograph, str | Path) else photograph
+        return self._load().grader.explain(given)
+
+    def evaluate(
+        self,
+        data: str | Path | Data,
+        split: str = "test",
+        *,
+        skip_bad: bool = False,
+        progress: bool | Console = True,
+    ) -> Evaluation:
+        """As `drsearch.evaluate` of this model."""
+        return evaluate(self, data, split, skip_bad=skip_bad, progress=progress)
+
+    def _load(self) -> Answerer:
+        if self._loaded is None:
+            from drsearch.release.registry import Registry
+
+            with tempfile.TemporaryDirectory() as folder:
+                files = Registry(self._home.tracking_uri).download(self.uri, Path(folder))
+                from drsearch.serving.answers import Answerer  # loads TensorFlow, for a model that is there
+                from drsearch.serving.grader import Grader
+
+                self._loaded = Answerer(Grader(files), self.uri)
+        return self._loaded
+
+    def __repr__(self) -> str:
+        aliases = "".join(f" @{alias}" for alias in self.version.aliases)
+        auc = self.scores.get("auc")
+        return f"<Model {self.version.name}/{self.version.version}{aliases}{f': test AUC {auc}' if auc else ''}>"
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        from drsearch.display.html import described_table
+
+        rows = {name: (score.value, score.low, score.high) for name, score in self.scores.items()}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["test", "95 % from", "to"])
+        return described_table(repr(self).strip("<>"), table.round(3))
+
+
+def load_model(model: str | Model) -> Model:
+    """A registered version by its name.
+
+    Args:
+        model: `retinopathy@champion`, `retinopathy/3`, or either after `models:/`. An alias is looked up now, once.
+
+    Returns:
+        The version, ready to predict.
+
+    Raises:
+        RegistryError: If there is no such version.
+
+    Example:
+        >>> import drsearch
+        >>> model = drsearch.load_model("retinopathy@search-best")
+        >>> model.predict("eyes/none.jpg")["error"].item()
+        'the photograph cannot be read (No such file or directory)'
+    """
+    if isinstance(model, Model):
+        return model
+    from drsearch.release.registry import Registry
+
+    home = open_home()
+    reach_runs(home)
+    return Model(Registry(home.tracking_uri).find(model), home)
+
+
+def graded(
+    model: str | Model, photographs: Photographs, *, explain: str | Path | None = None, overwrite: bool = False
+) -> Iterator[tuple[Path, dict[str, Any], Path | None]]:
+    """Answers of a model, one photograph at a time; the model is loaded for the first that can be read.
+
+    Args:
+        model: A version, or its name.
+        photographs: Files.
+        explain: A file for the heat map, or a folder for several; None for none.
+        overwrite: Let `explain` replace files.
+
+    Yields:
+        The file, the answer by name (as `--json` prints it), and the file of its heat map, if one was written.
+
+    Raises:
+        OutputError: If a heat map would replace a photograph or another file.
+        RegistryError: If there is no such version.
+    """
+    paths = files_of(photographs)
+    heat_maps = heat_map_files(paths, explain, overwrite)
+    if not all(map(unreadable, paths)):
+        model = load_model(model)
+        model._load()
+    for path, heat_map in zip(paths, heat_maps, strict=True):
+        written = None
+        if error := unreadable(path):
+            yield path, {"error": error}, None
+            continue
+        assert isinstance(model, Model)
+        answer = model._load().answers([path])[0].to_json()
+        if heat_map and not answer["error"]:
+            try:
+                _write_heat_map(model.explain(path), heat_map, overwrite)
+                written = heat_map
+            except PhotographError as refused:
+                answer["error"] = f"the photograph {refused}"
+            except OSError as refused:
+                answer["error"] = f"the heat map cannot be written to {heat_map} ({refused.strerror})"
+        yield path, answer, written
+
+
+def evaluate(
+    model: str | Model,
+    data: str | Path | Data,
+    split: str = "test",
+    *,
+    skip_bad: bool = False,
+    progress: bool | Console = True,
+) -> Evaluation:
+    """Score a registered model on a split, with 95 % intervals.
+
+    Photographs that the model was trained on are refused. Every test evaluation is counted. Photographs that are all
+    of one class have a sensitivity or a specificity, and no AUC.
+
+    Args:
+        model: A version, or its name.
+        data: The folder of photographs, or a prepared data set. It is prepared as the model's own data was.
+        split: `test`, `validation`, `train` or `all`; all of them only for a data set that the model was not trained
+            on.
+        skip_bad: Leave out photographs and labels that cannot be used.
+        progress: Show a bar; or the Rich console that shows it.
+
+    Returns:
+        Scores with intervals, and how often this test split has been evaluated.
+
+    Raises:
+        DataError: If the split is empty, or holds pictures that the model was trained on.
+        RegistryError: If there is no such version.
+
+    Example:
+        >>> import drsearch
+        >>> drsearch.evaluate("retinopathy/1", "eyes").scores.n
+        12
+    """
+    from drsearch.data.folder import read_folder
+    from drsearch.data.prepare import prepare
+    from drsearch.display.output import counting
+    from drsearch.release.evaluate import Split
+    from drsearch.release.evaluate import evaluate as score
+
+    home, out = open_home(), console_of(progress)
+    if split not in get_args(Split):
+        raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
+    folder, _ = folder_and_settings(data, None)
+    skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
+    read_folder(folder, home.path)
+    version = load_model(model)
+    grader = version._load().grader
+    settings = Settings(images=grader.serving.images, data=grader.serving.data)
+    with counting(out, "photographs") as count:
+        prepared = prepare(folder, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
+    return score(grader, prepared.records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked above
+
+
+@dataclass(frozen=True, repr=False)
+class Training:
+    """A single training, from `drsearch.train`.
+
+    Attributes:
+        result: Its run, folder and outcome.
+    """
+
+    result: TrainingResult
+
+    @property
+    def run_id(self) -> str | None:
+        """Its MLflow run; None if MLflow has not answered yet."""
+        return self.result.run_id
+
+    @property
+    def outcome(self) -> Outcome:
+        """State, best epoch, scores, and the file of the trained network."""
+        return self.result.outcome
+
+    @property
+    def scores(self) -> Scores | None:
+        """Validation scores at the best epoch; None if the training failed."""
+        return self.outcome.scores
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: loss, accuracy and AUC of train and validation, learning rate and seconds."""
+        import pandas as pd
+
+        rows = []
+        for epoch in self.outcome.history:
+            row: dict[str, float] = {"epoch": epoch.epoch}
+            for split, measures in (("train", epoch.train), ("val", epoch.validation)):
+                if measures is not None:
+                    row |= {f"{split}_{name}": getattr(measures, name) for name in ("loss", "accuracy", "auc")}
+            rows.append(row | {"learning_rate": epoch.learning_rate, "seconds": epoch.seconds})
+        return pd.DataFrame(rows).set_index("epoch") if rows else pd.DataFrame()
+
+    def __repr__(self) -> str:
+        scored = f"; best epoch {self.outcome.epoch}, validation AUC {self.scores.auc}" if self.scores else ""
+        return f"<Training {self.result.name}: {self.outcome.state}{scored}>"
+
+    def _repr_html_(self) -> str:
+        from drsearch.display.html import described_table
+
+        return described_table(repr(self).strip("<>"), self.history.round(4), f"MLflow run {self.run_id}")
+
+
+def train(
+    data: str | Path | Data,
+    settings: GivenSettings = None,
+    *,
+    config: Configs = (),
+    space: Space | None = None,
+    name: str = "training",
+    skip_bad: bool = False,
+    progress: bool | Console = True,
+) -> Training:
+    """Train one network without a study, for example to repeat a trial.
+
+    settings.gin, with all settings of a trial, is among the artifacts of its MLflow run. The same call resumes a
+    training that was interrupted.
+
+    Args:
+        data: The folder of photographs, or a prepared data set.
+        settings: Settings by name.
+        config: Gin files.
+        space: The search space, if its `build_model` makes the network.
+        name: Name of the MLflow run.
+        skip_bad: Leave out photographs and labels that cannot be used.
+        progress: Show a bar; or the Rich console that shows it.
+
+    Returns:
+        The training, with its curve and validation scores; its outcome is `failed` if its loss was not finite.
+
+    Raises:
+        Interrupted: After Ctrl-C; the same call resumes at the checkpoint.
+        DataError: If the folder cannot be used.
+        SettingsError: If a setting is unknown or out of range, or TensorFlow computes with other threads already.
+
+    Example:
+        >>> import drsearch
+        >>> small = {"training.epochs": 2, "images.image_px": 64}
+        >>> training = drsearch.train("eyes", small, progress=False)
+        >>> len(training.history)
+        2
+    """
+    from drsearch.data.folder import read_folder
+    from drsearch.space.source import read_source
+
+    home, out = open_home(), console_of(progress)
+    skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
+    folder, settings = folder_and_settings(data, settings)
+    chosen = merged_settings(settings, config)
+    path = space_file(space, home) if space is not None else None
+    if path is not None:
+        read_source(path)
+    read_folder(folder, home.path)
+
+    from drsearch.study.definition import check_name
+    from drsearch.tracking.remote_runs import check_experiments
+
+    check_name("--name", name)
+    if warn_if_away(home, out):
+        check_experiments(home, TRAININGS)
+
+    from drsearch.data.prepare import prepare
+    from drsearch.display.output import counting
+    from drsearch.display.progress import training_view
+    from drsearch.space.search_space import read_space
+    from drsearch.training.single import check_network
+    from drsearch.training.single import train as train_once
+
+    network = read_space(path) if path is not None else None
+    check_network(chosen, network)
+    with counting(out, "photographs") as count:
+        prepared = prepare(folder, chosen, home, skip_bad=skip_bad, on_photograph=count)
+    chosen = _with_threads(chosen)
+    with training_view(out) as listener:
+        return Training(train_once(name, prepared.records, folder, chosen, home, listener, network))
+
+
+def _with_threads(settings: Settings) -> Settings:
+    """Settings with the number of threads that TensorFlow computes with from now on."""
+    from drsearch.errors import SettingsError
+    from drsearch.model.fit import set_threads
+    from drsearch.processes import cores
+
+    threads = settings.training.threads or cores()
+    try:
+        set_threads(threads, cores())
+    except RuntimeError as error:
+        if settings.training.threads and settings.training.threads != cores():
+            raise SettingsError(
+                f"training.threads = {threads}: TensorFlow computes in this process already, and its threads cannot be "
+                "changed; start Python anew, or leave the setting out."
+            ) from error
+    return settings.replace({"training.threads": threads})
+
+
+def files_of(photographs: Photographs) -> list[Path]:
+    """The files of photographs."""
+    given = [photographs] if isinstance(photographs, str | Path) else photographs
+    return [Path(each).expanduser() for each in given]
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a file cannot be a photograph, as far as can be told without reading it."""
+    from drsearch.data.files import check_file
+
+    try:
+        check_file(path)
+    except OSError as error:
+        return f"the photograph cannot be read ({error.strerror})"
+    return None
+
+
+def heat_map_files(photographs: list[Path], explain: str | Path | None, overwrite: bool) -> list[Path] | list[None]:
+    """The file of every photograph's heat map: the one that `explain` names, or one in the folder that it names.
+
+    Args:
+        photographs: Their files.
+        explain: A file or a folder; None for no heat maps.
+        overwrite: Whether files may be replaced.
+
+    Raises:
+        OutputError: If one of them would replace a photograph, another file, or another heat map.
+    """
+    if explain is None:
+        return [None] * len(photographs)
+    place = Path(explain).expanduser()
+    if len(photographs) > 1 or place.is_dir():
+        files = [place / f"{photograph.stem}.png" for photograph in photographs]
+    elif place.suffix.lower() in (".png", ".jpg", ".jpeg"):
+        files = [place]
+    else:
+        raise OutputError(f"--explain {place}: is no folder, and no name of a picture; name it .png or .jpg.")
+    check_outputs(files, photographs, "--explain", overwrite=overwrite)
+    return files
+
+
+def _write_heat_map(picture: NDArray[np.uint8], file: Path, overwrite: bool) -> None:
+    import cv2
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    encoded = cv2.imencode(file.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    write_whole(file, encoded, replace=overwrite)

@@ -1,0 +1,77 @@
+"""The audit of a data set and its splits as tables."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from drsearch.display.output import print_lines
+from drsearch.display.tables import column, table
+
+if TYPE_CHECKING:
+    from drsearch.data.audit import Audit
+    from drsearch.data.prepare import Prepared
+
+_N_NAMED = 8
+
+
+def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
+    """The findings as a table; every name stands in the file of the audit."""
+    rows = [
+        ("cannot be read whole", [f"{name}: {reason}" for name, reason in audit.unreadable]),
+        ("no retina that can be graded", [f"{name}: {reason}" for name, reason in audit.no_retina]),
+        ("grade not 0 to 4", [f"{name}: {text!r}" for name, text in audit.invalid_grade]),
+        ("label without photograph", list(audit.label_without_photograph)),
+        ("photograph without label", list(audit.unlabelled)),
+        ("the same picture", [_same(found.files, found.grades) for found in audit.duplicates]),
+        ("of these, graded differently", [_same(found.files, found.grades) for found in audit.contradicting]),
+        ("left out", [f"{name}: {reason}" for name, reason in audit.left_out]),
+    ]
+    table = Table(
+        "finding", "count", "files", title=f"audit of {audit.n_photographs} photographs", title_justify="left"
+    )
+    for what, names in rows:
+        if names:
+            table.add_row(what, str(len(names)), escape("\n".join(_first(names))))
+    if table.row_count:
+        out.print(table)
+    else:
+        out.print(f"audit of {audit.n_photographs} photographs: nothing found")
+    if audit.patients:
+        out.print(f"{audit.patients} patients have several photographs, by {audit.patients_by}: each is on one side")
+    if audit.not_used:
+        out.print("\n  ".join(["not used:", *_first(audit.not_used)]), markup=False, soft_wrap=True)
+    if skipped and audit.bad:
+        out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """The first few, and a line that says how many more there are."""
+    more = [f"... and {len(names) - _N_NAMED} more in the file of the audit"] if len(names) > _N_NAMED else []
+    return [*names[:_N_NAMED], *more]
+
+
+def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:
+    return " = ".join(f"{name} (grade {grade})" for name, grade in zip(files, grades, strict=True))
+
+
+def print_counts(out: Console, made: "Prepared") -> None:
+    """How many photographs of which class and grade each split has, and what they take on disk."""
+    records = made.records
+    counts = list(records.counts.values())
+    columns = [
+        column("split", list(records.counts)),
+        column("photographs", [str(each["n"]) for each in counts], "right"),
+    ]
+    columns += [column(name, [str(each[name]) for each in counts], "right") for name in ("NRDR", "RDR")]
+    columns += [column(f"grade {i}", [str(each["grades"][str(i)]) for each in counts], "right") for i in range(5)]
+    print_lines(out, table(columns))
+    per_photograph = records.record_bytes / max(1, sum(counts["n"] for counts in records.counts.values())) / 1000
+    done = "reused" if made.reused else f"written in {made.seconds:.1f} s"
+    out.print(
+        f"{records.source_bytes / 1e6:.1f} MB of photographs became {records.record_bytes / 1e6:.1f} MB of "
+        f"records ({per_photograph:.1f} kB each), {done}: {made.records.folder}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,82 @@
+"""Where text for people goes: consoles, lines, bars, and tables of scores."""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from drsearch.measure.scores import OneClassScores, Scores
+
+_FILE_WIDTH = 120  # a file or a pipe has no width, and Rich's default of 80 columns cuts names short
+
+
+def terminal(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """A console for people.
+
+    Args:
+        stderr: Write to standard error instead of standard output.
+        quiet: Write nothing.
+    """
+    out = Console(stderr=stderr, quiet=quiet, highlight=False)
+    if not out.is_terminal and not out.is_jupyter:
+        out.width = _FILE_WIDTH
+    return out
+
+
+def is_live(out: Console) -> bool:
+    """Whether text that was written can be written over: on a terminal, and in a notebook with ipywidgets."""
+    if out.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return out.is_terminal
+
+
+def liner(out: Console) -> Callable[[str], None]:
+    """A function that prints one line per call, however long: a line break would look like another message."""
+    return lambda text: out.print(text, soft_wrap=True, markup=False)
+
+
+def print_lines(out: Console, lines: Iterable[Text]) -> None:
+    """Print the lines of a table whole, however wide, and wrap text at words."""
+    for line in lines:
+        out.print(line, crop=False)
+
+
+@contextmanager
+def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work of known length; nothing where lines cannot be written over.
+
+    Args:
+        out: Where to.
+        what: What is counted, for example `photographs`.
+
+    Yields:
+        A function that takes how many are done, and of how many.
+    """
+    from rich.progress import Progress
+
+    with Progress(console=out, transient=True, disable=out.quiet or not is_live(out)) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_scores(out: Console, title: str, scores: "Scores | OneClassScores") -> None:
+    """Print scores with their intervals and threshold, the confusion matrix, and what speaks against the model."""
+    table = Table("", "value", "95 % interval", title=title, title_justify="left")
+    for name, interval in scores.labelled:
+        if interval is None:
+            table.add_row(name, "not defined", "all eyes are of one class")
+        else:
+            table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+    out.print(table)
+    (tn, fp), (fn, tp) = scores.confusion
+    confusion = Table(f"at {scores.threshold:.4g}", "called NRDR", "called RDR")
+    confusion.add_row("NRDR", str(tn), str(fp))
+    confusion.add_row("RDR", str(fn), str(tp))
+    out.print(confusion)
+    if scores.caution:
+        out.print(scores.caution, soft_wrap=True, markup=False)
