@@ -17,6 +17,7 @@ from drsearch.study.definition import trial_key
 from drsearch.study.result import StudyResult
 from drsearch.tracking.availability import check_available, is_served
 from drsearch.tracking.events import RunStart
+from drsearch.tracking.metric_names import best_metric
 from drsearch.tracking.remote_runs import RemoteRuns
 from drsearch.tracking.sent import run_id_of, why_unsent
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, provenance_tags
@@ -188,7 +189,7 @@ class Candidate:
         if outcome.scores is not None:
             is_constant = outcome.scores.is_constant
         else:
-            is_constant = numbers["best_val_auc"] == CHANCE and numbers["best_val_auc_std"] == 0
+            is_constant = numbers[best_metric("val_auc")] == CHANCE and numbers[best_metric("val_auc_std")] == 0
         if is_constant:
             raise StudyError(
                 f"the best trial of study {self.study.name!r}, trial {self.number}, answers the same for every "

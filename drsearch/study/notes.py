@@ -7,6 +7,7 @@ from drsearch.settings import Value
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.result import StudyResult
 from drsearch.tracking.markdown import note_table
+from drsearch.tracking.metric_names import best_metric
 from drsearch.tracking.tags import GREATER_IS_BETTER_TAG, NOTE_TAG, PRIMARY_METRIC_TAG
 from drsearch.training.objective import Objective
 
@@ -43,14 +44,15 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
     note = (
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
         f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
-        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by `best_{objective}`: its "
-        "best checkpointed epoch, with 95 % intervals in `_low` and `_high`. Accuracy, sensitivity and specificity of "
+        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by "
+        f"`{best_metric(objective)}`: its best checkpointed epoch, with 95 % intervals in `_low` and `_high`. "
+        "Accuracy, sensitivity and specificity of "
         f"trials are at a threshold of {TRIAL_THRESHOLD:g}; a registered version has its own. *Views* has all trials "
         "in a table, and the best side by side; the study's run says what it came to. The best of many trials looks "
         "better than it is; the test scores of the registered version are the ones to report."
     )
     return {
         NOTE_TAG: note,
-        PRIMARY_METRIC_TAG: f"best_{objective}",
+        PRIMARY_METRIC_TAG: best_metric(objective),
         GREATER_IS_BETTER_TAG: str(not Objective(objective).less_is_better),
     }

@@ -9,6 +9,7 @@ from drsearch.study.notes import experiment_tags, study_note
 from drsearch.study.result import StudyResult
 from drsearch.tracking.events import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
+from drsearch.tracking.metric_names import best_metric
 from drsearch.tracking.tags import (
     BEST_TRIAL_TAG,
     KIND_TAG,
@@ -66,7 +67,7 @@ class StudyRun:
         if self._warm_start:
             tags[WARM_START_TAG] = self._warm_start
         if result.best is not None:
-            numbers[f"best_{self._settings.study.objective}"] = result.best.values[0]
+            numbers[best_metric(self._settings.study.objective)] = result.best.values[0]
             tags[BEST_TRIAL_TAG] = str(result.best.number)
         n_over = sum(trial.is_over for trial in result.trials)
         events = [Artifact(page, "study") for page in pages]

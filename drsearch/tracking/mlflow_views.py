@@ -15,6 +15,7 @@ from absl import logging
 
 from drsearch.masking import without_user
 from drsearch.tracking.events import now_ms
+from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
 from drsearch.tracking.mlflow_server import UiError
 from drsearch.tracking.tags import (
     COLOUR_TAG,
@@ -44,8 +45,11 @@ _CURVE_CARD_PX = 260
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TABLE_ROWS = 100  # as many as MLflow's table loads at once
 _TRIALS = has_tag(KIND_TAG, "trial")
-_TABLE_SCORES = ("best_val_auc", "best_val_sensitivity", "best_val_specificity", "best_val_accuracy", "best_threshold",
-                 "best_epoch")  # fmt: skip
+_TABLE_SCORES = (
+    *(best_metric(f"val_{score}") for score in ("auc", "sensitivity", "specificity", "accuracy")),
+    BEST_THRESHOLD,
+    BEST_EPOCH,
+)
 
 
 def comparison_link(url: str, study: str = "") -> str:

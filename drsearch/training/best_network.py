@@ -20,13 +20,14 @@ from drsearch.run_folder import MODEL_FILE
 from drsearch.settings import StudySettings
 from drsearch.tracking.events import Artifact, Event, Image
 from drsearch.tracking.markdown import note_table
+from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
 from drsearch.training.cross_validation import spread
 from drsearch.training.outcome import Predictions
 from drsearch.training.plan import Plan
 
 COSTS = ("model_parameters", "model_latency_ms")
 
-_FOLD_METRICS = ("best_epoch", *(f"best_val_{name}" for name in ("loss", *SCORE_NAMES)))
+_FOLD_METRICS = (BEST_EPOCH, *(best_metric(f"val_{name}") for name in ("loss", *SCORE_NAMES)))
 """A fold logs no intervals: the spread over the folds stands for them."""
 
 _PICTURE_STEP = 0
@@ -65,12 +66,14 @@ class BestNetwork:
         self.scores: Scores | None = None
         self.error = math.nan
         self.predictions: Predictions | None = None
-        self.metrics = {"best_epoch": float(result.epoch), "model_parameters": float(model.count_params())}
+        self.metrics = {BEST_EPOCH: float(result.epoch), "model_parameters": float(model.count_params())}
         if not plan.is_refit:
             self.scores = scores(validation.labels, probabilities)
             self.error = _standard_error(self._study, self.scores, validation.labels, probabilities)
             self.predictions = Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()))
-            self.metrics |= self.scores.metrics("best_", "best_val_") | {"best_val_loss": result.validation.loss}
+            self.metrics |= self.scores.metrics("best_", "best_val_") | {
+                best_metric("val_loss"): result.validation.loss
+            }
         if self._study.cost == "latency":
             self.metrics["model_latency_ms"] = latency_ms(model, validation)
 

@@ -21,6 +21,7 @@ from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.fit import EpochResult, Training, set_seeds
 from drsearch.run_folder import MODEL_FILE
 from drsearch.tracking.events import Event, Metrics, Tags, now_ms
+from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.tracking.tags import NOTE_TAG
 from drsearch.training.best_network import COSTS, BestNetwork, run_note
@@ -166,10 +167,10 @@ def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: s
         if objective.is_better(objective.value_of(result), objective.value_of(best)):
             best = result
     per_fold = [fold.history[best.epoch - 1] for fold in folds]
-    numbers = {"best_epoch": float(best.epoch), "trainings": float(len(folds)), "best_threshold": TRIAL_THRESHOLD}
+    numbers = {BEST_EPOCH: float(best.epoch), "trainings": float(len(folds)), BEST_THRESHOLD: TRIAL_THRESHOLD}
     for name, value in asdict(best.validation).items():
-        numbers[f"best_val_{name}"] = value
-        numbers[f"best_val_{name}_std"] = spread([getattr(result.validation, name) for result in per_fold])
+        numbers[best_metric(f"val_{name}")] = value
+        numbers[best_metric(f"val_{name}_std")] = spread([getattr(result.validation, name) for result in per_fold])
     numbers |= {name: value for name, value in folds[0].numbers.items() if name in COSTS}
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from services import HANG_S, MlflowServer, PostgresServer, when
 
-from drsearch.tracking.checkpoint_bundle import about
+from drsearch.tracking.checkpoint_bundle import read_info
 
 pytestmark = pytest.mark.faults
 
@@ -72,7 +72,7 @@ class Fleet:
     def second_has_sent_its_checkpoint(self, trial: int) -> bool:
         (file,) = (self.folder / "second").glob(f"runs/fleet-*/trial-{trial:04d}/bundle.zip")
         sent = [run.data.tags.get("drsearch.bundle", "{}") for run in self.trial_runs()]
-        return about(file).name in {json.loads(each).get("file") for each in sent}
+        return read_info(file).name in {json.loads(each).get("file") for each in sent}
 
     def trial_runs(self) -> list[Any]:
         client = MlflowClient(self.tracking)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from tags_page import undocumented_metrics
 
 from drsearch.data.records import Eyes
 from drsearch.model.fit import EpochResult, Training
@@ -119,6 +120,8 @@ def test_a_finished_training_tells_every_epoch_once_and_its_best_network(tmp_pat
     assert ends(tmp_path) == [("FINISHED", "complete", "")]
     entries, _ = Journal(tmp_path).read()
     pictures = {entry.key: entry.step for entry in entries if isinstance(entry, Image)}
+    metrics = {name for entry in entries if isinstance(entry, Metrics) for name in entry.values}
+    assert undocumented_metrics(metrics) == set()
     assert sum(key.startswith("gradcam/") for key in pictures) == 2
     assert set(pictures.values()) == {0}
     assert outcome.epoch in (2, 4, 5), "only checkpointed epochs are judged"

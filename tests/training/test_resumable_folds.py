@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tags_page import undocumented_metrics
 
 from drsearch.data.records import Eyes
 from drsearch.model.fit import EpochResult
@@ -112,6 +113,7 @@ def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
 ) -> None:
     folder, outcome, watch = whole
     told = points(folder)
+    assert undocumented_metrics(set(told)) == set()
     aucs = np.array([[value for _, value in told[f"fold{fold}/val_auc"]] for fold in (1, 2, 3)])
     assert [step for step, _ in told["fold2/val_auc"]] == [1, 2, 3]
     assert told["val_auc"] == [(epoch, pytest.approx(aucs[:, epoch - 1].mean())) for epoch in (1, 2, 3)]
