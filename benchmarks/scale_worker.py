@@ -24,10 +24,10 @@ from drsearch.trials.attributes import DRAWN, RUN_ID
 from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat
 from drsearch.trials.pruners import pruner_for
-from drsearch.trials.retrying import patiently
+from drsearch.trials.retrying import with_retries
 from drsearch.trials.samplers import drawn_so_far, sampler_for
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trial_view import OneTrialATrial
+from drsearch.trials.trial_view import TrialView
 
 SETTINGS = Settings().replace({"study.sampler": "tpe", "study.pruner": "median", "study.pruner_warmup_epochs": 10})
 EPOCHS = 10
@@ -48,7 +48,7 @@ class Drsearch:
     def __init__(self, url: str, study: str, folder: Path) -> None:
         self._storage, self._name, self._folder = open_storage(url), study, folder
         self._study = optuna.load_study(study_name=study, storage=self._storage)
-        self._view, self._drawn = OneTrialATrial(self._storage), drawn_so_far()
+        self._view, self._drawn = TrialView(self._storage), drawn_so_far()
 
     def _sampler(self, trial: int) -> optuna.samplers.BaseSampler:
         return sampler_for(SETTINGS, trial, trial_seed(0, trial), None, self._drawn)
@@ -63,17 +63,17 @@ class Drsearch:
             study = optuna.load_study(study_name=self._name, storage=self._view, sampler=sampler, pruner=pruner)
             attempt = optuna.Trial(study, frozen._trial_id)
             value = draw(attempt)
-            patiently(lambda: attempt.set_user_attr(DRAWN, True))
+            attempt.set_user_attr(DRAWN, True)
             journal = Journal(self._folder / f"trial-{trial:06d}")
             journal.append([RunStart(f"{self._name}/{trial}", self._name, f"trial {trial}", params=SETTINGS.flat())])
-            patiently(lambda: attempt.set_user_attr(RUN_ID, "0" * 32))
+            attempt.set_user_attr(RUN_ID, "0" * 32)
             for epoch in range(1, EPOCHS + 1):
                 time.sleep(sleep_s)
                 journal.append([Metrics(epoch, {"val_auc": value, "val_loss": 1 - value})])
-                patiently(lambda e=epoch: attempt.report(value, e))  # type: ignore[misc]
-                patiently(attempt.should_prune)
+                attempt.report(value, epoch)
+                attempt.should_prune()
             journal.append([RunEnd("FINISHED")])
-            patiently(lambda: study.tell(attempt, value, skip_if_finished=True))
+            with_retries(lambda: study.tell(attempt, value, skip_if_finished=True))
 
 
 class Bare:

@@ -9,7 +9,6 @@ import optuna
 
 from drsearch.settings import Settings
 from drsearch.study.best_trial import since_improved
-from drsearch.trials.retrying import patiently
 from drsearch.trials.trials import Trial, read_trials
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def total_trials(space: "SearchSpace", settings: Settings) -> int | None:
 
 def n_trials_of(study: optuna.Study) -> int:
     """How many trials a study has in total, as the last call asked for."""
-    return int(patiently(lambda: study.user_attrs).get(N_TRIALS, 0))  # none, if its launcher died while it began
+    return int(study.user_attrs.get(N_TRIALS, 0))  # none, if its launcher died while it began
 
 
 class Hours:
@@ -69,14 +68,14 @@ class Hours:
         elapsed = time.monotonic() - self._monotonic  # the clock may be set while a study runs
         if elapsed - self._noted >= _NOTE_S:
             self.note()
-        calls = {key: span for key, span in patiently(lambda: self._study.user_attrs).items() if key.startswith(_CALL)}
+        calls = {key: span for key, span in self._study.user_attrs.items() if key.startswith(_CALL)}
         calls[self._key] = [self._began, self._began + elapsed]
         return union_s(list(calls.values())) / 3600
 
     def note(self) -> None:
         """Keep this call's last moment."""
         self._noted = time.monotonic() - self._monotonic
-        patiently(lambda: self._study.set_user_attr(self._key, [self._began, self._began + self._noted]))
+        self._study.set_user_attr(self._key, [self._began, self._began + self._noted])
 
 
 def union_s(spans: Sequence[Sequence[float]]) -> float:
@@ -113,13 +112,13 @@ def what_is_spent(trials: Sequence[Trial], hours: float, settings: Settings) -> 
 def set_budgets(study: optuna.Study, settings: Settings) -> None:
     """Let the workers know the budgets of this call; none is spent yet."""
     budgets = {name: value for name, value in settings.flat().items() if name in BUDGETS}
-    patiently(lambda: study.set_user_attr(_BUDGETS, budgets))
+    study.set_user_attr(_BUDGETS, budgets)
     set_spent(study, "")
 
 
 def set_spent(study: optuna.Study, reason: str) -> None:
     """Let the workers know what the launcher finds spent: they begin no trial until it says otherwise."""
-    patiently(lambda: study.set_user_attr(_SPENT, reason))
+    study.set_user_attr(_SPENT, reason)
 
 
 def spent(study: optuna.Study, settings: Settings) -> str:
@@ -129,7 +128,7 @@ def spent(study: optuna.Study, settings: Settings) -> str:
         study: With what `set_budgets` and `set_spent` said last.
         settings: The study's; the budgets of the last call stand above theirs.
     """
-    said = patiently(lambda: study.user_attrs)
+    said = study.user_attrs
     if reason := said.get(_SPENT, ""):
         return str(reason)
     current = settings.replace(said.get(_BUDGETS, {}))
@@ -204,7 +203,7 @@ class LaunchersBudget(Budget):
             begun = 1 + max((trial.number for trial in trials if trial.was_begun), default=-1)
             wanted = begun if spent else begun + 2 * n_workers
             if wanted != self.n_trials:
-                patiently(lambda: self._study.set_user_attr(N_TRIALS, wanted))
+                self._study.set_user_attr(N_TRIALS, wanted)
                 self.n_trials = wanted
 
     def close(self) -> None:

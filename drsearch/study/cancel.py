@@ -15,8 +15,7 @@ from drsearch.home import Home
 from drsearch.processes import this_process
 from drsearch.study.definition import load_study
 from drsearch.study.reconcile import is_launched, reconcile_study
-from drsearch.trials.heartbeat import Storage
-from drsearch.trials.retrying import is_away, patiently
+from drsearch.trials.retrying import Storage, is_away, without_retries
 from drsearch.trials.trials import Trial, read_trials
 
 CANCELLED = "drsearch.cancelled"
@@ -28,13 +27,14 @@ _RECONCILE_S = 5.0
 def ask_to_stop(study: optuna.Study) -> None:
     """Mark a study as cancelled: whoever runs trials of it stops them at a checkpoint, and they wait."""
     mark = {"at": datetime.now().astimezone().isoformat(timespec="seconds"), "by": this_process()}
-    patiently(lambda: study.set_user_attr(CANCELLED, mark))
+    study.set_user_attr(CANCELLED, mark)
 
 
 def is_cancelled(study: optuna.Study) -> bool:
     """Whether the study was asked to stop and has not been run again since; no, while its database does not answer."""
     try:
-        return study.user_attrs.get(CANCELLED) is not None
+        with without_retries():
+            return study.user_attrs.get(CANCELLED) is not None
     except Exception as wrong:
         if not is_away(wrong):
             raise
@@ -43,8 +43,8 @@ def is_cancelled(study: optuna.Study) -> bool:
 
 def let_go_on(study: optuna.Study) -> None:
     """Take the mark away: the study is run again."""
-    if patiently(lambda: study.user_attrs).get(CANCELLED) is not None:
-        patiently(lambda: study.set_user_attr(CANCELLED, None))
+    if study.user_attrs.get(CANCELLED) is not None:
+        study.set_user_attr(CANCELLED, None)
 
 
 def cancel(storage: Storage, name: str, home: Home, folder: Path) -> Iterator[Trial]:

@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from drsearch.errors import StudyError
 from drsearch.study.definition import load_study
-from drsearch.trials.heartbeat import Storage
+from drsearch.trials.retrying import Storage
 
 _HOST = "127.0.0.1"
 
@@ -46,7 +46,7 @@ def dashboard(storage: Storage, study: str = "", port: int = 0) -> Iterator[tupl
         ) from wrong
     page = f"/studies/{load_study(storage, study)[0]._study_id}" if study else ""
     try:
-        server = make_server(_HOST, port, wsgi(storage), server_class=_Server, handler_class=_Quiet)
+        server = make_server(_HOST, port, wsgi(storage.optuna), server_class=_Server, handler_class=_Quiet)
     except OSError as wrong:
         raise StudyError(f"port {port} cannot be had on {_HOST} ({wrong}); choose another one.") from wrong
     thread = threading.Thread(target=server.serve_forever, name="dashboard", daemon=True)

@@ -22,9 +22,8 @@ from drsearch.space.build_model import PREFIX, changed_choices, to_setting
 from drsearch.study.budget import BUDGETS, N_TRIALS
 from drsearch.training.objective import objectives_of
 from drsearch.trials.attributes import MAX_RETRIES
-from drsearch.trials.heartbeat import Storage
-from drsearch.trials.retrying import patiently
-from drsearch.trials.storage import alone_with
+from drsearch.trials.retrying import Storage, with_retries
+from drsearch.trials.storage import transaction
 
 _DEFINITION = "drsearch.definition"
 CODE = "drsearch.code"
@@ -136,19 +135,18 @@ def open_study(
 
     def begin() -> tuple[optuna.Study, StudyDefinition]:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-        with alone_with(storage, name):  # of two that begin it, one writes what it is
-            there = read_definition(study)
-            if there is None:
-                study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
-                study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
-            else:
-                _check_same(name, there, wanted)
-                _note_other_code(name, there, wanted)
-            study.set_user_attr(N_TRIALS, n_trials)
-            study.set_user_attr(CODE, wanted.code)
+        there = read_definition(study)
+        if there is None:
+            study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
+            study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
+        else:
+            _check_same(name, there, wanted)
+            _note_other_code(name, there, wanted)
+        study.set_user_attr(N_TRIALS, n_trials)
+        study.set_user_attr(CODE, wanted.code)
         return study, there or wanted
 
-    return patiently(begin)
+    return transaction(storage, name, begin)  # of two processes that begin it, one writes the definition
 
 
 def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefinition]:
@@ -158,12 +156,12 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
         StudyError: If there is none of this name.
     """
     try:
-        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+        study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         study = None
-    definition = patiently(lambda: read_definition(study)) if study is not None else None
+    definition = read_definition(study) if study is not None else None
     if study is None or definition is None:
-        summaries = patiently(lambda: optuna.get_all_study_summaries(storage))
+        summaries = optuna.get_all_study_summaries(storage)
         names = ", ".join(sorted(found.study_name for found in summaries)) or "none"
         raise StudyError(f"no study {name!r} in this database; there are: {names}.")
     return study, definition
@@ -171,7 +169,7 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
 
 def delete_study(storage: Storage, name: str) -> None:
     """Delete a study and its trials from their database."""
-    patiently(lambda: optuna.delete_study(study_name=name, storage=storage))
+    with_retries(lambda: optuna.delete_study(study_name=name, storage=storage))
 
 
 def read_definition(study: optuna.Study) -> StudyDefinition | None:
@@ -231,10 +229,10 @@ def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition) -> None:
         StudyError: If a study of this name has another definition; the first difference is named.
     """
     try:
-        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+        study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
-    if (there := patiently(lambda: read_definition(study))) is not None:
+    if (there := read_definition(study)) is not None:
         _check_same(name, there, wanted)
 
 

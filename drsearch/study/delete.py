@@ -22,7 +22,7 @@ from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
 from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG
 from drsearch.tracking.tracker import TrackerUnavailable
-from drsearch.trials.heartbeat import Storage
+from drsearch.trials.retrying import Storage
 from drsearch.trials.trials import carriers
 
 

@@ -22,8 +22,8 @@ from drsearch.tracking.sent import unsent
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, outcome_tags
 from drsearch.training.run_lock import RunLock, attempt_of, process_of
 from drsearch.trials.attributes import REASON, RUN_ID
-from drsearch.trials.heartbeat import Storage
-from drsearch.trials.reconcile import one_look, reconcile
+from drsearch.trials.reconcile import look_twice, reconcile
+from drsearch.trials.retrying import Storage
 from drsearch.trials.trials import Trial
 
 _NOBODY = "nobody"
@@ -159,7 +159,7 @@ def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
         TrackerUnavailable: If MLflow does not answer; the study itself is put right.
     """
     study, definition = load_study(storage, name)
-    trials = reconcile(study, storage, one_look(study, storage))
+    trials = reconcile(study, storage, look_twice(study, storage))
     folder = study_folder(home, name, definition.uid)
     Closer(folder, name, definition).close(trials)
     if unsent(home) and not is_launched(folder):  # who is at it has a sender

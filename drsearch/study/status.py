@@ -24,8 +24,7 @@ from drsearch.study.definition import StudyDefinition, load_study, read_definiti
 from drsearch.study.reconcile import is_launched
 from drsearch.tracking.sent import run_id_of
 from drsearch.trials.attributes import BEST_EPOCH, RUN_ID, WORKER
-from drsearch.trials.heartbeat import Storage
-from drsearch.trials.retrying import patiently
+from drsearch.trials.retrying import Storage
 from drsearch.trials.trials import Trial, read_trials
 
 StudyState = Literal["running", "stopped", "cancelled", "complete"]
@@ -212,7 +211,7 @@ class TrialRow:
 
 def study_names(storage: Storage) -> list[str]:
     """The names of the studies in a database, the one begun last first."""
-    found = patiently(lambda: storage.get_all_studies())
+    found = storage.get_all_studies()
     return [each.study_name for each in sorted(found, key=lambda each: -each._study_id)]
 
 
@@ -221,7 +220,7 @@ def look_at_all(storage: Storage, home: Home) -> list[Standing]:
     looks = []
     for name in study_names(storage):
         with contextlib.suppress(KeyError):  # deleted meanwhile
-            study = patiently(lambda n=name: optuna.load_study(study_name=n, storage=storage))  # type: ignore[misc]
+            study = optuna.load_study(study_name=name, storage=storage)
             definition = read_definition(study)
             if definition is not None:
                 looks.append(look(study, definition, storage, home))
@@ -233,7 +232,7 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     folder = study_folder(home, study.study_name, definition.uid)
     n_trials = n_trials_of(study)
     trials = [trial for trial in read_trials(study) if trial.number < n_trials]
-    stale = set(patiently(lambda: storage._get_stale_trial_ids(study._study_id)))
+    stale = set(storage._get_stale_trial_ids(study._study_id))
     abandoned = tuple(
         trial.number
         for trial in trials

@@ -16,9 +16,8 @@ from drsearch.space.known_values import Fitted, Misfit, fit
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.study.definition import StudyDefinition, load_study, trial_seed
 from drsearch.trials.attributes import CARRIED, TRIAL, WARM_START, WORKER
-from drsearch.trials.heartbeat import Storage
-from drsearch.trials.retrying import patiently
-from drsearch.trials.storage import alone_with
+from drsearch.trials.retrying import Storage
+from drsearch.trials.storage import transaction
 from drsearch.trials.trials import Trial, read_trials
 
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
@@ -72,7 +71,7 @@ def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted
 
 def _begun(storage: Storage, name: str) -> optuna.Study | None:
     try:
-        study = patiently(lambda: optuna.load_study(study_name=name, storage=storage))
+        study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return None
     return study if read_trials(study) or WARM_START in study.user_attrs else None
@@ -115,24 +114,23 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         space: Of the new study.
     """
     there = {trial.number for trial in read_trials(study)}
-    if warm.trials.keys() <= there and WARM_START in patiently(lambda: study.user_attrs):
+    if warm.trials.keys() <= there and WARM_START in study.user_attrs:
         return  # the other study may be gone by now
     source, definition = load_study(storage, warm.study)
     old = {trial.number: trial for trial in read_trials(source)}
 
     def add() -> None:
-        with alone_with(storage, study.study_name):
-            if WARM_START not in study.user_attrs:
-                kept = {"study": warm.study, "trials": {str(new): number for new, number in warm.trials.items()}}
-                study.set_user_attr(WARM_START, kept)
-            there = {attempt.user_attrs.get(TRIAL) for attempt in study.get_trials(deepcopy=False)}
-            for new, number in sorted(warm.trials.items()):
-                if new not in there:
-                    fitted = _fitted(space, old_space, definition, old[number])
-                    study.add_trial(_carried(old[number], new, fitted, warm.study, definition))
+        if WARM_START not in study.user_attrs:
+            origin = {"study": warm.study, "trials": {str(new): number for new, number in warm.trials.items()}}
+            study.set_user_attr(WARM_START, origin)
+        there = {attempt.user_attrs.get(TRIAL) for attempt in study.get_trials(deepcopy=False)}
+        for new, number in sorted(warm.trials.items()):
+            if new not in there:
+                fitted = _fitted(space, old_space, definition, old[number])
+                study.add_trial(_carried(old[number], new, fitted, warm.study, definition))
 
     with _space_of(definition) as old_space:
-        patiently(add)
+        transaction(storage, study.study_name, add)
 
 
 def _carried(trial: Trial, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:

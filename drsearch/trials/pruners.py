@@ -1,7 +1,7 @@
-"""Which trials are not worth going on with? The pruner named by `study.pruner` says, from what trials reported.
+"""The pruner named by `study.pruner`, which ends trials that promise nothing.
 
-A plain trial reports its best value so far at every checkpoint, by epoch; one with folds or repeats reports the
-value of each when it ends, by its number.
+A plain trial reports its best value so far at every checkpoint, by epoch; one with folds or repeats reports the value
+of each when that ends, by its number.
 """
 
 import math
@@ -16,14 +16,14 @@ from drsearch.training.objective import Objective
 
 
 def pruner_name(settings: Settings) -> str:
-    """`study.pruner`, with `auto` resolved."""
+    """The name of the pruner: `study.pruner`, with `auto` resolved."""
     if settings.study.pruner != "auto":
         return settings.study.pruner
     return "wilcoxon" if n_trainings(settings.search) > 1 and settings.study.cost == "none" else "none"
 
 
 def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
-    """The pruner of a study, to be asked about a study as `OneTrialATrial` shows it."""
+    """The pruner of a study; it must see the study through a `TrialView`."""
     study = settings.study
     name = pruner_name(settings)
     first_rung = max(1, study.pruner_warmup_epochs)
@@ -54,40 +54,46 @@ def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
 
 
 def why_pruned(settings: Settings, value: float, step: int) -> str:
-    """The reason that a pruned trial is given, in a sentence."""
-    said = f"the {pruner_name(settings)} pruner: {settings.study.objective} {value:.3f}"
+    """The reason of a pruned trial, in a sentence.
+
+    Args:
+        settings: The study's.
+        value: The trial's last report.
+        step: The epoch of that report, or the number of the fold.
+    """
+    head = f"the {pruner_name(settings)} pruner: {settings.study.objective} {value:.3f}"
     match pruner_name(settings):
         case "wilcoxon":
             done = f"{step} of {n_trainings(settings.search)} {folds_or_repeats(settings.search)}"
-            return f"{said} after {done}, in which the best trial was better"
+            return f"{head} after {done}, in which the best trial was better"
         case "patient":
             return (
-                f"{said} has stood still for {settings.study.pruner_patience_epochs} epochs, "
+                f"{head} has stood still for {settings.study.pruner_patience_epochs} epochs, "
                 f"and after {step} is not better than most trials' so far"
             )
         case "percentile":
-            return f"{said} after {step} epochs is not in the best {settings.study.pruner_percentile:g} % of trials"
+            return f"{head} after {step} epochs is not in the best {settings.study.pruner_percentile:g} % of trials"
         case "successive_halving" | "hyperband":
             return (
-                f"{said} after {step} epochs is not among the best "
+                f"{head} after {step} epochs is not among the best "
                 f"1 in {settings.study.pruner_reduction_factor} at its rung"
             )
-    return f"{said} after {step} epochs is not better than most trials' so far"
+    return f"{head} after {step} epochs is not better than most trials' so far"
 
 
 class _Patient(optuna.pruners.BasePruner):  # type: ignore[misc]  # untyped library
-    """Asks another pruner only about a trial that has stood still for some epochs.
+    """Prunes as another pruner, but only trials without a new best value for some epochs.
 
     Optuna's `PatientPruner` waits for a fall, and the best value so far, which trials report here, never falls.
     """
 
-    def __init__(self, asked: optuna.pruners.BasePruner, epochs: int, objective: Objective) -> None:
-        self._asked, self._epochs, self._objective = asked, epochs, objective
+    def __init__(self, other: optuna.pruners.BasePruner, epochs: int, objective: Objective) -> None:
+        self._other, self._epochs, self._objective = other, epochs, objective
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         if trial.last_step is None or trial.last_step - self._last_rise(trial) < self._epochs:
             return False
-        return bool(self._asked.prune(study, trial))
+        return bool(self._other.prune(study, trial))
 
     def _last_rise(self, trial: FrozenTrial) -> int:
         best, at = math.nan, 0

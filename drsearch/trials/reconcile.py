@@ -1,4 +1,4 @@
-"""What did dead processes leave in the database? Their trials fail, and wait again."""
+"""Ends the attempts of dead processes in the database, and lets their trials wait again."""
 
 import contextlib
 import time
@@ -10,98 +10,101 @@ from optuna.trial import FrozenTrial, TrialState
 from drsearch.masking import masked
 from drsearch.processes import is_dead
 from drsearch.trials.attributes import DIED, DRAWN, FINAL, REASON, RUN_ID, TRIAL, WORKER
-from drsearch.trials.heartbeat import HEARTBEAT_S, Storage, heartbeats
-from drsearch.trials.retrying import patiently
-from drsearch.trials.storage import alone_with
-from drsearch.trials.trials import Trial, trials_of
+from drsearch.trials.heartbeat import HEARTBEAT_S, heartbeats
+from drsearch.trials.retrying import Storage, with_retries
+from drsearch.trials.storage import transaction
+from drsearch.trials.trials import Trial, read_trials
 
 Silent = Callable[[dict[int, str]], set[int]]
-"""Of running trials and their last heartbeats, those that give no sign of life: `Vigil.silent`, or one look."""
+"""Maps {trial id: last heartbeat} to the ids whose heartbeat has stopped: `HeartbeatMonitor.silent` or `look_twice`."""
 
 
-def give_up(storage: Storage, trial_id: int, reason: str, *, final: bool) -> bool:
+def fail_attempt(storage: Storage, trial_id: int, reason: str, *, final: bool) -> bool:
     """End an attempt as failed.
 
     Args:
-        storage: Where the trial is.
-        trial_id: A running one.
+        storage: The study database.
+        trial_id: The running attempt.
         reason: One sentence.
-        final: Whether its trial is over; else it waits for another attempt.
+        final: Whether the trial fails for good; else it waits for another attempt.
 
     Returns:
-        False if it had ended meanwhile.
+        False if the attempt had ended already.
     """
-    try:
-        storage.set_trial_user_attr(trial_id, REASON, masked(reason))
-        storage.set_trial_user_attr(trial_id, FINAL, final)
-        return bool(storage.set_trial_state_values(trial_id, state=TrialState.FAIL))
-    except optuna.exceptions.UpdateFinishedTrialError:
-        return False
+
+    def fail() -> bool:
+        try:
+            storage.set_trial_user_attr(trial_id, REASON, masked(reason))
+            storage.set_trial_user_attr(trial_id, FINAL, final)
+            return bool(storage.set_trial_state_values(trial_id, state=TrialState.FAIL))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return False
+
+    return with_retries(fail)
 
 
 def reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Trial]:
-    """Put right what dead processes left: their running trials fail, and every trial that is not over waits again.
+    """Fail the attempts of dead processes, and let every trial wait again that is not over.
 
-    Repeating this, or dying in the middle of it, does no harm: what to do is read from the trials' states. Of
-    several processes one at a time is at it.
+    Repeating this, or dying in the middle of it, does no harm: what to do is read from the trials' states. One process
+    at a time does it.
 
     Args:
-        study: Whose trials.
+        study: The study.
         storage: Its database.
-        silent: Tells trials that give no sign of life; those of this machine's dead processes need none.
+        silent: Finds the attempts whose heartbeat has stopped; dead processes of this machine are found without it.
 
     Returns:
         All trials, as they are now.
     """
-    return patiently(lambda: _reconcile(study, storage, silent))
+    return transaction(storage, study.study_name, lambda: _reconcile(study, storage, silent))
 
 
 def _reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Trial]:
-    with alone_with(storage, study.study_name):
-        trials = trials_of(study)
-        running = {
-            attempt._trial_id: (trial, attempt)
-            for trial in trials
-            for attempt in trial.attempts
-            if attempt.state is TrialState.RUNNING
-        }
-        gone = silent(heartbeats(storage, running)) | {
-            trial_id for trial_id, (_, attempt) in running.items() if is_dead(attempt.user_attrs.get(WORKER, "?:0:0"))
-        }
-        for trial_id in gone:
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came to its end meanwhile
-                _bury(storage, *running[trial_id])
-        for trial in trials_of(study) if gone else trials:
-            if trial.last.state is TrialState.FAIL and not trial.is_over:
-                _requeue(study, trial)
-        return trials_of(study)
+    trials = read_trials(study)
+    running = {
+        attempt._trial_id: (trial, attempt)
+        for trial in trials
+        for attempt in trial.attempts
+        if attempt.state is TrialState.RUNNING
+    }
+    dead = silent(heartbeats(storage, running)) | {
+        trial_id for trial_id, (_, attempt) in running.items() if is_dead(attempt.user_attrs.get(WORKER, "?:0:0"))
+    }
+    for trial_id in dead:
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # it has ended meanwhile
+            _fail_dead(storage, *running[trial_id])
+    for trial in read_trials(study) if dead else trials:
+        if trial.last.state is TrialState.FAIL and not trial.is_over:
+            _requeue(study, trial)
+    return read_trials(study)
 
 
-def one_look(study: optuna.Study, storage: Storage) -> Silent:
-    """Which trials are silent, for who does not stay to watch: by the database's clock, and by a second look.
+def look_twice(study: optuna.Study, storage: Storage) -> Silent:
+    """Find silent trials without staying to watch them: by the database's clock, and by a second look.
 
-    It takes some seconds where a trial seems silent, and none otherwise.
+    It takes some seconds if a trial seems silent, and none otherwise.
+
+    Returns:
+        A function for `reconcile`.
     """
-    stale: list[int] = patiently(lambda: storage._get_stale_trial_ids(study._study_id))
+    stale: list[int] = storage._get_stale_trial_ids(study._study_id)
     if not stale:
         return lambda _: set()
-    before = patiently(lambda: heartbeats(storage, stale))
+    before = heartbeats(storage, stale)
     time.sleep(1.5 * HEARTBEAT_S)
     return lambda now: {trial_id for trial_id in stale if now.get(trial_id) == before[trial_id]}
 
 
-def _bury(storage: Storage, trial: Trial, attempt: FrozenTrial) -> None:
-    """End an attempt whose process is gone; its trial too, if that happened too often."""
+def _fail_dead(storage: Storage, trial: Trial, attempt: FrozenTrial) -> None:
+    """End the attempt of a dead process; its trial too, if that happened too often."""
     trial_id = attempt._trial_id
-    if WORKER in attempt.user_attrs:  # else nobody had begun with it
+    if WORKER in attempt.user_attrs:  # else its process died before it signed, and had trained nothing
         deaths = trial.deaths + 1
+        reason = "its process died"
         if deaths > trial.max_retries:
             storage.set_trial_user_attr(trial_id, FINAL, True)
-        reason = (
-            f"its process died {deaths} times, as a lack of memory makes it"
-            if deaths > trial.max_retries
-            else "its process died"
-        )
+            reason = f"its process died {deaths} times, as a lack of memory makes it"
         storage.set_trial_user_attr(trial_id, REASON, masked(reason))
         storage.set_trial_user_attr(trial_id, DIED, True)
     storage.set_trial_state_values(trial_id, state=TrialState.FAIL)

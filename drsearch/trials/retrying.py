@@ -1,14 +1,15 @@
-"""What if the study database does not answer? Whoever asks waits, and asks again."""
+"""Calls to the study database wait while it does not answer, and are repeated."""
 
 import math
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
-import sqlalchemy.event
 import sqlalchemy.exc
 from absl import logging
 
@@ -18,24 +19,30 @@ from drsearch.files import is_full
 T = TypeVar("T")
 
 _IDLE_IN_TRANSACTION = "25P03"
-"""How PostgreSQL tells such a process so, when it goes on."""
+"""PostgreSQL's code for a process that was stopped within a transaction, when it continues."""
 
 _READ_ONLY = "attempt to write a readonly database"
 
 _NOT_THE_CAUSE = "(raised as a result of "
-"""How SQLAlchemy begins where another statement than the one that was asked for met the error."""
+"""How SQLAlchemy begins where another statement than the requested one met the error."""
+
+_NOT_REPEATED = ("create_new_study", "create_new_trial", "delete_study", "set_trial_state_values")
 
 
 class StorageAway(StudyError):
-    """The study database does not answer, and whoever waited for it was asked to stop."""
+    """The study database does not answer, and the process was asked to stop, or the time limit is over."""
 
 
 class Busy(Exception):
-    """Another process is alone with the study for longer than that should take."""
+    """Another process holds the lock of a study for longer than a transaction should take."""
 
 
 def is_away(wrong: BaseException) -> bool:
-    """Whether an error says that the database does not answer now; anything else is a bug, and waiting mends none."""
+    """Whether an error means that the database does not answer now; any other error is a bug, which waiting mends not.
+
+    Args:
+        wrong: From Optuna's storage, or from SQLAlchemy.
+    """
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
         wrong = wrong.__cause__
     if isinstance(wrong, sqlalchemy.exc.DBAPIError) and (
@@ -48,84 +55,147 @@ def is_away(wrong: BaseException) -> bool:
         sqlalchemy.exc.OperationalError,
         sqlalchemy.exc.InterfaceError,
         sqlalchemy.exc.TimeoutError,
-        sqlalchemy.exc.PendingRollbackError,  # Optuna asks on where a connection broke
+        sqlalchemy.exc.PendingRollbackError,  # Optuna continues where a connection broke
         Busy,
     )
     return isinstance(wrong, away) or is_full(wrong)
 
 
 def first_line(wrong: BaseException) -> str:
-    """?? docstring"""
+    """The first line of an error's text that names its cause."""
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
-        wrong = wrong.__cause__  # its own text speaks of invalid data, whatever happened
+        wrong = wrong.__cause__  # Optuna's own text speaks of invalid data, whatever happened
     lines = [line for line in str(wrong).strip().splitlines() if not line.startswith(_NOT_THE_CAUSE)]
     return (lines or [type(wrong).__name__])[0]
 
 
-class _Patience:
-    """What the threads of a process know of their database: one warning an outage, whoever meets it first."""
+class Outage:
+    """What the threads of a process share about their database: one warning per outage, and how long to wait.
+
+    Attributes:
+        stopped: Set to wait no more.
+        is_over: Whether to wait no more; asked while waiting.
+        limit_s: Seconds to wait per call.
+    """
 
     def __init__(self) -> None:
-        self.over = threading.Event()
+        self.stopped = threading.Event()
+        self.is_over: Callable[[], bool] = self.stopped.is_set
         self.limit_s = math.inf
-        self.is_over: Callable[[], bool] = self.over.is_set
         self._away = False
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> bool:
-        """Wait; whether waiting is over for good. `Event.wait` would lock out the signal that is to end it."""
+        """Wait; whether to wait no more. `Event.wait` would lock out the signal that is to end it."""
         until = time.monotonic() + seconds
         while not self.is_over() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
         return self.is_over()
 
-    def away(self, wrong: BaseException) -> None:
+    def begins(self, wrong: BaseException) -> None:
+        """Log a warning, unless the outage has begun already."""
         with self._lock:
             if not self._away:
                 logging.warning("the study database does not answer; waiting (%s)", first_line(wrong))
             self._away = True
 
-    def back(self) -> None:
+    def ends(self) -> None:
+        """Log that the database answers, if there was an outage."""
         with self._lock:
             if self._away:
                 logging.info("the study database answers again")
             self._away = False
 
 
-patience = _Patience()
+outage = Outage()
 
 
-def end_patience() -> None:
-    """Let this process wait for its database no more: it was asked to stop."""
-    patience.over.set()
+class _Thread(threading.local):
+    repeats = True
 
 
-def renew_patience() -> None:
-    """Let this process wait for its database again: `end_patience` was meant for an earlier study."""
-    patience.over.clear()
+_thread = _Thread()
 
 
-def patiently(call: Callable[[], T]) -> T:
-    """The result of `call`, asked again with growing pauses while the database is away: one warning, then patience.
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """Let calls of this thread fail at once where the database does not answer."""
+    before, _thread.repeats = _thread.repeats, False
+    try:
+        yield
+    finally:
+        _thread.repeats = before
+
+
+def with_retries(call: Callable[[], T]) -> T:
+    """The result of `call`, repeated as a whole with growing pauses while the database does not answer.
+
+    Calls within it are not repeated by themselves: what one of them relied on may be gone, as a lock is.
 
     Args:
         call: May have had its effect although it failed: an answer can be lost.
 
     Raises:
-        StorageAway: If the database is away, and `end_patience` was called, or what `end_patience_when` asks is true,
-            or the limit of `limit_patience` has passed.
+        StorageAway: If the database does not answer, and `stop_retrying` was called, or the condition of
+            `stop_retrying_when` holds, or the limit of `limit_retries` is over.
     """
-    pause_s, until = 0.5, time.monotonic() + patience.limit_s
+    if not _thread.repeats:
+        return call()
+    pause_s, until = 0.5, time.monotonic() + outage.limit_s
     while True:
         try:
-            result = call()
+            with without_retries():
+                result = call()
         except Exception as wrong:
             if not is_away(wrong):
                 raise
-            patience.away(wrong)
-            if time.monotonic() > until or patience.pause(pause_s):
+            outage.begins(wrong)
+            if time.monotonic() > until or outage.pause(pause_s):
                 raise StorageAway(f"the study database does not answer ({first_line(wrong)}).") from wrong
             pause_s = min(30.0, 2 * pause_s)
         else:
-            patience.back()
+            outage.ends()
             return result
+
+
+class Storage:
+    """The study database: Optuna's storage, each call of which is repeated while the database does not answer.
+
+    A call of Optuna's that may be repeated although an answer was lost writes the same value again. Those of
+    `_NOT_REPEATED` may not: a second trial would be made, or an attempt that has just ended would seem to be another
+    worker's. Whoever calls them repeats more than the call (`with_retries`, `transaction`), looking at what is there.
+
+    Args:
+        optuna: The storage that Optuna made, with its cache and with heartbeats.
+    """
+
+    def __init__(self, optuna: Any) -> None:
+        self.optuna = optuna
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.optuna, name)
+        return partial(self._repeated, value) if callable(value) and name not in _NOT_REPEATED else value
+
+    @staticmethod
+    def _repeated(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return with_retries(lambda: call(*arguments, **options))
+
+
+def stop_retrying() -> None:
+    """Let this process wait for its database no more: it was asked to stop."""
+    outage.stopped.set()
+
+
+def allow_retries() -> None:
+    """Let this process wait for its database again: `stop_retrying` was called for an earlier study."""
+    outage.stopped.clear()
+
+
+def stop_retrying_when(is_over: Callable[[], bool]) -> None:
+    """Let this process wait for its database no more as soon as `is_over` is true; it is asked while waiting."""
+    outage.is_over = lambda: outage.stopped.is_set() or is_over()
+
+
+def limit_retries(seconds: float) -> None:
+    """Let each call wait for the database only so long: the process runs no trials, and a person waits for it."""
+    outage.limit_s = seconds

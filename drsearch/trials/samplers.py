@@ -1,4 +1,4 @@
-"""Who chooses a trial's settings? The sampler named by `study.sampler`, seeded so that no two workers draw the same."""
+"""The sampler named by `study.sampler`, seeded so that no two workers draw the same."""
 
 import importlib.util
 import math
@@ -26,12 +26,12 @@ def sampler_for(
     """The sampler that chooses the settings of one trial.
 
     Args:
-        settings: The study's; `study.sampler` and its own settings are used.
+        settings: The study's; `study.sampler` and the settings of that sampler are used.
         trial: The trial's number.
-        seed: The trial's own, of the study's seed and the number alone: two workers with one seed would draw the same
-            points. Sobol's sequence alone is one for the whole study, of which the trial takes the point of its number.
-        space: What is drawn.
-        drawn: What this process knows of the axes that all finished trials have: `drawn_so_far()`, one a study.
+        seed: The trial's own, a function of the study's seed and the number: two workers with the same seed would draw
+            the same points. Sobol's sequence is one for the whole study; the trial takes the point of its number.
+        space: The space that is drawn from.
+        drawn: The axes that all finished trials have, as far as this process knows: `drawn_so_far()`, one per study.
     """
     study = settings.study
     with warnings.catch_warnings():
@@ -49,20 +49,20 @@ def sampler_for(
 
 
 def missing_package(sampler: str) -> str:
-    """The package that a sampler needs and that is not installed; empty if nothing is missing."""
+    """The name of the package that a sampler needs and that is not installed; empty if none is missing."""
     return "cmaes" if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None else ""
 
 
 def drawn_so_far() -> IntersectionSearchSpace:
-    """What a process that has looked at no trial knows of the axes that all have."""
+    """The axes that all trials have, for a process that has not looked at any trial yet."""
     return IntersectionSearchSpace(include_pruned=True)
 
 
 class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]  # untyped library
-    """Optuna's, which knows from trial to trial which axes all have.
+    """Optuna's, which remembers from trial to trial which axes all trials have.
 
     Every trial has a sampler of its own, for its seed; each would look at the axes of thousands of trials again, a
-    quarter of what a trial costs with 10,000 behind it (benchmarks/scale.py).
+    quarter of the cost of a trial after 10,000 others (benchmarks/scale.py).
     """
 
     def __init__(self, drawn: IntersectionSearchSpace, **options: Any) -> None:
@@ -71,10 +71,10 @@ class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]  # untyped library
 
 
 class _Sobol(optuna.samplers.QMCSampler):  # type: ignore[misc]  # untyped library
-    """Optuna's, whose axes and place in the sequence come from the space and the trial's number.
+    """Optuna's, with axes from the space, and the place in the sequence from the trial's number.
 
-    Optuna takes both from the trials there are: the first ones, as many as there are workers, are random then, and two
-    workers may take one point of the sequence (its own note in `_find_sample_id`; optuna 5.0, which
+    Optuna takes both from the existing trials: then the first ones, one per worker, are random, and two workers may
+    take the same point of the sequence (its own note in `_find_sample_id`; optuna 5.0, which
     tests/trials/test_samplers.py watches).
     """
 
@@ -92,7 +92,10 @@ class _Sobol(optuna.samplers.QMCSampler):  # type: ignore[misc]  # untyped libra
 
 
 def axes_of(space: "SearchSpace") -> dict[str, BaseDistribution]:
-    """The axes that every trial of a space draws, whatever branch it takes, and always from the same range."""
+    """The axes that every trial of a space draws, whatever branch it takes, and always from the same range.
+
+    Found by drawing 100 times at random.
+    """
     dice = random.Random(0)
     walks = []
     for _ in range(_WALKS):
@@ -103,7 +106,7 @@ def axes_of(space: "SearchSpace") -> dict[str, BaseDistribution]:
 
 
 class _Recorded:
-    """Stands for a trial: draws at random, and notes from what."""
+    """Stands in for a trial: draws at random, and records the axes."""
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice

@@ -1,4 +1,4 @@
-"""How does a study reach its database, and keep its head when the database is away?"""
+"""Opens the study database, and runs transactions that no other process may disturb."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy
@@ -22,37 +22,42 @@ from drsearch.errors import StudyError
 from drsearch.files import fault
 from drsearch.home import Home
 from drsearch.masking import hide
-from drsearch.trials.heartbeat import GRACE_S, HEARTBEAT_S, Storage
-from drsearch.trials.retrying import Busy, first_line, is_away, patience, patiently
+from drsearch.trials.heartbeat import GRACE_S, HEARTBEAT_S
+from drsearch.trials.retrying import Busy, Storage, first_line, is_away, with_retries
+
+T = TypeVar("T")
 
 _LOCK_S = 30
-"""Seconds to wait for another process that is alone with a study."""
+"""Seconds to wait for another process that holds the lock of a study."""
 
 _LET_GO = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=30s"
-"""To PostgreSQL: a process that was stopped within a transaction loses it, and keeps nobody waiting for its locks."""
+"""Options for PostgreSQL: a process that was stopped within a transaction loses it, and with it its locks."""
 
 _CONNECT_S = 10
-"""Seconds to wait for the first word of a PostgreSQL server; the system waits for minutes."""
+"""Seconds to wait for the first answer of a PostgreSQL server; the operating system waits for minutes."""
 
 _OPENINGS = 20
-"""How often an empty database is opened anew where others make its tables at the same moment."""
+"""How often an empty database is opened anew while other processes create its tables at the same moment."""
 
 
 def open_storage(url: str, *, patient: bool = False, only_look: bool = False) -> Storage:
-    """Open the study database, making its tables if it has none.
+    """Open the study database, and create its tables if it has none.
 
-    A SQLite file that this user may not write is opened to look only.
+    A SQLite file that this user may not write is opened read-only.
 
     Args:
         url: As SQLAlchemy writes it, e.g. `sqlite:////home/me/studies.db` or `postgresql://host/optuna`.
-        patient: Wait where it does not answer: it did before, to whoever gave us the URL.
-        only_look: Write nothing: a SQLite file is opened read-only, and other processes' writes are not waited for.
+        patient: Wait if it does not answer: it did when this process was started.
+        only_look: Write nothing: a SQLite file is opened read-only, and does not wait for writes of other processes.
+
+    Returns:
+        The database, each call of which is repeated while it does not answer.
 
     Raises:
         StudyError: If there is no such database, or its driver is not installed.
     """
     if patient:
-        return patiently(lambda: _open(url, only_look))
+        return with_retries(lambda: _open(url, only_look))
     try:
         return _open(url, only_look)
     except Exception as wrong:
@@ -65,7 +70,7 @@ _IN_MEMORY = ("sqlite://", "sqlite:///", "sqlite:///:memory:")
 
 
 def may_hold_studies(url: str) -> bool:
-    """Whether a database may hold something: a file of SQLite that is not there does not, and is not made here.
+    """Whether a database may hold studies: a SQLite file that does not exist holds none, and is not created here.
 
     Example:
         >>> may_hold_studies("sqlite:////no/such/folder/studies.db"), may_hold_studies("postgresql://host/optuna")
@@ -76,14 +81,14 @@ def may_hold_studies(url: str) -> bool:
 
 
 def may_write(storage: Storage, home: Home) -> bool:
-    """Whether this user may put a study right: both in its database and in the home."""
+    """Whether this user may write both the database and the home, as `reconcile` does."""
     engine = storage._backend.engine
     file = engine.url.database if engine.dialect.name == "sqlite" else ""
     return _is_writable(file or "") and (not home.path.exists() or os.access(home.path, os.W_OK))
 
 
 def _is_writable(file: str) -> bool:
-    """Whether a SQLite file can be written, for which its folder must be too; a file that is not there is made."""
+    """Whether a SQLite file can be written, which takes a writable folder too; a missing file can be created."""
     return not os.path.exists(file) or (os.access(file, os.W_OK) and os.access(os.path.dirname(file) or ".", os.W_OK))
 
 
@@ -123,7 +128,7 @@ def _open(url: str, only_look: bool) -> Storage:
                 "for PostgreSQL: pip install 'drsearch[postgresql]'."
             ) from wrong
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as wrong:
-            # Optuna looks for its tables before it makes them: of several that find none, one makes them.
+            # Optuna looks for its tables before it creates them: of several processes that find none, one creates them.
             if not _made_by_another(wrong) or opening == _OPENINGS:
                 if is_away(wrong):
                     raise
@@ -133,7 +138,8 @@ def _open(url: str, only_look: bool) -> Storage:
             raise _no_database(url, wrong) from wrong
     if file and not read_only:
         _set_up_sqlite(storage.engine)
-    return optuna.storages.get_storage(storage)  # adds the cache, without which every trial is read each time
+    # Optuna's `get_storage` adds the cache, without which every trial is read each time.
+    return Storage(optuna.storages.get_storage(storage))
 
 
 def _connect_read_only(file: str) -> sqlite3.Connection:
@@ -175,15 +181,14 @@ def _sqlite_file(url: str) -> str:
 
 
 def _set_up_sqlite(engine: sqlalchemy.Engine) -> None:
-    """Let a transaction on SQLite begin before its first read and hold the database to its end, and cost little.
+    """Let a transaction on SQLite begin before its first read and hold the database to its end, at little cost.
 
     Python's driver begins one only at the first write. Two workers that look for a waiting trial would both read that
-    it waits, and both take it: SQLite knows no `SELECT ... FOR UPDATE`, by which Optuna guards that elsewhere.
+    it waits, and both take it: SQLite has no `SELECT ... FOR UPDATE`, with which Optuna prevents that elsewhere.
     Source: SQLAlchemy's manual on the SQLite dialect, "Serializable isolation / Savepoints / Transactional DDL".
 
-    The rollback journal is kept and overwritten, not deleted after every write: as safe, and the disk need not note a
-    file more and a file less each time. On ext4 the writes of a trial took 81 ms instead of 110, those of a process
-    that does nothing else a sixth.
+    The rollback journal is overwritten, not deleted after every write: as safe, without creating and deleting a file
+    each time. On ext4 the writes of a trial took 81 ms instead of 110, those of a process that only writes a sixth.
     Source: SQLite's manual, "PRAGMA journal_mode".
     """
 
@@ -199,14 +204,35 @@ def _set_up_sqlite(engine: sqlalchemy.Engine) -> None:
     engine.dispose()  # connections made before
 
 
-@contextmanager
-def alone_with(storage: Storage, study_name: str) -> Iterator[None]:
-    """Let only one process at a time, on whatever machine, look at a study's trials and add some.
+def transaction(storage: Storage, study_name: str, body: Callable[[], T]) -> T:
+    """Run `body` while no other process, on whatever machine, runs a transaction of the same study.
 
-    What holds the others off goes with its process, however that ends.
+    Args:
+        storage: The study database.
+        study_name: The study.
+        body: Repeated as a whole while the database does not answer. It must look at what an earlier try has written,
+            since the answer to a write can be lost.
+
+    Returns:
+        The result of `body`.
 
     Raises:
-        Exception: One of which `is_away` is true, where another process does not come to its end.
+        StorageAway: As `with_retries`.
+    """
+
+    def locked() -> T:
+        with study_lock(storage, study_name):
+            return body()
+
+    return with_retries(locked)
+
+
+@contextmanager
+def study_lock(storage: Storage, study_name: str) -> Iterator[None]:
+    """Hold the lock of a study, which one process at a time can have; it goes with the process, however that ends.
+
+    Raises:
+        Exception: One for which `is_away` is true, if another process does not release the lock.
     """
     engine = storage._backend.engine
     if engine.dialect.name == "postgresql":
@@ -233,13 +259,3 @@ def _lock(file: int) -> None:
             if time.monotonic() > deadline:
                 raise Busy("another process holds it; is one of them stopped?") from None
             time.sleep(0.02)
-
-
-def limit_patience(seconds: float) -> None:
-    """Let this process wait for its database only so long: it runs nothing, and somebody waits for its answer."""
-    patience.limit_s = seconds
-
-
-def end_patience_when(is_over: Callable[[], bool]) -> None:
-    """Let this process wait for its database no more as soon as `is_over` says so, asked while it waits."""
-    patience.is_over = lambda: patience.over.is_set() or is_over()

@@ -1,9 +1,9 @@
-"""Which trials has a study, which wait, and whose are they?
+"""The trials of a study, and the attempts at each.
 
-A trial is one setting tried in a study. What Optuna calls a trial is an attempt here: one process's try at a
-trial. A trial has a second attempt when the process of the first one died or was interrupted. Totals count
-trials; the settings and the seed of a trial are those of its first attempt. The first attempt is made when a
-worker takes the trial: Optuna reads every attempt in the database again whenever it is asked for trials.
+A trial is one setting tried in a study. What Optuna calls a trial is an attempt here: one process's try at a trial. A
+trial has a second attempt when the process of the first one died or was interrupted. Totals count trials; the settings
+and the seed of a trial are those of its first attempt. The first attempt is created when a worker takes the trial:
+Optuna reads every unfinished attempt in the database again whenever it is asked for trials.
 """
 
 import functools
@@ -18,9 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from drsearch.errors import StudyError
 from drsearch.settings import Value
 from drsearch.trials.attributes import CARRIED, DIED, ENQUEUED, FINAL, MAX_RETRIES, REASON, TRIAL, WARM_START, WORKER
-from drsearch.trials.heartbeat import Storage
-from drsearch.trials.retrying import patiently
-from drsearch.trials.storage import alone_with
+from drsearch.trials.retrying import Storage
+from drsearch.trials.storage import transaction
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -48,12 +47,12 @@ class Trial:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """What `study.objective` came to, and `study.cost` after it where one is asked for; empty before."""
+        """The values of `study.objective` and, if it is set, of `study.cost`; empty until the trial is complete."""
         return tuple(self.last.values or ())
 
     @property
     def value(self) -> float | None:
-        """What `study.objective` came to."""
+        """The value of `study.objective`; None until the trial is complete."""
         return self.values[0] if self.values else None
 
     @property
@@ -63,7 +62,7 @@ class Trial:
 
     @property
     def state(self) -> StateName:
-        """What the study says of this trial; an attempt that failed but may be repeated counts as waiting."""
+        """The state of the trial; one whose attempt failed but may be repeated is waiting."""
         match self.last.state:
             case TrialState.COMPLETE:
                 return "complete"
@@ -77,14 +76,14 @@ class Trial:
 
     @property
     def carried(self) -> Mapping[str, Any] | None:
-        """Where the trial was run, if it was carried from another study: `study`, `uid`, `trial`, `seed`."""
+        """Where the trial was run, if it was taken over from another study: `study`, `uid`, `trial`, `seed`."""
         return self.last.user_attrs.get(CARRIED)  # type: ignore[no-any-return]
 
     @property
     def deaths(self) -> int:
-        """Attempts whose process died, or that somebody else failed without a word."""
-        failed = [trial.user_attrs for trial in self.attempts if trial.state is TrialState.FAIL]
-        return sum(bool(told.get(DIED)) or (WORKER in told and REASON not in told) for told in failed)
+        """How many attempts failed because their process died, or were failed by others without a reason."""
+        failed = [attempt.user_attrs for attempt in self.attempts if attempt.state is TrialState.FAIL]
+        return sum(bool(attrs.get(DIED)) or (WORKER in attrs and REASON not in attrs) for attrs in failed)
 
     @property
     def is_over(self) -> bool:
@@ -98,53 +97,57 @@ class Trial:
 
 
 def attempt_that_counts(attempts: Sequence[FrozenTrial]) -> FrozenTrial:
-    """Of a trial's attempts, oldest first, the one that finished, else the newest."""
-    done = [trial for trial in attempts if trial.state in DONE]
+    """The attempt of a trial that finished, else the newest.
+
+    Args:
+        attempts: All of the trial, oldest first.
+    """
+    done = [attempt for attempt in attempts if attempt.state in DONE]
     return done[0] if done else attempts[-1]
 
 
 def read_trials(study: optuna.Study) -> list[Trial]:
     """All trials of a study, by number."""
-    return patiently(lambda: trials_of(study))
-
-
-def carriers(storage: Storage, uid: str) -> dict[str, int]:
-    """Which studies carry trials that were run in the study `uid`, and how many.
-
-    Their runs, journals and weights are still that study's.
-    """
-    found: dict[str, int] = {}
-    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        if WARM_START in summary.user_attrs:
-            trials = read_trials(optuna.load_study(study_name=summary.study_name, storage=storage))
-            if n := sum(trial.carried is not None and trial.carried["uid"] == uid for trial in trials):
-                found[summary.study_name] = n
-    return found
-
-
-def trials_of(study: optuna.Study) -> list[Trial]:
-    """All trials of a study, by number, read within a transaction of the caller."""
     attempts: dict[int, list[FrozenTrial]] = {}
-    for trial in study.get_trials(deepcopy=False):
-        if TRIAL in trial.user_attrs:
-            attempts.setdefault(trial.user_attrs[TRIAL], []).append(trial)
+    for attempt in study.get_trials(deepcopy=False):
+        if TRIAL in attempt.user_attrs:
+            attempts.setdefault(attempt.user_attrs[TRIAL], []).append(attempt)
     max_retries = study.user_attrs.get(MAX_RETRIES, 0)
     return [Trial(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
 
 
+def carriers(storage: Storage, uid: str) -> dict[str, int]:
+    """The studies that have trials of the study `uid`, and how many; their runs, journals and weights are that study's.
+
+    Args:
+        storage: The study database.
+        uid: The study that trials were taken from.
+
+    Returns:
+        The number of trials by the name of the study that has them now.
+    """
+    counts: dict[str, int] = {}
+    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        if WARM_START in summary.user_attrs:
+            trials = read_trials(optuna.load_study(study_name=summary.study_name, storage=storage))
+            if n := sum(trial.carried is not None and trial.carried["uid"] == uid for trial in trials):
+                counts[summary.study_name] = n
+    return counts
+
+
 def all_over(trials: Sequence[Trial], n: int) -> bool:
-    """Whether nothing is left to do in the first `n` trials, those that no worker has taken yet included."""
+    """Whether nothing is left to do in the first `n` trials, including those that no worker has taken yet."""
     return sum(trial.is_over for trial in trials if trial.number < n) == n
 
 
 def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Mapping[str, Value]]) -> None:
-    """Let the first trials that nobody took yet draw given values; settings that were enqueued before stay.
+    """Let the first trials that no worker has taken draw given values; settings that were enqueued before stay.
 
     Args:
-        study: Where to.
+        study: The study.
         storage: Its database.
         n: Trials in total.
-        settings: Each with values by name; what it leaves out, the sampler chooses.
+        settings: Values by name, per trial; the sampler chooses what a trial's settings leave out.
 
     Raises:
         StudyError: If there are fewer trials left than settings.
@@ -152,18 +155,17 @@ def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Ma
     marked = {json.dumps(params, sort_keys=True): dict(params) for params in settings}
 
     def put() -> None:
-        with alone_with(storage, study.study_name):
-            trials = trials_of(study)
-            there = {trial.attempts[0].user_attrs.get(ENQUEUED) for trial in trials}
-            new = {mark: params for mark, params in marked.items() if mark not in there}
-            free = sorted(set(range(n)) - {trial.number for trial in trials})
-            if len(new) > len(free):
-                own = n - sum(bool(trial.carried) for trial in trials)
-                raise StudyError(
-                    f"--enqueue: settings that are new: {len(new)}, trials that the study has left for them: "
-                    f"{len(free)}; --trials {own - len(free) + len(new)} makes room."
-                )
-            for number, (mark, params) in zip(free, new.items(), strict=False):
-                study.enqueue_trial(params, user_attrs={TRIAL: number, ENQUEUED: mark})
+        trials = read_trials(study)
+        enqueued = {trial.attempts[0].user_attrs.get(ENQUEUED) for trial in trials}
+        new = {mark: params for mark, params in marked.items() if mark not in enqueued}
+        free = sorted(set(range(n)) - {trial.number for trial in trials})
+        if len(new) > len(free):
+            own = n - sum(bool(trial.carried) for trial in trials)
+            raise StudyError(
+                f"--enqueue: settings that are new: {len(new)}, trials that the study has left for them: "
+                f"{len(free)}; --trials {own - len(free) + len(new)} makes room."
+            )
+        for number, (mark, params) in zip(free, new.items(), strict=False):
+            study.enqueue_trial(params, user_attrs={TRIAL: number, ENQUEUED: mark})
 
-    patiently(put)
+    transaction(storage, study.study_name, put)

@@ -23,7 +23,6 @@ from drsearch.tracking.availability import is_served
 from drsearch.tracking.sent import is_sent
 from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.training.run_lock import RunLock
-from drsearch.trials.retrying import patiently
 from drsearch.trials.trials import read_trials
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def check_code(study: optuna.Study) -> None:
     Raises:
         StudyError: If they differ in what decides results.
     """
-    there, here = patiently(lambda: study.user_attrs).get(CODE, {}), code_now()
+    there, here = study.user_attrs.get(CODE, {}), code_now()
     differences = [
         f"{name} {there_is or 'none'} (here {here_is or 'none'})"
         for name in _CHANGES_RESULTS

@@ -23,9 +23,9 @@ from drsearch.study.status import Progress
 from drsearch.tracking.events import Status
 from drsearch.tracking.sender import SupervisedSender
 from drsearch.tracking.sent import unsent
-from drsearch.trials.heartbeat import Storage, Vigil
+from drsearch.trials.heartbeat import HeartbeatMonitor
 from drsearch.trials.reconcile import reconcile
-from drsearch.trials.retrying import StorageAway, end_patience, renew_patience
+from drsearch.trials.retrying import Storage, StorageAway, allow_retries, stop_retrying
 from drsearch.trials.trials import Trial, read_trials
 from drsearch.workers.remote import fetch_records, is_shared, start_upload
 from drsearch.workers.worker_pool import STOP_S, WorkerPool
@@ -74,7 +74,7 @@ class Supervisor:
         self._home, self._budget, self._run = home, budget, run
         self._folder = study_folder(home, study.study_name, definition.uid)
         self._closer = Closer(self._folder, study.study_name, definition)
-        self._vigil, self._sender = Vigil(), SupervisedSender(home)
+        self._heartbeats, self._sender = HeartbeatMonitor(), SupervisedSender(home)
         self._trials: list[Trial] = []
         self._over: set[int] = set()  # trials that were over before, or that `on_trial` was called with
         self._stopped = ""
@@ -129,7 +129,7 @@ class Supervisor:
             RecordsError: On a machine that joins, if the records that arrive are not the study's.
             StudyError: If a worker ended with an error that is no trial's own.
         """
-        renew_patience()
+        allow_retries()
         if self._run is None:
             with Interrupts(self._interrupt, say_stopping):
                 if not fetch_records(self._definition, self._home, lambda: bool(self._stopped)):
@@ -169,7 +169,7 @@ class Supervisor:
             logging.warning("the study database was away at the end; what was begun goes on later, or elsewhere")
         except BaseException as wrong:
             reason = f"{type(wrong).__name__}: {wrong}"
-            end_patience()
+            stop_retrying()
             raise
         finally:
             pool.stop(self._sender.ensure_running)
@@ -206,7 +206,7 @@ class Supervisor:
             show(self._progress(pool))
             if timeout_s is not None and time.monotonic() - began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
-                end_patience()
+                stop_retrying()
             if self.cancelled():
                 self._stopped = self._stopped or "cancelled"
             n_left = self._budget.n_trials - sum(trial.is_over for trial in self._counted())
@@ -231,7 +231,7 @@ class Supervisor:
                         on_trial(trial)
                 except BaseException as error:
                     self._error, self._stopped = error, f"on_trial raised {type(error).__name__}: {error}"
-                    end_patience()
+                    stop_retrying()
 
     def _await_mlflow(self) -> None:
         """Wait until the runs of the study are in MLflow, which registering needs; for `MLFLOW_AWAY_S` at most."""
@@ -248,13 +248,13 @@ class Supervisor:
         self._run.end(self._result(), status, reason)
 
     def _reconcile(self) -> None:
-        trials = reconcile(self._study, self._storage, self._vigil.silent)
+        trials = reconcile(self._study, self._storage, self._heartbeats.silent)
         if self._run is not None:
             self._closer.close(trials)
 
     def _interrupt(self) -> None:
         self._stopped = "interrupted"
-        end_patience()
+        stop_retrying()
 
     def _with_space(self, write: Callable[[], T]) -> T:
         return when_space(write, self._home.path, lambda: bool(self._stopped))

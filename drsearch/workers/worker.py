@@ -41,13 +41,13 @@ from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
 from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
 from drsearch.trials.claim import claim
-from drsearch.trials.heartbeat import Heartbeat, Storage
+from drsearch.trials.heartbeat import Heartbeat
 from drsearch.trials.pruners import pruner_for, why_pruned
-from drsearch.trials.reconcile import give_up
-from drsearch.trials.retrying import StorageAway, end_patience, is_away, patiently
+from drsearch.trials.reconcile import fail_attempt
+from drsearch.trials.retrying import Storage, StorageAway, is_away, stop_retrying, stop_retrying_when, with_retries
 from drsearch.trials.samplers import drawn_so_far, sampler_for
-from drsearch.trials.storage import end_patience_when, open_storage
-from drsearch.trials.trial_view import OneTrialATrial
+from drsearch.trials.storage import open_storage
+from drsearch.trials.trial_view import TrialView
 from drsearch.trials.trials import all_over, read_trials
 from drsearch.workers.remote import fetch_attempt, is_shared, wait_until_sent
 from drsearch.workers.worker_pool import FORESEEN, STORAGE_VARIABLE
@@ -85,14 +85,14 @@ class Worker:
         self._space = self._load_space()
         self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
-        self._view = OneTrialATrial(storage)
+        self._view = TrialView(storage)
         self._drawn = drawn_so_far()
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
 
     def stop(self) -> None:
         """Stop at the end of the running epoch, and wait for nothing."""
         self._stop = True
-        end_patience()
+        stop_retrying()
 
     def stop_asked(self) -> bool:
         """Whether to stop: it was asked, or its launcher is gone."""
@@ -135,18 +135,17 @@ class Worker:
         except StorageAway:
             raise
         except BaseException as bug:
-            # A bug is not the trial's fault, and no more is a database that goes away while it draws: it waits.
+            # Neither a bug nor a full disk is the trial's fault: it waits.
             reason = f"{type(bug).__name__}: {bug}"
-            patiently(lambda: give_up(self._storage, frozen._trial_id, reason, final=False))
+            fail_attempt(self._storage, frozen._trial_id, reason, final=False)
             if not is_away(bug):
                 raise
             logging.warning("trial %d begins anew", trial)
 
     def _train(self, trial: int, frozen: FrozenTrial) -> tuple[optuna.Trial, Outcome]:
-        attempt = patiently(lambda: self._opened(trial, frozen._trial_id))
-        # Not patiently: what is drawn again after a fault would be another draw.
+        attempt = self._opened(trial, frozen._trial_id)
         drawn = self._space.draw(attempt)
-        patiently(lambda: attempt.set_user_attr(DRAWN, True))
+        attempt.set_user_attr(DRAWN, True)
         settings = self._definition.trial_settings(trial, drawn, self._threads)
         build = lambda: self._space.build(settings)  # noqa: E731  # called once, after the seeds are set
         # The number that Optuna gave: it names the attempt.
@@ -180,16 +179,14 @@ class Worker:
             case "complete":
                 values = [outcome.value]
                 if base.study.cost != "none":
-                    patiently(lambda: trial.set_user_attr(ERROR, outcome.error))
+                    trial.set_user_attr(ERROR, outcome.error)
                     values.append(outcome.numbers[cost_metric(base)])
-                patiently(lambda: study.tell(trial, values, skip_if_finished=True))
+                with_retries(lambda: study.tell(trial, values, skip_if_finished=True))
             case "pruned":
-                patiently(lambda: trial.set_user_attr(REASON, outcome.reason))
-                patiently(lambda: study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True))
-            case "failed":
-                patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=True))
-            case "interrupted":
-                patiently(lambda: give_up(self._storage, trial_id, outcome.reason, final=False))
+                trial.set_user_attr(REASON, outcome.reason)
+                with_retries(lambda: study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True))
+            case "failed" | "interrupted":
+                fail_attempt(self._storage, trial_id, outcome.reason, final=outcome.state == "failed")
 
     def _record(self, plan: Plan, watch: "_TrialWatch") -> Outcome:
         train, validation = self._read(plan.settings)
@@ -328,12 +325,12 @@ class _TrialWatch:
         parts = n_trainings(self._settings.search)
         if parts > 1 or several_objectives:
             trained = epoch * self._settings.training.epochs if parts > 1 else epoch
-            patiently(lambda: self._attempt.set_user_attr(EPOCHS, trained))
+            self._attempt.set_user_attr(EPOCHS, trained)
         if several_objectives:
             return  # Optuna takes no reports of them
         if epoch not in self._reported:  # an earlier attempt may have come as far
-            patiently(lambda: self._attempt.report(value, epoch))
-        if patiently(self._attempt.should_prune):
+            self._attempt.report(value, epoch)
+        if self._attempt.should_prune():
             raise Pruned(why_pruned(self._settings, value, epoch))
 
     def stop_asked(self) -> bool:
@@ -344,7 +341,7 @@ class _TrialWatch:
         if RUN_ID in self._attempt.user_attrs:
             return
         if (run_id := run_id_of(self._folder)) is not None:
-            patiently(lambda: self._attempt.set_user_attr(RUN_ID, run_id))
+            self._attempt.set_user_attr(RUN_ID, run_id)
 
     def note_kept(self, outcome: Outcome) -> None:
         """Let the study know the best epoch and its interval, for `drsearch trials` on any machine."""
@@ -354,7 +351,7 @@ class _TrialWatch:
         kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
         if interval is not None:  # a loss has none
             kept |= {"low": interval.low, "high": interval.high}
-        patiently(lambda: self._attempt.set_user_attr(BEST_EPOCH, kept))
+        self._attempt.set_user_attr(BEST_EPOCH, kept)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -370,7 +367,7 @@ def main(arguments: Sequence[str]) -> int:
     start_logging()
     for meant_for_launcher in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(meant_for_launcher, signal.SIG_IGN)  # which hears them too, and decides
-    end_patience_when(lambda: os.getppid() != options.launcher)
+    stop_retrying_when(lambda: os.getppid() != options.launcher)
     set_threads(options.threads, options.cores)
     try:
         worker = Worker(

@@ -26,7 +26,7 @@ from services import MlflowServer, PostgresServer, postgresql_binaries
 
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials.attributes import DIED
-from drsearch.trials.heartbeat import Vigil
+from drsearch.trials.heartbeat import HeartbeatMonitor
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials
@@ -120,12 +120,12 @@ class Storm:
             return
         os.kill(worker.pid, signal.SIGSTOP)
         if fault.trial is not None:
-            known, vigil = self.study.optuna(), Vigil()
+            known, monitor = self.study.optuna(), HeartbeatMonitor()
             trial_id = read_trials(known)[fault.trial].attempts[fault.attempt or 0]._trial_id
             heartbeat_module.GRACE_S = 1  # this process is an observer with less patience than the launcher
             deadline = time.monotonic() + 4
             while time.monotonic() < deadline:
-                reconcile(known, known._storage, lambda beats: vigil.silent({k: b for k, b in beats.items()
+                reconcile(known, known._storage, lambda beats: monitor.silent({k: b for k, b in beats.items()
                                                                              if k == trial_id}))  # fmt: skip
                 time.sleep(0.3)
         self.stopped.append((time.monotonic() + self.draw.uniform(2.0, 30.0), worker))

@@ -13,7 +13,7 @@ from services import HANG_S, when
 
 from drsearch.study.reconcile import reconcile_study
 from drsearch.trials import heartbeat as heartbeat_module
-from drsearch.trials.heartbeat import Vigil
+from drsearch.trials.heartbeat import HeartbeatMonitor
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.trials import read_trials
 
@@ -122,11 +122,11 @@ def test_a_worker_that_was_slow_and_comes_back_stops_and_writes_nothing(
 def give_away(study: RunningStudy, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the two minutes pass in which a trial gives no sign of life, for this trial alone."""
     monkeypatch.setattr(heartbeat_module, "GRACE_S", 1.0)
-    known, vigil = study.optuna(), Vigil()
+    known, monitor = study.optuna(), HeartbeatMonitor()
     trial_id = read_trials(known)[number].last._trial_id
 
     def silent(beats: dict[int, str]) -> set[int]:
-        return vigil.silent({each: beat for each, beat in beats.items() if each == trial_id})
+        return monitor.silent({each: beat for each, beat in beats.items() if each == trial_id})
 
     when(lambda: len(reconcile(known, known._storage, silent)[number].attempts) == 2, "the trial to be given away")
 

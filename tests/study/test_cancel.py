@@ -10,7 +10,7 @@ import optuna
 from drsearch.processes import this_process
 from drsearch.study.cancel import ask_to_stop, cancel, is_cancelled, let_go_on
 from drsearch.study.reconcile import is_launched, launching
-from drsearch.trials.reconcile import give_up
+from drsearch.trials.reconcile import fail_attempt
 from drsearch.trials.storage import open_storage
 
 Begin = Callable[..., Any]
@@ -39,7 +39,7 @@ def test_cancelling_waits_until_nothing_runs_and_names_what_stopped(begin: Begin
             while not is_cancelled(study):
                 time.sleep(0.02)
             study.tell(attempts[0].number, 0.75)
-            give_up(storage, attempts[1]._trial_id, "stopped at epoch 5 of 8", final=False)
+            fail_attempt(storage, attempts[1]._trial_id, "stopped at epoch 5 of 8", final=False)
 
     ready = threading.Event()
     worker = threading.Thread(target=work)

@@ -19,7 +19,7 @@ from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of
 from drsearch.trials.attributes import CARRIED, TRIAL
-from drsearch.trials.heartbeat import Storage
+from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import open_storage
 
 UIDS = {"kept": "a" * 32, "gone": "b" * 32}

@@ -18,7 +18,7 @@ from drsearch.tracking.journal import Journal
 from drsearch.training.run_lock import NotTheOwner, RunLock
 from drsearch.trials.attributes import MAX_RETRIES, RUN_ID, WORKER
 from drsearch.trials.claim import claim
-from drsearch.trials.reconcile import give_up, reconcile
+from drsearch.trials.reconcile import fail_attempt, reconcile
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials
 
@@ -122,7 +122,7 @@ def test_an_interrupted_trials_run_is_left_as_it_is(study: optuna.Study, storage
     begin(study, storage, folder)
     told = {"drsearch.outcome": "interrupted", "drsearch.reason": "stopped at epoch 1 of 9"}
     Journal(folder / "trial-0000").append([RunEnd("KILLED", tags=told)])
-    give_up(storage, study.trials[0]._trial_id, "stopped at epoch 1 of 9", final=False)
+    fail_attempt(storage, study.trials[0]._trial_id, "stopped at epoch 1 of 9", final=False)
     Closer(folder, "s", DEFINITION).close(reconcile(study, storage, lambda _: set()))
     assert ends(folder / "trial-0000") == [("KILLED", "interrupted", "stopped at epoch 1 of 9")]
 

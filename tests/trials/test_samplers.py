@@ -15,7 +15,7 @@ from drsearch.study.definition import trial_seed
 from drsearch.trials.attributes import TRIAL
 from drsearch.trials.samplers import axes_of, drawn_so_far, missing_package, sampler_for
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trial_view import OneTrialATrial
+from drsearch.trials.trial_view import TrialView
 
 SPACE = """
 def space(hp):
@@ -55,7 +55,7 @@ def search(
         chosen = sampler_for(
             settings(sampler), trial, trial_seed(seed, trial), space, by_one if one_worker else drawn_so_far()
         )
-        seen = optuna.load_study(study_name="s", storage=OneTrialATrial(study._storage), sampler=chosen)
+        seen = optuna.load_study(study_name="s", storage=TrialView(study._storage), sampler=chosen)
         attempt = optuna.Trial(seen, trial_id)
         drawn.append(space.draw(attempt))
         seen.tell(attempt, -float(drawn[-1]["model.dropout"]))

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,16 @@ from services import HANG_S, when
 
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials import retrying
-from drsearch.trials.heartbeat import Heartbeat, Vigil
-from drsearch.trials.retrying import StorageAway, is_away, patiently
-from drsearch.trials.storage import alone_with, open_storage
+from drsearch.trials.heartbeat import Heartbeat, HeartbeatMonitor
+from drsearch.trials.retrying import StorageAway, is_away, with_retries, without_retries
+from drsearch.trials.storage import open_storage, transaction
 
 
 @pytest.fixture
 def warnings_said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
-    monkeypatch.setattr(retrying, "patience", retrying._Patience())  # which warns once an outage
+    monkeypatch.setattr(retrying, "outage", retrying.Outage())  # which warns once an outage
     return said
 
 
@@ -60,7 +61,7 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(retrying.patience, "pause", lambda pause: pauses.append(pause))
+    monkeypatch.setattr(retrying.outage, "pause", lambda pause: pauses.append(pause))
     answers: list[Any] = [sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))] * 8 + ["there"]
 
     def ask() -> str:
@@ -69,7 +70,7 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
             raise answer
         return str(answer)
 
-    assert patiently(ask) == "there"
+    assert with_retries(ask) == "there"
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert warnings_said == [
         "the study database does not answer; waiting ((builtins.Exception) server closed)",
@@ -78,15 +79,15 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
 
 def test_who_only_asks_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]) -> None:
     now = [0.0]
-    monkeypatch.setattr(retrying.patience, "pause", lambda pause: now.__setitem__(0, now[0] + pause))
-    monkeypatch.setattr(retrying.patience, "limit_s", 30.0)
+    monkeypatch.setattr(retrying.outage, "pause", lambda pause: now.__setitem__(0, now[0] + pause))
+    monkeypatch.setattr(retrying.outage, "limit_s", 30.0)
     monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: now[0])
 
     def ask() -> None:
         raise sqlalchemy.exc.OperationalError("SELECT", {}, Exception("server closed"))
 
     with pytest.raises(StorageAway, match="the study database does not answer .*server closed"):
-        patiently(ask)
+        with_retries(ask)
     assert len(warnings_said) == 1
 
 
@@ -98,7 +99,7 @@ def test_a_database_that_may_not_be_written_is_not_waited_for() -> None:
 def test_the_warning_names_the_cause_and_not_how_sqlalchemy_came_to_it(
     monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
 ) -> None:
-    monkeypatch.setattr(retrying.patience, "pause", lambda _: False)
+    monkeypatch.setattr(retrying.outage, "pause", lambda _: False)
     full = sqlalchemy.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
     full.add_detail("raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block")
     answers: list[Any] = [full, "there"]
@@ -108,7 +109,7 @@ def test_the_warning_names_the_cause_and_not_how_sqlalchemy_came_to_it(
             raise answer
         return str(answer)
 
-    assert patiently(ask) == "there"
+    assert with_retries(ask) == "there"
     assert warnings_said == [
         "the study database does not answer; waiting ((builtins.Exception) database or disk is full)",
     ]
@@ -119,7 +120,81 @@ def test_an_error_that_waiting_does_not_mend_is_raised_at_once() -> None:
         raise KeyError("no such study")
 
     with pytest.raises(KeyError, match="no such study"):
-        patiently(ask)
+        with_retries(ask)
+
+
+@pytest.fixture
+def flaky(monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]) -> Callable[[str, Any], list[int]]:
+    """Lets the first answer of a call be lost after the call had its effect; counts the calls."""
+    monkeypatch.setattr(retrying.outage, "pause", lambda _: False)
+
+    def lose_an_answer(name: str, storage: Any) -> list[int]:
+        call, calls = getattr(storage.optuna, name), []
+
+        def lossy(*arguments: Any) -> Any:
+            calls.append(len(calls))
+            result = call(*arguments)
+            if len(calls) == 1:
+                raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
+            return result
+
+        monkeypatch.setattr(storage.optuna, name, lossy)
+        return calls
+
+    return lose_an_answer
+
+
+def test_what_a_trial_draws_and_reports_outlives_lost_answers(tmp_path: Path, flaky: Any) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=storage, study_name="s", sampler=optuna.samplers.RandomSampler(seed=1))
+    calls = [
+        flaky(name, storage) for name in ("set_trial_param", "set_trial_user_attr", "set_trial_intermediate_value")
+    ]
+    trial = study.ask()
+    drawn = {"x": trial.suggest_float("x", 0, 1), "y": trial.suggest_int("y", 0, 9)}
+    trial.set_user_attr("a", 1)
+    trial.report(0.5, 3)
+    (stored,) = optuna.load_study(storage=open_storage(f"sqlite:///{tmp_path / 'studies.db'}"), study_name="s").trials
+    assert (stored.params, stored.user_attrs, stored.intermediate_values) == (drawn, {"a": 1}, {3: 0.5})
+    assert list(map(len, calls)) == [3, 2, 2]
+    again = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).ask()
+    assert {"x": again.suggest_float("x", 0, 1), "y": again.suggest_int("y", 0, 9)} == drawn, "drawn as in peace"
+
+
+def test_a_transaction_is_repeated_as_a_whole_and_its_calls_are_not(tmp_path: Path, flaky: Any) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=storage, study_name="s")
+    calls, begun = flaky("set_study_user_attr", storage), []
+
+    def body() -> None:
+        begun.append(study.user_attrs)
+        study.set_user_attr("a", 1)
+
+    transaction(storage, "s", body)
+    assert begun == [{}, {"a": 1}] and len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ["create_new_trial", "set_trial_state_values"])
+def test_a_call_that_a_lost_answer_makes_ambiguous_is_not_repeated(tmp_path: Path, flaky: Any, name: str) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=storage, study_name="s")
+    trial = study.ask()
+    calls = flaky(name, storage)
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        study.ask() if name == "create_new_trial" else study.tell(trial, 0.5)
+    assert len(calls) == 1
+    if name == "set_trial_state_values":
+        with_retries(lambda: study.tell(trial, 0.5, skip_if_finished=True))
+        assert study.trials[0].value == 0.5
+
+
+def test_a_call_may_ask_not_to_wait(tmp_path: Path, flaky: Any, warnings_said: list[str]) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
+    study = optuna.create_study(storage=storage, study_name="s")
+    calls = flaky("get_study_user_attrs", storage)
+    with pytest.raises(sqlalchemy.exc.OperationalError), without_retries():
+        _ = study.user_attrs
+    assert len(calls) == 1 and not warnings_said
 
 
 def test_a_heartbeat_goes_on_after_a_database_error_and_ends_with_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,11 +250,11 @@ def test_a_bug_that_optuna_wraps_as_its_own_is_no_outage() -> None:
 def test_a_trial_is_silent_by_seconds_of_looking_whatever_clocks_say(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(heartbeat_module.time, "monotonic", lambda: now[0])
-    vigil = Vigil()
+    monitor = HeartbeatMonitor()
 
     def look(seconds: float, beat: str) -> bool:
         now[0] += seconds
-        return 1 in vigil.silent({1: beat})
+        return 1 in monitor.silent({1: beat})
 
     assert not look(5, "12:00:00")
     assert not look(5, "13:00:00"), "the database's clock was set forward"
@@ -189,16 +264,18 @@ def test_a_trial_is_silent_by_seconds_of_looking_whatever_clocks_say(monkeypatch
     assert not look(5, "11:00:10"), "a sign of life"
 
 
-def test_one_process_at_a_time_is_alone_with_a_study(tmp_path: Path) -> None:
+def test_one_process_at_a_time_runs_a_transaction_of_a_study(tmp_path: Path) -> None:
     storages = [open_storage(f"sqlite:///{tmp_path / 'studies.db'}") for _ in range(2)]
     inside: list[int] = []
 
     def enter(number: int) -> None:
+        def alone() -> None:
+            inside.append(number)
+            time.sleep(0.002)
+            assert inside.pop() == number and not inside
+
         for _ in range(20):
-            with alone_with(storages[number], "s"):
-                inside.append(number)
-                time.sleep(0.002)
-                assert inside.pop() == number and not inside
+            transaction(storages[number], "s", alone)
 
     threads = [threading.Thread(target=enter, args=(number,)) for number in range(2)]
     for thread in threads:

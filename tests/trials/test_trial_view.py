@@ -15,7 +15,7 @@ from drsearch.trials.claim import claim
 from drsearch.trials.pruners import pruner_for
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trial_view import OneTrialATrial
+from drsearch.trials.trial_view import TrialView
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
 EPOCHS = 9
@@ -42,7 +42,7 @@ def begin_attempt(
     claimed = claim(study, storage, n)
     assert claimed is not None
     seen = optuna.load_study(
-        study_name="s", storage=OneTrialATrial(storage), pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=1)
+        study_name="s", storage=TrialView(storage), pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=1)
     )
     return claimed[0], optuna.Trial(seen, claimed[1]._trial_id)
 
@@ -118,7 +118,7 @@ def test_a_generation_counts_a_trial_that_was_taken_up_again_once(study: optuna.
     for number in range(5):
         claimed = claim(study, storage, 4)
         assert claimed is not None
-        seen = optuna.load_study(study_name="s", storage=OneTrialATrial(storage), sampler=sampler)
+        seen = optuna.load_study(study_name="s", storage=TrialView(storage), sampler=sampler)
         attempt = optuna.Trial(seen, claimed[1]._trial_id)
         attempt.suggest_float("x", 0, 1)
         if number == 1:

@@ -13,7 +13,7 @@ from studies import add_waiting_trials
 from drsearch.processes import is_dead, this_process
 from drsearch.trials.attributes import DRAWN, MAX_RETRIES, REASON, TRIAL, WORKER
 from drsearch.trials.claim import claim
-from drsearch.trials.reconcile import give_up, reconcile
+from drsearch.trials.reconcile import fail_attempt, reconcile
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import all_over, read_trials
 
@@ -184,7 +184,7 @@ def test_an_interruption_is_no_death(study: optuna.Study, storage: Any) -> None:
     for _ in range(5):
         claimed = claim(study, storage, 1)
         assert claimed is not None
-        give_up(storage, claimed[1]._trial_id, "stopped at epoch 3 of 9", final=False)
+        fail_attempt(storage, claimed[1]._trial_id, "stopped at epoch 3 of 9", final=False)
         (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
         assert trial.state == "waiting"
 
@@ -193,7 +193,7 @@ def test_a_failed_trial_is_over_and_says_why(study: optuna.Study, storage: Any) 
     add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
-    assert give_up(storage, claimed[1]._trial_id, "the loss is nan in epoch 3", final=True)
+    assert fail_attempt(storage, claimed[1]._trial_id, "the loss is nan in epoch 3", final=True)
     (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert (trial.state, trial.reason, trial.is_over) == ("failed", "the loss is nan in epoch 3", True)
 
@@ -204,7 +204,7 @@ def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, st
     assert claimed is not None
     die(storage, claimed[1]._trial_id)
     reconcile(study, storage, NOBODY_IS_SILENT)
-    assert not give_up(storage, claimed[1]._trial_id, "too late", final=True)
+    assert not fail_attempt(storage, claimed[1]._trial_id, "too late", final=True)
     assert read_trials(study)[0].state == "waiting"
 
 
