@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from absl import logging
 
+from drsearch.files import write_whole
 from drsearch.processes import is_dead, this_machine
 from drsearch.run_folder import OWNER_FILE, OWNER_LOCK
 
@@ -41,23 +42,28 @@ class RunLock:
     def hold(self, owner: str) -> Iterator[None]:
         """Hold the lock as the folder's owner.
 
+        Yields:
+            Nothing; while it is held, no other attempt can take the folder.
+
         Raises:
             NotTheOwner: If another attempt owns the folder, or the folder is gone.
         """
-        try:
-            lock = self._locked(lambda: False)
-        except FileNotFoundError:
-            raise NotTheOwner from None
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._locked(lambda: False))
+            except FileNotFoundError:
+                raise NotTheOwner from None
             if self._owner() != owner:
                 raise NotTheOwner
             yield
-        finally:
-            os.close(lock)
 
     @contextmanager
     def take(self, owner: str) -> Iterator[None]:
-        """Take ownership, and hold the lock; a former owner that holds it for 20 s was stopped, and is killed."""
+        """Take ownership, and hold the lock. A former owner that holds it for 20 s was stopped, and is killed.
+
+        Yields:
+            Nothing; while the lock is held, no other attempt can take the folder.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
 
@@ -66,51 +72,51 @@ class RunLock:
                 self._kill(self._owner())
             return False
 
-        lock = self._locked(too_long)
-        try:
+        with self._locked(too_long):
             self._name(owner)
             yield
-        finally:
-            os.close(lock)
 
     @contextmanager
     def take_if(self, may_take: Callable[[str], bool], owner: str) -> Iterator[bool]:
-        """Take ownership if `may_take(current_owner)` allows it; yields whether it did. Gives up after 0.5 s."""
+        """Take ownership if `may_take(current_owner)` allows it; yields whether it did. Gives up after 0.5 s.
+
+        Args:
+            may_take: Whether ownership may be taken from the current owner; empty if there is none.
+            owner: The new owner.
+
+        Yields:
+            Whether it owns the folder now; if so, the lock is held.
+        """
         began = time.monotonic()
-        try:
-            lock = self._locked(lambda: time.monotonic() - began > _BRIEFLY_S)
-        except (FileNotFoundError, TimeoutError):
-            yield False
-            return
-        try:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._locked(lambda: time.monotonic() - began > _BRIEFLY_S))
+            except (FileNotFoundError, TimeoutError):
+                yield False
+                return
             taken = may_take(self._owner())
             if taken:
                 self._name(owner)
             yield taken
-        finally:
-            os.close(lock)
 
     def _owner(self) -> str:
         return self._file.read_text() if self._file.exists() else ""
 
     def _name(self, owner: str) -> None:
-        unfinished = self._file.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(owner)
-        os.replace(unfinished, self._file)
+        write_whole(self._file, owner.encode(), replace=True)
 
-    def _locked(self, give_up: Callable[[], bool]) -> int:
-        lock = os.open(self._folder / OWNER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
+    @contextmanager
+    def _locked(self, give_up: Callable[[], bool]) -> Iterator[None]:
+        with open(self._folder / OWNER_LOCK, "a") as file:
             while True:
-                with suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return lock
-                if give_up():
-                    raise TimeoutError
-                time.sleep(0.02)
-        except BaseException:
-            os.close(lock)
-            raise
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if give_up():
+                        raise TimeoutError from None
+                    time.sleep(0.02)
+            yield
 
     def _kill(self, owner: str) -> None:
         process = process_of(owner)
