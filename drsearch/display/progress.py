@@ -361,10 +361,11 @@ class _Lines:
 
     def _ended(self, trial: Trial, objective: str) -> str:
         value = f" {objective} {trial.value:.4f}" if trial.value is not None else ""
-        carried = f" (trial {trial.carried['trial']} of study {trial.carried['study']})" if trial.carried else ""
+        source = trial.inherited_from
+        origin = f" (trial {source['trial']} of study {source['study']})" if source else ""
         reason = f": {trial.reason}" if trial.reason else ""
         settings = f" ({settings_text(trial.last.params)})" if trial.last.params else ""
-        return f"trial {trial.number}{carried} {trial.state}{value}{reason}{settings}"
+        return f"trial {trial.number}{origin} {trial.state}{value}{reason}{settings}"
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -86,8 +86,8 @@ class Candidate:
     def settings(self) -> Settings:
         """All settings of the trial; those of an inherited trial have the seed that it was trained with."""
         settings = self.study.definition.trial_settings(self.number, self.params)
-        carried = self.trial.carried
-        return settings.replace({"training.seed": carried["seed"]}) if carried else settings
+        origin = self.trial.inherited_from
+        return settings.replace({"training.seed": origin["seed"]}) if origin else settings
 
     @property
     def needs_refit(self) -> bool:
@@ -150,9 +150,9 @@ class Candidate:
         run_id, outcome = run_id_of(self.folder), read_outcome(self.folder)
         if run_id is not None and outcome is not None:
             return run_id, outcome
-        if carried := self.trial.carried:
+        if origin := self.trial.inherited_from:
             raise StudyError(
-                f"the best trial of study {self.study.name!r} was carried from study {carried['study']!r}, "
+                f"the best trial of study {self.study.name!r} was inherited from study {origin['study']!r}, "
                 f"and its files are not in {self.folder}; bring that folder back, and give the same command again."
             )
         raise StudyError(
@@ -162,8 +162,8 @@ class Candidate:
 
     def _download(self) -> None:
         key, experiment = self.study.definition.trial_key(self.number), self.study.name
-        if carried := self.trial.carried:  # it is a trial of another study
-            key, experiment = trial_key(carried["uid"], carried["trial"]), carried["study"]
+        if origin := self.trial.inherited_from:  # it is a trial of another study
+            key, experiment = trial_key(origin["uid"], origin["trial"]), origin["study"]
         with suppress(TrackerUnavailable):  # `trained` says what is missing then
             RemoteRuns(self.home.tracking_uri).fetch_run(experiment, key, self.folder)
 

@@ -1,4 +1,4 @@
-"""Can a space draw settings that are known already? They start a study, or are carried into it with their results."""
+"""Can a space draw settings that are known already? They start a study, or are inherited with their results."""
 
 import math
 import random

@@ -23,7 +23,7 @@ from drsearch.tracking.sent import unsent
 from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG
 from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.trials.retrying import Storage
-from drsearch.trials.trials import carriers
+from drsearch.trials.trials import inheritors
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Remover:
         """What deleting a study would do; nothing is deleted yet.
 
         Raises:
-            StudyError: If there is no such study, somebody is at it, another study carries trials of it, or MLflow
+            StudyError: If there is no such study, somebody is at it, another study inherited trials from it, or MLflow
                 does not answer.
         """
         standing = self._look(name)
@@ -131,9 +131,9 @@ class Remover:
         standing = look(study, definition, self._storage, self._home)
         if standing.state == "running":
             raise StudyError(f"study {name!r} is running; end it first: drsearch cancel {name}")
-        for other, n in carriers(self._storage, definition.uid).items():
+        for other, n in inheritors(self._storage, definition.uid).items():
             raise StudyError(
-                f"study {name!r} stays: study {other!r} carries {n} of its trials, whose runs and weights lie here; "
+                f"study {name!r} stays: study {other!r} inherited {n} of its trials, whose runs and weights lie here; "
                 f"delete that one first: drsearch delete {other}"
             )
         return standing

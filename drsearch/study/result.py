@@ -43,19 +43,19 @@ class StudyResult:
         return front(self.trials, self.definition.base())
 
     def counts(self) -> dict[str, int]:
-        """Trials by state; those carried from another study apart, if there are any."""
+        """Trials by state; those inherited from another study apart, if there are any."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
         for trial in self.trials:
-            state = "carried" if trial.carried else trial.state
+            state = "inherited" if trial.inherited_from else trial.state
             counts[state] = counts.get(state, 0) + 1
         counts["waiting"] += self.n_trials - len(self.trials)  # those that no worker has taken yet
         return counts
 
     def trial_folder(self, trial: int) -> Path:
         """Where a trial's journal, files and model lie: in the study that it was run in."""
-        carried = next((each.carried for each in self.trials if each.number == trial), None)
-        if carried:
-            return self.folder.with_name(folder_name(carried["study"], carried["uid"])) / trial_run(carried["trial"])
+        origin = next((each.inherited_from for each in self.trials if each.number == trial), None)
+        if origin:
+            return self.folder.with_name(folder_name(origin["study"], origin["uid"])) / trial_run(origin["trial"])
         return self.folder / trial_run(trial)
 
     def run_id(self, trial: int) -> str | None:

@@ -15,7 +15,7 @@ from drsearch.space.build_model import PREFIX, network_code
 from drsearch.space.known_values import Fitted, Misfit, fit
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.study.definition import StudyDefinition, load_study, trial_seed
-from drsearch.trials.attributes import CARRIED, TRIAL, WARM_START, WORKER
+from drsearch.trials.attributes import INHERITED, TRIAL, WARM_START, WORKER
 from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import transaction
 from drsearch.trials.trials import Trial, read_trials
@@ -29,7 +29,7 @@ _OF_A_RESULT = ("study.objective", "study.cost", "search.folds", "search.repeats
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Which trials of which study are carried.
+    """Which trials of which study are inherited.
 
     Attributes:
         study: Where from.
@@ -45,7 +45,7 @@ class WarmStart:
 
 
 def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart | None:
-    """What a study carries: as it was planned when it began, or is planned now.
+    """What a study inherits: as it was planned when it began, or is planned now.
 
     Args:
         storage: Where both studies are.
@@ -55,7 +55,7 @@ def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted
         wanted: Its definition; before its photographs are prepared, data are not compared.
 
     Raises:
-        StudyError: If there is no such study, nothing of it can be carried, or the new study has begun without it.
+        StudyError: If there is no such study, nothing of it can be inherited, or the new study has begun without it.
     """
     begun = _begun(storage, name)
     there = begun.user_attrs.get(WARM_START) if begun is not None else None
@@ -102,15 +102,15 @@ def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefini
     return WarmStart(source, trials, len(left), left[0] if left else "")
 
 
-def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchSpace) -> None:
-    """Add the carried trials that are not in the study yet, each finished and marked with where it comes from.
+def inherit(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchSpace) -> None:
+    """Add the inherited trials that are not in the study yet, each finished and marked with where it comes from.
 
     Repeating this, or dying in the middle of it, does no harm.
 
     Args:
         study: The new one.
         storage: Where both are.
-        warm: What to carry.
+        warm: What to inherit.
         space: Of the new study.
     """
     there = {trial.number for trial in read_trials(study)}
@@ -127,13 +127,13 @@ def carry(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchS
         for new, number in sorted(warm.trials.items()):
             if new not in there:
                 fitted = _fitted(space, old_space, definition, old[number])
-                study.add_trial(_carried(old[number], new, fitted, warm.study, definition))
+                study.add_trial(_inherited(old[number], new, fitted, warm.study, definition))
 
     with _space_of(definition) as old_space:
         transaction(storage, study.study_name, add)
 
 
-def _carried(trial: Trial, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:
+def _inherited(trial: Trial, number: int, fitted: Fitted, source: str, definition: StudyDefinition) -> FrozenTrial:
     last = trial.last
     from_here = {
         "study": source,
@@ -148,7 +148,7 @@ def _carried(trial: Trial, number: int, fitted: Fitted, source: str, definition:
         distributions=fitted.distributions,
         values=last.values,
         intermediate_values=last.intermediate_values,
-        user_attrs={CARRIED: from_here} | kept | {TRIAL: number},  # one that was carried there keeps where it began
+        user_attrs={INHERITED: from_here} | kept | {TRIAL: number},  # one that was inherited there keeps where it began
     )
 
 
@@ -166,7 +166,7 @@ def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefiniti
     if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
         raise StudyError(
             f"--warm-start {source}: it was run on other data ({there.data_fingerprint[:12]} of {there.data_source}, "
-            f"here {wanted.data_fingerprint[:12]}), so its results cannot be carried; --enqueue FILE starts from "
+            f"here {wanted.data_fingerprint[:12]}), so its results cannot be inherited; --enqueue FILE starts from "
             "its settings."
         )
     for key in _OF_A_RESULT:

@@ -23,7 +23,7 @@ ERROR = "drsearch.error"
 """Standard error of its objective."""
 ENQUEUED = "drsearch.enqueued"
 """The known settings that it was enqueued with, as JSON."""
-CARRIED = "drsearch.carried"
+INHERITED = "drsearch.inherited"
 """Where it was run, if it was taken over from another study: `study`, `uid`, `trial`, `seed`."""
 
 # Of a study.

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.errors import StudyError
 from drsearch.settings import Value
-from drsearch.trials.attributes import CARRIED, DIED, ENQUEUED, FINAL, MAX_RETRIES, REASON, TRIAL, WARM_START, WORKER
+from drsearch.trials.attributes import DIED, ENQUEUED, FINAL, INHERITED, MAX_RETRIES, REASON, TRIAL, WARM_START, WORKER
 from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import transaction
 
@@ -75,9 +75,9 @@ class Trial:
         return "waiting"
 
     @property
-    def carried(self) -> Mapping[str, Any] | None:
+    def inherited_from(self) -> Mapping[str, Any] | None:
         """Where the trial was run, if it was taken over from another study: `study`, `uid`, `trial`, `seed`."""
-        return self.last.user_attrs.get(CARRIED)  # type: ignore[no-any-return]
+        return self.last.user_attrs.get(INHERITED)  # type: ignore[no-any-return]
 
     @property
     def deaths(self) -> int:
@@ -116,7 +116,7 @@ def read_trials(study: optuna.Study) -> list[Trial]:
     return [Trial(number, tuple(attempts[number]), max_retries) for number in sorted(attempts)]
 
 
-def carriers(storage: Storage, uid: str) -> dict[str, int]:
+def inheritors(storage: Storage, uid: str) -> dict[str, int]:
     """The studies that have trials of the study `uid`, and how many; their runs, journals and weights are that study's.
 
     Args:
@@ -130,7 +130,7 @@ def carriers(storage: Storage, uid: str) -> dict[str, int]:
     for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
         if WARM_START in summary.user_attrs:
             trials = read_trials(optuna.load_study(study_name=summary.study_name, storage=storage))
-            if n := sum(trial.carried is not None and trial.carried["uid"] == uid for trial in trials):
+            if n := sum(trial.inherited_from is not None and trial.inherited_from["uid"] == uid for trial in trials):
                 counts[summary.study_name] = n
     return counts
 
@@ -160,7 +160,7 @@ def enqueue(study: optuna.Study, storage: Storage, n: int, settings: Sequence[Ma
         new = {mark: params for mark, params in marked.items() if mark not in enqueued}
         free = sorted(set(range(n)) - {trial.number for trial in trials})
         if len(new) > len(free):
-            own = n - sum(bool(trial.carried) for trial in trials)
+            own = n - sum(bool(trial.inherited_from) for trial in trials)
             raise StudyError(
                 f"--enqueue: settings that are new: {len(new)}, trials that the study has left for them: "
                 f"{len(free)}; --trials {own - len(free) + len(new)} makes room."

@@ -9,7 +9,7 @@ from drsearch.space.search_space import SearchSpace
 from drsearch.study.budget import LaunchersBudget, total_trials
 from drsearch.study.definition import StudyDefinition, check_goes_on, open_study, study_folder, wanted_study
 from drsearch.study.study_run import StudyRun
-from drsearch.study.warm_start import WarmStart, carry, planned
+from drsearch.study.warm_start import WarmStart, inherit, planned
 from drsearch.trials.storage import may_hold_studies, open_storage
 from drsearch.trials.trials import enqueue
 from drsearch.workers.supervisor import Supervisor
@@ -82,7 +82,7 @@ def launch_study(
         n_trials += len(warm.trials)  # in a grid they are some of its points
     study, definition = open_study(storage, name, wanted, n_trials)
     if warm is not None:
-        carry(study, storage, warm, space)
+        inherit(study, storage, warm, space)
     enqueue(study, storage, n_trials, enqueued)
     folder = study_folder(home, name, definition.uid)
     run = StudyRun(name, definition, settings, folder, audit, warm.study if warm is not None else "")

@@ -76,7 +76,7 @@ def test_any_hypermodel_is_searched_registered_fine_tuned_tested_and_asked(own: 
 
 
 def test_a_grid_that_grows_runs_its_new_points_and_counts_the_old(own: Any, searched: Any, grown: Any) -> None:
-    assert grown["trials"] == {"complete": 1, "pruned": 0, "failed": 0, "waiting": 0, "running": 0, "carried": 2}
+    assert grown["trials"] == {"complete": 1, "pruned": 0, "failed": 0, "waiting": 0, "running": 0, "inherited": 2}
     assert grown["best"]["value"] >= searched["best"]["value"]
     client = MlflowClient(own.tracking_uri, own.tracking_uri)
     experiment = client.get_experiment_by_name("grown")

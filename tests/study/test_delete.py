@@ -18,7 +18,7 @@ from drsearch.tracking.events import RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of
-from drsearch.trials.attributes import CARRIED, TRIAL
+from drsearch.trials.attributes import INHERITED, TRIAL
 from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import open_storage
 
@@ -86,7 +86,7 @@ def test_a_study_whose_trials_another_study_carries_is_not_deleted(
     with pytest.raises(StudyError) as refused:
         Remover(storage, home).plan("source")
     assert str(refused.value) == (
-        "study 'source' stays: study 'carrier' carries 1 of its trials, whose runs and weights lie here; delete that "
+        "study 'source' stays: study 'carrier' inherited 1 of its trials, whose runs and weights lie here; delete that "
         "one first: drsearch delete carrier"
     )
     for name in ("carrier", "source"):
@@ -94,9 +94,9 @@ def test_a_study_whose_trials_another_study_carries_is_not_deleted(
 
 
 def carry_one_trial(study: optuna.Study, uid: str) -> None:
-    carried = {"study": "source", "uid": uid, "trial": 0, "seed": 1}
+    origin = {"study": "source", "uid": uid, "trial": 0, "seed": 1}
     study.set_user_attr("drsearch.warm_start", {"study": "source", "trials": {"0": 0}})
-    study.add_trial(optuna.create_trial(value=0.9, user_attrs={CARRIED: carried, TRIAL: 0}))
+    study.add_trial(optuna.create_trial(value=0.9, user_attrs={INHERITED: origin, TRIAL: 0}))
 
 
 def test_runs_that_versions_come_from_stay_with_the_studys_own_and_all_else_goes(

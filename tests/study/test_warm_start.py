@@ -16,10 +16,10 @@ from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.study.budget import total_trials
 from drsearch.study.definition import StudyDefinition, images_key, load_study, open_study, trial_seed
 from drsearch.study.result import StudyResult
-from drsearch.study.warm_start import carry, planned
-from drsearch.trials.attributes import CARRIED, FINAL, REASON, RUN_ID, TRIAL
+from drsearch.study.warm_start import inherit, planned
+from drsearch.trials.attributes import FINAL, INHERITED, REASON, RUN_ID, TRIAL
 from drsearch.trials.storage import open_storage
-from drsearch.trials.trials import carriers, read_trials
+from drsearch.trials.trials import inheritors, read_trials
 
 SPACE = """
 SETTINGS = {"study.sampler": "grid", "training.epochs": 4}
@@ -87,7 +87,7 @@ class Studies:
         n = total_trials(space, space.base) + extra
         study, _ = open_study(self.storage, name, wanted, n)
         if warm is not None:
-            carry(study, self.storage, warm, space)
+            inherit(study, self.storage, warm, space)
         add_waiting_trials(study, n, space.grid() if space.base.study.sampler == "grid" else None)
         return study
 
@@ -104,8 +104,8 @@ def test_a_study_knows_who_carries_its_trials_however_often_they_were_carried_on
     studies.begin("newest", space, "new")
     studies.run("alone", space, {0: 0.5})
     uid = load_study(studies.storage, "old")[1].uid
-    assert carriers(studies.storage, uid) == {"new": 2, "newest": 2}
-    assert carriers(studies.storage, load_study(studies.storage, "newest")[1].uid) == {}
+    assert inheritors(studies.storage, uid) == {"new": 2, "newest": 2}
+    assert inheritors(studies.storage, load_study(studies.storage, "newest")[1].uid) == {}
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -120,11 +120,11 @@ def test_a_grid_that_grows_runs_only_its_new_points(studies: Studies) -> None:
     trials = read_trials(study)
     waiting = [trial.last.system_attrs["fixed_params"] for trial in trials if trial.state == "waiting"]
     assert waiting == [grown.grid()[1], grown.grid()[3]]
-    assert [trial.last.params for trial in trials if trial.carried] == [grown.grid()[i] for i in (0, 2, 4)]
+    assert [trial.last.params for trial in trials if trial.inherited_from] == [grown.grid()[i] for i in (0, 2, 4)]
     assert (trials[4].last.value, trials[4].last.intermediate_values, trials[4].last.user_attrs[RUN_ID]) == (
         0.8, {2: 0.8}, "run-2"
     )  # fmt: skip
-    assert trials[4].carried == {"study": "old", "uid": "old" * 10 + "ol", "trial": 2, "seed": trial_seed(0, 2)}
+    assert trials[4].inherited_from == {"study": "old", "uid": "old" * 10 + "ol", "trial": 2, "seed": trial_seed(0, 2)}
 
 
 def test_repeating_it_and_dying_in_the_middle_of_it_carry_nothing_twice(studies: Studies) -> None:
@@ -134,7 +134,7 @@ def test_repeating_it_and_dying_in_the_middle_of_it_carry_nothing_twice(studies:
     warm = planned(studies.storage, "new", "old", grown, wanted)
     assert warm is not None
     study, _ = open_study(studies.storage, "new", wanted, 5)
-    carry(study, studies.storage, dataclasses.replace(warm, trials={0: warm.trials[0]}), grown)
+    inherit(study, studies.storage, dataclasses.replace(warm, trials={0: warm.trials[0]}), grown)
     study.set_user_attr("drsearch.warm_start", {"study": "old", "trials": {str(k): v for k, v in warm.trials.items()}})
     for _ in range(2):
         again = studies.begin("new", grown, "")  # the option may be left out: the study knows
@@ -154,20 +154,20 @@ def test_carried_trials_teach_the_sampler_and_come_on_top_of_the_trials_asked_fo
     result = StudyResult(
         "new", studies.definition("new", space), studies.folder / "new-newnewne", tuple(read_trials(study)), 5, ""
     )
-    assert result.counts() == {"complete": 0, "pruned": 0, "failed": 0, "waiting": 2, "running": 0, "carried": 3}
+    assert result.counts() == {"complete": 0, "pruned": 0, "failed": 0, "waiting": 2, "running": 0, "inherited": 3}
     assert result.best is not None and result.best.last.value == 0.8
     assert result.trial_folder(2) == studies.folder / "old-oldoldol" / "trial-0002"
     assert result.trial_folder(3) == studies.folder / "new-newnewne" / "trial-0003"
     taught = optuna.create_study(direction="maximize")
-    taught.add_trials([trial.last for trial in read_trials(study) if trial.carried])
+    taught.add_trials([trial.last for trial in read_trials(study) if trial.inherited_from])
     assert "training.optimizer" in space.draw(taught.ask()), "Optuna takes the distributions for the space's own"
 
 
 def test_a_setting_that_the_new_space_draws_is_found_where_the_old_had_it_fixed(studies: Studies) -> None:
     studies.run("old", studies.space(SPACE), {0: 0.7, 1: 0.6, 2: 0.8})
     study = studies.begin("new", studies.space(SPACE + '    hp.Choice("training.batch_size", [2, 4])\n'), "old")
-    carried = [trial.last.params["training.batch_size"] for trial in read_trials(study) if trial.carried]
-    assert carried == [4, 4, 4]
+    sizes = [trial.last.params["training.batch_size"] for trial in read_trials(study) if trial.inherited_from]
+    assert sizes == [4, 4, 4]
     assert states(study).count("waiting") == 3
 
 
@@ -192,8 +192,8 @@ def test_trials_that_were_carried_before_keep_where_they_began(studies: Studies)
     studies.run("old", studies.space(SPACE), {0: 0.7, 1: 0.6, 2: 0.8})
     studies.begin("new", studies.space(GROWN), "old")
     third = studies.begin("third", studies.space(GROWN.replace("0.003", "0.03")), "new")
-    assert [trial.carried["study"] for trial in read_trials(third) if trial.carried] == ["old"] * 3
-    assert CARRIED == "drsearch.carried"
+    assert [trial.inherited_from["study"] for trial in read_trials(third) if trial.inherited_from] == ["old"] * 3
+    assert INHERITED == "drsearch.inherited"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_trials_that_were_carried_before_keep_where_they_began(studies: Studies)
             {},
             {"data": "1111111111111111"},
             "--warm-start old: it was run on other data (0123456789ab of /data/eyes, here 111111111111), so its "
-            "results cannot be carried; --enqueue FILE starts from its settings.",
+            "results cannot be inherited; --enqueue FILE starts from its settings.",
         ),
     ],
     ids=["settings", "objective", "data"],
