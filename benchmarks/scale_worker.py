@@ -25,7 +25,7 @@ from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat
 from drsearch.trials.pruners import pruner_for
 from drsearch.trials.retrying import with_retries
-from drsearch.trials.samplers import drawn_so_far, sampler_for
+from drsearch.trials.samplers import Samplers
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trial_view import TrialView
 
@@ -48,10 +48,7 @@ class Drsearch:
     def __init__(self, url: str, study: str, folder: Path) -> None:
         self._storage, self._name, self._folder = open_storage(url), study, folder
         self._study = optuna.load_study(study_name=study, storage=self._storage)
-        self._view, self._drawn = TrialView(self._storage), drawn_so_far()
-
-    def _sampler(self, trial: int) -> optuna.samplers.BaseSampler:
-        return sampler_for(SETTINGS, trial, trial_seed(0, trial), None, self._drawn)
+        self._view, self._samplers = TrialView(self._storage), Samplers(SETTINGS, None)  # TPE needs no space
 
     def attempt(self, sleep_s: float) -> None:
         """One trial from claim to tell."""
@@ -59,7 +56,7 @@ class Drsearch:
         assert claimed is not None
         trial, frozen = claimed
         with Heartbeat(self._storage, frozen._trial_id):
-            sampler, pruner = self._sampler(trial), pruner_for(SETTINGS)
+            sampler, pruner = self._samplers.sampler(trial, trial_seed(0, trial)), pruner_for(SETTINGS)
             study = optuna.load_study(study_name=self._name, storage=self._view, sampler=sampler, pruner=pruner)
             attempt = optuna.Trial(study, frozen._trial_id)
             value = draw(attempt)

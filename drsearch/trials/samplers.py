@@ -1,14 +1,13 @@
 """The sampler named by `study.sampler`, seeded so that no two workers draw the same."""
 
+import functools
 import importlib.util
-import math
-import random
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
@@ -17,45 +16,52 @@ from drsearch.settings import Settings
 if TYPE_CHECKING:
     from drsearch.space.search_space import SearchSpace
 
-_WALKS = 100
+_DRAWS = 100
 
 
-def sampler_for(
-    settings: Settings, trial: int, seed: int, space: "SearchSpace", drawn: IntersectionSearchSpace
-) -> optuna.samplers.BaseSampler:
-    """The sampler that chooses the settings of one trial.
+class Samplers:
+    """The samplers of a study's trials; a worker keeps one object for all trials, which remembers what they share.
 
     Args:
         settings: The study's; `study.sampler` and the settings of that sampler are used.
-        trial: The trial's number.
-        seed: The trial's own, a function of the study's seed and the number: two workers with the same seed would draw
-            the same points. Sobol's sequence is one for the whole study; the trial takes the point of its number.
         space: The space that is drawn from.
-        drawn: The axes that all finished trials have, as far as this process knows: `drawn_so_far()`, one per study.
     """
-    study = settings.study
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match study.sampler:
-            case "tpe":
-                return _Tpe(drawn, seed=seed, n_startup_trials=study.sampler_startup_trials)
-            case "qmc":
-                return _Sobol(trial, study.seed, axes_of(space), optuna.samplers.RandomSampler(seed=seed))
-            case "nsga2":
-                return optuna.samplers.NSGAIISampler(seed=seed, population_size=study.sampler_population)
-            case "cmaes":
-                return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are fixed, and nothing is left to draw
+
+    def __init__(self, settings: Settings, space: "SearchSpace") -> None:
+        self._settings, self._space = settings.study, space
+        self._seen = IntersectionSearchSpace(include_pruned=True)
+
+    def sampler(self, trial: int, seed: int) -> optuna.samplers.BaseSampler:
+        """The sampler that chooses the settings of one trial.
+
+        Args:
+            trial: The trial's number.
+            seed: The trial's own, a function of the study's seed and the number: two workers with the same seed would
+                draw the same points. Sobol's sequence is one for the whole study; the trial takes the point of its
+                number.
+        """
+        study = self._settings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            match study.sampler:
+                case "tpe":
+                    return _Tpe(self._seen, seed=seed, n_startup_trials=study.sampler_startup_trials)
+                case "qmc":
+                    return _Sobol(trial, study.seed, self._axes, optuna.samplers.RandomSampler(seed=seed))
+                case "nsga2":
+                    return optuna.samplers.NSGAIISampler(seed=seed, population_size=study.sampler_population)
+                case "cmaes":
+                    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+        return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are fixed, and nothing is left to draw
+
+    @functools.cached_property
+    def _axes(self) -> dict[str, BaseDistribution]:
+        return axes_of(self._space)
 
 
 def missing_package(sampler: str) -> str:
     """The name of the package that a sampler needs and that is not installed; empty if none is missing."""
     return "cmaes" if sampler == "cmaes" and importlib.util.find_spec("cmaes") is None else ""
-
-
-def drawn_so_far() -> IntersectionSearchSpace:
-    """The axes that all trials have, for a process that has not looked at any trial yet."""
-    return IntersectionSearchSpace(include_pruned=True)
 
 
 class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]  # untyped library
@@ -65,9 +71,9 @@ class _Tpe(optuna.samplers.TPESampler):  # type: ignore[misc]  # untyped library
     quarter of the cost of a trial after 10,000 others (benchmarks/scale.py).
     """
 
-    def __init__(self, drawn: IntersectionSearchSpace, **options: Any) -> None:
+    def __init__(self, seen: IntersectionSearchSpace, **options: Any) -> None:
         super().__init__(**options)
-        self._search_space = drawn
+        self._search_space = seen
 
 
 class _Sobol(optuna.samplers.QMCSampler):  # type: ignore[misc]  # untyped library
@@ -94,36 +100,12 @@ class _Sobol(optuna.samplers.QMCSampler):  # type: ignore[misc]  # untyped libra
 def axes_of(space: "SearchSpace") -> dict[str, BaseDistribution]:
     """The axes that every trial of a space draws, whatever branch it takes, and always from the same range.
 
-    Found by drawing 100 times at random.
+    They are those that 100 random draws have in common.
     """
-    dice = random.Random(0)
-    walks = []
-    for _ in range(_WALKS):
-        walk = _Recorded(dice)
-        space.draw(walk)
-        walks.append(walk.axes)
-    return {name: axis for name, axis in walks[0].items() if all(walk.get(name) == axis for walk in walks)}
-
-
-class _Recorded:
-    """Stands in for a trial: draws at random, and records the axes."""
-
-    def __init__(self, dice: random.Random) -> None:
-        self._dice = dice
-        self.axes: dict[str, BaseDistribution] = {}
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        self.axes[name] = CategoricalDistribution(choices)
-        return self._dice.choice(choices)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        self.axes[name] = IntDistribution(low, high, log=log, step=step)
-        return self._dice.randrange(low, high + 1, step)
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        self.axes[name] = FloatDistribution(low, high, log=log, step=step)
-        if step is None:
-            return self._dice.uniform(low, high)
-        return low + step * self._dice.randint(0, math.floor((high - low) / step + 1e-9))
+    draws = []
+    for seed in range(_DRAWS):
+        # A study each: Optuna refuses a name whose choices differ from trial to trial.
+        trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)).ask()
+        space.draw(trial)
+        draws.append(trial.distributions)
+    return {name: axis for name, axis in draws[0].items() if all(each.get(name) == axis for each in draws)}

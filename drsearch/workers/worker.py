@@ -45,7 +45,7 @@ from drsearch.trials.heartbeat import Heartbeat
 from drsearch.trials.pruners import pruner_for, why_pruned
 from drsearch.trials.reconcile import fail_attempt
 from drsearch.trials.retrying import Storage, StorageAway, is_away, stop_retrying, stop_retrying_when, with_retries
-from drsearch.trials.samplers import drawn_so_far, sampler_for
+from drsearch.trials.samplers import Samplers
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trial_view import TrialView
 from drsearch.trials.trials import all_over, read_trials
@@ -86,7 +86,7 @@ class Worker:
         self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
         self._view = TrialView(storage)
-        self._drawn = drawn_so_far()
+        self._samplers = Samplers(self._definition.base(), self._space)
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
 
     def stop(self) -> None:
@@ -168,7 +168,7 @@ class Worker:
         study = optuna.load_study(
             study_name=self._name,
             storage=self._view,
-            sampler=sampler_for(base, trial, trial_seed(base.study.seed, trial), self._space, self._drawn),
+            sampler=self._samplers.sampler(trial, trial_seed(base.study.seed, trial)),
             pruner=pruner_for(base),
         )
         return optuna.Trial(study, trial_id)

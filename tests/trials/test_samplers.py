@@ -13,7 +13,7 @@ from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace, load_space
 from drsearch.study.definition import trial_seed
 from drsearch.trials.attributes import TRIAL
-from drsearch.trials.samplers import axes_of, drawn_so_far, missing_package, sampler_for
+from drsearch.trials.samplers import Samplers, axes_of, missing_package
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trial_view import TrialView
 
@@ -45,16 +45,15 @@ def search(
     sampler: str, space: SearchSpace, n: int = 14, seed: int = 0, one_worker: bool = False
 ) -> list[dict[str, Any]]:
     """`n` trials one after another, each by a new worker unless all are by one; the smallest dropout is best."""
-    by_one = drawn_so_far()
+    by_one = Samplers(settings(sampler), space)
     study = optuna.create_study(study_name="s", direction="maximize", storage=optuna.storages.InMemoryStorage())
     drawn = []
     for trial in range(n):
         study.enqueue_trial({}, user_attrs={TRIAL: trial})
         trial_id = study.trials[-1]._trial_id
         study._storage.set_trial_state_values(trial_id, state=optuna.trial.TrialState.RUNNING)
-        chosen = sampler_for(
-            settings(sampler), trial, trial_seed(seed, trial), space, by_one if one_worker else drawn_so_far()
-        )
+        worker = by_one if one_worker else Samplers(settings(sampler), space)
+        chosen = worker.sampler(trial, trial_seed(seed, trial))
         seen = optuna.load_study(study_name="s", storage=TrialView(study._storage), sampler=chosen)
         attempt = optuna.Trial(seen, trial_id)
         drawn.append(space.draw(attempt))
@@ -114,7 +113,7 @@ def test_a_worker_that_takes_the_fifth_trial_first_draws_the_same_point(tmp_path
     study.enqueue_trial({}, user_attrs={TRIAL: 4})
     storage.set_trial_state_values(study.trials[0]._trial_id, state=optuna.trial.TrialState.RUNNING)
     for sampler in ("qmc", "random"):
-        chosen = sampler_for(settings(sampler), 4, trial_seed(0, 4), space, drawn_so_far())
+        chosen = Samplers(settings(sampler), space).sampler(4, trial_seed(0, 4))
         fresh = optuna.create_study(sampler=chosen, direction="maximize")
         assert space.draw(fresh.ask()) == search(sampler, space, 5)[4]
 
