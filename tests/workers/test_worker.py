@@ -137,7 +137,7 @@ def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
 def test_a_worker_that_is_asked_to_stop_while_it_asks_the_database_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrying, "patience", retrying._Patience())  # stop() ends that of a process
+    monkeypatch.setattr(retrying, "outage", retrying.Outage())  # stop() ends that of a process
     home = Home(tmp_path)
     storage = open_storage(home.storage_url)
     open_study(storage, "s", definition("/data/eyes", "fedcba98", "01234567"), 2)
