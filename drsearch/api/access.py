@@ -117,12 +117,13 @@ def open_studies(storage: str, home: Home, *, read_only: bool = False) -> Any:
     Raises:
         DrsearchError: If there is no database.
     """
-    from drsearch.trials.storage import limit_patience, may_hold_studies, open_storage
+    from drsearch.trials.retrying import limit_retries
+    from drsearch.trials.storage import may_hold_studies, open_storage
 
     url = storage_url(storage, home)
     if url == home.storage_url and not (home.path / "studies.db").exists():
         raise DrsearchError(f"{home.path} holds no study; `drsearch run-study` begins one, --storage names a database.")
     if not may_hold_studies(url):
         raise DrsearchError(f"--storage {url}: there is no such file; `drsearch run-study` makes one.")
-    limit_patience(_DATABASE_S)
+    limit_retries(_DATABASE_S)
     return open_storage(url, only_look=read_only)
