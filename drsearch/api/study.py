@@ -324,7 +324,7 @@ def run_study(
         storage: Address of the study database. Default: DRSEARCH_STORAGE, or SQLite in DRSEARCH_HOME.
         timeout: Seconds after which this call stops at a checkpoint.
         enqueue: Settings to try first, one mapping per trial; or a file of them.
-        warm_start: Another study, whose finished trials are taken over.
+        warm_start: Another study, whose finished trials are inherited.
         skip_bad: Leave out photographs and labels that cannot be used.
         callbacks: Functions called in this process with the study and the trial, after every trial that ends.
             `study.stop()` ends the search. An exception stops the study as Ctrl-C does, and is raised.

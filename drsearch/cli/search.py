@@ -59,7 +59,7 @@ def run_study(
     ] = None,
     warm_start: Annotated[
         str,
-        typer.Option("--warm-start", metavar="STUDY", help="Another study, whose finished trials are taken over."),
+        typer.Option("--warm-start", metavar="STUDY", help="Another study, whose finished trials are inherited."),
     ] = "",
     skip_bad: SkipBad = False,
     as_json: Json = False,

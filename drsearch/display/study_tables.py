@@ -244,4 +244,4 @@ def print_warm_start(out: Console, warm: "WarmStart | None") -> None:
         return
     left = f"; {warm.n_left} could not be this study's ({warm.why_left})" if warm.n_left else ""
     n = len(warm.trials)
-    out.print(f"{n} finished trial{'s' if n != 1 else ''} carried from study {warm.study}{left}", soft_wrap=True)
+    out.print(f"{n} finished trial{'s' if n != 1 else ''} inherited from study {warm.study}{left}", soft_wrap=True)
