@@ -126,4 +126,4 @@ def open_studies(storage: str, home: Home, *, read_only: bool = False) -> Any:
     if not may_hold_studies(url):
         raise DrsearchError(f"--storage {url}: there is no such file; `drsearch run-study` makes one.")
     limit_retries(_DATABASE_S)
-    return open_storage(url, only_look=read_only)
+    return open_storage(url, read_only=read_only)

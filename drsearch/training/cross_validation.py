@@ -179,5 +179,10 @@ def _mean(measures: "Sequence[Measures]") -> "Measures":
 
 
 def spread(values: Sequence[float]) -> float:
-    """The standard deviation of a sample; 0 for a single value."""
+    """The standard deviation of a sample; 0 for a single value.
+
+    Example:
+        >>> spread([0.5, 1.0, 1.5]), spread([0.7])
+        (0.5, 0.0)
+    """
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

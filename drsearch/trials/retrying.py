@@ -42,6 +42,10 @@ def is_away(wrong: BaseException) -> bool:
 
     Args:
         wrong: From Optuna's storage, or from SQLAlchemy.
+
+    Example:
+        >>> is_away(Busy()), is_away(KeyError("no such study"))
+        (True, False)
     """
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
         wrong = wrong.__cause__
@@ -62,7 +66,12 @@ def is_away(wrong: BaseException) -> bool:
 
 
 def first_line(wrong: BaseException) -> str:
-    """The first line of an error's text that names its cause."""
+    """The first line of an error's text that names its cause.
+
+    Example:
+        >>> first_line(ValueError("server closed the connection\\nunexpectedly"))
+        'server closed the connection'
+    """
     if isinstance(wrong, optuna.exceptions.StorageInternalError) and wrong.__cause__ is not None:
         wrong = wrong.__cause__  # Optuna's own text speaks of invalid data, whatever happened
     lines = [line for line in str(wrong).strip().splitlines() if not line.startswith(_NOT_THE_CAUSE)]
@@ -86,7 +95,7 @@ class Outage:
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> bool:
-        """Wait; whether to wait no more. `Event.wait` would lock out the signal that is to end it."""
+        """Whether to wait no more, after waiting. `Event.wait` would lock out the signal that is to end it."""
         until = time.monotonic() + seconds
         while not self.is_over() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
@@ -119,7 +128,11 @@ _thread = _Thread()
 
 @contextmanager
 def without_retries() -> Iterator[None]:
-    """Let calls of this thread fail at once where the database does not answer."""
+    """Let calls of this thread fail at once if the database does not answer.
+
+    Yields:
+        Nothing.
+    """
     before, _thread.repeats = _thread.repeats, False
     try:
         yield

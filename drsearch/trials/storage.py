@@ -40,15 +40,15 @@ _OPENINGS = 20
 """How often an empty database is opened anew while other processes create its tables at the same moment."""
 
 
-def open_storage(url: str, *, patient: bool = False, only_look: bool = False) -> Storage:
+def open_storage(url: str, *, wait: bool = False, read_only: bool = False) -> Storage:
     """Open the study database, and create its tables if it has none.
 
     A SQLite file that this user may not write is opened read-only.
 
     Args:
         url: As SQLAlchemy writes it, e.g. `sqlite:////home/me/studies.db` or `postgresql://host/optuna`.
-        patient: Wait if it does not answer: it did when this process was started.
-        only_look: Write nothing: a SQLite file is opened read-only, and does not wait for writes of other processes.
+        wait: Wait if it does not answer: it did when this process was started.
+        read_only: Write nothing: a SQLite file is opened read-only, and does not wait for writes of other processes.
 
     Returns:
         The database, each call of which is repeated while it does not answer.
@@ -56,10 +56,10 @@ def open_storage(url: str, *, patient: bool = False, only_look: bool = False) ->
     Raises:
         StudyError: If there is no such database, or its driver is not installed.
     """
-    if patient:
-        return with_retries(lambda: _open(url, only_look))
+    if wait:
+        return with_retries(lambda: _open(url, read_only))
     try:
-        return _open(url, only_look)
+        return _open(url, read_only)
     except Exception as wrong:
         if not is_away(wrong):
             raise
@@ -92,7 +92,7 @@ def _is_writable(file: str) -> bool:
     return not os.path.exists(file) or (os.access(file, os.W_OK) and os.access(os.path.dirname(file) or ".", os.W_OK))
 
 
-def _open(url: str, only_look: bool) -> Storage:
+def _open(url: str, read_only: bool) -> Storage:
     hide(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {}
@@ -102,7 +102,7 @@ def _open(url: str, only_look: bool) -> Storage:
             f"--storage {url}: a database in the memory of this process, which workers do not see; "
             "write for example sqlite:////home/me/studies.db."
         )
-    read_only = bool(file) and os.path.exists(file) and (only_look or not _is_writable(file))
+    read_only = bool(file) and os.path.exists(file) and (read_only or not _is_writable(file))
     if read_only:
         options = {"creator": lambda: _connect_read_only(file)}
     elif file:
@@ -147,8 +147,8 @@ def _connect_read_only(file: str) -> sqlite3.Connection:
 
 
 def _made_by_another(wrong: BaseException) -> bool:
-    said = f"{wrong} {wrong.__cause__}"
-    return isinstance(wrong, sqlalchemy.exc.IntegrityError) or "already exists" in said or "duplicate key" in said
+    text = f"{wrong} {wrong.__cause__}"
+    return isinstance(wrong, sqlalchemy.exc.IntegrityError) or "already exists" in text or "duplicate key" in text
 
 
 def _no_database(url: str, wrong: BaseException) -> StudyError:
@@ -161,7 +161,7 @@ def _no_database(url: str, wrong: BaseException) -> StudyError:
 
 
 def _why_no_file(path: str) -> str:
-    """What the system says of a database file that SQLite could not open; empty if it says nothing."""
+    """The operating system's error for a database file that SQLite could not open; empty if there is none."""
     if not path:
         return ""
     is_new = not os.path.lexists(path)
@@ -176,7 +176,7 @@ def _why_no_file(path: str) -> str:
 
 
 def _sqlite_file(url: str) -> str:
-    """The file of a SQLite database; empty for every other."""
+    """The file of a SQLite database; empty for any other database."""
     return url.removeprefix("sqlite:///").partition("?")[0] if url.startswith("sqlite:///") else ""
 
 
@@ -221,14 +221,14 @@ def transaction(storage: Storage, study_name: str, body: Callable[[], T]) -> T:
     """
 
     def locked() -> T:
-        with study_lock(storage, study_name):
+        with _study_lock(storage, study_name):
             return body()
 
     return with_retries(locked)
 
 
 @contextmanager
-def study_lock(storage: Storage, study_name: str) -> Iterator[None]:
+def _study_lock(storage: Storage, study_name: str) -> Iterator[None]:
     """Hold the lock of a study, which one process at a time can have; it goes with the process, however that ends.
 
     Raises:
@@ -257,5 +257,5 @@ def _lock(file: int) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Busy("another process holds it; is one of them stopped?") from None
+                raise Busy("another process holds the lock of this study; is one of them stopped?") from None
             time.sleep(0.02)

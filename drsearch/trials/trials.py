@@ -136,7 +136,12 @@ def inheritors(storage: Storage, uid: str) -> dict[str, int]:
 
 
 def all_over(trials: Sequence[Trial], n: int) -> bool:
-    """Whether nothing is left to do in the first `n` trials, including those that no worker has taken yet."""
+    """Whether nothing is left to do in the first `n` trials, including those that no worker has taken yet.
+
+    Args:
+        trials: The study's, as `read_trials` gives them.
+        n: Trials in total.
+    """
     return sum(trial.is_over for trial in trials if trial.number < n) == n
 
 

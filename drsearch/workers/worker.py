@@ -371,7 +371,7 @@ def main(arguments: Sequence[str]) -> int:
     set_threads(options.threads, options.cores)
     try:
         worker = Worker(
-            open_storage(os.environ[STORAGE_VARIABLE], patient=True),
+            open_storage(os.environ[STORAGE_VARIABLE], wait=True),
             options.study,
             Home(options.home),
             options.index,

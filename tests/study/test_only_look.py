@@ -66,7 +66,7 @@ def test_looking_does_not_wait_for_who_writes(begin: Callable[..., Any]) -> None
     writer = sqlite3.connect(mine.home.path / "studies.db", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")  # as a worker that was stopped within a transaction
     try:
-        looking = open_storage(mine.home.storage_url, only_look=True)
+        looking = open_storage(mine.home.storage_url, read_only=True)
         rows, _, _ = trial_rows(looking, "mine", mine.home)
         assert [row.value for row in rows] == [0.75, None]
     finally:
@@ -76,5 +76,5 @@ def test_looking_does_not_wait_for_who_writes(begin: Callable[..., Any]) -> None
 def test_looking_makes_no_database(tmp_path: Path) -> None:
     (tmp_path / "studies.db").touch()
     with pytest.raises(Exception, match="no study database there"):
-        open_storage(f"sqlite:///{tmp_path / 'studies.db'}", only_look=True)
+        open_storage(f"sqlite:///{tmp_path / 'studies.db'}", read_only=True)
     assert (tmp_path / "studies.db").stat().st_size == 0
