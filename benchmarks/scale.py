@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from benchmarks.rounds import Ratio, Result, Table, in_process, run, say
 from benchmarks.scale_worker import EPOCHS
 from drsearch.processes import this_process
-from drsearch.study.definition import _TRIALS
+from drsearch.study.budget import N_TRIALS
 from drsearch.trials.attributes import DRAWN, MAX_RETRIES, RUN_ID, TRIAL, WORKER
 from drsearch.trials.storage import open_storage
 
@@ -52,7 +52,7 @@ def new_study(server: PostgresServer, way: str, n_finished: int) -> str:
     storage = open_storage(url)
     study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
     study.set_user_attr(MAX_RETRIES, 2)
-    study.set_user_attr(_TRIALS, 1_000_000)
+    study.set_user_attr(N_TRIALS, 1_000_000)
     engine: sqlalchemy.Engine = storage._backend.engine
     tables = sqlalchemy.MetaData()
     tables.reflect(engine)

@@ -17,7 +17,8 @@ import sqlalchemy
 import sqlalchemy.event
 
 from drsearch.settings import Settings
-from drsearch.study.definition import n_trials_of, trial_seed
+from drsearch.study.budget import n_trials_of
+from drsearch.study.definition import trial_seed
 from drsearch.tracking.events import Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.trials.attributes import DRAWN, RUN_ID
