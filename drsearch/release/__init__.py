@@ -1,1 +1,1 @@
-"""What happens to the best model: registered, fine-tuned, tested, promoted, asked about a photograph."""
+"""Registered models: from the best trial to a tested version, promotion, rollback, history and lineage."""

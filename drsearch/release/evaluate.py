@@ -1,4 +1,4 @@
-"""How good is a model on eyes it has not seen? Scores with intervals; eyes it was trained on are refused."""
+"""Scores of a registered model on a split; photographs that it was trained on are refused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ _N_NAMED = 5
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model is worth on one split.
+    """Scores of a model on a split.
 
     Attributes:
-        split: Which.
-        scores: With their 95 % intervals; of eyes of one class what is defined there.
-        eyes: Those judged.
-        test_evaluations: How many there have been of this test split, this one included; 0 for other splits.
+        split: The split.
+        scores: With 95 % intervals; for eyes of one class, only the scores that are defined.
+        eyes: The eyes of the split.
+        test_evaluations: Of this test split from this home, this one included; 0 for other splits.
     """
 
     split: Split
@@ -37,22 +37,29 @@ class Evaluation:
 
 
 def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:
-    """Judge a model on a split of a record set, at its own threshold.
+    """Score a model on a split of a record set, at its own threshold.
 
     Args:
         grader: The model.
         records: Prepared with the model's `images.*`.
         split: `all` is the whole set.
         home: Where test evaluations are counted.
-        why: Is noted with the test evaluation.
+        why: The purpose, recorded with a test evaluation.
+
+    Returns:
+        The scores, and the eyes.
 
     Raises:
-        DataError: If the split is empty or holds pictures that the model was trained on.
+        DataError: If the split is empty, or the model was trained on some of its photographs.
     """
-    wanted = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
-    if not wanted:
+    listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
+    if not listed:
         raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
-    _refuse_known(wanted, grader.trained_on, split)
+    if names := same_eyes(listed, grader.trained_on):
+        raise DataError(
+            f"the model was trained on {len(names)} of the {len(listed)} pictures of split {split!r}: "
+            f"{some_of(names)}; evaluate it on eyes that it has not seen."
+        )
     eyes = _read(records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
     n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
@@ -68,23 +75,14 @@ def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
     return read_eyes(records, split)
 
 
-def _refuse_known(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry], split: Split) -> None:
-    names = same_eyes(wanted, known)
-    if names:
-        raise DataError(
-            f"the model was trained on {len(names)} of the {len(wanted)} pictures of split {split!r}: "
-            f"{some_of(names)}; evaluate it on eyes that it has not seen."
-        )
-
-
-def same_eyes(wanted: Sequence[EyeEntry], known: Sequence[EyeEntry]) -> list[str]:
-    """Names of wanted eyes whose picture is known: by its bytes, or by its thumbnail where it was encoded again."""
-    if not wanted or not known:
+def same_eyes(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry]) -> list[str]:
+    """The names of the eyes whose photograph a model was trained on: the same bytes or the same thumbnail."""
+    if not eyes or not trained_on:
         return []
-    hashes = {eye.sha256 for eye in known}
-    found = {eye.name for eye in wanted if eye.sha256 in hashes}
-    thumbnails = np.stack([eye.thumbnail for eye in wanted]), np.stack([eye.thumbnail for eye in known])
-    return sorted(found | {wanted[i].name for i, _ in same_pictures(*thumbnails)})
+    hashes = {eye.sha256 for eye in trained_on}
+    names = {eye.name for eye in eyes if eye.sha256 in hashes}
+    thumbnails = np.stack([eye.thumbnail for eye in eyes]), np.stack([eye.thumbnail for eye in trained_on])
+    return sorted(names | {eyes[i].name for i, _ in same_pictures(*thumbnails)})
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Is the best model still underfitting, and how does it go on then? At a low learning rate, augmented more."""
+"""Fine-tuning: whether the best model is underfitting, and the settings to train it on."""
 
 from collections.abc import Sequence
 
@@ -14,18 +14,17 @@ _ROUNDING = 1e-9  # a level curve has a slope of some 1e-17
 
 
 def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bool, str]:
-    """Whether a training stopped before the network had learned what it could.
+    """Whether a training ended before the network had learned what it could.
 
-    The rule: it is underfitting if it does not yet know its own training images (mean train
-    accuracy of the last 5 epochs under `below_accuracy`) and the validation AUC was not
-    falling (the least-squares slope over the last third of the epochs is not below zero).
+    A model is underfitting if the mean train accuracy of the last 5 epochs is under `below_accuracy` and the validation
+    AUC was not falling (the least-squares slope over the last third of the epochs is not below zero).
 
     Args:
         history: Every epoch of the training.
         below_accuracy: `finetune.underfit_below_accuracy`.
 
     Returns:
-        Whether it is, and why, in words with the figures.
+        Whether it is underfitting, and the figures in words.
 
     Example:
         >>> from drsearch.model.fit import EpochResult, Measures
@@ -36,15 +35,14 @@ def underfits(history: Sequence[EpochResult], below_accuracy: float) -> tuple[bo
     accuracy = float(np.mean([epoch.train.accuracy for epoch in history[-_LAST_EPOCHS:]]))
     tail = history[-max(2, round(len(history) * _TAIL)) :]
     slope = _slope([epoch.validation.auc for epoch in tail])
-    knows = accuracy >= below_accuracy
-    falls = slope < -_ROUNDING
-    verdict = not knows and not falls
+    is_accurate, falls = accuracy >= below_accuracy, slope < -_ROUNDING
     words = (
         f"train accuracy (threshold {TRIAL_THRESHOLD:g}) {accuracy:.3f} is "
-        f"{'at or above' if knows else 'below'} {below_accuracy:g}, and "
-        f"validation AUC {'fell' if falls else 'did not fall'} over the last {len(tail)} epochs ({slope:+.5f} an epoch)"
+        f"{'at or above' if is_accurate else 'below'} {below_accuracy:g}, and "
+        f"validation AUC {'fell' if falls else 'did not fall'} over the last {len(tail)} epochs "
+        f"({slope:+.5f} per epoch)"
     )
-    return verdict, words
+    return not is_accurate and not falls, words
 
 
 def _slope(values: Sequence[float]) -> float:
@@ -55,7 +53,7 @@ def _slope(values: Sequence[float]) -> float:
 
 
 def finetune_settings(settings: Settings) -> Settings:
-    """The settings of the fine-tuning stage that follows a training with `settings`."""
+    """The settings of the fine-tuning that follows a training with `settings`: Adam, slower, augmented more."""
     stage = settings.finetune
     strength = min(5.0, settings.augmentation.strength * stage.augmentation_strength)
     return settings.replace(

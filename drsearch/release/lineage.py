@@ -1,7 +1,7 @@
-"""Where does a version come from, and what came of a study or a run? Read from tags, runs and records of decisions."""
+"""Traces a version to its study, trial, data, code and decisions, and a study or a run to its versions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,13 +34,13 @@ from drsearch.tracking.tags import (
 
 @dataclass(frozen=True)
 class Node:
-    """One thing in a lineage, and what it comes from.
+    """A node of a lineage.
 
     Attributes:
-        kind: `version`, `run`, `trial`, `study`, `data`, `audit`, `code`, `decision`, `model`.
-        name: What it is called.
-        facts: What is to know of it, by name.
-        parts: What stands under it.
+        kind: `version`, `run`, `trial`, `study`, `space`, `data`, `audit`, `code`, `decision` or `model`.
+        name: Its name, or an outcome.
+        facts: Texts by name, such as `{"run": "810f76..."}`.
+        parts: The nodes that it comes from, or for a study, run or model: its versions.
     """
 
     kind: str
@@ -59,10 +59,10 @@ class Node:
 
 
 class Lineage:
-    """Reads lineages from a tracking URI.
+    """Reads lineages from MLflow.
 
     Args:
-        home: Its MLflow is asked.
+        home: Names MLflow's address.
     """
 
     def __init__(self, home: Home) -> None:
@@ -72,20 +72,21 @@ class Lineage:
         self._decisions = Decisions(self._registry, home)
 
     def of(self, what: str) -> Node:
-        """The lineage of a version (`name/3`, `name@alias`, also with `models:/`), or what came of a study or a run.
+        """The lineage of a version, or the versions of a study, a model or a run with their lineages.
 
         Args:
-            what: A version, the name of a study or of a registered model, or the id of a run.
+            what: A version (`name/3` or `name@alias`, also with `models:/`), the name of a study or of a registered
+                model, or the id of a run.
+
+        Returns:
+            The root of the tree.
 
         Raises:
-            RegistryError: If there is none of that name.
+            RegistryError: If there is nothing of that name.
         """
         named = what.removeprefix("models:/")
-        if match := re.fullmatch(r"([^/@]+)(?:@([^/@]+)|/(\d+))", named):
-            name, alias, number = match.groups()
-            return self._version(
-                self._registry.named(name, alias) if alias else self._registry.version(name, int(number))
-            )
+        if re.fullmatch(r"[^/@]+(@[^/@]+|/\d+)", named):
+            return self._version(self._registry.find(named))
         if re.fullmatch(r"[0-9a-f]{32}", named):
             return self._from_run(named)
         return self._from_name(named)
@@ -94,88 +95,65 @@ class Lineage:
         run = self._run(run_id)
         if run is None:
             raise RegistryError(f"MLflow has no run {run_id}; its page shows the id under the run's name.")
-        made = [
-            version
-            for version in self._registry.versions()
-            if run_id in (version.run_id, version.tags.get(TRIAL_RUN_TAG))
-        ]
-        return Node("run", str(run.info.run_name), {"run": run_id, **_facts(run)}, tuple(map(self._version, made)))
+        versions = [each for each in self._registry.versions() if run_id in (each.run_id, each.tags.get(TRIAL_RUN_TAG))]
+        node = _run_node(run_id, run)
+        return Node(node.kind, node.name, node.facts, tuple(map(self._version, versions)))
 
     def _from_name(self, name: str) -> Node:
-        made = self._registry.versions(tags={STUDY_TAG: name}) if "'" not in name else []
-        if not made and "'" not in name and (versions := self._registry.versions(name)):
-            return Node("model", name, {"versions": str(len(versions))}, tuple(map(self._version, versions)))
-        if not made:
-            try:
-                self._registry.version(name, 0)
-            except RegistryError as wrong:
-                raise RegistryError(
-                    f"no version comes from a study {name!r}. Name a version (retinopathy@champion, retinopathy/3), a "
-                    f"study with a registered model, or a run's id; {str(wrong).partition('; ')[2]}"
-                ) from None
-        return Node("study", name, {"versions": str(len(made))}, tuple(map(self._version, made)))
+        of_study, of_model = [], []
+        if "'" not in name:  # no name of MLflow's can be searched with one
+            of_study = self._registry.versions(tags={STUDY_TAG: name})
+            of_model = self._registry.versions(name) if not of_study else []
+        if versions := of_study or of_model:
+            kind = "study" if of_study else "model"
+            return Node(kind, name, {"versions": str(len(versions))}, tuple(map(self._version, versions)))
+        raise RegistryError(
+            f"no version comes from a study {name!r}. Name a version (retinopathy@champion, retinopathy/3), a "
+            f"study with a registered model, or a run's id; {self._registry.inventory(name)}."
+        )
 
     def _version(self, version: ModelVersion) -> Node:
-        tags = version.tags
-        facts = {"aliases": ", ".join(version.aliases), "model": version.model_id}
-        for name, tag in (
-            ("threshold", THRESHOLD_TAG),
-            ("temperature", TEMPERATURE_TAG),
-            ("operating point", OPERATING_POINT_TAG),
-        ):
-            facts[name] = tags.get(tag, "")
-        facts["test AUC"] = tags.get("test_auc", "")
-        parts = [*self._runs(version), *self._study(version), self._data(version), self._code(version)]
-        parts += self._parent(version)
-        decided = self._decisions.history(version.name)
-        parts += [
-            Node("decision", each.outcome, _present({"run": each.run_id, "by": each.by, "reason": each.reason}))
-            for each in decided
+        tags, run = version.tags, self._run(version.run_id)
+        facts = {
+            "aliases": ", ".join(version.aliases),
+            "model": version.model_id,
+            "threshold": tags.get(THRESHOLD_TAG, ""),
+            "temperature": tags.get(TEMPERATURE_TAG, ""),
+            "operating point": tags.get(OPERATING_POINT_TAG, ""),
+            "test AUC": tags.get("test_auc", ""),
+        }
+        decisions = [
+            _node("decision", each.outcome, {"run": each.run_id, "by": each.by, "reason": each.reason})
+            for each in self._decisions.history(version.name)
             if each.version == version.version
         ]
-        return Node("version", f"{version.name}/{version.version}", _present(facts), tuple(parts))
-
-    def _runs(self, version: ModelVersion) -> list[Node]:
-        made_by = self._run(version.run_id)
-        nodes = [
-            Node("run", str(made_by.info.run_name), {"run": version.run_id, **_facts(made_by)})
-            if made_by is not None
-            else Node("run", "deleted in MLflow", {"run": version.run_id})
+        parts = [
+            _run_node(version.run_id, run),
+            *_trial(version),
+            *self._study(version, run),
+            _data(version, run),
+            _code(version, run),
+            *self._parent(version),
+            *decisions,
         ]
-        trial, trial_run = version.tags.get(TRIAL_TAG, ""), version.tags.get(TRIAL_RUN_TAG, "")
-        if trial:
-            kind = version.tags.get(KIND_TAG)
-            its_run = trial_run or (version.run_id if kind == "trial" else "")
-            nodes.append(Node("trial", trial, _present({"run": its_run})))
-        return nodes
+        return _node("version", f"{version.name}/{version.version}", facts, parts)
 
-    def _study(self, version: ModelVersion) -> list[Node]:
+    def _study(self, version: ModelVersion, run: Run | None) -> list[Node]:
         name = version.tags.get(STUDY_TAG, "")
         if not name:
             return []
-        made_by = self._run(version.run_id)
-        run = None
-        if made_by is not None:  # the experiment by its id: a deleted study's has another name
-            run = first_run(self._client, made_by.info.experiment_id, has_tag(KIND_TAG, "study"))
-        if run is None:
+        study = None
+        if run is not None:  # the experiment by its id: a deleted study's has another name
+            study = first_run(self._client, run.info.experiment_id, has_tag(KIND_TAG, "study"))
+        if study is None:
             return [Node("study", name)]
-        run_id = run.info.run_id
-        files = [file.path for folder in ("space", "data") for file in self._client.list_artifacts(run_id, folder)]
-        under = tuple(
-            Node("audit" if file.startswith("data/") else "space", file, {"artifact of run": run_id}) for file in files
-        )
-        return [Node("study", name, {"run": run_id, "experiment": run.info.experiment_id}, under)]
-
-    def _data(self, version: ModelVersion) -> Node:
-        made_by, source = self._run(version.run_id), {}
-        if made_by is not None and made_by.inputs is not None and made_by.inputs.dataset_inputs:
-            dataset = made_by.inputs.dataset_inputs[0].dataset
-            source = {"name": dataset.name, "source": re.sub(r'^\{"uri": "(.*)"\}$', r"\1", dataset.source)}
-        prints = {
-            "photographs, grades and split": version.tags.get(DATA_FINGERPRINT_TAG, ""),
-            "records": version.tags.get(RECORDS_FINGERPRINT_TAG, ""),
-        }
-        return Node("data", source.pop("name", "unnamed"), _present({**prints, **source}))
+        run_id = study.info.run_id
+        artifacts = [
+            Node(kind, file.path, {"artifact of run": run_id})
+            for kind, folder in (("space", "space"), ("audit", "data"))
+            for file in self._client.list_artifacts(run_id, folder)
+        ]
+        return [_node("study", name, {"run": run_id, "experiment": study.info.experiment_id}, artifacts)]
 
     def _parent(self, version: ModelVersion) -> list[Node]:
         number = version.tags.get(PARENT_VERSION_TAG, "")
@@ -186,14 +164,6 @@ class Lineage:
         except RegistryError:  # deleted since
             return [Node("version", f"{version.name}/{number}", {"state": "deleted in MLflow"})]
 
-    def _code(self, version: ModelVersion) -> Node:
-        made_by = self._run(version.run_id)
-        tags = {**(made_by.data.tags if made_by is not None else {}), **version.tags}
-        prefix = LIBRARY_TAG_PREFIX
-        libraries = {key.removeprefix(prefix): tags[key] for key in sorted(tags) if key.startswith(prefix)}
-        commit = tags.get(COMMIT_TAG, "")
-        return Node("code", f"drsearch {tags.get(VERSION_TAG, '')}", _present({"commit": commit, **libraries}))
-
     def _run(self, run_id: str) -> Run | None:
         try:
             return self._client.get_run(run_id)
@@ -203,10 +173,43 @@ class Lineage:
             return None
 
 
-def _facts(run: Run) -> dict[str, str]:
+def _node(kind: str, name: str, facts: Mapping[str, str], parts: Sequence[Node] = ()) -> Node:
+    """A node without empty facts."""
+    return Node(kind, name, {key: value for key, value in facts.items() if value}, tuple(parts))
+
+
+def _run_node(run_id: str, run: Run | None) -> Node:
+    if run is None:
+        return Node("run", "deleted in MLflow", {"run": run_id})
     tags = run.data.tags
-    return _present({"kind": tags.get(KIND_TAG, ""), "registered as": tags.get(REGISTERED_TAG, "")})
+    facts = {"run": run_id, "kind": tags.get(KIND_TAG, ""), "registered as": tags.get(REGISTERED_TAG, "")}
+    return _node("run", str(run.info.run_name), facts)
 
 
-def _present(facts: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in facts.items() if value}
+def _trial(version: ModelVersion) -> list[Node]:
+    tags = version.tags
+    if TRIAL_TAG not in tags:
+        return []
+    run_id = tags.get(TRIAL_RUN_TAG, "") or (version.run_id if tags.get(KIND_TAG) == "trial" else "")
+    return [_node("trial", tags[TRIAL_TAG], {"run": run_id})]
+
+
+def _data(version: ModelVersion, run: Run | None) -> Node:
+    name, source = "unnamed", ""
+    if run is not None and run.inputs is not None and run.inputs.dataset_inputs:
+        dataset = run.inputs.dataset_inputs[0].dataset
+        name, source = dataset.name, re.sub(r'^\{"uri": "(.*)"\}$', r"\1", dataset.source)
+    facts = {
+        "photographs, grades and split": version.tags.get(DATA_FINGERPRINT_TAG, ""),
+        "records": version.tags.get(RECORDS_FINGERPRINT_TAG, ""),
+        "source": source,
+    }
+    return _node("data", name, facts)
+
+
+def _code(version: ModelVersion, run: Run | None) -> Node:
+    tags = {**(run.data.tags if run is not None else {}), **version.tags}
+    libraries = {
+        tag.removeprefix(LIBRARY_TAG_PREFIX): tags[tag] for tag in sorted(tags) if tag.startswith(LIBRARY_TAG_PREFIX)
+    }
+    return _node("code", f"drsearch {tags.get(VERSION_TAG, '')}", {"commit": tags.get(COMMIT_TAG, ""), **libraries})

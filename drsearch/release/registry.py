@@ -1,4 +1,4 @@
-"""Where do models live, and which one counts? MLflow's registry: versions, aliases, and the way back to their data."""
+"""Registered models in MLflow: versions, aliases, tags and files."""
 
 import contextlib
 import re
@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 import mlflow
@@ -54,12 +54,12 @@ class ModelVersion:
     """A version of a registered model.
 
     Attributes:
-        name: Of the registered model.
-        version: Its number.
+        name: The registered model.
+        version: The version's number.
         model_id: MLflow's logged model behind it.
         run_id: The run that made it.
-        tags: What leads to its study, trial and data, and its test scores.
-        aliases: Names that point to it.
+        tags: Study, trial, data, threshold and test scores.
+        aliases: Aliases that point to it.
     """
 
     name: str
@@ -71,12 +71,12 @@ class ModelVersion:
 
     @property
     def uri(self) -> str:
-        """How MLflow and `drsearch predict` name it."""
+        """The address of the version, `models:/name/3`."""
         return f"models:/{self.name}/{self.version}"
 
     @property
     def scores(self) -> dict[str, Interval]:
-        """Its test scores by name, from the tags; empty for a version that was never tested.
+        """The test scores by name, from the tags; empty for a version without test scores.
 
         Example:
             >>> tags = {"test_auc": "0.9300", "test_auc_low": "0.8800", "test_auc_high": "0.9700"}
@@ -88,7 +88,11 @@ class ModelVersion:
 
 
 class Registry:
-    """The model registry behind a tracking URI."""
+    """MLflow's model registry.
+
+    Args:
+        tracking_uri: MLflow's address.
+    """
 
     def __init__(self, tracking_uri: str) -> None:
         mlflow.set_tracking_uri(tracking_uri)
@@ -97,14 +101,17 @@ class Registry:
     def register(
         self, name: str, run_id: str, files: Mapping[str, Path], tags: Mapping[str, str], description: str
     ) -> ModelVersion:
-        """Register what a run made as a new version.
+        """Register the model of a run as a new version.
 
         Args:
-            name: Of the registered model; made when it is not there.
-            run_id: The run that made it.
+            name: The registered model; created if there is none of that name.
+            run_id: The run that made the model.
             files: The model's files, from `model_files`.
             tags: Of the version and of the logged model.
             description: Of the version, Markdown.
+
+        Returns:
+            The version.
         """
         run = self._client.get_run(run_id)
         logged = self._client.create_logged_model(
@@ -129,7 +136,7 @@ class Registry:
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         with contextlib.suppress(MlflowException):  # it is there already
             self._client.create_registered_model(name, description=_MODEL_NOTE)
-        made = self._client.create_model_version(
+        version = self._client.create_model_version(
             name,
             f"models:/{logged.model_id}",
             run_id=run_id,
@@ -137,52 +144,55 @@ class Registry:
             description=description,
             model_id=logged.model_id,
         )
-        self._client.set_tag(run_id, REGISTERED_TAG, f"{name}/{made.version}")
-        return self.version(name, int(made.version))
+        self._client.set_tag(run_id, REGISTERED_TAG, f"{name}/{version.version}")
+        return self.version(name, int(version.version))
 
     def version(self, name: str, number: int) -> ModelVersion:
         """A version by its number.
 
         Raises:
-            RegistryError: If there is none; those there are are named.
+            RegistryError: If there is no such version; the message lists the existing ones.
         """
         try:
-            found = self._client.get_model_version(name, str(number))
+            version = self._client.get_model_version(name, str(number))
         except MlflowException as wrong:
-            raise RegistryError(f"{name} has no version {number}; {self._what_there_is(name)}.") from wrong
+            raise RegistryError(f"{name} has no version {number}; {self.inventory(name)}.") from wrong
         aliases = self._client.get_registered_model(name).aliases
         return ModelVersion(
-            name,
-            int(found.version),
-            str(found.source).removeprefix("models:/"),
-            str(found.run_id),
-            dict(found.tags),
-            tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number)),
+            name=name,
+            version=int(version.version),
+            model_id=str(version.source).removeprefix("models:/"),
+            run_id=str(version.run_id),
+            tags=dict(version.tags),
+            aliases=tuple(sorted(alias for alias, target in aliases.items() if int(target) == number)),
         )
 
     def versions(self, name: str = "", tags: Mapping[str, str] | None = None) -> list[ModelVersion]:
-        """The versions of a model, or of all, by name and number.
+        """The versions of a model, or of all models, by name and number.
 
         Args:
-            name: Of the registered model; empty: any.
-            tags: Tags that the versions have, by name.
+            name: The registered model; empty: any.
+            tags: Values of tags that the versions must have.
+
+        Returns:
+            The versions.
         """
-        asked = [f"name = '{name}'"] if name else []
-        asked += [has_tag(tag, value) for tag, value in (tags or {}).items()]
-        found = [(each.name, int(each.version)) for each in search_versions(self._client, " and ".join(asked))]
-        return [self.version(*each) for each in sorted(found)]
+        filters = [f"name = '{name}'"] if name else []
+        filters += [has_tag(tag, value) for tag, value in (tags or {}).items()]
+        numbers = [(each.name, int(each.version)) for each in search_versions(self._client, " and ".join(filters))]
+        return [self.version(*each) for each in sorted(numbers)]
 
     def check_model(self, name: str) -> None:
         """Refuse the name of a model that has no version.
 
         Raises:
-            RegistryError: With those that there are.
+            RegistryError: If there is no such model; the message lists the existing ones.
         """
         if "'" in name or not self.versions(name):
-            raise RegistryError(f"{name}: no such model; {self._what_there_is(name)}.")
+            raise RegistryError(f"{name}: no such model; {self.inventory(name)}.")
 
     def with_alias(self, name: str, alias: str) -> ModelVersion | None:
-        """The version that an alias points to."""
+        """The version that an alias points to; None if there is no such alias."""
         try:
             return self.version(name, int(self._client.get_model_version_by_alias(name, alias).version))
         except MlflowException:
@@ -192,45 +202,45 @@ class Registry:
         """The version that an alias points to.
 
         Raises:
-            RegistryError: If it points nowhere; what there is, is named.
+            RegistryError: If there is no such alias; the message lists versions and aliases.
         """
-        found = self.with_alias(name, alias)
-        if found is None:
-            raise RegistryError(f"{name} has no version @{alias}; {self._what_there_is(name)}.")
-        return found
+        version = self.with_alias(name, alias)
+        if version is None:
+            raise RegistryError(f"models:/{name}@{alias}: no such model; {self.inventory(name)}.")
+        return version
 
     def set_alias(self, model: ModelVersion, alias: str) -> None:
-        """Point an alias to a version; it points nowhere else after that."""
+        """Point an alias to a version, and no longer to another one."""
         self._client.set_registered_model_alias(model.name, alias, str(model.version))
 
     def log_scores(
         self,
         model: ModelVersion,
-        numbers: Mapping[str, float],
+        metrics: Mapping[str, float],
         tags: Mapping[str, str],
         files: Sequence[Path],
         description: str,
     ) -> None:
-        """Write test scores to a version: on its run, its logged model, its tags and its description.
+        """Write test scores to a version: to its run, its logged model, its tags and its description.
 
         Args:
-            model: Whose they are.
-            numbers: By name.
-            tags: Of the version, beside the numbers.
+            model: The version.
+            metrics: The scores by name; they also become tags, with four digits.
+            tags: More tags.
             files: Pictures and tables for the run's artifacts.
             description: Of the version, Markdown.
         """
         at = now_ms()
-        metrics = [Metric(key, value, at, 0, model_id=model.model_id) for key, value in numbers.items()]
-        self._client.log_batch(model.run_id, metrics=metrics)
-        for key, text in {**{key: f"{value:.4f}" for key, value in numbers.items()}, **tags}.items():
-            self._client.set_model_version_tag(model.name, str(model.version), key, text)
+        points = [Metric(name, value, at, 0, model_id=model.model_id) for name, value in metrics.items()]
+        self._client.log_batch(model.run_id, metrics=points)
+        for tag, text in {**{name: f"{value:.4f}" for name, value in metrics.items()}, **tags}.items():
+            self._client.set_model_version_tag(model.name, str(model.version), tag, text)
         for file in files:
             self._client.log_artifact(model.run_id, str(file), "test")
         self._client.update_model_version(model.name, str(model.version), description)
 
     def log_parent(self, run_id: str, parent: ModelVersion) -> None:
-        """Say that a run started from a model."""
+        """Log a version as the model that a run starts from."""
         self._client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id)])
 
     def find(self, model: str) -> ModelVersion:
@@ -239,59 +249,61 @@ class Registry:
         Args:
             model: `name@alias` or `name/3`, also after `models:/`.
 
+        Returns:
+            The version.
+
         Raises:
-            RegistryError: If it names no version; those that there are are listed.
+            RegistryError: If it names no version; the message lists the existing ones.
         """
         match = re.fullmatch(r"([^/@]+)(?:@([^/@]+)|/(\d+))", model.removeprefix("models:/"))
         if match is None:
             name = re.split("[/@]", model.removeprefix("models:/"))[0]
             raise RegistryError(
                 f"{model} names no version of a model; write for example {name}@champion or {name}/3. "
-                f"{self._what_there_is(name).capitalize()}."
+                f"{self.inventory(name).capitalize()}."
             )
         name, alias, number = match.groups()
         return self.named(name, alias) if alias else self.version(name, int(number))
 
     def download(self, uri: str, into: Path) -> Path:
-        """Fetch a model's files.
+        """Download a model's files.
 
         Args:
             uri: `models:/name/3`, `models:/name@alias`, or the same without `models:/`.
             into: An empty folder.
 
         Returns:
-            The folder that holds `model.keras` and its companions.
+            The folder with `model.keras` and its companions.
 
         Raises:
-            RegistryError: If there is no such model.
+            RegistryError: If there is no such model, or its files are missing.
         """
         uri = uri if ":/" in uri else f"models:/{uri}"
         try:
-            fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/artifacts", dst_path=str(into)))
+            return Path(mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/artifacts", dst_path=str(into)))
         except (MlflowException, OSError) as wrong:
             if is_unavailable(wrong) or fault(wrong):
                 raise
             name = uri.removeprefix("models:/").partition("@")[0].partition("/")[0]
-            why = self._why_no_files(uri) or f"no such model; {self._what_there_is(name)}"
+            why = self._why_no_files(uri) or f"no such model; {self.inventory(name)}"
             raise RegistryError(f"{uri}: {why}.") from wrong
-        return fetched
 
     def _why_no_files(self, uri: str) -> str:
-        """Where the files of a version that is registered should be; empty if it is not registered."""
+        """Where the files of a registered version should be; empty if there is no such version."""
         try:
-            place = self._client.get_logged_model(self.find(uri).model_id).artifact_location
+            model = self._client.get_logged_model(self.find(uri).model_id)
         except (MlflowException, RegistryError, ValueError):
             return ""
-        return f"it is registered, and its files are not at {place}; bring that folder back"
+        return f"it is registered, and its files are not at {model.artifact_location}; bring that folder back"
 
-    def _what_there_is(self, name: str) -> str:
-        """The versions and aliases of a model, or the models there are, in words."""
+    def inventory(self, name: str) -> str:
+        """The versions and aliases of a model in words; if there is no such model, the names of all models."""
         try:
             model = self._client.get_registered_model(name)
         except MlflowException:
-            names = sorted(found.name for found in self._client.search_registered_models())
+            names = sorted(each.name for each in self._client.search_registered_models())
             return "registered models: " + (", ".join(names) or "none yet, `drsearch run-study` registers one")
-        versions = sorted(int(found.version) for found in search_versions(self._client, f"name = '{name}'"))
+        versions = sorted(int(each.version) for each in search_versions(self._client, f"name = '{name}'"))
         aliases = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(model.aliases.items()))
         return f"{name} has versions {', '.join(map(str, versions)) or 'none'}" + (f" and {aliases}" if aliases else "")
 
@@ -304,7 +316,7 @@ _MODEL_NOTE = (
 
 @contextlib.contextmanager
 def _package() -> Iterator[Path]:
-    """A copy of drsearch's own code to go with a model, without what Python made of it."""
+    """A copy of drsearch's own code, which is stored with a model."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "drsearch"
         shutil.copytree(Path(drsearch.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__", "configs"))
@@ -312,8 +324,8 @@ def _package() -> Iterator[Path]:
 
 
 def _requirements() -> Iterator[str]:
-    """The libraries that grading a photograph needs, pinned as they are here."""
+    """The libraries that grading a photograph needs, pinned to the installed versions."""
     yield f"mlflow=={mlflow.__version__}"
     for name in _REQUIRED:
-        with contextlib.suppress(PackageNotFoundError):  # of the two tensorflow distributions only one is installed
-            yield f"{name}=={version(name)}"
+        with contextlib.suppress(metadata.PackageNotFoundError):  # one of the two tensorflow distributions
+            yield f"{name}=={metadata.version(name)}"

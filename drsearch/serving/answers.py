@@ -1,4 +1,4 @@
-"""What is answered of photographs, in the same words by `drsearch serve`, by MLflow's server and in Python?"""
+"""The answer of a registered model to a photograph: the same over HTTP, from MLflow's server and in Python."""
 
 import base64
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from drsearch.serving.grader import Grader
 
 EXPLANATION_PX = 1024
-"""Longer side of an explanation at most: one of a whole photograph has 15 MB."""
+"""Maximum of the longer side of an explanation; that of a whole photograph would have 15 MB."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered of one photograph.
+    """The answer to one photograph.
 
     Attributes:
-        label: `NRDR` or `RDR`; None, as the other fields of the verdict, if the photograph cannot be graded.
+        label: `NRDR` or `RDR`. Label, probability, confidence and distance are None if the photograph cannot be graded.
         probability: Of RDR, in 0..1, after the model's temperature.
         confidence: The probability of the class that `label` names, in 0..1.
         threshold: The probability from which the model calls an eye `RDR`.
-        distance: How far the photograph lies from the eyes that the model was trained on; 1 is the limit.
-        warning: A sentence if the photograph lies beyond the limit, else None.
+        distance: How unlike the training eyes the photograph is; 1 is the limit.
+        warning: A sentence if the distance is beyond the limit, else None.
         error: Why the photograph cannot be graded, else None.
-        model: Whose verdict it is: `models:/retinopathy/3`.
-        explanation: PNG of the photograph with what spoke for `label` in colour; None where it was not asked for.
+        model: The version that answered, `models:/retinopathy/3`.
+        explanation: PNG of the photograph with a Grad-CAM heat map for `label`; None without `explain`.
     """
 
     label: str | None
@@ -54,11 +54,15 @@ class Answer:
 
 
 class Answerer:
-    """A registered model under its name.
+    """Answers photographs with a registered model.
 
     Args:
         grader: The model.
-        model: What its answers call it.
+        model: Its name in the answers.
+
+    Attributes:
+        grader: The model.
+        model: Its name in the answers.
     """
 
     def __init__(self, grader: "Grader", model: str) -> None:
@@ -66,24 +70,24 @@ class Answerer:
         self.grader = grader
 
     def warm_up(self) -> None:
-        """Answer once for a synthetic eye, so that the first photograph takes as long as the next."""
+        """Answer for a synthetic eye, so that the first photograph takes no longer than the next."""
         eye = draw_eye(2, np.random.default_rng(0)).image
         jpeg = cv2.imencode(".jpg", cv2.cvtColor(eye, cv2.COLOR_RGB2BGR))[1].tobytes()
-        for _ in range(2):  # TensorFlow goes over a graph again at its second call
+        for _ in range(2):  # TensorFlow optimises a graph again at its second call
             self.answers([jpeg], explain=True)
 
     def answers(self, photographs: Sequence[object], explain: bool = False) -> list[Answer]:
-        """Grade photographs, and explain them where asked.
+        """Grade photographs.
 
         Args:
             photographs: Each bytes of a JPEG, PNG or TIFF file, base64 of such bytes, a `pathlib.Path` to one, or
-                RGB pixels (uint8, shape `(height, width, 3)`). Text is always base64 and never a path: otherwise
-                whoever asks over the network could name files of this machine.
-            explain: Whether to add the explanation.
+                RGB pixels (uint8, shape `(height, width, 3)`). Text is always base64, never a path: otherwise a
+                client could name files of this machine.
+            explain: Whether to add an explanation to each answer.
 
         Returns:
-            An answer per photograph, in their order. One that is no photograph, cannot be read whole or shows no retina
-            has its `error`, and the others are graded.
+            One answer per photograph, in their order. A photograph that cannot be read or shows no retina has an
+            `error`; the others are graded.
         """
         images: dict[int, NDArray[np.uint8]] = {}
         explanations: dict[int, bytes] = {}
@@ -93,7 +97,7 @@ class Answerer:
                 photograph = _opened(given)
                 image = self.grader.image(photograph)
                 if explain:
-                    explanations[number] = self._drawn(photograph)
+                    explanations[number] = self._explanation(photograph)
                 images[number] = image
             except PhotographError as wrong:
                 errors[number] = f"the photograph {wrong}"
@@ -109,19 +113,26 @@ class Answerer:
         ]
 
     def answer(self, photograph: object, explain: bool = False) -> Answer:
-        """Grade one photograph; arguments as for `answers`.
+        """Grade one photograph.
+
+        Args:
+            photograph: As in `answers`.
+            explain: Whether to add an explanation.
+
+        Returns:
+            The answer, without `error`.
 
         Raises:
-            PhotographError: If it is no photograph, cannot be read whole or shows no retina.
+            PhotographError: If it is not a photograph, cannot be read or shows no retina.
         """
         (answer,) = self.answers([photograph], explain)
         if answer.error is not None:
             raise PhotographError(answer.error)
         return answer
 
-    def _drawn(self, photograph: PhotographData) -> bytes:
-        drawn = self.grader.explain(photograph, EXPLANATION_PX)
-        return bytes(cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+    def _explanation(self, photograph: PhotographData) -> bytes:
+        image = cv2.cvtColor(self.grader.explain(photograph, EXPLANATION_PX), cv2.COLOR_RGB2BGR)
+        return bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def _opened(given: object) -> PhotographData:
@@ -138,5 +149,5 @@ def _opened(given: object) -> PhotographData:
         try:
             return base64.b64decode("".join(given.split()), validate=True)
         except ValueError as wrong:
-            raise PhotographError("is no base64; encode the file's bytes, as `base64 eye.jpg` does") from wrong
-    raise PhotographError(f"is {type(given).__name__} and no photograph; give a file's bytes in base64")
+            raise PhotographError("is not base64; encode the file's bytes, as `base64 eye.jpg` does") from wrong
+    raise PhotographError(f"is {type(given).__name__}, not a photograph; give a file's bytes in base64")

@@ -1,15 +1,15 @@
-"""What does a registered model say of a photograph straight from the camera?
+"""Grades photographs as the camera wrote them, with a registered model.
 
-A model's files are `model.keras`, `serving.json`, `trained_on.json` and `familiarity.json`. This reads them and
-nothing else: no code comes out of an archive, and neither gin nor Optuna is needed.
+Reads only the model's files `model.keras`, `serving.json`, `trained_on.json` and `familiarity.json`: no code of an
+archive runs, and neither gin nor Optuna is needed.
 """
 
 import json
-import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import keras
@@ -29,19 +29,21 @@ from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.serving.model_files import FAMILIARITY_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a model says of one eye.
+    """A model's grade of one eye.
 
     Attributes:
         label: `NRDR` or `RDR`.
         probability: Of RDR, in 0..1, after the model's temperature.
-        confidence: The probability of the class that `label` names, in 0..1; below 0.5 where the threshold calls an eye
-            referable that more likely is not.
+        confidence: The probability of the class that `label` names, in 0..1; below 0.5 if the probability of RDR lies
+            between the threshold and 0.5.
         threshold: The probability from which the model calls an eye `RDR`.
-        distance: How far the photograph lies from the eyes that the model was trained on; 1 is the limit.
-        warning: A sentence if the photograph lies beyond the limit, else None.
+        distance: How unlike the training eyes the photograph is; 1 is the limit.
+        warning: A sentence if the distance is beyond the limit, else None.
     """
 
     label: str
@@ -53,13 +55,19 @@ class Verdict:
 
 
 class Grader:
-    """A registered model, ready to be asked, by several threads at once.
+    """A registered model; several threads may use it at once.
 
     Args:
         folder: Holds the model's files.
 
+    Attributes:
+        serving: Threshold, temperature and image settings.
+        model: The network.
+        trained_on: The eyes that the network was trained on.
+        familiarity: Tells photographs that are unlike the training eyes.
+
     Raises:
-        RegistryError: If a file is missing or is not what drsearch writes: drsearch did not register this model.
+        RegistryError: If a file is missing or not as drsearch writes it: drsearch did not register this model.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,36 +76,41 @@ class Grader:
             raise RegistryError(
                 f"{folder}: no {missing[0]} there; name a model that this version of drsearch registered."
             )
-        self.serving = _read_serving(folder / SERVING_FILE)
+        self.serving = _parsed(folder / SERVING_FILE, Serving.from_json)
         self.model = load_network(folder)
         _check_network(self.model, self.serving, folder)
-        self.trained_on = _read_trained_on(folder / TRAINED_ON_FILE)
-        self.familiarity = _read_familiarity(folder / FAMILIARITY_FILE, self.serving)
+        self.trained_on = _parsed(folder / TRAINED_ON_FILE, _eyes)
+        self.familiarity = _parsed(folder / FAMILIARITY_FILE, Familiarity.from_json)
+        if self.familiarity.image_px != self.serving.images.image_px:
+            raise _not_ours(folder / FAMILIARITY_FILE)
         self._predict = Predictor(self.model)
         self._gradcam: GradCam | None = None
-        self._explaining = threading.Lock()  # of its network only one may be built
+        self._explaining = threading.Lock()  # only one Grad-CAM network may be built
 
     def grade(self, photographs: Sequence[PhotographData]) -> list[Verdict]:
-        """Say of every photograph whether the eye is referable.
+        """Grade photographs.
 
         Args:
             photographs: JPEG, PNG or TIFF files as they come from the camera, or RGB pixels.
 
+        Returns:
+            One verdict per photograph.
+
         Raises:
-            PhotographError: If one cannot be read whole or shows no retina.
+            PhotographError: If one cannot be read or shows no retina.
         """
         return self.verdicts(np.stack([self.image(photograph) for photograph in photographs]))
 
     def image(self, photograph: PhotographData) -> NDArray[np.uint8]:
-        """What the network sees of a photograph: RGB, shape `(image_px, image_px, 3)`.
+        """The square that the network sees of a photograph: RGB, shape `(image_px, image_px, 3)`.
 
         Raises:
-            PhotographError: If it cannot be read whole or shows no retina.
+            PhotographError: If it cannot be read or shows no retina.
         """
         return eye_image(photograph, self.serving.images).image
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The probability of RDR of prepared images.
+        """The probabilities of RDR of prepared images.
 
         Args:
             images: RGB, shape `(n, image_px, image_px, 3)`.
@@ -108,16 +121,19 @@ class Grader:
         return tempered(self._predict(images), self.serving.temperature)
 
     def verdicts(self, images: NDArray[np.uint8]) -> list[Verdict]:
-        """Say of prepared images whether the eyes are referable, at the model's own threshold.
+        """Grade prepared images, at the model's own threshold.
 
         Args:
             images: RGB, shape `(n, image_px, image_px, 3)`.
+
+        Returns:
+            One verdict per image.
         """
         probabilities, distances = self.probabilities(images), self.familiarity.distances(images)
         return [self._verdict(float(p), float(d)) for p, d in zip(probabilities, distances, strict=True)]
 
     def label(self, probability: float) -> str:
-        """`RDR` where the probability reaches the model's threshold, else `NRDR`."""
+        """The label of a probability: `RDR` from the model's threshold on, below it `NRDR`."""
         return CLASS_NAMES[int(probability >= self.serving.threshold)]
 
     def _verdict(self, probability: float, distance: float) -> Verdict:
@@ -132,22 +148,22 @@ class Grader:
         return Verdict(label, probability, confidence, self.serving.threshold, distance, warning)
 
     def explain(self, photograph: PhotographData, longest_px: int | None = None) -> NDArray[np.uint8]:
-        """The photograph, coloured where the model saw its class (Grad-CAM, Selvaraju et al. 2017).
+        """The photograph with a heat map of the regions that count for its class (Grad-CAM, Selvaraju et al. 2017).
 
-        From violet (little) through green to yellow (most). What lies outside the retina is not coloured.
+        From violet (little) through green to yellow (most). Outside the retina nothing is coloured.
 
         Args:
             photograph: As for `grade`.
-            longest_px: Longer side of the result at most; None: the photograph's own size.
+            longest_px: Maximum of the longer side of the result; None: the photograph's own size.
 
         Returns:
             RGB, shape `(height, width, 3)`.
 
         Raises:
-            PhotographError: If it cannot be read whole or shows no retina.
+            PhotographError: If it cannot be read or shows no retina.
         """
         eye = eye_image(photograph, self.serving.images)
-        called = self.label(self.probabilities(eye.image[None])[0])
+        label = self.label(self.probabilities(eye.image[None])[0])
         original = _at_most(read_photograph(photograph, longest_px), longest_px)
         height, width = original.shape[:2]
         rows = slice(round(eye.retina.top * height), round(eye.retina.bottom * height))
@@ -155,17 +171,23 @@ class Grader:
         inside = retina_mask(original[rows, columns])
         with self._explaining:
             self._gradcam = self._gradcam or GradCam(self.model)
-            maps, _ = self._gradcam.maps(eye.image[None], inside[None], CLASS_NAMES.index(called))
+            maps, _ = self._gradcam.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
         cam = np.zeros(original.shape[:2], np.float32)
         cam[rows, columns] = maps[0]
         return overlay(original, cam)
 
 
 def load_network(folder: Path) -> keras.Model:
-    """The network among a model's files, with its optimizer left out.
+    """The network of a model, without its optimizer.
+
+    Args:
+        folder: Holds the model's files.
+
+    Returns:
+        The network, not compiled.
 
     Raises:
-        RegistryError: If Keras refuses the archive in safe mode: it is damaged, or holds code.
+        RegistryError: If Keras refuses the archive in safe mode: it is damaged, or contains code.
     """
     file = folder / MODEL_FILE
     try:
@@ -178,32 +200,16 @@ def load_network(folder: Path) -> keras.Model:
         ) from wrong
 
 
-def _read_serving(file: Path) -> Serving:
+def _parsed(file: Path, parse: Callable[[str], T]) -> T:
+    """The content of one of a model's files, which anybody may have written."""
     try:
-        serving = Serving.from_json(file.read_text())
-        fitting = 0 <= serving.threshold <= 1 and 0 < serving.temperature < math.inf
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
-        raise _not_ours(file) from wrong
-    if not fitting:
-        raise _not_ours(file)
-    return serving
-
-
-def _read_trained_on(file: Path) -> tuple[EyeEntry, ...]:
-    try:
-        return tuple(map(EyeEntry.from_json, json.loads(file.read_text())))
+        return parse(file.read_text())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
         raise _not_ours(file) from wrong
 
 
-def _read_familiarity(file: Path, serving: Serving) -> Familiarity:
-    try:
-        familiarity = Familiarity.from_json(file.read_text())
-    except ValueError as wrong:
-        raise _not_ours(file) from wrong
-    if familiarity.image_px != serving.images.image_px:
-        raise _not_ours(file)
-    return familiarity
+def _eyes(text: str) -> tuple[EyeEntry, ...]:
+    return tuple(map(EyeEntry.from_json, json.loads(text)))
 
 
 def _check_network(model: keras.Model, serving: Serving, folder: Path) -> None:

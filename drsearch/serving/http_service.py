@@ -1,13 +1,13 @@
-"""How does a registered model answer over HTTP? By the protocol of MLflow's scoring server, and to a photograph alone.
+"""Serves a registered model over HTTP: one photograph per request, or the protocol of MLflow's scoring server.
 
     GET  /health, /ping   200 once the model answers
-    POST /predict         a photograph as body; JSON with one `Answer`
-    POST /explain         a photograph as body; the PNG of its explanation, and the `Answer` in a header
-    POST /invocations     MLflow's: JSON with `dataframe_records` or `dataframe_split`; {"predictions": [...]}, where a
-                          photograph that cannot be graded has an `error`
+    POST /predict         a photograph as body; answers with an `Answer` as JSON
+    POST /explain         a photograph as body; answers with the PNG of its explanation, and the `Answer` in a header
+    POST /invocations     MLflow's: JSON with `dataframe_records` or `dataframe_split`; answers {"predictions": [...]},
+                          where a photograph that cannot be graded has an `error`
 
-A request that is off is answered with a status of 400 to 415 and MLflow's form of an error: `error_code`, and as
-`message` one sentence. Neither a stack trace nor a path of this machine leaves it. No photograph is kept or logged.
+An invalid request gets a status of 400 to 415 and MLflow's form of an error: `error_code`, and one sentence as
+`message`, without a stack trace or a path of this machine. No photograph is kept or logged.
 """
 
 import asyncio
@@ -34,21 +34,21 @@ from drsearch.errors import DrsearchError, PhotographError
 from drsearch.serving.answers import Answer, Answerer
 
 MOST_BYTES = 64 * 2**20
-"""Of one request's body: an uncompressed TIFF of 4288 x 2848 pixels has 37 million, and 49 million in base64."""
+"""Maximum body of a request: an uncompressed TIFF of 4288 x 2848 pixels has 37 million, in base64 49 million."""
 MOST_PHOTOGRAPHS = 64
-"""In one request."""
+"""Maximum number in one request."""
 MOST_PARTS = 100_000
-"""Commas and opening brackets in one table: three bytes of JSON can become a hundred in memory."""
+"""Maximum of commas and opening brackets in a table: three bytes of JSON can become a hundred in memory."""
 MOST_WAITING = 64
-"""Requests taken in and not answered yet; the next one is told to come again."""
+"""Maximum of requests that wait for their answer; a further one is refused."""
 MOST_HELD_BYTES = 8 * MOST_BYTES
-"""Of all bodies that wait."""
+"""Maximum of all bodies that wait."""
 BODY_TIMEOUT_S = 60.0
-"""For the whole body to arrive."""
+"""Time within which the whole body must arrive."""
 ANSWER_HEADER = "Drsearch-Answer"
-"""Holds the answer, as JSON, where the body is a picture."""
+"""Has the answer as JSON if the body is a picture."""
 
-_KEEP_ALIVE_S = 75  # a client that asks again just when its connection is closed loses its request
+_KEEP_ALIVE_S = 75  # a request on a connection that is just being closed is lost
 _SHUTDOWN_TIMEOUT_S = 30
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _CODES = {
@@ -58,35 +58,46 @@ _CODES = {
 
 
 class ServiceError(DrsearchError, OSError):
-    """The service cannot be offered there."""
+    """The address is not available."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take a port before anything slow happens; nobody is listened to yet.
+    """Reserve a port before anything slow happens; the socket does not listen yet.
+
+    Args:
+        host: Address of this machine.
+        port: 0 takes a free one.
+
+    Returns:
+        The bound socket.
 
     Raises:
-        ServiceError: If the port is taken, or the host none of this machine's.
+        ServiceError: If the port is taken, or the host is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named TCP: asyncio lets answers go out at once (TCP_NODELAY) only then, and else they wait 40 ms.
-    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    # With IPPROTO_TCP asyncio sets TCP_NODELAY; without it answers wait for 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((host, port))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
     except (OSError, OverflowError) as wrong:
-        taken.close()
+        listening.close()
         why = getattr(wrong, "strerror", None) or str(wrong)
         raise ServiceError(f"--host {host} --port {port}: cannot be had ({why}); --port 0 takes a free one.") from wrong
-    return taken
+    return listening
 
 
 class Service:
-    """A model that answers over HTTP, warmed up: its first answer takes as long as the next.
+    """Serves a model over HTTP. The constructor warms the model up, so that the first answer takes no longer.
 
     Args:
         answerer: The model.
-        listening: From `bind`. Where it is bound to the loopback interface, only requests to a loopback name are
-            answered, so that no web page reaches it by a name of its own (DNS rebinding).
+        listening: From `bind`. On the loopback interface only requests to a loopback name are answered, so that no web
+            page reaches the service through a name of its own (DNS rebinding).
+
+    Attributes:
+        url: The address of the service.
+        is_private: Whether it listens on the loopback interface only.
     """
 
     def __init__(self, answerer: Answerer, listening: socket.socket) -> None:
@@ -103,10 +114,10 @@ class Service:
             timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
-        listening.listen()  # who is told the address may ask at once
+        listening.listen()  # requests may come as soon as the address is printed
 
     def run(self) -> None:
-        """Answer until a signal comes or `stop` is called; what has been taken in is answered first.
+        """Serve until a signal comes or `stop` is called; requests that were accepted are answered first.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C, in the main thread.
@@ -115,15 +126,15 @@ class Service:
             self._server.run(sockets=[self._listening])
 
     def stop(self) -> None:
-        """Take in no more, and let `run` return."""
+        """Accept no more requests, and let `run` return."""
         self._server.should_exit = True
 
 
 def _app(answerer: Answerer, threads: ThreadPoolExecutor, loopback_only: bool) -> ASGIApp:
     queue = _Queue()
 
-    def asked(answer: Callable[[bytes], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """A route whose work is done in a thread, from a body that was let in."""
+    def queued(answer: Callable[[bytes], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """A route that answers in a thread, with the body as the queue accepts it."""
 
         async def route(request: Request) -> Response:
             async with queue.body(request) as body:
@@ -151,9 +162,9 @@ def _app(answerer: Answerer, threads: ThreadPoolExecutor, loopback_only: bool) -
     routes = [
         Route("/health", health, methods=["GET"]),
         Route("/ping", health, methods=["GET"]),
-        Route("/predict", asked(predict), methods=["POST"]),
-        Route("/explain", asked(explain), methods=["POST"]),
-        Route("/invocations", asked(invocations), methods=["POST"]),
+        Route("/predict", queued(predict), methods=["POST"]),
+        Route("/explain", queued(explain), methods=["POST"]),
+        Route("/invocations", queued(invocations), methods=["POST"]),
     ]
     handlers: Mapping[Any, Any] = {HTTPException: _refusal, PhotographError: _refusal, Exception: _refusal}
     app = Starlette(routes=routes, exception_handlers=handlers)
@@ -162,10 +173,7 @@ def _app(answerer: Answerer, threads: ThreadPoolExecutor, loopback_only: bool) -
 
 
 class _Guard:
-    """Lets in programs, and no web pages.
-
-    Browsers send `Origin` with every POST of a page, its own server's pages included. The service has none.
-    """
+    """Lets programs in, but no web pages: browsers send `Origin` with every POST of a page."""
 
     def __init__(self, app: ASGIApp, loopback_only: bool) -> None:
         self._app = app
@@ -184,7 +192,7 @@ class _Guard:
 
 
 class _Queue:
-    """Bodies that were taken in and are not answered yet, so many and so large at most."""
+    """Bodies that wait for their answer, limited in number and size."""
 
     def __init__(self) -> None:
         self._n = 0
@@ -192,7 +200,7 @@ class _Queue:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """A request's body; it waits in the queue as long as this context is open.
+        """Yields a request's body, which counts as waiting until the context ends.
 
         Raises:
             HTTPException: 408, 413, 415 or 503.
@@ -243,60 +251,51 @@ def _busy() -> HTTPException:
 
 
 def _table(body: bytes) -> tuple[list[object], bool]:
-    """The photographs of a request to /invocations, and whether they are to be explained.
+    """The photographs of a request to /invocations, and whether it wants explanations.
 
     Raises:
-        HTTPException: 400, if it is not MLflow's form of a table with a column `photograph`.
+        HTTPException: 400 if it is not MLflow's form of a table with a column `photograph`.
     """
     if sum(body.count(sign) for sign in (b",", b"[", b"{")) > MOST_PARTS:
         raise HTTPException(400, f"the request has more than {MOST_PARTS} parts; send photographs, few columns beside")
     try:
-        found = json.loads(body)
+        request = json.loads(body)
     except (ValueError, RecursionError) as wrong:  # ValueError: no JSON, no UTF-8, a number of thousands of digits
-        raise HTTPException(400, "the request is no JSON; send an object with `dataframe_records`") from wrong
-    if not isinstance(found, dict):
-        raise HTTPException(400, "the request is no JSON object; send one with `dataframe_records`")
-    other = found.keys() - {"dataframe_records", "dataframe_split", "params"}
-    if other or len(found.keys() - {"params"}) != 1:
+        raise HTTPException(400, "the request is not JSON; send an object with `dataframe_records`") from wrong
+    if not isinstance(request, dict):
+        raise HTTPException(400, "the request is not a JSON object; send one with `dataframe_records`")
+    if request.keys() - {"params"} not in ({"dataframe_records"}, {"dataframe_split"}):
         raise HTTPException(
             400, "the request needs one of `dataframe_records` and `dataframe_split`, and may have `params`"
         )
-    photographs = _records(found) if "dataframe_records" in found else _split(found["dataframe_split"])
+    records = "dataframe_records" in request
+    photographs = _of_records(request["dataframe_records"]) if records else _of_split(request["dataframe_split"])
     if len(photographs) > MOST_PHOTOGRAPHS:
         raise HTTPException(400, f"{len(photographs)} photographs in one request; send {MOST_PHOTOGRAPHS} at most")
-    return photographs, _wants_explanation(found.get("params"))
+    return photographs, _wants_explanation(request.get("params"))
 
 
-def _records(found: dict[str, Any]) -> list[object]:
-    rows = found["dataframe_records"]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "photograph" in row for row in rows):
-        raise HTTPException(400, '`dataframe_records` is no list of objects {"photograph": "<base64>"}')
-    return [row["photograph"] for row in rows]
+def _of_records(rows: Any) -> list[object]:
+    if isinstance(rows, list) and all(isinstance(row, dict) and "photograph" in row for row in rows):
+        return [row["photograph"] for row in rows]
+    raise HTTPException(400, '`dataframe_records` is not a list of objects {"photograph": "<base64>"}')
 
 
-def _split(table: Any) -> list[object]:
-    columns, rows = (table.get("columns"), table.get("data")) if isinstance(table, dict) else (None, None)
-    if (
-        not isinstance(columns, list)
-        or columns.count("photograph") != 1
-        or not isinstance(rows, list)
-        or not all(isinstance(row, list) and len(row) == len(columns) for row in rows)
-    ):
-        raise HTTPException(400, '`dataframe_split` is not {"columns": ["photograph"], "data": [["<base64>"], ...]}')
-    at = columns.index("photograph")
-    return [row[at] for row in rows]
+def _of_split(table: Any) -> list[object]:
+    match table:
+        case {"columns": list(columns), "data": list(rows)} if columns.count("photograph") == 1:
+            if all(isinstance(row, list) and len(row) == len(columns) for row in rows):
+                return [row[columns.index("photograph")] for row in rows]
+    raise HTTPException(400, '`dataframe_split` is not {"columns": ["photograph"], "data": [["<base64>"], ...]}')
 
 
 def _wants_explanation(params: Any) -> bool:
-    if params is None:
-        return False
-    if (
-        not isinstance(params, dict)
-        or params.keys() - {"explain"}
-        or not isinstance(params.get("explain", False), bool)
-    ):
-        raise HTTPException(400, '`params` may be {"explain": true} or {"explain": false}')
-    return bool(params.get("explain", False))
+    match params:
+        case None | {} if not params:
+            return False
+        case {"explain": bool(explain)} if len(params) == 1:
+            return explain
+    raise HTTPException(400, '`params` may be {"explain": true} or {"explain": false}')
 
 
 def _row(answer: Answer, explain: bool) -> dict[str, Any]:
@@ -308,14 +307,14 @@ async def _refusal(request: Request, wrong: Exception) -> Response:
     if isinstance(wrong, PhotographError):
         return _error(400, str(wrong))
     if isinstance(wrong, HTTPException):
-        said = wrong.detail
+        message = wrong.detail
         if wrong.status_code in (404, 405):  # Starlette's own
-            said = "there is only GET /health and /ping, and POST /predict, /explain and /invocations"
-        return _error(wrong.status_code, said, wrong.headers)
+            message = "there is only GET /health and /ping, and POST /predict, /explain and /invocations"
+        return _error(wrong.status_code, message, wrong.headers)
     logging.error("%s %s", request.method, request.url.path, exc_info=wrong)
     return _error(500, "the service failed at this request; its log says why")
 
 
-def _error(status: int, said: str, headers: Mapping[str, str] | None = None) -> Response:
-    body = {"error_code": _CODES.get(status, "INTERNAL_ERROR" if status >= 500 else "BAD_REQUEST"), "message": said}
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = {"error_code": _CODES.get(status, "INTERNAL_ERROR" if status >= 500 else "BAD_REQUEST"), "message": message}
     return JSONResponse(body, status, headers)

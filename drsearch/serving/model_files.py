@@ -1,6 +1,7 @@
-"""Which files make a registered model, besides MLflow's own? The network, how to ask it, and what it was trained on."""
+"""The files of a registered model, besides MLflow's own."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,14 +17,14 @@ FAMILIARITY_FILE = "familiarity.json"
 
 @dataclass(frozen=True)
 class Serving:
-    """What a model needs to be asked, besides its network.
+    """The settings that a model needs besides its network, as `serving.json` has them.
 
     Attributes:
         images: How a photograph becomes the network's input.
-        data: How the data it was trained on was divided.
-        threshold: Probability of RDR from which an eye is called referable.
-        temperature: Divides the log-odds before they become a probability; 1 changes nothing.
-        fingerprint: The record set it was trained on.
+        data: How the training data was split.
+        threshold: Probability of RDR from which an eye is called referable, in 0..1.
+        temperature: Divides the log-odds before they become a probability, above 0; 1 changes nothing.
+        fingerprint: The record set that the model was trained on.
         chosen: How threshold and temperature were chosen, in words.
     """
 
@@ -35,32 +36,42 @@ class Serving:
     chosen: str = ""
 
     def to_json(self) -> str:
-        """As `serving.json` has it."""
+        """The text of `serving.json`."""
         return json.dumps({"classes": CLASS_NAMES, **asdict(self)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Serving":
-        """Read `serving.json`."""
-        found = json.loads(text)
-        return cls(
-            ImageSettings(**found["images"]),
-            DataSettings(**found["data"]),
-            found["threshold"],
-            found["temperature"],
-            found["fingerprint"],
-            found["chosen"],
+        """Read the text of `serving.json`.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError, RecursionError: If the text is not as `to_json` writes it.
+        """
+        values = json.loads(text)
+        serving = cls(
+            images=ImageSettings(**values["images"]),
+            data=DataSettings(**values["data"]),
+            threshold=values["threshold"],
+            temperature=values["temperature"],
+            fingerprint=values["fingerprint"],
+            chosen=values["chosen"],
         )
+        if not (0 <= serving.threshold <= 1 and 0 < serving.temperature < math.inf):
+            raise ValueError("threshold or temperature out of range")
+        return serving
 
 
 def model_files(folder: Path, model: Path, serving: str, trained_on: str, familiarity: str) -> dict[str, Path]:
-    """The files of a model, written beside each other and named as `Grader` reads them.
+    """Write the files of a model beside its network.
 
     Args:
-        folder: Where they are written; made if it is missing.
+        folder: Where the files are written; created if it is missing.
         model: The network, which stays where it is.
         serving: From `Serving.to_json`.
         trained_on: JSON of the `EyeEntry` of every training eye.
         familiarity: From `Familiarity.to_json`.
+
+    Returns:
+        All files, by the names that `Grader` expects.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {SERVING_FILE: serving, TRAINED_ON_FILE: trained_on, FAMILIARITY_FILE: familiarity}

@@ -1,7 +1,7 @@
-"""What MLflow runs when it serves a registered model: this file, stored with it as text.
+"""A registered model as MLflow serves it; MLflow stores this file with the model, as text.
 
-Photographs in, classes out: a table with a column `photograph` of JPEG, PNG or TIFF bytes
-(base64 in JSON), answered by a table of `drsearch.serving.answers.Answer`.
+Takes a table with a column `photograph` of JPEG, PNG or TIFF bytes (base64 in JSON), and returns a table of
+`drsearch.serving.answers.Answer`.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
     """Referable diabetic retinopathy, from photographs."""
 
     def load_context(self, context: Any) -> None:
-        """Read the model's files; TensorFlow is loaded here, not when the model is looked at."""
+        """Read the model's files; loads TensorFlow, which MLflow does not need to list a model."""
         from drsearch.run_folder import MODEL_FILE
         from drsearch.serving.answers import Answerer
         from drsearch.serving.grader import Grader
@@ -33,8 +33,8 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
             params: `explain`: whether to add a column `explanation`, the PNG of a Grad-CAM overlay.
 
         Returns:
-            A table with a row per photograph and the columns of `Answer`. A photograph that cannot be graded has no
-            label and no probability, but an `error`; the others are graded.
+            A table with a row per photograph and the columns of `Answer`. A photograph that cannot be graded has an
+            `error` and no label; the others are graded.
         """
         from drsearch.serving.answers import Answer
 
@@ -45,21 +45,21 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
 
 
 def _column(values: list[Any]) -> "pd.Series[Any]":
-    """A column that keeps None: pandas makes NaN of it, which is no JSON."""
+    """A column that keeps None, of which pandas would make NaN, which JSON does not have."""
     return pd.Series(values, dtype=object if None in values else None)
 
 
 def _name(folder: Path) -> str:
-    """What the model is called: the version as which it was loaded, else MLflow's id of it.
+    """The name of the model: the version as which it was loaded, or MLflow's id of it.
 
-    A version has its number only after the files were stored; MLflow notes it beside them when it fetches them.
+    A version gets its number after its files are stored; MLflow writes it beside the files when it downloads them.
     """
     import yaml  # type: ignore[import-untyped]
 
-    noted = folder / "registered_model_meta"
-    found = yaml.safe_load(noted.read_text()) if noted.is_file() else {}
-    if found.get("model_name"):  # null where the model was asked for by its id
-        return f"models:/{found['model_name']}/{found['model_version']}"
+    file = folder / "registered_model_meta"
+    meta = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if meta.get("model_name"):  # null if the model was loaded by its id
+        return f"models:/{meta['model_name']}/{meta['model_version']}"
     return f"models:/{yaml.safe_load((folder / 'MLmodel').read_text())['model_id']}"
 
 

@@ -17,7 +17,7 @@ def test_a_model_that_does_not_know_its_training_images_and_still_rises_is_under
     assert verdict
     assert why == (
         "train accuracy (threshold 0.5) 0.700 is below 0.95, "
-        "and validation AUC did not fall over the last 3 epochs (+0.01000 an epoch)"
+        "and validation AUC did not fall over the last 3 epochs (+0.01000 per epoch)"
     )
 
 
@@ -30,7 +30,7 @@ def test_a_model_that_knows_its_training_images_is_not() -> None:
 def test_a_model_whose_validation_falls_is_not() -> None:
     verdict, why = underfits(history([0.7] * 9, [0.9] * 6 + [0.8, 0.7, 0.6]), 0.95)
     assert not verdict
-    assert "validation AUC fell over the last 3 epochs (-0.10000 an epoch)" in why
+    assert "validation AUC fell over the last 3 epochs (-0.10000 per epoch)" in why
 
 
 def test_only_the_end_of_the_training_counts() -> None:

@@ -190,8 +190,8 @@ def test_of_many_photographs_the_bad_ones_are_named_and_the_others_graded(
     assert first["probability"] == pytest.approx(grader.grade([photograph])[0].probability, abs=1e-6)
     sentences = [sentence for _, sentence in REFUSED.values()]
     sentences[:2] = [
-        "the photograph is no base64; encode the file's bytes, as `base64 eye.jpg` does",
-        "the photograph is NoneType and no photograph; give a file's bytes in base64",
+        "the photograph is not base64; encode the file's bytes, as `base64 eye.jpg` does",
+        "the photograph is NoneType, not a photograph; give a file's bytes in base64",
     ]
     empty = dict.fromkeys(first, None) | {"threshold": 0.5, "model": MODEL}
     for row, sentence in zip(refused, sentences, strict=True):
@@ -220,7 +220,7 @@ def test_an_explanation_comes_with_the_answer_that_it_explains(service: Service,
 
 
 NO_TABLE = "the request needs one of `dataframe_records` and `dataframe_split`, and may have `params`"
-NO_RECORDS = '`dataframe_records` is no list of objects {"photograph": "<base64>"}'
+NO_RECORDS = '`dataframe_records` is not a list of objects {"photograph": "<base64>"}'
 NO_PARAMS = '`params` may be {"explain": true} or {"explain": false}'
 NO_SPLIT = '`dataframe_split` is not {"columns": ["photograph"], "data": [["<base64>"], ...]}'
 
@@ -228,7 +228,7 @@ NO_SPLIT = '`dataframe_split` is not {"columns": ["photograph"], "data": [["<bas
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ([], "the request is no JSON object; send one with `dataframe_records`"),
+        ([], "the request is not a JSON object; send one with `dataframe_records`"),
         ({}, NO_TABLE),
         ({"inputs": []}, NO_TABLE),
         ({**records(b""), "dataframe_split": {}}, NO_TABLE),
@@ -255,7 +255,7 @@ def test_a_table_that_is_off_is_refused_with_what_to_send(service: Service, told
 def test_what_is_no_json_is_refused(service: Service, body: bytes) -> None:
     status, said = ask(service, "POST", "/invocations", body, JSON)
     assert status == 400
-    assert said["message"].startswith("the request is no JSON")
+    assert said["message"].startswith("the request is not JSON")
 
 
 @pytest.mark.parametrize("part", [b"{},", b"[", b'"ab",'])

@@ -91,7 +91,7 @@ def test_text_is_never_taken_for_a_path_of_this_machine(stocked: Home, eyes: Pat
     Registry(stocked.tracking_uri)
     model = mlflow.pyfunc.load_model("models:/retinopathy/1")
     said = model.predict(pd.DataFrame({"photograph": [str(eyes / "images/train/SYN_002.jpg")]}))
-    assert said["error"][0].startswith("the photograph is no base64") and said["label"][0] is None
+    assert said["error"][0].startswith("the photograph is not base64") and said["label"][0] is None
 
 
 def test_it_knows_the_version_as_which_it_was_loaded_and_else_its_id(stocked: Home, photograph: bytes) -> None:
