@@ -234,8 +234,6 @@ class _Label:
 
 
 def _print_contest(out: Console, contest: "Contest", before: int) -> None:
-    from drsearch.release.contest import p_text
-
     champion = contest.champion
     shown = Table(
         "",
@@ -249,12 +247,8 @@ def _print_contest(out: Console, contest: "Contest", before: int) -> None:
         shown.add_row(*row)
     out.print(shown)
     say = liner(out)
-    if (pair := contest.comparison) is not None:
-        say(f"AUC, paired: DeLong's p {p_text(pair.auc.p)}; by the bootstrap {pair.auc_bootstrap:+.3f}")
-        say(
-            f"errors, paired: the challenger alone is wrong on {pair.mcnemar.first_only}, the champion alone on "
-            f"{pair.mcnemar.second_only} (McNemar's exact p {p_text(pair.mcnemar.p)})"
-        )
+    for text in contest.paired():
+        say(text)
     for check in contest.checks:
         say(f"{'holds' if check.passed else 'FAILS'}: {check.text}")
     say(

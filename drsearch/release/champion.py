@@ -9,7 +9,7 @@ from pathlib import Path
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.claims import ChampionState
-from drsearch.release.contest import Contest, TrainedOnTestEyes, contest, p_text
+from drsearch.release.contest import Contest, TrainedOnTestEyes, contest
 from drsearch.release.decisions import Decisions, Draft, who
 from drsearch.release.history import Decision, previous_champion
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
@@ -79,8 +79,7 @@ class Promotion:
             TrainedOnTestEyes: If the challenger was trained on test eyes; the refusal is recorded.
             RegistryError: If the test eyes are not available.
         """
-        champion = self.state.champion
-        decisions = self.decisions
+        decisions, champion = self.decisions, self.state.champion
         try:
             return contest(
                 decisions.registry,
@@ -172,12 +171,7 @@ def decision_note(
     lines = [_heading(challenger, champion, outcome, reason), ""]
     lines += note_table(("", "challenger", "champion", "difference"), contest.table())
     lines += ["", f"On {len(contest.labels)} test eyes, each version at its own threshold; 95 % intervals."]
-    if (pair := contest.comparison) is not None:
-        lines.append(
-            f"DeLong's p for the AUC: {p_text(pair.auc.p)}. Only the challenger is wrong on {pair.mcnemar.first_only} "
-            f"eyes, only the champion on {pair.mcnemar.second_only} (McNemar's exact p {p_text(pair.mcnemar.p)})."
-        )
-    lines += ["", "The rule:", ""]
+    lines += ["", *(f"- {text}" for text in contest.paired()), "", "The rule:", ""]
     lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
     lines += ["", f"Test evaluations of this test split from that home, this one included: {contest.test_evaluations}."]
     return "\n".join(lines)

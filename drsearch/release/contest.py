@@ -126,6 +126,17 @@ class Contest:
         threshold = f"{self.champion.serving.threshold:.4f}" if self.champion is not None else ""
         return [*rows, ("threshold", f"{self.challenger.serving.threshold:.4f}", threshold, "")]
 
+    def paired(self) -> list[str]:
+        """The paired tests of AUC and errors, a sentence each; empty without a champion."""
+        if self.comparison is None:
+            return []
+        auc, errors = self.comparison.auc, self.comparison.mcnemar
+        return [
+            f"AUC, paired: DeLong's p {_p_text(auc.p)}; by the bootstrap {self.comparison.auc_bootstrap:+.3f}",
+            f"errors, paired: only the challenger is wrong on {errors.first_only} eyes, only the champion on "
+            f"{errors.second_only} (McNemar's exact p {_p_text(errors.p)})",
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and dicts only, as `--json` prints them."""
         return {
@@ -310,6 +321,5 @@ def _settings_of(images: ImageSettings) -> str:
     return ", ".join(f"images.{name} = {value!r}" for name, value in asdict(images).items())
 
 
-def p_text(p: float) -> str:
-    """A p value as it is printed: `0.303`, or `< 0.001`."""
+def _p_text(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
