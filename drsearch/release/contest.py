@@ -133,7 +133,7 @@ class Contest:
         auc, errors = self.comparison.auc, self.comparison.mcnemar
         return [
             f"AUC, paired: DeLong's p {_p_text(auc.p)}; by the bootstrap {self.comparison.auc_bootstrap:+.3f}",
-            f"errors, paired: only the challenger is wrong on {errors.first_only} eyes, only the champion on "
+            f"errors, paired: eyes that only the challenger gets wrong {errors.first_only}, only the champion "
             f"{errors.second_only} (McNemar's exact p {_p_text(errors.p)})",
         ]
 
