@@ -3,6 +3,7 @@
 A file that a user named is written whole or not at all, and never in the place of another file without being told to.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -239,10 +240,29 @@ def write_whole(path: Path, data: bytes, *, replace: bool = False) -> None:
         FileExistsError: If there is one and `replace` is false; it is as it was.
         OSError: If it cannot be written; nothing is left behind.
     """
+    with open_whole(path, replace=replace) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_whole(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
+    """Open a file for writing that has its name only once the block has ended and all of it is on disk.
+
+    Args:
+        path: The file; its folder exists.
+        replace: Whether a file that exists may be replaced.
+
+    Yields:
+        A binary file. If the block raises, nothing is left behind.
+
+    Raises:
+        FileExistsError: If there is a file and `replace` is false; it is as it was.
+        OSError: If it cannot be written; nothing is left behind.
+    """
     part = path.with_name(f".{secrets.token_hex(8)}.part")  # not made of the name, which may be as long as can be
     try:
         with open(part, "xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if not replace:
@@ -250,6 +270,15 @@ def write_whole(path: Path, data: bytes, *, replace: bool = False) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _claim(part: Path, path: Path) -> None:

@@ -1,6 +1,5 @@
 """Which photographs does a folder hold, and what grade has each?"""
 
-import dataclasses
 import difflib
 import os
 import re
@@ -53,6 +52,7 @@ class Photograph:
         grade: 0 to 4; None where there is no label or no valid grade.
         published_split: The side on which it was published.
         patient: Whose eye it is, by the patient column or by its name; empty where neither tells.
+        label: The text of the grade in the table; None where the table does not name the photograph.
     """
 
     name: str
@@ -60,6 +60,12 @@ class Photograph:
     grade: int | None
     published_split: PublishedSplit
     patient: str = ""
+    label: str | None = None
+
+    @property
+    def has_invalid_grade(self) -> bool:
+        """Whether the table has a grade that is none of the five."""
+        return self.grade is None and self.label is not None
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,6 @@ class Folder:
     Attributes:
         path: The folder.
         photographs: All of them, folder by folder, in the order of their names.
-        unlabelled: Those of which no label speaks.
-        invalid_grades: Those whose grade is none of the five, with the text found.
         labels_without_photograph: Names, each with the file that speaks of it: `labels/train.csv: IDRiD_007`.
         not_used: What looks like photographs or tables and is neither, and columns of tables that are not read, each
             in a few words. A folder of which nothing is used is named as one.
@@ -80,12 +84,20 @@ class Folder:
 
     path: Path
     photographs: tuple[Photograph, ...]
-    unlabelled: tuple[Photograph, ...]
-    invalid_grades: tuple[tuple[Photograph, str], ...]
     labels_without_photograph: tuple[str, ...]
     not_used: tuple[str, ...]
     patients_by: str
     hint: str
+
+    @property
+    def unlabelled(self) -> tuple[Photograph, ...]:
+        """The photographs that no table names."""
+        return tuple(photograph for photograph in self.photographs if photograph.label is None)
+
+    @property
+    def invalid_grades(self) -> tuple[tuple[Photograph, str], ...]:
+        """The photographs whose grade is none of the five, with its text."""
+        return tuple((p, p.label or "") for p in self.photographs if p.has_invalid_grade)
 
     def file(self, photograph: Photograph) -> str:
         """The name of a photograph's file within the folder, as messages and the audit give it."""
@@ -125,46 +137,36 @@ def read_folder(path: Path, besides: Path | None = None) -> Folder:
 
 def _read_folder(path: Path, besides: Path | None) -> Folder:
     sides = _sides(path)
-    photographs: list[Photograph] = []
-    unlabelled: list[Photograph] = []
-    invalid: list[tuple[Photograph, str]] = []
+    listed: list[tuple[str, Path, Label | None, PublishedSplit]] = []
     missing: list[tuple[Path, str]] = []
-    cells: list[str] = []
     read: dict[Path, Labels] = {}
     for side in sides:
         labels = read[side.table] = read_labels(side.table) if os.path.lexists(side.table) else Labels({})
         left = dict(labels.by_name)
         for name, file in _photographs(side.images).items():
             label = left.pop(name, None)
-            photograph = Photograph(name, file, _grade(label), _published(side, label, name))
-            photographs.append(photograph)
-            cells.append(label.patient if label else "")
-            if label is None:
-                unlabelled.append(photograph)
-            elif photograph.grade is None:
-                invalid.append((photograph, label.grade))
+            listed.append((name, file, label, _published(side, label, name)))
         missing += [(side.table, name) for name in left]
         missing += [(side.table, f"line {line}, which has no name") for line in labels.nameless]
     listing = _Listing(path, {side.images for side in sides}, set(read), besides)
     not_used = listing.not_used()
-    if not photographs:
+    if not listed:
         more = f", but there are pictures elsewhere: {'; '.join(not_used[:_NAMED])}" if listing.elsewhere else ""
         raise DataError(f"{path} holds no photographs: {sides[0].images} is empty{more}.")
     columns = [f"{_within(path, table)}, column {column!r}" for table, of in read.items() for column in of.not_used]
-    patients = patients_of([photograph.name for photograph in photographs], cells)
-    changed = {
-        photograph: dataclasses.replace(photograph, patient=patient) if patient else photograph
-        for photograph, patient in zip(photographs, patients, strict=True)
-    }
+    cells = [label.patient if label else "" for _, _, label, _ in listed]
+    patients = patients_of([name for name, _, _, _ in listed], cells)
+    photographs = tuple(
+        Photograph(name, file, _grade(label), published, patient, label.grade if label else None)
+        for (name, file, label, published), patient in zip(listed, patients, strict=True)
+    )
     return Folder(
         path,
-        tuple(changed.values()),
-        tuple(changed[photograph] for photograph in unlabelled),
-        tuple((changed[photograph], text) for photograph, text in invalid),
+        photographs,
         tuple(f"{_within(path, table)}: {name}" for table, name in missing),
         (*not_used, *columns),
         _patients_by(read, cells, patients),
-        _hint([name for _, name in missing], unlabelled, listing.elsewhere),
+        _hint([name for _, name in missing], [p.name for p in photographs if p.label is None], listing.elsewhere),
     )
 
 
@@ -398,13 +400,12 @@ def _words(root: Path, folder: Path, files: Sequence[Path]) -> list[str]:
 # Why names may not match
 
 
-def _hint(labels: Sequence[str], unlabelled: Sequence[Photograph], elsewhere: Mapping[str, str]) -> str:
+def _hint(labels: Sequence[str], names: Sequence[str], elsewhere: Mapping[str, str]) -> str:
     for label in labels:
         if label in elsewhere:
             return f"a photograph of the name {label} lies at {elsewhere[label]}, which is not read"
-    if not labels or not unlabelled:
+    if not labels or not names:
         return ""
-    names = [photograph.name for photograph in unlabelled]
     loose = {_loosely(name): name for name in names}
     for label in labels:
         if name := loose.get(_loosely(label)):

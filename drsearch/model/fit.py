@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
 from drsearch.errors import TrialFailed
+from drsearch.files import open_whole
 from drsearch.measure.scores import accuracy, auc
 from drsearch.model.fused_step import Fit, compiled_fit
 from drsearch.model.predictor import RDR, Predictor
@@ -199,15 +199,8 @@ class Training:
             "extra": dict(extra),
         }
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            with unfinished.open("wb") as file:
-                np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with open_whole(path, replace=True) as file:
+            np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Go back, or on, to a checkpoint; the epochs after it equal those of the training that saved it.
