@@ -104,7 +104,7 @@ def _fail_dead(storage: Storage, trial: Trial, attempt: FrozenTrial) -> None:
         reason = "its process died"
         if deaths > trial.max_retries:
             storage.set_trial_user_attr(trial_id, FINAL, True)
-            reason = f"its process died {deaths} times, as a lack of memory makes it"
+            reason = f"its process died {deaths} times, perhaps because memory ran out"
         storage.set_trial_user_attr(trial_id, REASON, masked(reason))
         storage.set_trial_user_attr(trial_id, DIED, True)
     storage.set_trial_state_values(trial_id, state=TrialState.FAIL)

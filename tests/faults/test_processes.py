@@ -146,7 +146,7 @@ def test_trials_that_cannot_be_run_fail_with_their_reason_and_the_study_goes_on(
         "2": "failed",
         "3": "failed",
     }
-    assert states["1"][1] == "its process died 3 times, as a lack of memory makes it"
+    assert states["1"][1] == "its process died 3 times, perhaps because memory ran out"
     assert states["2"][1].startswith("the loss is ") and states["2"][1].endswith(
         "; a smaller training.learning_rate than 10.0 may help"
     )

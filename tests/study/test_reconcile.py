@@ -86,7 +86,7 @@ def test_a_dead_workers_run_is_interrupted_and_at_last_failed(study: optuna.Stud
     closer.close(trials)
     assert len(ends(attempt)) == 1, "what was known of the trial is old, and it runs again"
     closer.close(die(study, storage))
-    reason = "its process died 2 times, as a lack of memory makes it"
+    reason = "its process died 2 times, perhaps because memory ran out"
     assert ends(attempt)[1:] == [("FAILED", "failed", reason)]
     assert [attempt.state for attempt in study.trials] == [TrialState.FAIL, TrialState.FAIL]
 
@@ -101,7 +101,7 @@ def test_a_trial_that_never_began_to_train_has_a_run_that_says_why_it_failed(
     (closed,) = folder.glob("closed-*")
     entries, _ = Journal(closed).read()
     assert isinstance(entries[0], RunStart) and entries[0].key == "0123456789abcdef/trial-0000"
-    assert ends(closed) == [("FAILED", "failed", "its process died 2 times, as a lack of memory makes it")]
+    assert ends(closed) == [("FAILED", "failed", "its process died 2 times, perhaps because memory ran out")]
 
 
 def test_a_run_whose_journal_lies_on_another_machine_is_ended_from_here(

@@ -175,7 +175,7 @@ def test_a_trial_that_kills_its_workers_fails_for_good_and_says_so(study: optuna
         die(storage, claimed[1]._trial_id)
         (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
     assert trial.state == "failed"
-    assert trial.reason == "its process died 3 times, as a lack of memory makes it"
+    assert trial.reason == "its process died 3 times, perhaps because memory ran out"
     assert claim(study, storage, 1) is None
 
 
