@@ -22,6 +22,7 @@ from drsearch.tracking.events import Artifact, Event, Image
 from drsearch.tracking.markdown import note_table
 from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
 from drsearch.training.cross_validation import spread
+from drsearch.training.objective import Objective
 from drsearch.training.outcome import Predictions
 from drsearch.training.plan import Plan
 
@@ -121,12 +122,11 @@ def _standard_error(
     study: StudySettings, scores: Scores, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> float:
     """Standard error of the objective: from the interval's width, and of the loss from its spread over eyes."""
-    if study.objective == "val_loss":
+    if (interval := Objective(study.objective).interval_of(scores)) is None:
         of_label = np.where(labels == 1, probabilities, 1 - probabilities)
         losses = -np.log(np.clip(of_label.astype(np.float64), 1e-7, 1.0))
         return spread(losses.tolist()) / math.sqrt(len(losses))
-    interval = getattr(scores, study.objective.removeprefix("val_"))
-    return float(interval.high - interval.low) / (2 * 1.96)
+    return (interval.high - interval.low) / (2 * 1.96)
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

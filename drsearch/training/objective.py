@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from drsearch.settings import Settings
 
 if TYPE_CHECKING:
+    from drsearch.measure.scores import Interval, Scores
     from drsearch.model.fit import EpochResult
 
 COST_UNITS = {"parameters": "weights", "latency": "ms an eye"}
@@ -59,6 +60,10 @@ class Objective:
     def value_of(self, result: "EpochResult") -> float:
         """The value of `val_auc`, `val_accuracy` or `val_loss` in an epoch."""
         return float(getattr(result.validation, self.name.removeprefix("val_")))
+
+    def interval_of(self, scores: "Scores") -> "Interval | None":
+        """The score that this objective is, with its interval; None for the loss, which has none."""
+        return getattr(scores, self.name.removeprefix("val_"), None)
 
 
 def objectives_of(settings: Settings) -> tuple[Objective, ...]:

@@ -159,7 +159,7 @@ class Worker:
         if self._shared:
             wait_until_sent(plan.folder)
         watch.note_run_id()
-        watch.note_kept(outcome)
+        watch.note_best_epoch(outcome)
         return attempt, outcome
 
     def _opened(self, trial: int, trial_id: int) -> optuna.Trial:
@@ -343,15 +343,14 @@ class _TrialWatch:
         if (run_id := run_id_of(self._folder)) is not None:
             self._attempt.set_user_attr(RUN_ID, run_id)
 
-    def note_kept(self, outcome: Outcome) -> None:
+    def note_best_epoch(self, outcome: Outcome) -> None:
         """Let the study know the best epoch and its interval, for `drsearch trials` on any machine."""
         if outcome.scores is None:
             return
-        interval = getattr(outcome.scores, self._settings.study.objective.removeprefix("val_"), None)
-        kept = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
-        if interval is not None:  # a loss has none
-            kept |= {"low": interval.low, "high": interval.high}
-        self._attempt.set_user_attr(BEST_EPOCH, kept)
+        best: dict[str, float] = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
+        if interval := Objective(self._settings.study.objective).interval_of(outcome.scores):
+            best |= {"low": interval.low, "high": interval.high}
+        self._attempt.set_user_attr(BEST_EPOCH, best)
 
 
 def main(arguments: Sequence[str]) -> int:
