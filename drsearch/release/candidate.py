@@ -185,7 +185,7 @@ class Candidate:
         Raises:
             StudyError: If the trial's network does; with folds or repeats, if all of its networks do.
         """
-        numbers = outcome.numbers
+        numbers = outcome.metrics
         if outcome.scores is not None:
             is_constant = outcome.scores.is_constant
         else:

@@ -41,7 +41,7 @@ class Outcome:
         scores: Validation scores of that network, with intervals; None where there are several networks, or no eyes
             to validate.
         error: Standard error of the value.
-        numbers: The metrics of the best epoch, by name.
+        metrics: Of the best epoch, by name.
         predictions: For the validation eyes, by that network; with folds for every fold's held-out eyes, by the
             network of that fold. None where no eyes validate.
     """
@@ -54,7 +54,7 @@ class Outcome:
     model: Path | None = None
     scores: Scores | None = None
     error: float = math.nan
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     predictions: Predictions | None = None
 
     def to_json(self) -> dict[str, Any]:

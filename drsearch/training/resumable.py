@@ -167,14 +167,14 @@ def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: s
         if objective.is_better(objective.value_of(result), objective.value_of(best)):
             best = result
     per_fold = [fold.history[best.epoch - 1] for fold in folds]
-    numbers = {BEST_EPOCH: float(best.epoch), "trainings": float(len(folds)), BEST_THRESHOLD: TRIAL_THRESHOLD}
+    metrics = {BEST_EPOCH: float(best.epoch), "trainings": float(len(folds)), BEST_THRESHOLD: TRIAL_THRESHOLD}
     for name, value in asdict(best.validation).items():
-        numbers[best_metric(f"val_{name}")] = value
-        numbers[best_metric(f"val_{name}_std")] = spread([getattr(result.validation, name) for result in per_fold])
-    numbers |= {name: value for name, value in folds[0].numbers.items() if name in COSTS}
+        metrics[best_metric(f"val_{name}")] = value
+        metrics[best_metric(f"val_{name}_std")] = spread([getattr(result.validation, name) for result in per_fold])
+    metrics |= {name: value for name, value in folds[0].metrics.items() if name in COSTS}
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
-    log.add(Metrics(len(history), numbers, at), run_end(state, reason))
+    log.add(Metrics(len(history), metrics, at), run_end(state, reason))
     outcome = Outcome(
         state=state,
         reason=reason,
@@ -182,7 +182,7 @@ def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: s
         epoch=best.epoch,
         history=history,
         error=spread([objective.value_of(result) for result in per_fold]) / math.sqrt(len(per_fold)),
-        numbers=numbers,
+        metrics=metrics,
         predictions=_pooled(folds),
     )
     log.conclude(log.plan.folder, outcome)
@@ -312,7 +312,7 @@ def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
         model=log.plan.folder / MODEL_FILE if fold.is_only else None,
         scores=best.scores,
         error=best.error,
-        numbers=best.metrics,
+        metrics=best.metrics,
         predictions=best.predictions,
     )
     log.conclude(checkpoints.folder, outcome)

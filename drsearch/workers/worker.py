@@ -180,7 +180,7 @@ class Worker:
                 values = [outcome.value]
                 if base.study.cost != "none":
                     trial.set_user_attr(ERROR, outcome.error)
-                    values.append(outcome.numbers[cost_metric(base)])
+                    values.append(outcome.metrics[cost_metric(base)])
                 with_retries(lambda: study.tell(trial, values, skip_if_finished=True))
             case "pruned":
                 trial.set_user_attr(REASON, outcome.reason)

@@ -151,7 +151,7 @@ def test_one_that_dies_in_a_fold_goes_on_in_it_and_says_everything_once(
     again = run(tmp_path, watch, "second")
     assert watch.epochs == list(range(goes_on_at, 10))
     assert points(tmp_path) == points(whole[0])
-    assert asdict(again)["numbers"] == asdict(whole[1])["numbers"]
+    assert asdict(again)["metrics"] == asdict(whole[1])["metrics"]
     assert (again.value, again.epoch, again.error) == (whole[1].value, whole[1].epoch, whole[1].error)
 
 
@@ -184,7 +184,7 @@ def test_a_cut_journal_is_completed_wherever_it_was_cut(
 def test_a_pruned_trial_is_judged_by_the_folds_it_had(tmp_path: Path, whole: tuple[Path, Outcome, Watch]) -> None:
     outcome = run(tmp_path, Watch(prune_at=2))
     assert (outcome.state, outcome.reason) == ("pruned", "not good enough after 2 folds")
-    assert outcome.numbers["trainings"] == 2
+    assert outcome.metrics["trainings"] == 2
     assert "fold3/val_auc" not in points(tmp_path)
     ends = [entry for entry in entries(tmp_path) if isinstance(entry, RunEnd)]
     assert [(end.status, end.tags["drsearch.outcome"]) for end in ends] == [("KILLED", "pruned")]
