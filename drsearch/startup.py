@@ -87,7 +87,7 @@ def _filtered() -> Iterator[None]:
 class _Finder(MetaPathFinder):
     """Finds TensorFlow and Keras where Python does, and surrounds the run of their modules."""
 
-    _AROUND = {"keras": _uncollected, "tensorflow": _quiet}
+    _AROUND = {"keras": _uncollected, "mlflow": _uncollected, "tensorflow": _quiet}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from holding import Holds
 from services import HANG_S, MlflowServer, PostgresServer, postgresql_binaries
+from warm import Command
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -111,15 +113,11 @@ class Desk:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "drsearch", *arguments]
 
+    def start(self, *arguments: str) -> Command:
+        return Command(self.command(*arguments), self.environment(), self.folder)
+
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            self.command(*arguments),
-            env=self.environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-        )
+        return warm.run(self.command(*arguments), self.environment(), self.folder, HANG_S)
 
     def json(self, *arguments: str) -> Any:
         done = self.run(*arguments, "--json")

@@ -35,13 +35,13 @@ _GIVEN_OUT_FROM = 32768
 _reserved: list[socket.socket] = []
 
 
-def when(condition: Callable[[], Any], what: str, process: "subprocess.Popen[Any] | None" = None) -> Any:
+def when(condition: Callable[[], Any], what: str, process: Any = None) -> Any:
     """What `condition` returns, once that is true.
 
     Args:
         condition: Asked again and again.
         what: Waited for; named if it does not come.
-        process: Must run as long.
+        process: Must run as long; a `subprocess.Popen` or a `Command`.
     """
     end = time.monotonic() + HANG_S
     while not (result := condition()):

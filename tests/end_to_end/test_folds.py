@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -23,14 +22,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path]
     """The desk, and what the command told: its worker was killed once, in the third fold of a trial."""
     desk = fresh_desk(tmp_path_factory.mktemp("folds"))
     desk.hold((0, 2 * 12 + 2))  # the third fold, at its first checkpoint
-    process = subprocess.Popen(
-        desk.command(*desk.study("--json", *MORE)),
-        env=desk.environment(),
-        cwd=desk.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = desk.start(*desk.study("--json", *MORE))
     when(lambda: desk.holds.reached((0, 2 * 12 + 2)), "the third fold", process)
     assert list(desk.home.glob("runs/two_rates-*/trial-0000/fold3/checkpoint/latest.npz"))
     for child in psutil.Process(process.pid).children():

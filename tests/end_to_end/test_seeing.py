@@ -11,22 +11,12 @@ from typing import Any
 
 from mlflow import MlflowClient
 from services import HANG_S, when
+from warm import Command
 
 LONG = ("--set", "images.image_px=32", "--set", "model.width=4", "--set", "training.epochs=20")
 
 
-def start(desk: Any) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        desk.command(*desk.study(*LONG)),
-        env=desk.environment(),
-        cwd=desk.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def cancelled(desk: Any, process: "subprocess.Popen[str]") -> Any:
+def cancelled(desk: Any, process: Command) -> Any:
     """What `cancel` told, after the study ended as it should."""
     told = desk.json("cancel", "two_rates")
     said, complained = process.communicate(timeout=HANG_S)
@@ -45,7 +35,7 @@ def epochs(desk: Any) -> int:
 def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk: Callable[[Path], Any]) -> None:
     desk = fresh_desk(tmp_path)
     desk.hold((0, 2))
-    process = start(desk)
+    process = desk.start(*desk.study(*LONG))
     try:
         when(lambda: desk.holds.reached((0, 2)), "a checkpoint", process)
         seen = desk.json("status", "two_rates")
@@ -67,7 +57,7 @@ def test_a_study_is_seen_cancelled_run_on_and_deleted(tmp_path: Path, fresh_desk
 
         desk.holds.release()
         desk.hold((0, 6))
-        process = start(desk)
+        process = desk.start(*desk.study(*LONG))
         when(lambda: desk.holds.reached((0, 6)), "the trial to go on", process)
         assert epochs(desk) > int(rows[0]["epochs"]), "from where it stopped"
         cancelled(desk, process)

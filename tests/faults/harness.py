@@ -12,10 +12,12 @@ from typing import Any
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # before a server is started beside us: it takes seconds
 import optuna
 import psutil
+import warm
 from holding import Holds
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from services import HANG_S, when
+from warm import Command
 
 from drsearch.home import Home
 from drsearch.trials.storage import open_storage
@@ -67,7 +69,7 @@ class Bench:
     tracking_uri: str = ""
     storage_url: str = ""
     stderr_in: Path | None = None
-    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+    started: list[Command] = field(default_factory=list)
     storages: list[Any] = field(default_factory=list)
 
     @property
@@ -90,16 +92,14 @@ class Bench:
         more |= self.holds.environment()
         return kept | more | ({"MLFLOW_TRACKING_URI": self.tracking_uri} if self.tracking_uri else {})
 
+    def start(self, *arguments: str) -> Command:
+        """Start `drsearch`."""
+        self.started.append(Command([sys.executable, "-m", "drsearch", *arguments], self.environment(), self.folder))
+        return self.started[-1]
+
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `drsearch` to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "drsearch", *arguments],
-            env=self.environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=HANG_S,
-        )
+        return warm.run([sys.executable, "-m", "drsearch", *arguments], self.environment(), self.folder, HANG_S)
 
     def study(self, name: str, text: str) -> "RunningStudy":
         """A study of this name; its space is `text`."""
@@ -119,8 +119,6 @@ class Bench:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
 
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri or self.home.local_tracking_uri)
@@ -133,23 +131,15 @@ class RunningStudy:
         self.bench, self.name, self.space = bench, name, space
         self.said = (bench.stderr_in or bench.folder) / f"{name}.err"
 
-    def start(self, workers: int = 2) -> "subprocess.Popen[str]":
+    def start(self, workers: int = 2) -> Command:
         """Start a launcher; its standard error goes to the file `said`."""
         command = [sys.executable, str(Path(__file__).with_name("launch.py")), str(self.space), str(self.bench.eyes)]
         command += [self.name, str(workers), self.bench.storage_url]
-        with open(self.said, "a") as said:
-            process = subprocess.Popen(
-                command,
-                env=self.bench.environment(),
-                cwd=self.bench.folder,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                text=True,
-            )
+        process = Command(command, self.bench.environment(), self.bench.folder, self.said)
         self.bench.started.append(process)
         return process
 
-    def start_held(self, *epochs: tuple[int, int], workers: int = 2) -> "subprocess.Popen[str]":
+    def start_held(self, *epochs: tuple[int, int], workers: int = 2) -> Command:
         """Start a launcher, and return when trials wait at the end of these epochs: (trial, epoch)."""
         self.bench.holds.hold(*epochs)
         launcher = self.start(workers)
@@ -160,7 +150,7 @@ class RunningStudy:
         """Let the trials that wait go on."""
         self.bench.holds.release()
 
-    def end(self, process: "subprocess.Popen[str]", timeout_s: float = HANG_S) -> Any:
+    def end(self, process: Command, timeout_s: float = HANG_S) -> Any:
         """What a launcher told when it had come to its end well."""
         told, _ = process.communicate(timeout=timeout_s)
         assert process.returncode == 0, self.said.read_text()[-3000:]
@@ -182,11 +172,11 @@ class RunningStudy:
         journals = list(self.bench.home.runs.glob(f"{self.name}-*/trial-{number:04d}/journal.jsonl"))
         return journals[0].read_text().count('"event": "Metrics"') if journals else 0
 
-    def workers(self, launcher: "subprocess.Popen[str]") -> list[psutil.Process]:
+    def workers(self, launcher: Command) -> list[psutil.Process]:
         """Its worker processes."""
         return children(launcher, "drsearch.workers.worker")
 
-    def sender(self, launcher: "subprocess.Popen[str]") -> psutil.Process:
+    def sender(self, launcher: Command) -> psutil.Process:
         (process,) = when(lambda: children(launcher, "drsearch.tracking.sender"), "a sender")
         return process
 
@@ -244,7 +234,7 @@ class RunningStudy:
             assert TrialState.WAITING not in {attempt.state for attempt in trial.attempts}, trial
 
 
-def children(launcher: "subprocess.Popen[str]", words: str) -> list[psutil.Process]:
+def children(launcher: Command, words: str) -> list[psutil.Process]:
     """The child processes of a launcher whose command has these words."""
     try:
         there = psutil.Process(launcher.pid).children()

@@ -23,6 +23,7 @@ import psutil
 from harness import Bench, RunningStudy, children, kill, space_of
 from optuna.trial import TrialState
 from services import MlflowServer, PostgresServer, postgresql_binaries
+from warm import Command
 
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials.attributes import DIED
@@ -56,7 +57,7 @@ class Storm:
     """A study under faults."""
 
     study: RunningStudy
-    launcher: "subprocess.Popen[str]"
+    launcher: Command
     workers: int
     database: PostgresServer | None
     mlflow: MlflowServer

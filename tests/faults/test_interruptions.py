@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,17 +41,6 @@ def statuses(desk: Any) -> set[str]:
     return {run.info.status for run in client.search_runs([experiment.experiment_id])}
 
 
-def start(desk: Any) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        desk.command(*long_study(desk)),
-        env=desk.environment(),
-        cwd=desk.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> Any:
     """The same study left in peace: its curves, and what it told."""
@@ -67,7 +55,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
 ) -> None:
     desk = fresh_desk(tmp_path)
     desk.hold((0, 2))
-    process = start(desk)
+    process = desk.start(*long_study(desk))
     when(lambda: desk.holds.reached((0, 2)), "a checkpoint of the first trial", process)
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=HANG_S)

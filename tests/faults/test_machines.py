@@ -13,8 +13,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import warm
 from mlflow import MlflowClient
 from services import HANG_S, MlflowServer, PostgresServer, when
+from warm import Command
 
 from drsearch.tracking.checkpoint_bundle import read_info
 
@@ -49,7 +51,13 @@ class Fleet:
         more += ["--set", "training.checkpoint_every_epochs=8"]
         return [sys.executable, "-c", QUICK, *self.desk.study(*more)]
 
-    def start(self, home: str, command: list[str]) -> "subprocess.Popen[str]":
+    def start(self, home: str) -> Command:
+        """Start the study on a machine that is this one."""
+        return Command(self.study(), self.environment(home), self.folder)
+
+    def join_elsewhere(self, home: str) -> "subprocess.Popen[str]":
+        """Let a machine of its own join the study."""
+        command = [*ELSEWHERE, "sh", "-c", 'hostname second && exec "$@"', "sh", *self.join()]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, env=self.environment(home), cwd=self.folder, stdout=pipe, stderr=pipe, text=True
@@ -101,7 +109,7 @@ def after_a_death(fleet: Fleet) -> Any:
     """A study whose second machine dies in the midst of a trial: what the first one told and wrote."""
     holds = fleet.desk.holds
     fleet.desk.hold((0, 8))
-    begun = fleet.start("first", fleet.study())
+    begun = fleet.start("first")
     when(lambda: holds.reached((0, 8)) and fleet.has_records(), "the records in MLflow", begun)
     begun.send_signal(signal.SIGINT)  # so that the second machine has a trial of its own, however slow it is to join
     _, complained = begun.communicate(timeout=HANG_S)
@@ -109,14 +117,14 @@ def after_a_death(fleet: Fleet) -> Any:
     assert begun.returncode == 130, complained
 
     fleet.desk.hold((0, DIES_AT))
-    second = fleet.start("second", [*ELSEWHERE, "sh", "-c", 'hostname second && exec "$@"', "sh", *fleet.join()])
+    second = fleet.join_elsewhere("second")
     when(lambda: holds.reached((0, DIES_AT)), "the second machine to train", second)
     when(lambda: fleet.second_has_sent_its_checkpoint(0), "its checkpoint in MLflow", second)
     os.kill(second.pid, signal.SIGKILL)
     second.communicate()
     holds.release()
 
-    launcher = fleet.start("first", fleet.study())
+    launcher = fleet.start("first")
     said, complained_again = launcher.communicate(timeout=HANG_S)
     assert launcher.returncode == 0, complained_again
     return json.loads(said), complained + complained_again
@@ -147,7 +155,7 @@ def test_a_machine_that_trained_nothing_ends_the_study_with_the_version_there_is
     fleet: Fleet, after_a_death: Any
 ) -> None:
     told, _ = after_a_death
-    done = fleet.start("third", fleet.study())
+    done = fleet.start("third")
     said, complained = done.communicate(timeout=HANG_S)
     assert done.returncode == 0, complained
     again = json.loads(said)
@@ -160,13 +168,6 @@ def test_a_machine_that_trained_nothing_ends_the_study_with_the_version_there_is
 
 def test_a_machine_that_was_dead_and_is_back_says_nothing_more(fleet: Fleet, after_a_death: Any) -> None:
     before = {run.info.run_id: dict(run.data.metrics) for run in fleet.trial_runs()}
-    back = subprocess.run(
-        fleet.desk.command("sync", "--json"),
-        env=fleet.environment("second"),
-        cwd=fleet.folder,
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
+    back = warm.run(fleet.desk.command("sync", "--json"), fleet.environment("second"), fleet.folder, HANG_S)
     assert back.returncode == 0, back.stderr
     assert {run.info.run_id: dict(run.data.metrics) for run in fleet.trial_runs()} == before

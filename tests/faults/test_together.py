@@ -55,19 +55,7 @@ def test_two_launchers_and_a_clock_that_jumps_lose_and_double_no_trial(
 
 def test_two_launchers_that_end_at_once_register_one_version_and_evaluate_on_the_test_split_once(bench: Bench) -> None:
     bench.folder.joinpath("both.py").write_text(space_of(RATES[:1], {"training.epochs": 6}))
-    command = [sys.executable, "-m", "drsearch", "run-study", "both.py", "--data", str(bench.eyes), "--json"]
-    launchers = [
-        subprocess.Popen(
-            command,
-            env=bench.environment(),
-            cwd=bench.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    bench.started += launchers
+    launchers = [bench.start("run-study", "both.py", "--data", str(bench.eyes), "--json") for _ in range(2)]
     ended = [(*launcher.communicate(timeout=HANG_S), launcher.returncode) for launcher in launchers]
     assert [code for *_, code in ended] == [0, 0], [said for _, said, _ in ended]
     models = [json.loads(told)["model"] for told, *_ in ended]
