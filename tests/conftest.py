@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slowest = ["faults", "end_to_end", "browser", "server"]
     rank = {folder: place for place, folder in enumerate(slowest)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(slowest)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the ten files of tests that took longest, after a run of more files than that."""
+    seconds: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > 10:
+        terminalreporter.section("slowest files")
+        for file, took in seconds.most_common(10):
+            terminalreporter.write_line(f"{took:6.1f} s  {file}")
+        terminalreporter.write_line(f"{seconds.total():6.1f} s  all {len(seconds)}")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from services import HANG_S
 
 from drsearch import __version__
@@ -15,14 +16,8 @@ from drsearch.trials.storage import open_storage
 
 def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "drsearch", *arguments],
-        env={**kept, "DRSEARCH_HOME": str(home)},
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
+    command = [sys.executable, "-m", "drsearch", *arguments]
+    return warm.run(command, {**kept, "DRSEARCH_HOME": str(home)}, home, HANG_S)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -8,6 +8,7 @@ workers and senders, starts as for a user.
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -134,6 +135,7 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in _ALSO:
         importlib.import_module(name)
+    gc.freeze()  # a collection in a command would copy all that was imported
 
 
 def _serve(requests: socket.socket) -> list[str]:
@@ -188,18 +190,37 @@ def _watch(pid: int, line: socket.socket) -> NoReturn:
 
 def _run(arguments: list[str]) -> None:
     """Do what Python does with these arguments."""
-    match arguments:
-        case ["-m", module, *_]:
-            sys.argv = arguments[1:]
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        case ["-c", program, *rest]:
-            sys.argv = ["-c", *rest]
-            exec(program, {"__name__": "__main__"})
-        case [script, *_]:
-            sys.argv = arguments
-            runpy.run_path(script, run_name="__main__")
+    status = 1
+    try:
+        match arguments:
+            case ["-m", module, *_]:
+                sys.argv = arguments[1:]
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+            case ["-c", program, *rest]:
+                sys.argv = ["-c", *rest]
+                exec(program, {"__name__": "__main__"})
+            case [script, *_]:
+                sys.argv = arguments
+                runpy.run_path(script, run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        _statuses.append(status)
+
+
+_statuses: list[int] = []
+
+
+def _leave() -> None:
+    """End without taking apart a million objects, which would copy them first. The last of what Python does at exit."""
+    for status in _statuses:
+        sys.stdout.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
+    atexit.register(_leave)
     _import_everything()
     _run(_serve(socket.socket(fileno=int(sys.argv[1]))))
