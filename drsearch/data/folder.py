@@ -148,7 +148,8 @@ def _read_folder(path: Path, besides: Path | None) -> Folder:
             listed.append((name, file, label, _published(side, label, name)))
         missing += [(side.table, name) for name in left]
         missing += [(side.table, f"line {line}, which has no name") for line in labels.nameless]
-    listing = _Listing(path, {side.images for side in sides}, set(read), besides)
+    boxes = {side.table.with_name(f"lesion_boxes_{side.table.name}") for side in sides}  # as IDRiD's and synthetic eyes
+    listing = _Listing(path, {side.images for side in sides}, set(read) | boxes, besides)
     not_used = listing.not_used()
     if not listed:
         more = f", but there are pictures elsewhere: {'; '.join(not_used[:_NAMED])}" if listing.elsewhere else ""

@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests?"""
+"""Division of photographs into train, validation and test, and into folds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,17 +26,18 @@ def split(
     *,
     both_classes: bool = True,
 ) -> NDArray[np.str_]:
-    """The split of every photograph: stratified by grade, the same picture and patient always on one side.
+    """The split of every photograph: stratified by grade, the same picture and patient always in one split.
 
-    The test split is the published one where there is one, else `data.test_fraction` of those published for training;
-    validation is the published one, else `data.validation_fraction` of what is left. Of each grade a split takes the
-    first photographs (`blocks`, as the first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded ones
-    (`random`).
+    The test split is the published one where there is one, else `data.test_fraction` of the photographs published for
+    training; validation is the published one, else `data.validation_fraction` of the rest. Of each grade a split takes
+    the first photographs (`blocks`, as the first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded
+    ones (`random`). A split that lacks a class, as in small sets with many photographs per patient, then takes a
+    patient of another split that has more of that class.
 
     Args:
         grades: Grade of every photograph, n of them, in the order of their names.
-        groups: A number that is equal for photographs which belong on one side, shape (n,), see `kept_together`.
-        published: Side on which each was published.
+        groups: A number that is equal for photographs which belong in one split, shape (n,), see `kept_together`.
+        published: Split for which each was published.
         settings: Fractions, way and seed.
         both_classes: Refuse a set of which a split lacks a class.
 
@@ -44,9 +45,10 @@ def split(
         `train`, `validation`, `test` or `LEFT_OUT`, shape (n,).
 
     Raises:
-        DataError: If a split would lack one of the two classes.
+        DataError: If a split lacks one of the two classes, and no other division gives it to all.
     """
     grade_of = np.asarray(grades, dtype=np.int64)
+    labels = np.array([label_of(grade) for grade in grades], dtype=np.int64)
     sides = np.full(len(grade_of), "train", dtype="<U10")
     published_for = np.asarray(published, dtype="<U10")
     carved: dict[str, float] = {}
@@ -59,8 +61,8 @@ def split(
             carved[side] = fraction
     for side, fraction in carved.items():
         _carve(sides, side, fraction, grade_of, groups, settings)
+    _give_each_both_classes(sides, ("train", *carved), labels, groups)
     if both_classes:
-        labels = np.array([label_of(grade) for grade in grades], dtype=np.int64)
         check_classes({side: np.bincount(labels[sides == side], minlength=2).tolist() for side in SPLITS})
     return sides
 
@@ -85,16 +87,38 @@ def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, settings: Da
     for fold in range(n - 1):
         _carve(sides, str(fold), 1 / (n - fold), grade_of, groups, settings)
     sides[sides == "train"] = str(n - 1)
-    found = sides.astype(np.int64)
-    labels = np.array([label_of(int(grade)) for grade in grade_of], dtype=np.int64)
+    labels = np.array([label_of(grade) for grade in grades], dtype=np.int64)
+    _give_each_both_classes(sides, [str(fold) for fold in range(n)], labels, groups)
+    fold_of = sides.astype(np.int64)
     for fold in range(n):
         for label, name in enumerate(CLASS_NAMES):
-            if not (labels[found == fold] == label).any():
+            if not (labels[fold_of == fold] == label).any():
                 raise DataError(
                     f"of {n} folds one has no {name} photograph ({int((labels == label).sum())} of {len(labels)} are): "
                     "add photographs of the rarer class, or ask for fewer with search.folds."
                 )
-    return found
+    return fold_of
+
+
+def _give_each_both_classes(
+    sides: NDArray[np.str_], names: Sequence[str], labels: NDArray[np.int64], groups: NDArray[np.int64]
+) -> None:
+    """Move the smallest group that another split can do without to a split that lacks its class.
+
+    This gives each of n splits both classes wherever that is possible, that is, where n groups have a photograph of
+    either class: if one split has none of a class, another has two groups with it, and can do without one of them.
+    """
+    numbers, first, sizes = np.unique(groups, return_index=True, return_counts=True)
+    for name in names:
+        for label in np.unique(labels):
+            if (labels[sides == name] == label).any():
+                continue
+            candidates = np.isin(numbers, groups[np.isin(sides, names) & (labels == label)])
+            for i in np.lexsort((sides[first] != "train", sizes)):  # of equal ones first those that train
+                members, donor = groups == numbers[i], sides == sides[first[i]]
+                if candidates[i] and np.unique(labels[donor & ~members]).size == np.unique(labels[donor]).size:
+                    sides[members] = name
+                    break
 
 
 def _carve(

@@ -231,11 +231,11 @@ def test_photographs_without_label_are_bad(eyes: Path, home: Home, relabel: Rela
 
 def test_what_is_not_used_is_in_the_audit_also_where_it_came_after_the_records(eyes: Path, home: Home) -> None:
     first = prepare(eyes, SMALL, home)
-    boxes, risk = "labels/lesion_boxes_train.csv", "labels/train.csv, column 'Risk of macular edema'"
-    assert first.audit.not_used == (boxes, risk)
+    risk = "labels/train.csv, column 'Risk of macular edema'"
+    assert first.audit.not_used == (risk,)  # the table of lesion boxes is known, and no part of the records
     shutil.copy(eyes / "images/train/SYN_002.jpg", eyes / "images/late.jpg")
     second = prepare(eyes, SMALL, home)
-    assert second.reused and second.audit.not_used == ("images/late.jpg", boxes, risk)
+    assert second.reused and second.audit.not_used == ("images/late.jpg", risk)
     assert Audit.from_json(json.loads(second.records.audit_path.read_text())) == second.audit
 
 
@@ -474,9 +474,7 @@ def test_idrid_is_split_as_promised_in_little_room(idrid: Path, tmp_path: Path) 
         "images/train/IDRiD_021.jpg", "images/train/IDRiD_391.jpg",
     ]  # fmt: skip
     assert prepared.audit.bad == () and prepared.audit.patients == 0
-    assert prepared.audit.not_used == (
-        "labels/lesion_boxes_train.csv", "labels/train.csv, column 'Risk of macular edema'",
-    )  # fmt: skip
+    assert prepared.audit.not_used == ("labels/train.csv, column 'Risk of macular edema'",)
     assert prepared.records.record_bytes / 411 < 42_000
     again = prepare(idrid, Settings(), Home(tmp_path))
     assert again.reused

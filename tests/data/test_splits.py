@@ -1,12 +1,13 @@
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from drsearch.data.splits import LEFT_OUT, SPLITS, check_classes, quotas, split
+from drsearch.data.splits import LEFT_OUT, SPLITS, check_classes, folds, quotas, split
 from drsearch.data.tables import PublishedSplit
 from drsearch.errors import DataError
 from drsearch.settings import DataSettings
@@ -128,17 +129,90 @@ def data_sets(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[Publi
     published = draw(st.lists(st.sampled_from(sides), min_size=n, max_size=n))
     if draw(st.booleans()):
         published = everything_train(n)
-    settings = DataSettings(split=draw(st.sampled_from(["blocks", "random"])), seed=draw(st.integers(0, 5)))
-    return grades, groups, published, settings
+    way = DataSettings(split=draw(st.sampled_from(["blocks", "random"])), seed=draw(st.integers(0, 5)))
+    return grades, groups, published, way
+
+
+def without_patients_for_a_class(
+    grades: NDArray[np.int64], groups: NDArray[np.int64], sides: NDArray[np.str_]
+) -> list[NDArray[np.int64]]:
+    """The grades of the test split without the one or two groups that give it a class."""
+    of_test = np.unique(groups[sides == "test"])
+    fewer = []
+    for some in [*combinations(of_test, 1), *combinations(of_test, 2)]:
+        rest = grades[(sides == "test") & ~np.isin(groups, some)]
+        if not (rest >= 2).any() or not (rest < 2).any():
+            fewer.append(np.bincount(rest, minlength=5))
+    return fewer
+
+
+@st.composite
+def few_patients(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], DataSettings]:
+    """Photographs of 2 to 9 patients, up to 12 of each, all of one class or of both."""
+    of_patient = draw(
+        st.lists(
+            st.one_of(
+                st.lists(st.integers(0, 1), min_size=1, max_size=12),
+                st.lists(st.integers(2, 4), min_size=1, max_size=12),
+                st.lists(st.integers(0, 4), min_size=1, max_size=12),
+            ),
+            min_size=2,
+            max_size=9,
+        )
+    )
+    grades = [grade for patient in of_patient for grade in patient]
+    groups = np.repeat(np.arange(len(of_patient)), [len(patient) for patient in of_patient])
+    way = DataSettings(split=draw(st.sampled_from(["blocks", "random"])), seed=draw(st.integers(0, 5)))
+    return grades, groups, way
+
+
+def can_be_divided(grades: list[int], groups: NDArray[np.int64], n: int) -> bool:
+    """Whether n splits can have both classes each, without dividing a patient.
+
+    A split needs a patient with both classes, or one of each class; a patient more takes no class away.
+    """
+    classes = [{grade >= 2 for grade in np.array(grades)[groups == group]} for group in np.unique(groups)]
+    both = sum(len(of_patient) == 2 for of_patient in classes)
+    return both + min(classes.count({True}), classes.count({False})) >= n
+
+
+@given(few_patients())
+@settings(max_examples=300)
+def test_every_split_has_both_classes_wherever_patients_allow_it(
+    case: tuple[list[int], NDArray[np.int64], DataSettings],
+) -> None:
+    grades, groups, way = case
+    sides = split(grades, groups, everything_train(len(grades)), way, both_classes=False)
+    both = [len({grade >= 2 for grade in np.array(grades)[sides == side]}) == 2 for side in SPLITS]
+    assert all(both) == can_be_divided(grades, groups, 3)
+    assert all(len(set(sides[groups == group])) == 1 for group in np.unique(groups))
+    if all(both):
+        assert split(grades, groups, everything_train(len(grades)), way).tolist() == sides.tolist()
+
+
+@given(few_patients(), st.integers(2, 4))
+@settings(max_examples=300)
+def test_every_fold_has_both_classes_wherever_patients_allow_it(
+    case: tuple[list[int], NDArray[np.int64], DataSettings], n: int
+) -> None:
+    grades, groups, way = case
+    if not can_be_divided(grades, groups, n):
+        with pytest.raises(DataError, match=f"^of {n} folds one has no "):
+            folds(grades, groups, n, way)
+        return
+    fold_of = folds(grades, groups, n, way)
+    for fold in range(n):
+        assert {grade >= 2 for grade in np.array(grades)[fold_of == fold]} == {True, False}
+    assert all(len(set(fold_of[groups == group])) == 1 for group in np.unique(groups))
 
 
 @given(data_sets())
 def test_no_picture_is_on_two_sides_and_every_eye_is_on_one(
     case: tuple[list[int], NDArray[np.int64], list[PublishedSplit], DataSettings],
 ) -> None:
-    grades, groups, published, settings = case
+    grades, groups, published, way = case
     try:
-        sides = split(grades, groups, published, settings)
+        sides = split(grades, groups, published, way)
     except DataError as refused:
         assert "split has no" in str(refused) or str(refused).startswith("none of the ")
         return
@@ -158,6 +232,9 @@ def test_no_picture_is_on_two_sides_and_every_eye_is_on_one(
         return
     assert LEFT_OUT not in sides
     taken = np.bincount(np.array(grades)[sides == "test"], minlength=5)
-    assert (taken <= quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()
+    assert any(
+        (n <= quotas(np.bincount(grades, minlength=5), way.test_fraction)).all()
+        for n in [taken, *without_patients_for_a_class(np.array(grades), groups, sides)]
+    )
     if len(np.unique(groups)) == len(groups):
-        assert (taken == quotas(np.bincount(grades, minlength=5), settings.test_fraction)).all()
+        assert (taken == quotas(np.bincount(grades, minlength=5), way.test_fraction)).all()
