@@ -223,7 +223,7 @@ def drsearch(records: RecordSet, settings: Settings) -> None:
         plan = Plan(
             folder=home.runs / "benchmark" / "epoch", start=start, settings=settings, build=build, owner="benchmark"
         )
-        sender = start_sender(home, home.tracking_uri)
+        sender = start_sender(home)
         try:
             run_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), _GateWatch())
         finally:

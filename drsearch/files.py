@@ -20,12 +20,11 @@ from typing import IO, Any, TypeVar
 from absl import logging
 
 from drsearch.errors import DrsearchError
+from drsearch.waiting import growing_pauses, pause
 
 T = TypeVar("T")
 
 _SAID = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-_LOOK_EVERY_S = 0.5
-_LONGEST_PAUSE_S = 30.0
 _LOCK_SAID_S = 3.0
 
 
@@ -194,30 +193,26 @@ def when_space(write: Callable[[], T], where: Path, stop_asked: Callable[[], boo
     Args:
         write: Leaves nothing half-written behind that a second call would not put right.
         where: What it writes into.
-        stop_asked: Whether to give up waiting; asked twice a second.
+        stop_asked: Whether to give up waiting; asked several times per second.
 
     Raises:
         DiskFull: If it was asked to stop while the disk was full.
     """
-    pause_s = 1.0
+    pauses, waited = growing_pauses(), False
     while True:
         try:
             result = write()
         except Exception as wrong:
             if not is_full(wrong):
                 raise
-            if pause_s == 1.0:
-                logging.warning("%s; waiting for space", sentence(full_place(wrong, where)))
-            until = time.monotonic() + pause_s
-            while time.monotonic() < until:
-                if stop_asked():
-                    raise DiskFull(
-                        f"{sentence(full_place(wrong, where))}; make space, and the same command goes on."
-                    ) from wrong
-                time.sleep(_LOOK_EVERY_S)
-            pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+            text = sentence(full_place(wrong, where))
+            if not waited:
+                logging.warning("%s; waiting for space", text)
+            waited = True
+            if pause(next(pauses), stop_asked):
+                raise DiskFull(f"{text}; make space, and the same command goes on.") from wrong
         else:
-            if pause_s > 1.0:
+            if waited:
                 logging.info("there is space again in %s", where)
             return result
 

@@ -17,6 +17,7 @@ GROUND_IN_ORDER = [
     "settings",
     "home",
     "run_folder",
+    "waiting",
     "files",
     "log",
     "signals",

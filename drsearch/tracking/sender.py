@@ -1,7 +1,7 @@
-"""Who carries journals to MLflow? One process a machine: `python -m drsearch.tracking.sender HOME`.
+"""Sends journals to MLflow, in one process per machine: `python -m drsearch.tracking.sender HOME`.
 
-It also sends what dead workers left, so workers never wait for MLflow and need not import it. How far a
-journal was sent stands in `sent.json` beside it.
+Workers never wait for MLflow and need not import it, and the journals of dead workers are sent too. `sent.json` beside
+a journal says how far it was sent.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,43 +28,56 @@ from drsearch.tracking.availability import check_available, is_served, set_up_cl
 from drsearch.tracking.checkpoint_bundle import is_superseded
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.sent import (
-    Sent,
-    journal_state,
-    note_refusal,
-    read_sent,
-    run_folders,
-    unsent,
-    write_sent,
-)
+from drsearch.tracking.sent import Sent, journal_state, note_refusal, read_sent, run_folders, unsent, write_sent
 from drsearch.tracking.tracker import Tracker, TrackerRefused, TrackerUnavailable
+from drsearch.waiting import growing_pauses, pause
 
 if TYPE_CHECKING:
     from drsearch.tracking.remote_runs import RemoteRuns
 _LOOK_EVERY_S = 0.5
-_FIRST_BACKOFF_S = 1.0
-_LONGEST_BACKOFF_S = 30.0
-_QUIET_S = 3.0  # of waiting that nothing is said of
-_RESTART_S = 10.0  # between two starts at least: one that ends at once would be started again and again
+_QUIET_S = 3.0  # of waiting before a message says so
+_RESTART_S = 10.0  # at least, between two starts: a process that ends at once would be started again and again
 
 
 class JournalSender:
-    """Brings what is new in the journals of a home to a tracker; one at a time a home (`sender_lock`)."""
+    """Sends the new events in the journals of a home to a tracker. Hold `sender_lock` while it works.
+
+    Args:
+        home: Holds the journals.
+        tracker: Takes the events.
+        remote: Takes the checkpoint bundles of runs that other machines may resume; None if no machine can.
+    """
 
     def __init__(self, home: Home, tracker: Tracker, remote: "RemoteRuns | None" = None) -> None:
-        self._home = home
-        self._tracker = tracker
-        self._remote = remote
+        self._home, self._tracker, self._remote = home, tracker, remote
         self._done: dict[Path, tuple[int, int]] = {}
         self._failed: set[Path] = set()
 
-    def send_new(self) -> int:
-        """Send all that is new; the number of events sent.
-
-        A journal that is refused, or cannot be read, is named in a warning and left until it changes.
+    @classmethod
+    def to_mlflow(cls, home: Home, tracking_uri: str) -> "JournalSender":
+        """A sender to an MLflow server or local store.
 
         Raises:
-            TrackerUnavailable: If the tracker does not answer; all that were sent are noted.
+            TrackerUnavailable: If a database that MLflow opens itself does not answer.
+        """
+        set_up_client()
+        from drsearch.tracking.mlflow_tracker import MlflowTracker
+        from drsearch.tracking.remote_runs import RemoteRuns
+
+        if is_served(tracking_uri):
+            return cls(home, MlflowTracker(tracking_uri), RemoteRuns(tracking_uri))
+        return cls(home, MlflowTracker(tracking_uri, home.artifacts))
+
+    def send_new(self) -> int:
+        """Send all new events.
+
+        A journal that the tracker refuses, or that cannot be read, is left until it changes, with a warning.
+
+        Returns:
+            The number of events sent.
+
+        Raises:
+            TrackerUnavailable: If the tracker does not answer; what was sent before is noted.
         """
         n_sent = 0
         # Those that failed come last, so that one that always fails keeps none of the others waiting.
@@ -73,7 +86,7 @@ class JournalSender:
             if self._done.get(folder) == state:
                 continue
             try:
-                n_sent += self._deliver(folder)
+                n_sent += self._send(folder)
                 self._failed.discard(folder)
                 note_refusal(folder, "")
             except (TrackerUnavailable, OSError):
@@ -83,11 +96,11 @@ class JournalSender:
                 logging.warning("%s stays unsent: %s", folder, wrong)
                 note_refusal(folder, str(wrong))
                 if is_superseded(folder):
-                    continue  # until a later attempt has it, whose first word may be all that was said before
+                    continue  # a later attempt may take the folder over, and its first act may be to send this journal
             self._done[folder] = state
         return n_sent
 
-    def _deliver(self, folder: Path) -> int:
+    def _send(self, folder: Path) -> int:
         journal, sent = Journal(folder), read_sent(folder)
         if sent is not None and not journal.ends_line_at(sent.offset):
             sent = Sent(sent.run_id)  # lines were lost with the power, or on a full disk: send all again
@@ -97,36 +110,28 @@ class JournalSender:
         if sent is None:
             if not isinstance(events[0], RunStart):
                 raise ValueError(f"{journal.path} does not begin with a RunStart.")
-            # Noted before anything is sent: who asks for the run's id need not wait for its pictures.
+            # Noted before anything is sent: a process that needs the run's id does not wait for its images.
             sent = Sent(self._tracker.open(events[0]))
             write_sent(folder, sent)
-        if self._remote is not None:  # before what these events say: see checkpoint_bundle.py
+        if self._remote is not None:  # before these events: see checkpoint_bundle.py
             self._remote.upload_bundle(folder, sent.run_id)
         self._tracker.send(sent.run_id, events, folder)
         write_sent(folder, Sent(sent.run_id, offset))
         return len(events)
 
 
-def send_new(home: Home, tracker: Tracker, remote: "RemoteRuns | None" = None) -> int:
-    """Send all that is new in the journals of `home`; the number of events sent.
-
-    Nothing is sent while another process is at it: it sends them.
-
-    Raises:
-        TrackerUnavailable: If the tracker does not answer.
-    """
-    with sender_lock(home) as mine:
-        return JournalSender(home, tracker, remote).send_new() if mine else 0
-
-
 def sync(home: Home) -> int:
-    """Send all that is new in the journals of `home` to its MLflow, now; the number of events sent.
+    """Send all new events in the journals of a home to its MLflow; nothing while another process sends them.
+
+    Returns:
+        The number of events sent.
 
     Raises:
         TrackerUnavailable: If MLflow does not answer.
     """
     check_available(home.tracking_uri)
-    return send_new(home, _tracker(home, home.tracking_uri), _remote(home.tracking_uri))
+    with sender_lock(home) as mine:
+        return JournalSender.to_mlflow(home, home.tracking_uri).send_new() if mine else 0
 
 
 def experiments(home: Home) -> list[str]:
@@ -138,7 +143,11 @@ def experiments(home: Home) -> list[str]:
 
 @contextmanager
 def sender_lock(home: Home) -> Iterator[bool]:
-    """Whether this process may send for `home` now. The lock goes with its process, however that ends."""
+    """Take the right to send for a home, if no other process has it; the lock goes with its process.
+
+    Yields:
+        Whether this process has it.
+    """
     home.runs.mkdir(parents=True, exist_ok=True)
     with open(home.runs / "sender.lock", "w") as file:
         try:
@@ -150,22 +159,48 @@ def sender_lock(home: Home) -> Iterator[bool]:
 
 
 class SenderProcess:
-    """A sender that was started: `start_sender`."""
+    """The sender of a home in a process of its own.
 
-    def __init__(self, home: Home, process: "subprocess.Popen[bytes]") -> None:
+    It ends with `stop`, or when the process that started it is gone. It ignores Ctrl-C, SIGHUP and SIGUSR1, which reach
+    every process of a terminal or of a Slurm step: what workers log while they end is sent too. Its warnings go to
+    standard error.
+
+    Args:
+        home: Whose journals are sent.
+        tracking_uri: Of MLflow; empty for the home's.
+    """
+
+    def __init__(self, home: Home, tracking_uri: str = "") -> None:
         self._home = home
-        self._process = process
+        self._tracking_uri = tracking_uri or home.tracking_uri
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
-        return self._process.poll() is None
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def ensure_running(self) -> None:
+        """Start the process, or start it again if it was killed; call this now and then."""
+        if self._process is not None:
+            if self.running or time.monotonic() - self._started < _RESTART_S:
+                return
+            logging.warning("the process that sends to MLflow was killed; another goes on")
+        self._started = time.monotonic()
+        command = [sys.executable, "-P", "-m", __name__, str(self._home.path), "--parent", str(os.getpid())]
+        # In the environment: everybody on the machine can read a command line, and a password in it.
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": self._tracking_uri}
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def stop(self, timeout_s: float = 60.0) -> bool:
-        """Let it send what is left and end it; whether everything in the home was sent.
+        """Let the process send what is left, and end it. The next sender of this home sends what is left even then.
 
-        What is left stays in the journals, for the next sender of this home.
+        Returns:
+            Whether everything in the home was sent.
         """
+        if self._process is None:
+            return True
         deadline = time.monotonic() + timeout_s
         self._process.terminate()
         try:
@@ -178,49 +213,24 @@ class SenderProcess:
             self._process.kill()
             self._process.wait()
         # Another sender of this home, if there is one, has had the journals all the time.
-        while (left := unsent(self._home)) and _someone_sends(self._home) and time.monotonic() < deadline:
+        while (left := unsent(self._home)) and _another_sends(self._home) and time.monotonic() < deadline:
             time.sleep(0.1)
         return not left
 
 
-class SupervisedSender:
-    """The sender of a home while a study runs there: another takes over where it dies, as every process may."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._handle: SenderProcess | None = None
-        self._began = 0.0
-
-    def ensure_running(self) -> None:
-        """See that a sender runs; to be called now and then."""
-        if self._handle is not None:
-            if self._handle.running or time.monotonic() - self._began < _RESTART_S:
-                return
-            logging.warning("the process that sends to MLflow was killed; another goes on")
-        self._began = time.monotonic()
-        self._handle = start_sender(self._home, self._home.tracking_uri)
-
-    def stop(self, timeout_s: float) -> bool:
-        """`SenderProcess.stop`; true where none was ever started."""
-        return self._handle is None or self._handle.stop(timeout_s)
-
-
-def start_sender(home: Home, tracking_uri: str) -> SenderProcess:
-    """Start the sender of a home; it ends with `stop`, or when the process that started it is gone.
-
-    It ignores Ctrl-C, SIGHUP and SIGUSR1, which reach every process of a terminal or of a Slurm step: what the workers
-    say while they end is sent too.
-    Its warnings go to standard error.
-    """
-    command = [sys.executable, "-P", "-m", "drsearch.tracking.sender", str(home.path), "--parent", str(os.getpid())]
-    # By the environment: a command line, and a password in it, can be read by everyone on the machine.
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": tracking_uri}
-    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    return SenderProcess(home, process)
+def start_sender(home: Home, tracking_uri: str = "") -> SenderProcess:
+    """A running sender of a home; the arguments are those of `SenderProcess`."""
+    sender = SenderProcess(home, tracking_uri)
+    sender.ensure_running()
+    return sender
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send until SIGTERM or until the parent is gone, then once more."""
+    """Send until SIGTERM or until the parent is gone, then once more.
+
+    Returns:
+        The exit status.
+    """
     parser = argparse.ArgumentParser(prog="python -m drsearch.tracking.sender", description=__doc__)
     parser.add_argument("home", type=Path)
     parser.add_argument("tracking_uri", nargs="?", help="default: MLFLOW_TRACKING_URI, or the home's own store")
@@ -228,44 +238,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stop = threading.Event()
     for meant_for_parent in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(meant_for_parent, signal.SIG_IGN)  # what is said while that ends is sent too
+        signal.signal(meant_for_parent, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     start_logging()
-    # A store that is full or locked is told of in a sentence below; MLflow's own traceback says no more.
+    # One sentence below reports a store that is full or locked; MLflow's own traceback says no more.
     python_logging.getLogger("mlflow.store.db.utils").setLevel(python_logging.CRITICAL)
     home = Home(options.home.resolve())
-    _Loop(home, options.tracking_uri or home.tracking_uri, stop, options.parent).run()
-    return 0
+    is_over = lambda: stop.is_set() or os.getppid() != options.parent  # noqa: E731
+    while True:
+        with sender_lock(home) as mine:
+            if mine:
+                _Loop(home, options.tracking_uri or home.tracking_uri).run(is_over)
+                return 0
+        if pause(_LOOK_EVERY_S, is_over):
+            return 0
 
 
 class _Loop:
-    """Look, send, wait; the waits grow while MLflow is away."""
+    """Looks, sends and waits; the pauses grow while MLflow does not answer."""
 
-    def __init__(self, home: Home, tracking_uri: str, stop: threading.Event, parent: int) -> None:
-        self._home = home
-        self._tracking_uri = tracking_uri
-        self._stop = stop
-        self._parent = parent
+    def __init__(self, home: Home, tracking_uri: str) -> None:
+        self._home, self._tracking_uri = home, tracking_uri
         self._sender: JournalSender | None = None
-        self._backoff_s = 0.0
+        self._pauses: Iterator[float] | None = None  # while MLflow does not answer
 
-    def run(self) -> None:
-        while True:
-            with sender_lock(self._home) as mine:
-                if mine:
-                    self._send_until_over()
-                    return
-            if self._over():
-                return
-            time.sleep(_LOOK_EVERY_S)
-
-    def _send_until_over(self) -> None:
-        while True:
-            last = self._over()  # asked before sending: what was said until then is sent below
+    def run(self, is_over: Callable[[], bool]) -> None:
+        is_last = False
+        while not is_last:
+            is_last = is_over()  # asked before sending: what was logged until then is sent below
             self._send()
-            if last:
-                break
-            self._wait(self._backoff_s or _LOOK_EVERY_S)
+            if not is_last:
+                pause(next(self._pauses) if self._pauses else _LOOK_EVERY_S, is_over)
         if left := unsent(self._home):
             logging.warning(
                 "%d run(s) are not wholly in MLflow, the first is %s; "
@@ -277,49 +280,30 @@ class _Loop:
     def _send(self) -> None:
         try:
             if self._sender is None:
-                self._sender = JournalSender(
-                    self._home, _tracker(self._home, self._tracking_uri), _remote(self._tracking_uri)
-                )
+                self._sender = JournalSender.to_mlflow(self._home, self._tracking_uri)
                 os.nice(10)  # training goes first, now that MLflow is loaded: runs should not appear late
             n_sent = self._sender.send_new()
         except (TrackerUnavailable, OSError) as wrong:
-            fault_here = "" if isinstance(wrong, TrackerUnavailable) else fault(wrong, self._home.path).rstrip(".")
-            if not isinstance(wrong, TrackerUnavailable) and not fault_here:
-                raise
-            if not self._backoff_s and is_full(wrong):
-                where = full_place(wrong, self._home.path)
-                logging.warning("%s; runs go on, and are sent when there is space.", sentence(where))
-            elif not self._backoff_s:
-                logging.warning("%s; runs go on, and are sent when it is back.", fault_here or wrong)
-            self._backoff_s = min(_LONGEST_BACKOFF_S, max(_FIRST_BACKOFF_S, 2 * self._backoff_s))
-            return
-        if self._backoff_s:
-            logging.info("MLflow is back; %d events sent.", n_sent)
-            self._backoff_s = 0.0
+            text = self._explained(wrong)
+            if self._pauses is None:
+                logging.warning("%s", text)
+                self._pauses = growing_pauses()
+        else:
+            if self._pauses is not None:
+                logging.info("MLflow is back; %d events sent.", n_sent)
+                self._pauses = None
 
-    def _wait(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not self._over() and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))  # Event.wait would lock out the signal that ends it
-
-    def _over(self) -> bool:
-        return self._stop.is_set() or os.getppid() != self._parent
+    def _explained(self, wrong: OSError) -> str:
+        """A sentence for an error that passes; any other error is raised again."""
+        fault_here = "" if isinstance(wrong, TrackerUnavailable) else fault(wrong, self._home.path).rstrip(".")
+        if not isinstance(wrong, TrackerUnavailable) and not fault_here:
+            raise wrong
+        if is_full(wrong):
+            return f"{sentence(full_place(wrong, self._home.path))}; runs go on, and are sent when there is space."
+        return f"{fault_here or wrong}; runs go on, and are sent when it is back."
 
 
-def _tracker(home: Home, tracking_uri: str) -> Tracker:
-    set_up_client()
-    from drsearch.tracking.mlflow_tracker import MlflowTracker
-
-    return MlflowTracker(tracking_uri, None if is_served(tracking_uri) else home.artifacts)
-
-
-def _remote(tracking_uri: str) -> "RemoteRuns | None":
-    from drsearch.tracking.remote_runs import RemoteRuns
-
-    return RemoteRuns(tracking_uri) if is_served(tracking_uri) else None
-
-
-def _someone_sends(home: Home) -> bool:
+def _another_sends(home: Home) -> bool:
     with sender_lock(home) as mine:
         return not mine
 

@@ -80,7 +80,7 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: Foreground
     Raises:
         Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
     """
-    sender = start_sender(home, home.tracking_uri)
+    sender = start_sender(home)
     try:
         train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
         if plan.is_refit:

@@ -15,6 +15,7 @@ from absl import logging
 
 from drsearch.errors import StudyError
 from drsearch.files import is_full
+from drsearch.waiting import growing_pauses, pause
 
 T = TypeVar("T")
 
@@ -95,11 +96,8 @@ class Outage:
         self._lock = threading.Lock()
 
     def pause(self, seconds: float) -> bool:
-        """Whether to wait no more, after waiting. `Event.wait` would lock out the signal that is to end it."""
-        until = time.monotonic() + seconds
-        while not self.is_over() and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.2))
-        return self.is_over()
+        """Whether to wait no more, after waiting."""
+        return pause(seconds, lambda: self.is_over())
 
     def begins(self, wrong: BaseException) -> None:
         """Log a warning, unless the outage has begun already."""
@@ -154,7 +152,7 @@ def with_retries(call: Callable[[], T]) -> T:
     """
     if not _thread.repeats:
         return call()
-    pause_s, until = 0.5, time.monotonic() + outage.limit_s
+    pauses, until = growing_pauses(first_s=0.5), time.monotonic() + outage.limit_s
     while True:
         try:
             with without_retries():
@@ -163,9 +161,8 @@ def with_retries(call: Callable[[], T]) -> T:
             if not is_away(wrong):
                 raise
             outage.begins(wrong)
-            if time.monotonic() > until or outage.pause(pause_s):
+            if time.monotonic() > until or outage.pause(next(pauses)):
                 raise StorageAway(f"the study database does not answer ({first_line(wrong)}).") from wrong
-            pause_s = min(30.0, 2 * pause_s)
         else:
             outage.ends()
             return result

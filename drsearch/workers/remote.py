@@ -24,6 +24,7 @@ from drsearch.tracking.sent import is_sent
 from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.training.run_lock import RunLock
 from drsearch.trials.trials import read_trials
+from drsearch.waiting import growing_pauses, pause
 
 if TYPE_CHECKING:
     from drsearch.training.plan import Plan
@@ -254,19 +255,15 @@ def fetch_attempt(
 
 def _waiting(ask: Callable[[], bool], stop_asked: Callable[[], bool]) -> bool:
     """The answer, asked again with growing pauses while MLflow does not have one; False if asked to stop meanwhile."""
-    pause_s = 1.0
-    while True:
+    for n_tries, pause_s in enumerate(growing_pauses()):
         try:
             return ask()
         except TrackerUnavailable as wrong:
-            if pause_s == 1.0 and not stop_asked():
+            if n_tries == 0 and not stop_asked():
                 logging.warning("%s; waiting", wrong)
-        until = time.monotonic() + pause_s
-        while time.monotonic() < until:
-            if stop_asked():
-                return False
-            time.sleep(0.2)
-        pause_s = min(30.0, 2 * pause_s)
+        if pause(pause_s, stop_asked):
+            break
+    return False
 
 
 def wait_until_sent(folder: Path) -> None:

@@ -21,7 +21,7 @@ from drsearch.study.reconcile import Closer, launching
 from drsearch.study.result import StudyResult
 from drsearch.study.status import Progress
 from drsearch.tracking.events import Status
-from drsearch.tracking.sender import SupervisedSender
+from drsearch.tracking.sender import SenderProcess
 from drsearch.tracking.sent import unsent
 from drsearch.trials.heartbeat import HeartbeatMonitor
 from drsearch.trials.reconcile import reconcile
@@ -74,7 +74,7 @@ class Supervisor:
         self._home, self._budget, self._run = home, budget, run
         self._folder = study_folder(home, study.study_name, definition.uid)
         self._closer = Closer(self._folder, study.study_name, definition)
-        self._heartbeats, self._sender = HeartbeatMonitor(), SupervisedSender(home)
+        self._heartbeats, self._sender = HeartbeatMonitor(), SenderProcess(home)
         self._trials: list[Trial] = []
         self._over: set[int] = set()  # trials that were over before, or that `on_trial` was called with
         self._stopped = ""

@@ -17,7 +17,7 @@ from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_server import UiServer, serve_ui
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.mlflow_views import comparison_link
-from drsearch.tracking.sender import send_new
+from drsearch.tracking.sender import JournalSender
 
 pytestmark = pytest.mark.browser
 
@@ -68,7 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         Journal(folder).append(trial(number, folder))
     start = RunStart("study/study", "study", "study", {"drsearch.kind": "study"})
     Journal(home.runs / "study" / "study").append([start, RunEnd("FINISHED")])
-    send_new(home, MlflowTracker(home.local_tracking_uri, home.artifacts))
+    JournalSender(home, MlflowTracker(home.local_tracking_uri, home.artifacts)).send_new()
     return home
 
 

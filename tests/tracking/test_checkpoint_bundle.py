@@ -17,7 +17,7 @@ from drsearch.tracking.events import Artifact, Metrics, Resumed, RunEnd, RunStar
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.remote_runs import RemoteRuns, RunTaken
-from drsearch.tracking.sender import JournalSender, send_new
+from drsearch.tracking.sender import JournalSender
 from drsearch.tracking.sent import run_id_of, unsent
 from drsearch.tracking.tracker import TrackerUnavailable
 
@@ -95,7 +95,7 @@ class TestThroughMlflow:
 
     @pytest.fixture
     def send(self, mlflow_server: MlflowServer, remote: RemoteRuns) -> Any:
-        return lambda home: send_new(home, MlflowTracker(mlflow_server.url), remote)
+        return lambda home: JournalSender(home, MlflowTracker(mlflow_server.url), remote).send_new()
 
     def steps(self, server: MlflowServer, run_id: str) -> list[tuple[int, int]]:
         points = MlflowClient(server.url).get_metric_history(run_id, "val_auc")

@@ -16,7 +16,8 @@ from drsearch.home import Home
 from drsearch.tracking.events import DatasetInput, Event, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.mlflow_tracker import MlflowTracker
-from drsearch.tracking.sender import JournalSender, send_new, sender_lock, start_sender
+from drsearch.tracking.sender import JournalSender, sender_lock, start_sender
+from drsearch.tracking.sender import sync as send_to_mlflow
 from drsearch.tracking.sent import run_id_of, unsent, why_unsent
 from drsearch.tracking.tracker import Tracker, TrackerUnavailable
 
@@ -55,13 +56,13 @@ def sent_run(home: Home, see: See, run: str = "trial-0") -> Any:
 
 def test_a_journal_arrives_as_it_grows(home: Home, tracker: Tracker, see: See) -> None:
     journal = journal_of(home)
-    assert send_new(home, tracker) == 0
+    assert JournalSender(home, tracker).send_new() == 0
     journal.append([start(), *epochs(1, 2)])
     assert run_id_of(journal.folder) is None
-    assert send_new(home, tracker) == 3
+    assert JournalSender(home, tracker).send_new() == 3
     journal.append([*epochs(3, 3), RunEnd("FINISHED", 9)])
-    assert send_new(home, tracker) == 2
-    assert send_new(home, tracker) == 0
+    assert JournalSender(home, tracker).send_new() == 2
+    assert JournalSender(home, tracker).send_new() == 0
     seen = sent_run(home, see)
     assert [step for step, _, _ in seen.points["loss"]] == [1, 2, 3]
     assert seen.status == "FINISHED"
@@ -82,10 +83,10 @@ def test_one_sender_sends_many_runs_and_each_entry_once(home: Home, tracker: Tra
 def test_a_lost_note_of_what_was_sent_doubles_nothing(home: Home, tracker: Tracker, see: See) -> None:
     journal = journal_of(home)
     journal.append([start(), *epochs(1, 3), RunEnd("FINISHED", 9)])
-    send_new(home, tracker)
+    JournalSender(home, tracker).send_new()
     once, run_id = sent_run(home, see), run_id_of(journal.folder)
     (journal.folder / "sent.json").unlink()
-    send_new(home, tracker)
+    JournalSender(home, tracker).send_new()
     assert run_id_of(journal.folder) == run_id
     assert sent_run(home, see) == once
 
@@ -98,14 +99,14 @@ def test_a_journal_that_lost_lines_and_has_them_again_doubles_no_point(
     journal.append([start(), *epochs(1, 2)])
     before = journal.size()
     journal.append(epochs(3, 4))
-    send_new(home, tracker)
+    JournalSender(home, tracker).send_new()
     os.truncate(journal.path, before)
     assert unsent(home) == [journal.folder]
     if drained_while_short:
-        send_new(home, tracker)
+        JournalSender(home, tracker).send_new()
     journal.append([*epochs(3, 6), RunEnd("FINISHED", 200_000)])
     assert unsent(home) == [journal.folder]
-    send_new(home, tracker)
+    JournalSender(home, tracker).send_new()
     seen = sent_run(home, see)
     assert seen.points["loss"] == [(e, 1 / e, e) for e in range(1, 7)]
     assert seen.status == "FINISHED"
@@ -120,10 +121,10 @@ def test_the_end_of_a_run_arrives_though_it_stands_in_place_of_lines_that_were_s
     journal.append([start(), *epochs(1, 1)])
     before = journal.size()
     journal.append(epochs(2, 40))
-    send_new(home, tracker)
+    JournalSender(home, tracker).send_new()
     os.truncate(journal.path, before)
     journal.append([RunEnd("KILLED", 9, {"drsearch.ended": f"interrupted {reason}"})])
-    send_new(home, tracker)
+    JournalSender(home, tracker).send_new()
     seen = sent_run(home, see)
     assert seen.status == "KILLED"
     assert [step for step, _, _ in seen.points["loss"]] == list(range(1, 41))
@@ -134,10 +135,10 @@ def test_a_torn_last_line_waits_for_its_writer(home: Home, tracker: Tracker, see
     journal.append([start(), *epochs(1, 1)])
     with open(journal.path, "ab") as file:
         file.write(b'{"event": "Metr')
-    assert send_new(home, tracker) == 2
+    assert JournalSender(home, tracker).send_new() == 2
     assert unsent(home) == []
     journal.append(epochs(2, 2))
-    assert send_new(home, tracker) == 1
+    assert JournalSender(home, tracker).send_new() == 1
 
 
 def test_a_journal_that_cannot_be_read_is_named_and_keeps_no_other_waiting(
@@ -192,14 +193,14 @@ def test_what_mlflow_refuses_is_told_with_its_reason_until_it_is_taken(
     client.delete_experiment(experiment_id)
     journal = journal_of(home)
     journal.append([start()])
-    assert send_new(home, tracker) == 0
+    assert JournalSender(home, tracker).send_new() == 0
     reason = "experiment 'study' was deleted in MLflow; restore it with `"
     assert why_unsent(journal.folder).startswith(reason)
     done = sync(home, mlflow_uri)
     assert (done.returncode, json.loads(done.stdout)["unsent"][0]["run"]) == (2, "study/trial-0")
     assert done.stderr.splitlines()[-1].startswith(f"drsearch: 1 run is not wholly in MLflow. 1 of them: {reason}")
     client.restore_experiment(experiment_id)
-    assert send_new(home, tracker) == 1
+    assert JournalSender(home, tracker).send_new() == 1
     assert why_unsent(journal.folder) == ""
     assert sync(home, mlflow_uri).returncode == 0
 
@@ -215,12 +216,15 @@ def sync(home: Home, mlflow_uri: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_while_another_process_sends_nothing_is_sent_here(home: Home) -> None:
+def test_while_another_process_sends_nothing_is_sent_here(
+    home: Home, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     journal_of(home).append([start()])
     with sender_lock(home) as mine:
         assert mine
-        assert send_new(home, MemoryTracker()) == 0
-    assert send_new(home, MemoryTracker()) == 1
+        assert send_to_mlflow(home) == 0
+    assert send_to_mlflow(home) == 1
 
 
 def test_the_process_sends_while_runs_go_on_and_the_rest_when_it_is_stopped(home: Home, mlflow_uri: str) -> None:
