@@ -103,7 +103,9 @@ def test_mlflow_that_is_away_is_sent_everything_exactly_once(bench: Bench, mlflo
     assert told == peace["told"]
     said = study.said.read_text()
     assert said.count(MLFLOW_AWAY) == 1 + said.count("MLflow is back")
-    assert said.splitlines()[-1].endswith("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
+    assert said.splitlines()[-1].endswith(
+        "not everything has reached MLflow yet; `drsearch sync` on this machine sends it"
+    )
     assert "Traceback" not in said
 
     away = bench.command("sync")
