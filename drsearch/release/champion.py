@@ -141,7 +141,7 @@ class Promotion:
             previous=self.state.champion,
             reason=reason,
             rule=tuple(f"{check.verdict}: {check.text}" for check in contest.checks),
-            note=decision_note(contest, self.challenger, self.state.champion, outcome, reason),
+            note=self._note(contest, outcome, reason),
             metrics=contest.metrics(),
             files=contest.write(folder),
             tags={
@@ -152,29 +152,15 @@ class Promotion:
             dataset=DatasetInput("test eyes", contest.records.fingerprint, str(contest.records.folder), "testing"),
         )
 
-
-def decision_note(
-    contest: Contest, challenger: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str
-) -> str:
-    """The text of a decision's page in MLflow.
-
-    Args:
-        contest: The scores and the conditions of the rule.
-        challenger: The version that was judged.
-        champion: The champion before; None if there was none.
-        outcome: Of the decision.
-        reason: Given by the person who decided; may be empty.
-
-    Returns:
-        Markdown.
-    """
-    lines = [_heading(challenger, champion, outcome, reason), ""]
-    lines += note_table(("", "challenger", "champion", "difference"), contest.table())
-    lines += ["", f"On {len(contest.labels)} test eyes, each version at its own threshold; 95 % intervals."]
-    lines += ["", *(f"- {text}" for text in contest.paired()), "", "The rule:", ""]
-    lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
-    lines += ["", f"Test evaluations of this test split from that home, this one included: {contest.test_evaluations}."]
-    return "\n".join(lines)
+    def _note(self, contest: Contest, outcome: str, reason: str) -> str:
+        """The text of the decision's page in MLflow, Markdown."""
+        lines = [_heading(self.challenger, self.state.champion, outcome, reason), ""]
+        lines += note_table(("", "challenger", "champion", "difference"), contest.table())
+        lines += ["", f"On {len(contest.labels)} test eyes, each version at its own threshold; 95 % intervals."]
+        lines += ["", *(f"- {text}" for text in contest.paired()), "", "The rule:", ""]
+        lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
+        n = contest.test_evaluations
+        return "\n".join([*lines, "", f"Test evaluations of this test split from that home, this one included: {n}."])
 
 
 def _heading(version: ModelVersion, champion: ModelVersion | None, outcome: str, reason: str) -> str:

@@ -206,7 +206,7 @@ class Registry:
         """
         version = self.with_alias(name, alias)
         if version is None:
-            raise RegistryError(f"models:/{name}@{alias}: no such model; {self.inventory(name)}.")
+            raise RegistryError(f"{name} has no version @{alias}; {self.inventory(name)}.")
         return version
 
     def set_alias(self, model: ModelVersion, alias: str) -> None:
