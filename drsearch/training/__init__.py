@@ -1,1 +1,1 @@
-"""One training that survives death: its checkpoints, its journal, its outcome."""
+"""One training that can be resumed after a crash: its checkpoints, its journal, its outcome."""
