@@ -71,9 +71,9 @@ def test_each_repeat_deals_anew_and_has_another_seed() -> None:
 
 
 def test_repeats_alone_keep_the_splits() -> None:
-    made = trial_folds(SearchSettings(repeats=3))
+    folds = trial_folds(SearchSettings(repeats=3))
     for number in range(3):
-        fold = made.fold(number)
+        fold = folds.fold(number)
         assert fold.name == f"repeat{number + 1}"
         assert len(fold.train.names) == N_TRAIN and len(fold.validation.names) == N - N_TRAIN
 

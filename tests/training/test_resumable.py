@@ -1,4 +1,4 @@
-"""A training that dies at any moment goes on to the same curve, and says everything once."""
+"""A training that dies at any moment resumes to the same curve, and logs everything once."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -82,7 +82,7 @@ def run(folder: Path, watch: Watch | None = None, owner: str = "first", settings
     return run_training(plan(folder, owner, settings), TRAIN, VALIDATION, watch or Watch())
 
 
-def epochs_told(folder: Path) -> list[int]:
+def logged_epochs(folder: Path) -> list[int]:
     entries, _ = Journal(folder).read()
     return [entry.step for entry in entries if isinstance(entry, Metrics) and "val_loss" in entry.values]
 
@@ -114,9 +114,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return run(tmp_path_factory.mktemp("whole"))
 
 
-def test_a_finished_training_tells_every_epoch_once_and_its_best_network(tmp_path: Path) -> None:
+def test_a_finished_training_logs_every_epoch_once_and_its_best_network(tmp_path: Path) -> None:
     outcome = run(tmp_path)
-    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert logged_epochs(tmp_path) == [1, 2, 3, 4, 5]
     assert ends(tmp_path) == [("FINISHED", "complete", "")]
     entries, _ = Journal(tmp_path).read()
     pictures = {entry.key: entry.step for entry in entries if isinstance(entry, Image)}
@@ -132,27 +132,27 @@ def test_a_finished_training_tells_every_epoch_once_and_its_best_network(tmp_pat
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_an_interrupted_training_goes_on_to_the_same_curve(tmp_path: Path, whole: Outcome) -> None:
+def test_an_interrupted_training_resumes_to_the_same_curve(tmp_path: Path, whole: Outcome) -> None:
     first = run(tmp_path, Watch(stop_at=3))
     assert (first.state, first.reason) == ("interrupted", "stopped at epoch 3 of 5")
     again = run(tmp_path, owner="second")
     assert curve(again) == curve(whole)
     assert (again.value, again.epoch) == (whole.value, whole.epoch)
-    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert logged_epochs(tmp_path) == [1, 2, 3, 4, 5]
     assert [status for status, _, _ in ends(tmp_path)] == ["KILLED", "FINISHED"]
 
 
-def test_what_a_dead_process_had_not_checkpointed_is_trained_again_and_told_once(
+def test_what_a_dead_process_had_not_checkpointed_is_trained_again_and_logged_once(
     tmp_path: Path, whole: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A killed process closes nothing: no end may be written for it.
     monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
     with pytest.raises(Killed):
         run(tmp_path, Watch({3: kill}))
-    assert epochs_told(tmp_path) == [1, 2]
+    assert logged_epochs(tmp_path) == [1, 2]
     again = run(tmp_path, owner="second")
     assert curve(again) == curve(whole)
-    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert logged_epochs(tmp_path) == [1, 2, 3, 4, 5]
 
 
 def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
@@ -163,10 +163,10 @@ def test_a_death_between_checkpoint_and_journal_loses_and_doubles_nothing(
     with pytest.raises(Killed):
         run(tmp_path, Watch({1: lambda: sizes.append(Journal(tmp_path).size()), 3: kill}))
     os.truncate(Journal(tmp_path).path, sizes[0])  # the checkpoint of epoch 2 was written, its lines were not
-    assert epochs_told(tmp_path) == []
+    assert logged_epochs(tmp_path) == []
     again = run(tmp_path, owner="second")
     assert curve(again) == curve(whole)
-    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert logged_epochs(tmp_path) == [1, 2, 3, 4, 5]
 
 
 def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing(
@@ -190,7 +190,7 @@ def test_a_death_while_a_checkpoint_is_written_beside_the_best_one_loses_nothing
     again = run(tmp_path / "cut", owner="second")
     assert curve(again) == curve(in_peace)
     assert (again.epoch, again.value, again.predictions) == (2, in_peace.value, in_peace.predictions)
-    assert epochs_told(tmp_path / "cut") == [1, 2, 3, 4, 5]
+    assert logged_epochs(tmp_path / "cut") == [1, 2, 3, 4, 5]
     assert again.model is not None and again.predictions is not None
     best = Predictor(keras.saving.load_model(again.model, compile=False))
     np.testing.assert_allclose(best(VALIDATION.images), again.predictions.probabilities, atol=1e-5)
@@ -208,7 +208,7 @@ def test_a_commit_that_was_cut_within_its_lines_is_completed(
     journal.path.write_bytes(b"".join(lines[: -2 + n_whole_lines]) + lines[-2 + n_whole_lines][:30])
     again = run(tmp_path, owner="second")
     assert curve(again) == curve(whole)
-    assert epochs_told(tmp_path) == [1, 2, 3, 4, 5]
+    assert logged_epochs(tmp_path) == [1, 2, 3, 4, 5]
 
 
 def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
@@ -216,11 +216,11 @@ def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
     run(tmp_path, Watch(stop_at=1))
     entries, _ = Journal(tmp_path).read()
     assert isinstance(entries[0], RunStart)
-    assert epochs_told(tmp_path) == [1]
+    assert logged_epochs(tmp_path) == [1]
 
 
 @pytest.mark.parametrize("n_whole_lines", [0, 1, 3])
-def test_a_death_while_the_end_was_told_tells_it_once(tmp_path: Path, n_whole_lines: int) -> None:
+def test_a_death_while_the_end_was_logged_logs_it_once(tmp_path: Path, n_whole_lines: int) -> None:
     outcome = run(tmp_path)
     journal = Journal(tmp_path)
     complete, entries = journal.path.read_bytes(), journal.read()[0]
@@ -241,16 +241,16 @@ def test_an_outcome_is_given_back_without_training(tmp_path: Path) -> None:
 
 
 def test_one_whose_training_was_given_away_writes_nothing_more(tmp_path: Path) -> None:
-    told: list[int] = []
+    sizes: list[int] = []
 
     def give_away() -> None:
         (tmp_path / "owner").write_text("second")
-        told.append(Journal(tmp_path).size())
+        sizes.append(Journal(tmp_path).size())
 
-    with pytest.raises(GivenAway) as heard:
+    with pytest.raises(GivenAway) as given_away:
         run(tmp_path, Watch({1: give_away}))
-    assert str(heard.value) == "trial was given to another worker; this one writes nothing more."
-    assert Journal(tmp_path).size() == told[0]
+    assert str(given_away.value) == "trial was given to another worker; this one writes nothing more."
+    assert Journal(tmp_path).size() == sizes[0]
     assert list((tmp_path / "checkpoint").iterdir()) == []
 
 

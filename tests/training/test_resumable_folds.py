@@ -1,4 +1,4 @@
-"""A trial with folds dies in one of them and goes on in it, to the same curves, and says everything once."""
+"""A trial with folds that dies in one of them resumes in it, to the same curves, and logs everything once."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -92,13 +92,13 @@ def entries(folder: Path) -> list[Event]:
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Every curve as MLflow would show it; what depends on the clock is left out."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[str, list[tuple[int, float]]] = {}
     for entry in entries(folder):
         if isinstance(entry, Metrics):
             for name, value in entry.values.items():
                 if "seconds" not in name:
-                    found.setdefault(name, []).append((entry.step, 0.0 if name.startswith("system/") else value))
-    return found
+                    curves.setdefault(name, []).append((entry.step, 0.0 if name.startswith("system/") else value))
+    return curves
 
 
 @pytest.fixture(scope="module")
@@ -108,21 +108,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, Watc
     return folder, run(folder, watch), watch
 
 
-def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
+def test_a_trial_logs_its_folds_curves_their_mean_and_its_spread_in_one_run(
     whole: tuple[Path, Outcome, Watch],
 ) -> None:
     folder, outcome, watch = whole
-    told = points(folder)
-    assert undocumented_metrics(set(told)) == set()
-    aucs = np.array([[value for _, value in told[f"fold{fold}/val_auc"]] for fold in (1, 2, 3)])
-    assert [step for step, _ in told["fold2/val_auc"]] == [1, 2, 3]
-    assert told["val_auc"] == [(epoch, pytest.approx(aucs[:, epoch - 1].mean())) for epoch in (1, 2, 3)]
-    assert [step for step, _ in told["system/cpu_utilization_percentage"]] == list(range(1, 10))
+    curves = points(folder)
+    assert undocumented_metrics(set(curves)) == set()
+    aucs = np.array([[value for _, value in curves[f"fold{fold}/val_auc"]] for fold in (1, 2, 3)])
+    assert [step for step, _ in curves["fold2/val_auc"]] == [1, 2, 3]
+    assert curves["val_auc"] == [(epoch, pytest.approx(aucs[:, epoch - 1].mean())) for epoch in (1, 2, 3)]
+    assert [step for step, _ in curves["system/cpu_utilization_percentage"]] == list(range(1, 10))
     best = 2 if aucs[:, 1].mean() >= aucs[:, 2].mean() else 3  # of the checkpointed epochs; of equals the earlier
     assert (outcome.state, outcome.epoch) == ("complete", best)
     assert outcome.value == pytest.approx(aucs[:, best - 1].mean())
-    assert told["best_val_auc"] == [(3, outcome.value)]
-    assert told["best_val_auc_std"] == [(3, pytest.approx(aucs[:, best - 1].std(ddof=1)))]
+    assert curves["best_val_auc"] == [(3, outcome.value)]
+    assert curves["best_val_auc_std"] == [(3, pytest.approx(aucs[:, best - 1].std(ddof=1)))]
     assert outcome.error == pytest.approx(aucs[:, best - 1].std(ddof=1) / np.sqrt(3))
     assert watch.epochs == list(range(1, 10))
     assert watch.judgements == [(fold, pytest.approx(aucs[fold - 1, 1:].max())) for fold in (1, 2, 3)]
@@ -136,26 +136,26 @@ def test_a_trial_says_its_folds_curves_their_mean_and_its_spread_in_one_run(
     assert sorted(outcome.predictions.labels) == held_out and len(outcome.predictions.probabilities) == len(held_out)
 
 
-@pytest.mark.parametrize(("kill_at", "goes_on_at"), [(4, 4), (8, 9)], ids=["no checkpoint yet", "after a checkpoint"])
-def test_one_that_dies_in_a_fold_goes_on_in_it_and_says_everything_once(
+@pytest.mark.parametrize(("kill_at", "resumes_at"), [(4, 4), (8, 9)], ids=["no checkpoint yet", "after a checkpoint"])
+def test_one_that_dies_in_a_fold_resumes_in_it_and_logs_everything_once(
     tmp_path: Path,
     whole: tuple[Path, Outcome, Watch],
     monkeypatch: pytest.MonkeyPatch,
     kill_at: int,
-    goes_on_at: int,
+    resumes_at: int,
 ) -> None:
     monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)  # a killed process closes nothing
     with pytest.raises(Killed):
         run(tmp_path, Watch(kill_at=kill_at))
     watch = Watch()
     again = run(tmp_path, watch, "second")
-    assert watch.epochs == list(range(goes_on_at, 10))
+    assert watch.epochs == list(range(resumes_at, 10))
     assert points(tmp_path) == points(whole[0])
     assert asdict(again)["metrics"] == asdict(whole[1])["metrics"]
     assert (again.value, again.epoch, again.error) == (whole[1].value, whole[1].epoch, whole[1].error)
 
 
-def test_one_that_is_stopped_between_folds_waits_and_goes_on(
+def test_one_that_is_stopped_between_folds_waits_and_resumes(
     tmp_path: Path, whole: tuple[Path, Outcome, Watch]
 ) -> None:
     first = run(tmp_path, Watch(stop_at=3))
@@ -163,9 +163,9 @@ def test_one_that_is_stopped_between_folds_waits_and_goes_on(
     again = run(tmp_path, Watch(), "second")
     assert (again.state, again.value) == ("complete", whole[1].value)
     assert points(tmp_path) == points(whole[0])
-    told = entries(tmp_path)
-    assert [entry.status for entry in told if isinstance(entry, RunEnd)] == ["KILLED", "FINISHED"]
-    assert sum(isinstance(entry, Resumed) for entry in told) == 1
+    events = entries(tmp_path)
+    assert [entry.status for entry in events if isinstance(entry, RunEnd)] == ["KILLED", "FINISHED"]
+    assert sum(isinstance(entry, Resumed) for entry in events) == 1
 
 
 def test_a_cut_journal_is_completed_wherever_it_was_cut(
@@ -196,7 +196,7 @@ def test_an_outcome_is_given_back_without_training(whole: tuple[Path, Outcome, W
     assert Journal(whole[0]).size() == size
 
 
-def test_a_refit_trains_its_epochs_keeps_the_last_and_tells_nothing_of_validation(tmp_path: Path) -> None:
+def test_a_refit_trains_its_epochs_keeps_the_last_and_logs_nothing_of_validation(tmp_path: Path) -> None:
     watch = Watch()
     outcome = run_training(plan(tmp_path, until=2), TRAIN, VALIDATION, watch)
     assert (outcome.state, outcome.epoch, outcome.scores) == ("complete", 2, None)

@@ -51,10 +51,10 @@ def test_a_training_is_a_run_of_its_own_with_all_its_settings(
     assert finished.outcome.state == "complete" and finished.run_id is not None
     assert re.fullmatch("peace-[0-9a-f]{8}", finished.name)
     client = MlflowClient(home.tracking_uri)
-    told = client.get_run(finished.run_id)
-    assert told.info.status == "FINISHED" and told.info.run_name == finished.name
+    run = client.get_run(finished.run_id)
+    assert run.info.status == "FINISHED" and run.info.run_name == finished.name
     wanted = settings.replace({"data.fingerprint": records.data_fingerprint}).flat()
-    assert told.data.params == {name: str(value) for name, value in wanted.items()}
+    assert run.data.params == {name: str(value) for name, value in wanted.items()}
     losses = client.get_metric_history(finished.run_id, "val_loss")
     assert [(point.step, point.value) for point in losses] == [
         (epoch.epoch, epoch.validation.loss) for epoch in finished.outcome.history

@@ -110,7 +110,7 @@ def test_folds_that_are_all_worse_than_the_best_trials_are_enough_after_three() 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         (
             {"study.pruner": "median"},
@@ -139,5 +139,5 @@ def test_folds_that_are_all_worse_than_the_best_trials_are_enough_after_three() 
         ),
     ],
 )
-def test_a_pruned_trial_says_why(changes: dict[str, Any], said: str) -> None:
-    assert why_pruned(Settings().replace(changes), 0.6123, 15) == said
+def test_a_pruned_trial_says_why(changes: dict[str, Any], reason: str) -> None:
+    assert why_pruned(Settings().replace(changes), 0.6123, 15) == reason

@@ -85,12 +85,12 @@ def test_samplers_that_look_at_results_find_better_points_than_they_began_with(
 ) -> None:
     if missing_package(sampler):
         pytest.skip(f"{missing_package(sampler)} is not installed")
-    begun, found = [], []
+    begun, ended = [], []
     for seed in range(3):
         dropouts = [point["model.dropout"] for point in search(sampler, space, 30, seed)]
         begun.append(np.mean(dropouts[:4]))
-        found.append(np.mean(dropouts[-6:]))
-    assert np.mean(found) < np.mean(begun)
+        ended.append(np.mean(dropouts[-6:]))
+    assert np.mean(ended) < np.mean(begun)
 
 
 def test_axes_are_those_that_every_branch_draws(space: SearchSpace) -> None:

@@ -21,11 +21,11 @@ from drsearch.trials.storage import open_storage, transaction
 
 
 @pytest.fixture
-def warnings_said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    said: list[str] = []
-    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+def logged_warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    texts: list[str] = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: texts.append(text % values))
     monkeypatch.setattr(retrying, "outage", retrying.Outage())  # which warns once an outage
-    return said
+    return texts
 
 
 def test_a_new_database_is_made_with_its_folder(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_another_process_that_writes_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_away_is_asked_again_with_one_warning(
-    monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
+    monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(retrying.outage, "pause", lambda pause: pauses.append(pause))
@@ -72,12 +72,12 @@ def test_a_database_that_is_away_is_asked_again_with_one_warning(
 
     assert with_retries(ask) == "there"
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert warnings_said == [
+    assert logged_warnings == [
         "the study database does not answer; waiting ((builtins.Exception) server closed)",
     ]
 
 
-def test_who_only_asks_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]) -> None:
+def test_who_only_asks_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]) -> None:
     now = [0.0]
     monkeypatch.setattr(retrying.outage, "pause", lambda pause: now.__setitem__(0, now[0] + pause))
     monkeypatch.setattr(retrying.outage, "limit_s", 30.0)
@@ -88,7 +88,7 @@ def test_who_only_asks_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, w
 
     with pytest.raises(StorageAway, match="the study database does not answer .*server closed"):
         with_retries(ask)
-    assert len(warnings_said) == 1
+    assert len(logged_warnings) == 1
 
 
 def test_a_database_that_may_not_be_written_is_not_waited_for() -> None:
@@ -97,7 +97,7 @@ def test_a_database_that_may_not_be_written_is_not_waited_for() -> None:
 
 
 def test_the_warning_names_the_cause_and_not_how_sqlalchemy_came_to_it(
-    monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]
+    monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]
 ) -> None:
     monkeypatch.setattr(retrying.outage, "pause", lambda _: False)
     full = sqlalchemy.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))
@@ -110,7 +110,7 @@ def test_the_warning_names_the_cause_and_not_how_sqlalchemy_came_to_it(
         return str(answer)
 
     assert with_retries(ask) == "there"
-    assert warnings_said == [
+    assert logged_warnings == [
         "the study database does not answer; waiting ((builtins.Exception) database or disk is full)",
     ]
 
@@ -124,7 +124,7 @@ def test_an_error_that_waiting_does_not_mend_is_raised_at_once() -> None:
 
 
 @pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch, warnings_said: list[str]) -> Callable[[str, Any], list[int]]:
+def flaky(monkeypatch: pytest.MonkeyPatch, logged_warnings: list[str]) -> Callable[[str, Any], list[int]]:
     """Lets the first answer of a call be lost after the call had its effect; counts the calls."""
     monkeypatch.setattr(retrying.outage, "pause", lambda _: False)
 
@@ -188,13 +188,13 @@ def test_a_call_that_a_lost_answer_makes_ambiguous_is_not_repeated(tmp_path: Pat
         assert study.trials[0].value == 0.5
 
 
-def test_a_call_may_ask_not_to_wait(tmp_path: Path, flaky: Any, warnings_said: list[str]) -> None:
+def test_a_call_may_ask_not_to_wait(tmp_path: Path, flaky: Any, logged_warnings: list[str]) -> None:
     storage = open_storage(f"sqlite:///{tmp_path / 'studies.db'}")
     study = optuna.create_study(storage=storage, study_name="s")
     calls = flaky("get_study_user_attrs", storage)
     with pytest.raises(sqlalchemy.exc.OperationalError), without_retries():
         _ = study.user_attrs
-    assert len(calls) == 1 and not warnings_said
+    assert len(calls) == 1 and not logged_warnings
 
 
 def test_a_heartbeat_goes_on_after_a_database_error_and_ends_with_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,9 +231,9 @@ def test_a_heartbeat_is_seen_by_others(tmp_path: Path, monkeypatch: pytest.Monke
 
     def last_beat() -> str | None:
         with sqlite3.connect(tmp_path / "studies.db") as database:
-            found = database.execute("SELECT heartbeat FROM trial_heartbeats").fetchall()
+            rows = database.execute("SELECT heartbeat FROM trial_heartbeats").fetchall()
         database.close()
-        return found[0][0] if found else None
+        return rows[0][0] if rows else None
 
     with Heartbeat(storage, trial._trial_id):
         when(last_beat, "a heartbeat")

@@ -31,9 +31,9 @@ def storage(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def study(storage: Any) -> optuna.Study:
-    made = optuna.create_study(storage=storage, study_name="s", direction="maximize")
-    made.set_user_attr(MAX_RETRIES, 2)
-    return made
+    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    study.set_user_attr(MAX_RETRIES, 2)
+    return study
 
 
 def begin_attempt(

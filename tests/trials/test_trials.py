@@ -28,9 +28,9 @@ def storage(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def study(storage: Any) -> optuna.Study:
-    made = optuna.create_study(storage=storage, study_name="s", direction="maximize")
-    made.set_user_attr(MAX_RETRIES, 2)
-    return made
+    study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
+    study.set_user_attr(MAX_RETRIES, 2)
+    return study
 
 
 def die(storage: Any, trial_id: int) -> None:
@@ -94,11 +94,11 @@ def test_a_grid_is_taken_point_by_point_and_one_that_grew_goes_on_with_its_new_p
 def test_a_worker_whose_answer_was_lost_finds_the_trial_that_it_made(
     study: optuna.Study, storage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = storage.create_new_trial
+    create = storage.create_new_trial
     answers = [OperationalError("INSERT", {}, Exception("connection lost"))]
 
     def lose_the_answer(*arguments: Any) -> int:
-        trial_id = made(*arguments)
+        trial_id = create(*arguments)
         if answers:
             raise answers.pop()
         return int(trial_id)
