@@ -73,10 +73,10 @@ class _Finished:
         self.numbers: list[int] = []
         self.counting: list[FrozenTrial] = []
 
-    def extend(self, attempts: list[FrozenTrial]) -> None:
+    def extend(self, every: list[FrozenTrial]) -> None:
         """Absorb newly finished attempts, up to the first unfinished one."""
-        while self.n_attempts < len(attempts) and attempts[self.n_attempts].state.is_finished():
-            attempt = attempts[self.n_attempts]
+        while self.n_attempts < len(every) and every[self.n_attempts].state.is_finished():
+            attempt = every[self.n_attempts]
             if TRIAL in attempt.user_attrs:
                 trial = attempt.user_attrs[TRIAL]
                 attempts = self.attempts.setdefault(trial, [])

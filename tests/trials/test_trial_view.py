@@ -10,7 +10,7 @@ from studies import add_waiting_trials
 
 from drsearch.processes import this_process
 from drsearch.settings import Settings
-from drsearch.trials.attributes import DRAWN, MAX_RETRIES, WORKER
+from drsearch.trials.attributes import DRAWN, MAX_RETRIES, TRIAL, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.pruners import pruner_for
 from drsearch.trials.reconcile import reconcile
@@ -127,3 +127,15 @@ def test_a_generation_counts_a_trial_that_was_taken_up_again_once(study: optuna.
         seen.tell(attempt, 0.5)
         generations.append(storage.get_trial(attempt._trial_id).system_attrs["NSGAIISampler:generation"])
     assert generations == [0, 0, 1, 1]
+
+
+def test_finished_trials_are_absorbed_at_once_up_to_the_first_unfinished_one(study: optuna.Study, storage: Any) -> None:
+    for number, state in enumerate(["COMPLETE", "FAIL", "COMPLETE", "WAITING", "COMPLETE"]):
+        value = 0.5 if state == "COMPLETE" else None
+        study.add_trial(
+            optuna.create_trial(state=optuna.trial.TrialState[state], value=value, user_attrs={TRIAL: number})
+        )
+    view = TrialView(storage)
+    for _ in range(2):
+        assert [trial.number for trial in view.get_all_trials(study._study_id)] == [0, 1, 2, 3, 4]
+        assert view._finished[study._study_id].n_attempts == 3
