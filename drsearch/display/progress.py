@@ -14,6 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from drsearch.display.output import is_live
 from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
 from drsearch.signals import write_to_stderr
 from drsearch.study.status import Progress, WorkerStatus, place, study_left_s
@@ -40,7 +41,7 @@ class View(Protocol):
 @contextmanager
 def study_view(console: Console) -> Iterator[View]:
     """A live view on a terminal; elsewhere a line for every trial that ends, and one now and then."""
-    if not console.is_terminal:
+    if not is_live(console):
         yield _Lines(console)
         return
     frame = _Frame()
@@ -63,7 +64,7 @@ def _live(console: Console, frame: object, transient: bool = False) -> Live:
 @contextmanager
 def training_view(console: Console) -> Iterator[Listener]:
     """A bar per training on a terminal; elsewhere a line at every fifth of it. Sentences are lines in both."""
-    if not console.is_terminal:
+    if not is_live(console):
         yield _TrainingLines(console)
         return
     bar = _TrainingBar(console)
@@ -81,7 +82,8 @@ class _TrainingLines(Listener):
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def stopping(self, text: str) -> None:
-        write_to_stderr(text)
+        if not self._console.quiet:
+            write_to_stderr(text)
 
     def trained(self, progress: TrainingProgress) -> None:
         every = max(1, progress.epochs // 5)
@@ -344,7 +346,8 @@ class _Lines:
         self._last = (-math.inf, "")
 
     def stopping(self, text: str) -> None:
-        write_to_stderr(text)
+        if not self._console.quiet:
+            write_to_stderr(text)
 
     def __call__(self, progress: Progress) -> None:
         for trial in progress.trials:

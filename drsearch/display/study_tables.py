@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from drsearch.display.output import is_live
 from drsearch.display.progress import duration, with_interval
 from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
 from drsearch.study.status import Standing, TrialRow, place
@@ -41,7 +42,7 @@ def studies_lines(looks: Sequence[Standing], width: int | None) -> list[Text]:
 @contextmanager
 def studies_view(console: Console) -> Iterator[Callable[[Sequence[Standing]], bool]]:
     """A live table of all studies on a terminal; elsewhere a line whenever one of them has changed."""
-    if not console.is_terminal:
+    if not is_live(console):
         yield _Lines(console)
         return
     with Live(console=console, refresh_per_second=4, redirect_stdout=False) as live:

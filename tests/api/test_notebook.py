@@ -1,0 +1,93 @@
+"""A study in a real notebook: its progress, its tables, and what interrupting the kernel does."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+
+SPACE = """
+import drsearch
+
+def rates(hp):
+    hp.Choice("training.learning_rate", [1e-2, 1e-3])
+
+settings = {"study.sampler": "grid", "study.gradcam_eyes": 2, "images.image_px": 64, "training.epochs": EPOCHS,
+            "training.checkpoint_every_epochs": 1, "finetune.when": "never"}
+"""
+RUN = 'study = drsearch.run_study(rates, "eyes", settings=settings)'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DRSEARCH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def run(folder: Path, *cells: str) -> list[list[Any]]:
+    """The outputs of cells that are run one after another in a new kernel."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
+    return [cell.outputs for cell in notebook.cells]
+
+
+def test_a_study_shows_its_progress_and_its_tables(folder: Path) -> None:
+    _, _, progress, table, one = run(
+        folder,
+        SPACE.replace("EPOCHS", "2"),
+        'drsearch.synthesize("eyes", images=60);',
+        RUN,
+        "study",
+        "study.model",
+    )
+    kinds = {kind for each in progress for kind in each.get("data", {})}
+    assert "application/vnd.jupyter.widget-view+json" in kinds, "Rich's live view"
+    texts = " ".join(str(each.get("text", each.get("data", {}).get("text/plain", ""))) for each in progress)
+    assert "audit of 60 photographs" in texts
+    assert "<table" in table[0].data["text/html"] and "complete" in table[0].data["text/html"]
+    assert one[0].data["text/plain"].startswith("<Model retinopathy/1 @search-best: test AUC ")
+
+
+def test_interrupting_the_kernel_stops_at_a_checkpoint_and_the_same_cell_resumes(folder: Path) -> None:
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        ask(client, 'import drsearch; drsearch.synthesize("eyes", images=60);')
+        ask(client, SPACE.replace("EPOCHS", "40"))
+        client.execute(RUN)
+        journal = wait_for_epochs(folder, n=2)
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=None)["content"]
+        assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
+        assert "the same command goes on where it stopped" in reply["evalue"]
+        assert "KILLED" in journal.read_text()
+        states = ask(client, 'print(drsearch.load_study("rates").trials["state"].to_list())')
+        assert states == "['waiting', 'waiting']\n"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def ask(client: Any, code: str) -> str:
+    """What a cell prints; an error in it fails the test."""
+    printed: list[str] = []
+
+    def hear(message: Any) -> None:
+        if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+            printed.append(message["content"]["text"])
+
+    reply = client.execute_interactive(code, output_hook=hear, timeout=None)["content"]
+    assert reply["status"] == "ok", reply
+    return "".join(printed)
+
+
+def wait_for_epochs(folder: Path, n: int) -> Path:
+    """The journal of the first trial, once it holds so many epochs."""
+    while True:
+        for journal in folder.glob("home/runs/rates-*/trial-0000/journal.jsonl"):
+            if journal.read_text().count('"epoch_seconds"') >= n:
+                return journal
+        time.sleep(0.2)
