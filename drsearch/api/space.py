@@ -33,7 +33,7 @@ def describe_space(space: Space) -> Overview:
         space: A space file, or a function that takes `hp`.
 
     Returns:
-        Axes, grid size and draws; a table in a notebook.
+        Axes, the points of its grid, and draws.
 
     Raises:
         SearchSpaceError: If it is no search space.

@@ -29,7 +29,7 @@ SCORE_NAMES = ("accuracy", "auc", "sensitivity", "specificity")
 """The scores of `Scores` that have an interval."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """A value and the 95 % interval around it.
 
@@ -39,7 +39,7 @@ class Interval:
         >>> f"{Interval(-0.01, -0.05, 0.03):+.2f}"
         '-0.01 [-0.05, +0.03]'
         >>> Interval.from_metrics(Interval(0.93, 0.88, 0.97).metrics("test_auc"), "test_auc")
-        Interval(value=0.93, low=0.88, high=0.97)
+        0.930 [0.880, 0.970]
     """
 
     value: float
@@ -52,6 +52,8 @@ class Interval:
 
     def __str__(self) -> str:
         return format(self)
+
+    __repr__ = __str__
 
     def metrics(self, name: str) -> dict[str, float]:
         """The three numbers as a run's metrics: `name`, `name_low` and `name_high`."""

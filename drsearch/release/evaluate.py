@@ -19,7 +19,7 @@ Split = Literal["train", "validation", "test", "all"]
 _N_NAMED = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Scores of a model on a split.
 
@@ -34,6 +34,10 @@ class Evaluation:
     scores: Scores | OneClassScores
     eyes: Eyes
     test_evaluations: int
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {interval or 'not defined'}" for name, interval in self.scores.labelled)
+        return f"<Evaluation on {self.scores.n} {self.split} eyes: {values}>"
 
 
 def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import Any
 
 from mlflow.entities import Run
@@ -47,6 +48,10 @@ class Node:
     name: str
     facts: Mapping[str, str] = field(default_factory=dict)
     parts: tuple["Node", ...] = ()
+
+    def __str__(self) -> str:
+        facts = "".join(f"  {name} {value}" for name, value in self.facts.items() if value)
+        return "\n".join([f"{self.kind} {self.name}{facts}", *(indent(str(part), "    ") for part in self.parts)])
 
     def to_json(self) -> dict[str, Any]:
         """Texts, lists and dicts only, as `--json` prints them."""
