@@ -88,9 +88,9 @@ def _flowing(text: str) -> str:
     return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(wanted: bool) -> None:
     """Answered while the line is parsed: without a command, click would ask for one first."""
-    if asked:
+    if wanted:
         typer.echo(f"drsearch {__version__}")
         raise typer.Exit
 
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def _outage(wrong: Exception) -> str:
-    """What is said of an MLflow that went away while a command used it; empty for any other error."""
+    """What is refusal of an MLflow that went away while a command used it; empty for any other error."""
     if "mlflow" not in sys.modules:
         return ""
     from drsearch.tracking.mlflow_client import outage
@@ -140,20 +140,20 @@ def _outage(wrong: Exception) -> str:
 
 
 def _refusal(wrong: Exception) -> str:
-    """What an MLflow server with users has to say to this one, wherever it says it; empty for any other error."""
-    said = re.search(
+    """The sentence for a user whom an MLflow server refuses; empty for any other error."""
+    refusal = re.search(
         r"error code (401|403)\b(?:.*Response body: '(.*)')?|\b(401|403) Client Error", str(wrong), re.DOTALL
     )
-    if said is None or not type(wrong).__module__.startswith(("mlflow.", "requests.")):
+    if refusal is None or not type(wrong).__module__.startswith(("mlflow.", "requests.")):
         return ""
     where, who = Home.from_environment().tracking_uri, os.environ.get("MLFLOW_TRACKING_USERNAME", "nobody")
-    if "401" in (said[1], said[3]):
+    if "401" in (refusal[1], refusal[3]):
         return f"{where} knows no such user and password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
-    return f"{where} refuses it to {who}: {(said[2] or 'Permission denied').strip()}"
+    return f"{where} refuses it to {who}: {(refusal[2] or 'Permission denied').strip()}"
 
 
 def _explain_usage(wrong: Exception) -> None:
-    """What click itself has to say of a command line that is off; anything else is a bug and keeps its traceback."""
+    """Print click's own message about a wrong command line and exit; any other error returns."""
     show, code = getattr(wrong, "show", None), getattr(wrong, "exit_code", None)
     if callable(show) and isinstance(code, int):
         show()

@@ -72,10 +72,10 @@ def promote(
 
     def confirm(contest: "Contest", decided_before: int) -> bool:
         _print_contest(out, contest, decided_before)
-        one = contest.challenger.version
-        return yes or confirmed(out, f"Make version {one.version} of {one.name} the champion?")
+        version = contest.challenger.version
+        return yes or confirmed(out, f"Make version {version.version} of {version.name} the champion?")
 
-    made = decide(
+    promotion = decide(
         challenger,
         data=data,
         settings=assignments(set_),
@@ -86,21 +86,22 @@ def promote(
         confirm=confirm,
         progress=out,
     )
-    one = made.decision
-    if made.outcome == "refused":
-        _print_contest(out, made.contest, made.decided_before)
-    if made.is_champion:
+    decision = promotion.decision
+    if promotion.outcome == "refused":
+        _print_contest(out, promotion.contest, promotion.decided_before)
+    if promotion.is_champion:
         liner(out)(
-            f"models:/{one.name}@champion is version {one.version} now ({one.outcome}); recorded as run {one.run_id}"
+            f"models:/{decision.name}@champion is version {decision.version} now ({decision.outcome}); "
+            f"recorded as run {decision.run_id}"
         )
-    print_json(as_json, {**asdict(one), **made.contest.to_json()})
-    if made.outcome == "refused":
+    print_json(as_json, {**asdict(decision), **promotion.contest.to_json()})
+    if promotion.outcome == "refused":
         raise DrsearchError(
-            f"version {one.version} of {one.name} is refused and the champion unchanged (recorded as run "
-            f"{one.run_id}); --force --reason TEXT overrides the rule."
+            f"version {decision.version} of {decision.name} is refused and the champion unchanged (recorded as run "
+            f"{decision.run_id}); --force --reason TEXT overrides the rule."
         )
-    if made.outcome == "declined":
-        raise DrsearchError(f"the champion is unchanged; recorded as run {one.run_id}.")
+    if promotion.outcome == "declined":
+        raise DrsearchError(f"the champion is unchanged; recorded as run {decision.run_id}.")
 
 
 @command("Champion")
@@ -156,9 +157,9 @@ def history(name: ModelName, as_json: Json = False) -> None:
     decisions, champion = read_decisions(name)
     table = Table("when", "version", "decision", "champion then", "by", "why")
     for each, then in zip(decisions, champions(decisions), strict=True):
-        asked = each.rule.split("; ") if each.rule else []
-        fails = [text for text in asked if not text.startswith("holds: ")]
-        why = "; ".join(text for text in (each.reason, *(fails or (["the rule holds"] if asked else []))) if text)
+        checks = each.rule.split("; ") if each.rule else []
+        fails = [text for text in checks if not text.startswith("holds: ")]
+        why = "; ".join(text for text in (each.reason, *(fails or (["the rule holds"] if checks else []))) if text)
         when = datetime.fromtimestamp(each.at_ms / 1000)
         table.add_row(f"{when:%Y-%m-%d %H:%M:%S}", str(each.version), each.outcome, str(then or "none"), each.by, why)
     if decisions:

@@ -39,14 +39,14 @@ def prepare(
 
     out = console(as_json)
     try:
-        made = make_records(data, settings=assignments(set_), config=config, skip_bad=skip_bad, progress=out)
+        dataset = make_records(data, settings=assignments(set_), config=config, skip_bad=skip_bad, progress=out)
     except UnusableData as refused:
         print_audit(out, refused.audit, skip_bad)
         print_json(as_json, {"refused": str(refused), "audit": str(refused.audit_path)})
         raise
-    print_audit(out, made.audit, skip_bad)
-    print_counts(out, made.prepared)
-    print_json(as_json, _prepared_json(made))
+    print_audit(out, dataset.audit, skip_bad)
+    print_counts(out, dataset.prepared)
+    print_json(as_json, _prepared_json(dataset))
 
 
 @command("Data")
@@ -74,17 +74,17 @@ def synthesize(
     print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "grades": grades})
 
 
-def _prepared_json(made: "Data") -> dict[str, Any]:
-    records = made.records
+def _prepared_json(dataset: "Data") -> dict[str, Any]:
+    records = dataset.records
     return {
         "counts": records.counts,
         "source_bytes": records.source_bytes,
         "record_bytes": records.record_bytes,
-        "duplicates": len(made.audit.duplicates),
-        "unreadable": len(made.audit.unreadable),
-        "findings": made.audit.counts(),
-        "seconds": round(made.prepared.seconds, 3),
-        "reused": made.prepared.reused,
+        "duplicates": len(dataset.audit.duplicates),
+        "unreadable": len(dataset.audit.unreadable),
+        "findings": dataset.audit.counts(),
+        "seconds": round(dataset.prepared.seconds, 3),
+        "reused": dataset.prepared.reused,
         "records": str(records.folder),
         "audit": str(records.audit_path),
         "fingerprint": records.fingerprint,

@@ -87,11 +87,11 @@ def evaluate(
     from drsearch.api.model import evaluate as score
 
     out = console(as_json)
-    judged = score(model, data, split, skip_bad=skip_bad, progress=out)
-    n = judged.test_evaluations
+    evaluation = score(model, data, split, skip_bad=skip_bad, progress=out)
+    n = evaluation.test_evaluations
     counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
-    print_scores(out, f"{model} on {judged.scores.n} eyes of {data}, split {split}{counted}", judged.scores)
-    print_json(as_json, {"model": model, "split": split, "test_evaluations": n, **judged.scores.to_json()})
+    print_scores(out, f"{model} on {evaluation.scores.n} eyes of {data}, split {split}{counted}", evaluation.scores)
+    print_json(as_json, {"model": model, "split": split, "test_evaluations": n, **evaluation.scores.to_json()})
 
 
 @command("Models")
@@ -135,7 +135,7 @@ def predict(
         raise DrsearchError(f"{failed[0]['image']}: {failed[0]['error'].removeprefix('the photograph ')}.")
     if failed:
         names = ", ".join(row["image"] for row in failed)
-        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed, as said above: {names}.")
+        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed: {names}.")
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:

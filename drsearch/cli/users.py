@@ -30,17 +30,17 @@ def users(
     """
     from drsearch.tracking.accounts import Users, read_users
 
-    say, told, home = liner(console(as_json)), [], open_home()
+    say, changes, home = liner(console(as_json)), [], open_home()
     reach_mlflow(home)
     for change in Users(home.tracking_uri).bring(read_users(file)):
         role = f", {change.role}," if change.role else ""
         once = f"; password {change.password} (to be changed: `drsearch password`)" if change.password else ""
         say(f"{change.name}{role} {change.what}{once}")
-        told.append(
+        changes.append(
             {"user": change.name, "role": change.role or None, "change": change.what}
             | ({"password": change.password} if change.password else {})
         )
-    print_json(as_json, {"users": told})
+    print_json(as_json, {"users": changes})
 
 
 @command("MLflow")

@@ -25,8 +25,8 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
         ("grade not 0 to 4", [f"{name}: {text!r}" for name, text in audit.invalid_grade]),
         ("label without photograph", list(audit.label_without_photograph)),
         ("photograph without label", list(audit.unlabelled)),
-        ("the same picture", [_same(found.files, found.grades) for found in audit.duplicates]),
-        ("of these, graded differently", [_same(found.files, found.grades) for found in audit.contradicting]),
+        ("the same picture", [_same(picture.files, picture.grades) for picture in audit.duplicates]),
+        ("of these, graded differently", [_same(picture.files, picture.grades) for picture in audit.contradicting]),
         ("left out", [f"{name}: {reason}" for name, reason in audit.left_out]),
     ]
     table = Table(
@@ -57,9 +57,9 @@ def _same(files: tuple[str, ...], grades: tuple[Any, ...]) -> str:
     return " = ".join(f"{name} (grade {grade})" for name, grade in zip(files, grades, strict=True))
 
 
-def print_counts(out: Console, made: "Prepared") -> None:
+def print_counts(out: Console, prepared: "Prepared") -> None:
     """How many photographs of which class and grade each split has, and what they take on disk."""
-    records = made.records
+    records = prepared.records
     counts = list(records.counts.values())
     columns = [
         column("split", list(records.counts)),
@@ -69,9 +69,9 @@ def print_counts(out: Console, made: "Prepared") -> None:
     columns += [column(f"grade {i}", [str(each["grades"][str(i)]) for each in counts], "right") for i in range(5)]
     print_lines(out, table(columns))
     per_photograph = records.record_bytes / max(1, sum(counts["n"] for counts in records.counts.values())) / 1000
-    done = "reused" if made.reused else f"written in {made.seconds:.1f} s"
+    how = "reused" if prepared.reused else f"written in {prepared.seconds:.1f} s"
     out.print(
         f"{records.source_bytes / 1e6:.1f} MB of photographs became {records.record_bytes / 1e6:.1f} MB of "
-        f"records ({per_photograph:.1f} kB each), {done}: {made.records.folder}",
+        f"records ({per_photograph:.1f} kB each), {how}: {prepared.records.folder}",
         soft_wrap=True,
     )

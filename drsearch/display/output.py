@@ -42,8 +42,9 @@ def liner(out: Console) -> Callable[[str], None]:
 
 def print_lines(out: Console, lines: Iterable[Text]) -> None:
     """Print the lines of a table whole, however wide, and wrap text at words."""
-    for line in lines:
-        out.print(line, crop=False)
+    with out:  # one output in a notebook
+        for line in lines:
+            out.print(line, crop=False)
 
 
 @contextmanager

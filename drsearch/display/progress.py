@@ -1,4 +1,4 @@
-"""What does the person at the terminal see while something runs? A live view; plain lines where it is no terminal."""
+"""Live views of studies and trainings, and plain lines where lines cannot be written over."""
 
 import math
 import statistics
@@ -135,10 +135,10 @@ def _measures(progress: TrainingProgress) -> str:
     return f"{progress.split}_auc {progress.auc:.4f}, {progress.split}_accuracy {progress.accuracy:.4f} at 0.5"
 
 
-def repeat(look: Callable[[], bool], every_s: float = 2.0) -> None:
-    """Look again and again, until nothing is left to see or Ctrl-C."""
+def repeat(show: Callable[[], bool], every_s: float = 2.0) -> None:
+    """Call `show` every two seconds until it returns True, or until Ctrl-C."""
     with suppress(KeyboardInterrupt):
-        while not look():
+        while not show():
             time.sleep(every_s)
 
 
@@ -183,9 +183,11 @@ def frame_lines(progress: Progress, width: int, height: int, stopping: str = "")
 
 def _running_lines(progress: Progress, names: dict[str, str], width: int, height: int) -> list[Text]:
     """The running trials, a row each; below it the trial's settings where the height allows it."""
-    told = {worker.trial: worker for worker in progress.workers}
+    statuses = {worker.trial: worker for worker in progress.workers}
     running = [trial for trial in progress.trials if trial.state == "running"]
-    rows = worker_lines([told.get(trial.number) or _reported(trial) for trial in running], progress.objective, width)
+    rows = worker_lines(
+        [statuses.get(trial.number) or _reported(trial) for trial in running], progress.objective, width
+    )
     n_head = len(rows) - len(running)
     each = max(0, (height - n_head) // max(1, len(running)) - 1)
     lines = rows[:n_head]
@@ -269,8 +271,8 @@ def _finished_table(trials: Sequence[Trial], progress: Progress, names: dict[str
 def _value(trial: Trial) -> str:
     """The objective of a trial with its interval; of a pruned one, its last report; of a failed one, the reason."""
     if trial.value is not None and trial.state == "complete":
-        kept = trial.last.user_attrs.get(BEST_EPOCH, {})
-        return with_interval(trial.value, kept.get("low"), kept.get("high"))
+        best_epoch = trial.last.user_attrs.get(BEST_EPOCH, {})
+        return with_interval(trial.value, best_epoch.get("low"), best_epoch.get("high"))
     reported = trial.last.intermediate_values
     return f"{reported[max(reported)]:.4f}" if reported else ""
 

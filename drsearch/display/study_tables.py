@@ -1,4 +1,4 @@
-"""How are studies and their trials listed? As tables for people, as CSV for programs."""
+"""Studies and trials as tables for people, and as CSV for programs."""
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,15 +57,15 @@ def studies_view(console: Console) -> Iterator[Callable[[Sequence[Standing]], bo
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: dict[str, str] = {}
+        self._printed: dict[str, str] = {}
 
     def __call__(self, looks: Sequence[Standing]) -> bool:
         for look in looks:
             text = f"study {look.name} is {look.state}: {counted(look)} trials" + (
                 f"; best {best(look)}" if look.best else ""
             )
-            if self._said.get(look.name) != text:
-                self._said[look.name] = text
+            if self._printed.get(look.name) != text:
+                self._printed[look.name] = text
                 self._console.print(text, soft_wrap=True, markup=False)
         return False
 

@@ -1,4 +1,4 @@
-"""How does a table fit a terminal? Settings under short names, numbers in line, and as many columns as have room."""
+"""Tables that fit a terminal: short names of settings, aligned numbers, and as many columns as have room."""
 
 import re
 from collections.abc import Mapping, Sequence

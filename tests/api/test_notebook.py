@@ -1,6 +1,7 @@
 """A study in a real notebook: its progress, its tables, and what interrupting the kernel does."""
 
-import time
+import contextlib
+import queue
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_interrupting_the_kernel_stops_at_a_checkpoint_and_the_same_cell_resumes
         ask(client, 'import drsearch; drsearch.synthesize("eyes", images=60);')
         ask(client, SPACE.replace("EPOCHS", "40"))
         client.execute(RUN)
-        journal = wait_for_epochs(folder, n=2)
+        journal = wait_for_epochs(client, folder, n=2)
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=None)["content"]
         assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
@@ -84,10 +85,11 @@ def ask(client: Any, code: str) -> str:
     return "".join(printed)
 
 
-def wait_for_epochs(folder: Path, n: int) -> Path:
-    """The journal of the first trial, once it holds so many epochs."""
+def wait_for_epochs(client: Any, folder: Path, n: int) -> Path:
+    """The journal of the first trial, once it holds so many epochs; an end of the cell before fails the test."""
     while True:
         for journal in folder.glob("home/runs/rates-*/trial-0000/journal.jsonl"):
             if journal.read_text().count('"epoch_seconds"') >= n:
                 return journal
-        time.sleep(0.2)
+        with contextlib.suppress(queue.Empty):
+            pytest.fail(str(client.get_shell_msg(timeout=0.2)["content"]))

@@ -113,7 +113,7 @@ def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> 
     assert status == 2
     assert any(line.startswith("text.jpg: the photograph is no picture ") for line in out.splitlines())
     assert out.splitlines()[-1].startswith("3.jpg: ")
-    assert err == f"drsearch: 5 of 7 photographs failed, as said above: {', '.join(bad)}.\n"
+    assert err == f"drsearch: 5 of 7 photographs failed: {', '.join(bad)}.\n"
 
 
 def test_what_is_no_eye_is_answered_with_a_warning(terminal: Terminal) -> None:
