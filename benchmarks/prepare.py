@@ -22,7 +22,7 @@ import numpy as np
 import simplejpeg
 
 from benchmarks.rounds import Ratio, Result, Table, idrid, in_process, in_turn, ratio_of, run, say, timed
-from drsearch.data.audit import picture_groups
+from drsearch.data.duplicates import picture_groups
 from drsearch.data.folder import Photograph, read_folder
 from drsearch.data.prepare import prepare
 from drsearch.data.splits import split

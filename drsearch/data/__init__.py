@@ -10,7 +10,8 @@ Others use these names, each from its own file, so that nobody pays for an impor
     tables     `read_labels`: what a table says of each photograph
     patients   `patients_of`, `kept_together`: which photographs show the same patient
     folder     `read_folder`: which photographs a folder holds, and their grades
-    audit      `Audit`, `same_pictures`: what is wrong with them
+    duplicates `same_pictures`, `picture_groups`: which photographs show the same picture
+    audit      `Audit`: the findings about them
     splits     `split`: who trains, who validates, who tests
     records    `Eyes`, `open_records`, `read_eyes`, `read_test_eyes`: the record set on disk
     prepare    `prepare`: from a folder to a record set

@@ -21,8 +21,9 @@ import psutil
 from absl import logging
 from numpy.typing import NDArray
 
-from drsearch.data.audit import Audit, Finding, picture_groups, same_picture_findings
+from drsearch.data.audit import Audit, Finding, same_picture_findings
 from drsearch.data.decode import Decoded
+from drsearch.data.duplicates import picture_groups
 from drsearch.data.files import read_file
 from drsearch.data.folder import Folder, Photograph, read_folder
 from drsearch.data.images import PICTURE_VERSION, decode_photograph, eye_of

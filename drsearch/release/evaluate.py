@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from drsearch.data.audit import same_pictures
+from drsearch.data.duplicates import same_pictures
 from drsearch.data.records import EyeEntry, Eyes, RecordSet, count_test_evaluations, joined, read_eyes, read_test_eyes
 from drsearch.errors import DataError
 from drsearch.home import Home

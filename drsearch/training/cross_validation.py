@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.audit import picture_groups
+from drsearch.data.duplicates import picture_groups
 from drsearch.data.patients import kept_together
 from drsearch.data.records import EyeEntry, Eyes, joined
 from drsearch.data.splits import folds
