@@ -1,4 +1,4 @@
-"""Is an eye called RDR with probability 0.8 referable 8 times in 10? Brier score, calibration error, temperature.
+"""Whether probabilities mean what they say: Brier score, calibration error, temperature.
 
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`.
 """
@@ -9,20 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drsearch.measure.bootstrap import drawn_counts
-from drsearch.measure.scores import CONFIDENCE, Interval, _both_classes, _checked
+from drsearch.measure.scores import Interval, _both_classes, _checked, percentile_intervals
 
 BINS = 10
-"""Of equal width over 0..1, in which the expected calibration error compares probability and share."""
+"""Number of bins of equal width over 0..1 in which the calibration error compares probability and share of RDR."""
 
 TEMPERATURES = (0.25, 4.0)
-"""What a fitted temperature is held between: beyond, a few eyes decide."""
+"""The bounds of a fitted temperature: beyond them, a few eyes decide."""
 
 _CLIPPED = 1e-7  # as Keras clips: log-odds of a rounded 0 or 1 stay finite
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far probabilities can be taken at their word.
+    """How far probabilities mean what they say.
 
     Attributes:
         brier: Mean squared distance between probability and label: 0 is perfect, 0.25 is what 0.5 for every eye gets.
@@ -34,10 +34,16 @@ class Calibration:
 
 
 def calibration(labels: ArrayLike, probabilities: ArrayLike, resamples: int = 2000, seed: int = 0) -> Calibration:
-    """Brier score and expected calibration error with 95 % percentile bootstrap intervals, drawn within each class.
+    """The Brier score and the expected calibration error, with 95 % bootstrap intervals drawn within each class.
 
     The calibration error of few eyes is too high (an empty gap can only widen), and so is its interval: compare it
     between models on the same eyes, not between sets.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+        resamples: Number of resamples.
+        seed: The same seed gives the same intervals.
 
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
@@ -50,11 +56,7 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, resamples: int = 20
     _both_classes(truth)
     errors = calibration_terms(truth, chance)
     drawn = np.concatenate([errors.of(counts) for counts in drawn_counts(truth, resamples, seed)], axis=1)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail], axis=1)
-    point = errors.of(np.ones((1, truth.size)))[:, 0]
-    brier, ece = (Interval(*map(float, one)) for one in zip(point, low, high, strict=True))
-    return Calibration(brier, ece)
+    return Calibration(*percentile_intervals(errors.of(np.ones((1, truth.size)))[:, 0], drawn))
 
 
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -100,7 +102,7 @@ class CalibrationTerms:
     gaps: NDArray[np.float64]
 
     def of(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Brier score and calibration error of resampled eyes, shape `(2, rows)`, from counts `(rows, n)`."""
+        """The Brier score and calibration error of resampled eyes, shape `(2, rows)`, from counts `(rows, n)`."""
         n = self.squares.size
         result: NDArray[np.float64] = np.stack([counts @ self.squares, np.abs(counts @ self.gaps).sum(1)]) / n
         return result
@@ -114,7 +116,7 @@ def calibration_terms(truth: NDArray[np.int64], chance: NDArray[np.float64]) -> 
 
 
 def reliability(labels: ArrayLike, probabilities: ArrayLike) -> list[tuple[float, float, int]]:
-    """Mean probability, share of RDR and number of eyes of every bin that has any.
+    """The mean probability, share of RDR and number of eyes of every bin that has any.
 
     Raises:
         MetricError: If the arrays are no labels and probabilities of the same eyes.
@@ -132,11 +134,15 @@ def _bins(chance: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities whose log-odds are divided by a temperature: above 1 they become less sure, 1 changes nothing.
+    """The probabilities with their log-odds divided by a temperature: above 1 they become less sure, 1 changes nothing.
 
     Args:
         probabilities: In 0..1, any shape.
         temperature: Above 0.
+
+    Example:
+        >>> tempered([0.1, 0.5, 0.9], 2.0).round(2).tolist()
+        [0.25, 0.5, 0.75]
 
     Source:
         Guo et al. (2017), On Calibration of Modern Neural Networks, ICML. For two classes dividing the logits before
@@ -149,13 +155,16 @@ def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64
 
 
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float, str]:
-    """The temperature at which probabilities say best what these eyes are, by their likelihood.
+    """The temperature that maximises the likelihood of these labels, within 0.25..4.
 
-    Eyes that the probabilities separate without an error are ever better explained the surer one is: the likelihood has
-    no best temperature then, and 1 is kept. Elsewhere it is held within 0.25..4.
+    If every eye lies on its side of one half, the likelihood rises for ever as the temperature falls; 1 is kept then.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
 
     Returns:
-        The temperature, and what there is to know of it: empty where the likelihood has its best inside the bounds.
+        The temperature, and a remark: empty where the likelihood has its maximum within the bounds.
 
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
@@ -172,8 +181,10 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float,
     if (odds > 0).all():
         return 1.0, f"all {truth.size} eyes lie on their side of one half, which fits no temperature; 1 is kept"
     low, high = np.log(TEMPERATURES)
-    found = minimize_scalar(lambda log_t: -log_expit(odds / np.exp(log_t)).mean(), bounds=(low, high), method="bounded")
-    fitted = float(np.exp(found.x))
+    optimum = minimize_scalar(
+        lambda log_t: -log_expit(odds / np.exp(log_t)).mean(), bounds=(low, high), method="bounded"
+    )
+    fitted = float(np.exp(optimum.x))
     for bound in TEMPERATURES:
         if np.isclose(fitted, bound, rtol=1e-3):
             return bound, f"held at its bound of {bound:g}"

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same eyes? Paired differences with their doubt.
+"""Paired differences of two models on the same eyes, with their intervals.
 
 Labels are 0 (NRDR) or 1 (RDR), probabilities those of RDR, all of shape `(n,)` and of the same eyes in the same order.
 Differences are the first model's value minus the second's.
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from drsearch.errors import MetricError
 from drsearch.measure.bootstrap import drawn_counts
 from drsearch.measure.calibration import CalibrationTerms, calibration_terms
-from drsearch.measure.scores import CONFIDENCE, Interval, _auc_of, _both_classes, _checked
+from drsearch.measure.scores import CONFIDENCE, Interval, _auc_of, _both_classes, _checked, percentile_intervals
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Comparison:
     mcnemar: McNemar
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers and dicts only, as `--json` prints them."""
+        """The comparison as numbers and dicts, as `--json` prints it."""
         return asdict(self)
 
 
@@ -90,8 +90,11 @@ def compare(
         first: Probabilities of one model.
         second: Of the other.
         thresholds: From which probability on each calls an eye RDR.
-        resamples: How many times the eyes are drawn anew.
+        resamples: Number of resamples.
         seed: The same seed gives the same intervals.
+
+    Returns:
+        Every difference with its interval, and McNemar's test.
 
     Raises:
         MetricError: If a class has fewer than two eyes, or the arrays are not of the same eyes.
@@ -102,11 +105,8 @@ def compare(
     models = [_Terms(truth, chance, cut) for chance, cut in zip((one, other), thresholds, strict=True)]
     point = _difference(models, np.ones((1, truth.size)))[:, 0]
     drawn = np.concatenate([_difference(models, counts) for counts in drawn_counts(truth, resamples, seed)], axis=1)
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail], axis=1)
-    intervals = [Interval(*map(float, each)) for each in zip(point, low, high, strict=True)]
     errors = mcnemar(truth, one >= thresholds[0], other >= thresholds[1])
-    auc, *rest = intervals
+    auc, *rest = percentile_intervals(point, drawn)
     return Comparison(area, auc, **dict(zip(_COMPARED, rest, strict=True)), mcnemar=errors)
 
 
@@ -115,6 +115,11 @@ def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> AucDiffere
 
     Where no draw of the eyes can change the difference (neither model puts a pair in the wrong order, say), the
     variance is 0 and so is the interval's width: such eyes tell nothing about others.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        first: Probabilities of RDR of one model, shape `(n,)`.
+        second: Of the other.
 
     Raises:
         MetricError: If a class has fewer than two eyes, or the arrays are not of the same eyes.
@@ -152,12 +157,15 @@ def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> AucDiffere
 
 
 def mcnemar(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> McNemar:
-    """McNemar's exact test: of the eyes that one model alone calls wrong, is half the first's?
+    """McNemar's exact test: whether both models make as many errors that the other does not make.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
-        first: What one model calls each eye, 0 or 1.
-        second: What the other does.
+        first: The class that one model gives each eye, 0 or 1, shape `(n,)`.
+        second: That of the other.
+
+    Returns:
+        The counts of eyes on which one model alone is wrong, and the p-value.
 
     Example:
         >>> mcnemar([1, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 0])

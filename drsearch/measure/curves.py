@@ -1,4 +1,4 @@
-"""What would other thresholds give? The points of the ROC curve."""
+"""The points of the ROC curve."""
 
 from dataclasses import dataclass
 
@@ -42,6 +42,6 @@ def roc_curve(labels: ArrayLike, probabilities: ArrayLike) -> RocCurve:
     """
     from sklearn import metrics  # here: it takes a second to import, and most users of this room want scores only
 
-    area = auc(labels, probabilities)  # first, because it refuses what has no curve
+    area = auc(labels, probabilities)  # first: it raises where there is no curve
     false_positive, true_positive, thresholds = metrics.roc_curve(np.asarray(labels), np.asarray(probabilities))
     return RocCurve(false_positive, true_positive, thresholds.astype(np.float64), area)

@@ -1,4 +1,4 @@
-"""Is a picture like those that the model was trained on? Its distance from them, and a limit that real eyes keep to.
+"""How far a picture lies from those that the model was trained on, and the limit that real eyes keep to.
 
 A network has an answer for every picture, also for a drawing of a cat. So pictures are compared before they reach it.
 Two measures describe a picture, as the network sees it:
@@ -40,7 +40,7 @@ _MOST = 1e9  # of any stored number: distances stay finite
 
 @dataclass(frozen=True)
 class _Cloud:
-    """Where the training eyes lie by one measure.
+    """Distribution of the training eyes by one measure.
 
     Attributes:
         mean: Shape `(d,)`.
@@ -63,14 +63,14 @@ class _Cloud:
 
 @dataclass(frozen=True)
 class Familiarity:
-    """What tells familiar pictures from others.
+    """Tells familiar pictures from others.
 
     Attributes:
         clouds: By name of the measure.
         limit: The distance beyond which a picture is unfamiliar, in medians of the validation eyes.
         n_train: Eyes that the clouds were fitted to.
         n_validation: Eyes that chose the limit.
-        n_beyond: Of these, how many lie beyond it.
+        n_beyond: Number of these that lie beyond it.
         image_px: Side of the pictures, pixels.
     """
 
@@ -88,13 +88,13 @@ class Familiarity:
             images: RGB as the network takes them, shape `(n, image_px, image_px, 3)`.
 
         Returns:
-            Shape `(n,)`, at least 0; above 1 for what is unlike the training eyes.
+            Shape `(n,)`, at least 0; above 1 for pictures unlike the training eyes.
         """
         each = [cloud.distances(_values(images, _MEASURES[name])) for name, cloud in self.clouds.items()]
         return np.asarray(np.max(each, axis=0) / self.limit)
 
     def to_json(self) -> str:
-        """The text that `from_json` reads."""
+        """The object as a text that `from_json` reads."""
         clouds = {
             name: {
                 **{key: _packed(getattr(cloud, key)) for key in ("mean", "scale", "precision")},
@@ -107,10 +107,10 @@ class Familiarity:
 
     @classmethod
     def from_json(cls, text: str) -> "Familiarity":
-        """Read what `to_json` wrote.
+        """The object that `to_json` wrote.
 
         Raises:
-            ValueError: If it is something else, wherever it comes from.
+            ValueError: If the text is anything else; it may come from anywhere.
         """
         try:
             read = json.loads(text)
@@ -129,7 +129,7 @@ class Familiarity:
 
 
 def fit_familiarity(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Familiarity:
-    """Learn what the training eyes look like, and choose the limit on the validation eyes.
+    """The distribution of the training eyes, with a limit chosen on the validation eyes.
 
     The limit is the distance that 99 % of the validation eyes keep to, the largest where there are fewer than 100,
     and a margin of 1/sqrt(n) more: of few eyes the largest distance says little about the next eye.

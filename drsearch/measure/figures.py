@@ -1,4 +1,4 @@
-"""How do the scores look? Confusion matrix, ROC curve and rows of Grad-CAM overlays as pictures.
+"""Confusion matrix, ROC curve, reliability diagram and rows of Grad-CAM overlays as pictures.
 
 Every picture is an RGB uint8 array `(height, width, 3)`; `png` makes a file's bytes of it. Colours are those of Okabe
 and Ito (2008), which colour-blind readers tell apart.
@@ -80,8 +80,8 @@ def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike,
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
     for (name, probabilities, threshold), colour in zip(models, _OF_MODELS, strict=False):
         curve, called = roc_curve(labels, probabilities), np.asarray(probabilities) >= threshold
-        said = f"{name}, AUC {curve.auc:.3f}, at {threshold:.4g}"
-        axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, linewidth=2, label=said)
+        label = f"{name}, AUC {curve.auc:.3f}, at {threshold:.4g}"
+        axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=colour, linewidth=2, label=label)
         axes.plot(called[~truth].mean(), called[truth].mean(), "o", color=colour, markersize=8, clip_on=False)
     _unit_square(axes)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity")
@@ -90,7 +90,7 @@ def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike,
 
 
 def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]]) -> NDArray[np.uint8]:
-    """Share of referable eyes against the probability given to them, in 10 bins; a point's size is its eyes.
+    """The reliability diagram: share of referable eyes against probability, in 10 bins; larger points have more eyes.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
@@ -111,12 +111,12 @@ def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]
 def gradcam_row(
     images: NDArray[np.uint8], cams: NDArray[np.float32], names: Sequence[str], probabilities: ArrayLike
 ) -> NDArray[np.uint8]:
-    """Eyes side by side: photographs above, overlays below, and under each its name and probability of RDR.
+    """A row of eyes: photographs above, overlays below, and under each its name and probability of RDR.
 
     Args:
         images: RGB, uint8, shape `(n, height, width, 3)`, at least one.
         cams: Maps in [0, 1], shape `(n, height, width)`.
-        names: One an eye.
+        names: One per eye.
         probabilities: Of RDR, shape `(n,)`.
     """
     columns = [
@@ -146,13 +146,13 @@ def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
 
 
 class _Scene:
-    """Axes that are drawn once in a process, and over them, picture by picture, what differs.
+    """Axes that are drawn once per process, and over them, picture by picture, the parts that differ.
 
     To draw axes, ticks and words anew is most of the time of a picture, and every trial ends with two.
 
     Args:
-        axes: All that stays.
-        moving: What differs beside the title, to be changed in place.
+        axes: The parts that stay.
+        moving: The parts that differ beside the title, to be changed in place.
     """
 
     def __init__(self, axes: Axes, *moving: Any) -> None:
@@ -165,7 +165,7 @@ class _Scene:
         self._still = self._canvas.copy_from_bbox(axes.figure.bbox)
 
     def drawn(self, title: str) -> NDArray[np.uint8]:
-        """The picture as things stand now."""
+        """The picture with the present state of the moving parts."""
         self._axes.title.set_text(title)
         self._canvas.restore_region(self._still)
         for artist in (self._axes.title, *self.moving):

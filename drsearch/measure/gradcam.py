@@ -1,4 +1,4 @@
-"""Where in the photograph did the model see its class? Grad-CAM maps, and overlays to look at."""
+"""Grad-CAM: maps of where in a photograph a model sees a class, and overlays that show them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _SMALLEST = {"float32": 1e-30, "float16": 1e-4, "bfloat16": 1e-30}  # before a l
 
 
 class GradCam:
-    """Explains a model: how much each place spoke for a class.
+    """Explains a model: how much each place of an image speaks for a class.
 
     The maps are those of the layer nearest to the output that still has places (4-D output with more than one cell):
     its channels weighted by the mean gradient of the class score, summed, and cut at 0. What lies outside the retina is
@@ -61,7 +61,7 @@ class GradCam:
     def maps(
         self, images: NDArray[np.uint8], inside: NDArray[np.bool_], label: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Explain some eyes.
+        """The Grad-CAM maps of some eyes, and their probabilities.
 
         Args:
             images: RGB, uint8, shape `(n, height, width, 3)`, as the model takes them.
@@ -109,7 +109,7 @@ class GradCam:
         return cams, tf.cast(chances[:, 1], tf.float32)
 
     def _log_chances(self, chances: Any, before: list[Any]) -> Any:
-        """Logarithms of the probabilities, but for a constant an eye."""
+        """Logarithms of the probabilities, but for a constant per eye."""
         if self._classifier is None:
             return tf.math.log(chances + tf.constant(_SMALLEST[chances.dtype.name], chances.dtype))
         # From before the softmax: a probability that has rounded to 0 has no gradient left.
@@ -144,7 +144,7 @@ def _blur(n_pixels: int, n_cells: int) -> NDArray[np.float32]:
 
 
 def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lay a map over its photograph in colour.
+    """The photograph with a map laid over it in colour.
 
     Args:
         image: RGB, uint8, shape `(height, width, 3)`.

@@ -1,4 +1,4 @@
-"""From which probability on is an eye called referable? The threshold, chosen on eyes that did not train the model."""
+"""The threshold from which an eye is called referable, chosen on eyes that did not train the model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,13 +13,13 @@ Rule = Literal["youden", "sensitivity"]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, and what it does to the eyes that it was chosen on.
+    """A threshold, and its scores on the eyes that it was chosen on.
 
     Attributes:
         threshold: An eye is called RDR from this probability on.
-        sensitivity: Share of referable eyes that are found.
-        specificity: Share of the other eyes that are left alone.
-        n: Eyes that it was chosen on.
+        sensitivity: Share of referable eyes called RDR.
+        specificity: Share of the other eyes called NRDR.
+        n: Number of eyes that it was chosen on.
     """
 
     threshold: float
@@ -40,6 +40,9 @@ def operating_point(
             `sensitivity`: the highest threshold that finds at least the share `sensitivity` of them.
         sensitivity: In 0..1, for the second rule.
 
+    Returns:
+        The threshold with its sensitivity and specificity.
+
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
 
@@ -55,9 +58,9 @@ def operating_point(
     values = np.unique(chance)
     thresholds = np.concatenate([[0.0], (values[:-1] + values[1:]) / 2])  # rising; the first calls every eye RDR
     called = chance >= thresholds[:, None]
-    found, left = called[:, truth == 1].mean(1), (~called[:, truth == 0]).mean(1)
+    sensitivities, specificities = called[:, truth == 1].mean(1), (~called[:, truth == 0]).mean(1)
     if rule == "youden":
-        best = int(np.argmax(np.round(found + left, 12)))  # the first of equals is the lowest threshold
+        best = int(np.argmax(np.round(sensitivities + specificities, 12)))  # of equals the lowest threshold
     else:
-        best = int(np.flatnonzero(found >= sensitivity - 1e-12)[-1])
-    return OperatingPoint(float(thresholds[best]), float(found[best]), float(left[best]), truth.size)
+        best = int(np.flatnonzero(sensitivities >= sensitivity - 1e-12)[-1])
+    return OperatingPoint(float(thresholds[best]), float(sensitivities[best]), float(specificities[best]), truth.size)

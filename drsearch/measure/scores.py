@@ -1,4 +1,4 @@
-"""How good are these predictions, and how sure is that? Accuracy, AUC, sensitivity and specificity with intervals.
+"""Accuracy, AUC, sensitivity and specificity of predictions, with their intervals.
 
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`, everywhere in this room.
 """
@@ -14,13 +14,13 @@ from drsearch.errors import MetricError
 from drsearch.grades import CLASS_NAMES
 
 CONFIDENCE = 0.95
-"""Coverage that the intervals aim at."""
+"""Nominal coverage of the intervals."""
 
-_CELLS_AT_ONCE = 4_000_000  # of resamples x values, 32 MB an array: the bootstrap of 100,000 eyes fits in memory too
+_CELLS_AT_ONCE = 4_000_000  # of resamples x values, 32 MB per array: the bootstrap of 100,000 eyes fits in memory too
 
 
 TRIAL_THRESHOLD = 0.5
-"""At which trials and their epochs are scored; a registered version has a threshold of its own."""
+"""The threshold at which trials and their epochs are scored; a registered version has its own."""
 
 CHANCE = 0.5
 """The AUC of a model that guesses."""
@@ -61,7 +61,7 @@ class Interval:
 
     @classmethod
     def from_metrics(cls, values: Mapping[str, float | str], name: str) -> "Interval | None":
-        """The interval that `metrics` gave these numbers or texts of; None if one is missing."""
+        """The interval of the three numbers that `metrics` wrote, as numbers or texts; None if one is missing."""
         names = (name, f"{name}_low", f"{name}_high")
         return cls(*(float(values[each]) for each in names)) if all(each in values for each in names) else None
 
@@ -72,13 +72,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class Scores:
-    """What predictions are worth, each score with its interval.
+    """The scores of a set of predictions, each with its interval.
 
     Attributes:
         accuracy: Share of eyes in their true class.
         auc: Probability that a referable eye scores higher than one that is not.
-        sensitivity: Share of referable eyes that are found.
-        specificity: Share of the other eyes that are left alone.
+        sensitivity: Share of referable eyes called RDR.
+        specificity: Share of the other eyes called NRDR.
         confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
         n: Eyes.
         threshold: An eye is called RDR from this probability on. All scores but the AUC depend on it.
@@ -94,7 +94,7 @@ class Scores:
 
     @property
     def labelled(self) -> tuple[tuple[str, Interval], ...]:
-        """The scores as people see them: each at a threshold says which, `accuracy at 0.5`."""
+        """The scores with the names that people see, such as `accuracy at 0.5`."""
         values = (self.auc, self.accuracy, self.sensitivity, self.specificity)
         return tuple(zip(_labels(self.threshold), values, strict=True))
 
@@ -131,7 +131,7 @@ class Scores:
         return numbers
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers, texts, lists and dicts only, as `--json` prints them."""
+        """The scores as numbers, texts, lists and dicts, as `--json` prints them."""
         return {
             **{name: getattr(self, name).to_json() for name in SCORE_NAMES},
             "confusion": [list(row) for row in self.confusion],
@@ -142,7 +142,7 @@ class Scores:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Scores":
-        """The scores that `to_json` gave these values of.
+        """The scores that `to_json` wrote.
 
         Raises:
             MetricError: If they have no threshold: an older drsearch wrote them.
@@ -157,7 +157,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class OneClassScores:
-    """What predictions are worth on eyes that are all of one class: an area under a curve takes both.
+    """The scores of predictions on eyes that are all of one class: an area under a curve needs both.
 
     Attributes:
         label: The class of all eyes, 1 for RDR.
@@ -177,22 +177,22 @@ class OneClassScores:
 
     @property
     def labelled(self) -> tuple[tuple[str, Interval | None], ...]:
-        """As `Scores.labelled`, with None for what is not defined."""
+        """The scores as in `Scores.labelled`, with None for undefined ones."""
         values = (self.auc, self.accuracy, self.sensitivity, self.specificity)
         return tuple(zip(_labels(self.threshold), values, strict=True))
 
     @property
     def sensitivity(self) -> Interval | None:
-        """Share of referable eyes that are found; None where there are none."""
+        """The share of referable eyes called RDR; None without referable eyes."""
         return self.accuracy if self.label == 1 else None
 
     @property
     def specificity(self) -> Interval | None:
-        """Share of the other eyes that are left alone; None where there are none."""
+        """The share of other eyes called NRDR; None without other eyes."""
         return self.accuracy if self.label == 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        """As `Scores.to_json`, with None for what is not defined."""
+        """The scores as in `Scores.to_json`, with None for undefined ones."""
         share = self.accuracy.to_json()
         return {
             "accuracy": share,
@@ -230,15 +230,15 @@ def scores(
         labels: 0 or 1, shape `(n,)`.
         probabilities: Of RDR, shape `(n,)`.
         threshold: An eye is called RDR from this probability on.
-        resamples: How many times the eyes are drawn anew.
+        resamples: Number of resamples.
         seed: The same seed gives the same intervals.
 
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
 
     Example:
-        >>> found = scores([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9])
-        >>> found.accuracy.value, found.auc.value, found.confusion
+        >>> three = scores([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9])
+        >>> three.accuracy.value, three.auc.value, three.confusion
         (0.6666666666666666, 0.8888888888888888, ((2, 1), (1, 2)))
 
     Source:
@@ -251,17 +251,17 @@ def scores(
     positive = values >= threshold
     point = _scores_of(counts[0][None], counts[1][None], positive)[:, 0]
     drawn = [_scores_of(*resampled, positive) for resampled in _resamples(truth, chance, resamples, seed)]
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(np.concatenate(drawn, axis=1), [tail, 100 - tail], axis=1)
-    right, area, found, left = (Interval(*map(float, one)) for one in zip(point, low, high, strict=True))
-    n_positive = int(truth.sum())
-    right, found, left = (
-        _with_width(share, n)
-        for share, n in ((right, truth.size), (found, n_positive), (left, truth.size - n_positive))
+    accuracy, area, sensitivity, specificity = percentile_intervals(point, np.concatenate(drawn, axis=1))
+    n, n_positive = len(truth), int(truth.sum())
+    return Scores(
+        _with_width(accuracy, n),
+        area,
+        _with_width(sensitivity, n_positive),
+        _with_width(specificity, n - n_positive),
+        _confusion(truth, chance, threshold),
+        n,
+        float(threshold),
     )
-    (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
-    confusion = ((true_left, false_found), (missed, true_found))
-    return Scores(right, area, found, left, confusion, len(truth), float(threshold))
 
 
 def one_class_scores(
@@ -277,7 +277,7 @@ def one_class_scores(
         labels: All 0 or all 1, shape `(n,)`.
         probabilities: Of RDR, shape `(n,)`.
         threshold: An eye is called RDR from this probability on.
-        resamples: How many times the eyes are drawn anew.
+        resamples: Number of resamples.
         seed: The same seed gives the same intervals.
 
     Raises:
@@ -294,12 +294,31 @@ def one_class_scores(
     share = float(np.mean((chance >= threshold) == truth))
     # As many right as when the eyes are drawn with replacement.
     drawn = np.random.default_rng(seed).binomial(truth.size, share, resamples) / truth.size
+    (interval,) = percentile_intervals(np.array([share]), drawn[None])
+    interval = _with_width(interval, truth.size)
+    return OneClassScores(int(truth[0]), interval, _confusion(truth, chance, threshold), truth.size, float(threshold))
+
+
+def percentile_intervals(points: NDArray[np.float64], drawn: NDArray[np.float64]) -> list[Interval]:
+    """The 95 % percentile intervals of some scores.
+
+    Args:
+        points: The scores of the eyes themselves, shape `(scores,)`.
+        drawn: The scores of every resample, shape `(scores, resamples)`.
+
+    Returns:
+        One interval per score.
+    """
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    interval = _with_width(Interval(share, float(low), float(high)), truth.size)
-    (true_left, false_found), (missed, true_found) = confusion_matrix(truth, chance, threshold).tolist()
-    confusion = ((true_left, false_found), (missed, true_found))
-    return OneClassScores(int(truth[0]), interval, confusion, truth.size, float(threshold))
+    low, high = np.percentile(drawn, [tail, 100 - tail], axis=1)
+    return [Interval(*map(float, one)) for one in zip(points, low, high, strict=True)]
+
+
+def _confusion(
+    truth: NDArray[np.int64], chance: NDArray[np.float64], threshold: float
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    (tn, fp), (fn, tp) = confusion_matrix(truth, chance, threshold).tolist()
+    return (tn, fp), (fn, tp)
 
 
 def _with_width(share: Interval, n: int) -> Interval:
@@ -313,7 +332,12 @@ def _with_width(share: Interval, n: int) -> Interval:
 
 
 def accuracy(labels: ArrayLike, probabilities: ArrayLike, threshold: float = TRIAL_THRESHOLD) -> float:
-    """Share of eyes in their true class, in [0, 1].
+    """The share of eyes in their true class, in [0, 1].
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+        threshold: An eye is called RDR from this probability on.
 
     Raises:
         MetricError: If the arrays are no labels and probabilities of the same eyes.
@@ -347,7 +371,12 @@ def auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
 def confusion_matrix(
     labels: ArrayLike, probabilities: ArrayLike, threshold: float = TRIAL_THRESHOLD
 ) -> NDArray[np.int64]:
-    """Counts of eyes, shape `(2, 2)`, rows the true and columns the predicted class, each NRDR then RDR.
+    """The counts of eyes, shape `(2, 2)`, rows the true and columns the predicted class, each NRDR then RDR.
+
+    Args:
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+        threshold: An eye is called RDR from this probability on.
 
     Raises:
         MetricError: If the arrays are no labels and probabilities of the same eyes.
