@@ -309,7 +309,7 @@ def wait_for_mlflow(steps: Callable[[], T], study: str, tracking_uri: str, say: 
             if time.monotonic() > until:
                 raise StudyError(
                     f"study {study!r} is complete, but its model is not yet registered and tested: {text}; when it "
-                    "answers, the same command goes on there."
+                    "answers, the same command resumes there."
                 ) from wrong
             if until == math.inf:
                 say(f"{text}; waiting {_AWAY_S:.0f} s for it")

@@ -63,7 +63,7 @@ class Candidate:
             reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in study.trials if trial.reason)
             raise StudyError(
                 f"no trial of study {study.name!r} is complete, so there is no model to register "
-                f"({reasons or 'none has come to its end; the same command goes on'})."
+                f"({reasons or 'none is finished; the same command resumes the study'})."
             )
         return cls(study, study.best, space, home)
 

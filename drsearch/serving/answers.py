@@ -92,9 +92,9 @@ class Answerer:
         images: dict[int, NDArray[np.uint8]] = {}
         explanations: dict[int, bytes] = {}
         errors: dict[int, str] = {}
-        for number, given in enumerate(photographs):
+        for number, item in enumerate(photographs):
             try:
-                photograph = _opened(given)
+                photograph = _opened(item)
                 image = self.grader.image(photograph)
                 if explain:
                     explanations[number] = self._explanation(photograph)
@@ -135,19 +135,19 @@ class Answerer:
         return bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
-def _opened(given: object) -> PhotographData:
-    if isinstance(given, (bytes, bytearray, memoryview)):
-        return bytes(given)
-    if isinstance(given, np.ndarray):
-        return given
-    if isinstance(given, Path):
+def _opened(item: object) -> PhotographData:
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return bytes(item)
+    if isinstance(item, np.ndarray):
+        return item
+    if isinstance(item, Path):
         try:
-            return read_file(given)
+            return read_file(item)
         except OSError as wrong:
-            raise PhotographError(f"cannot be read from {given} ({wrong.strerror})") from wrong
-    if isinstance(given, str):
+            raise PhotographError(f"cannot be read from {item} ({wrong.strerror})") from wrong
+    if isinstance(item, str):
         try:
-            return base64.b64decode("".join(given.split()), validate=True)
+            return base64.b64decode("".join(item.split()), validate=True)
         except ValueError as wrong:
             raise PhotographError("is not base64; encode the file's bytes, as `base64 eye.jpg` does") from wrong
-    raise PhotographError(f"is {type(given).__name__}, not a photograph; give a file's bytes in base64")
+    raise PhotographError(f"is {type(item).__name__}, not a photograph; give a file's bytes in base64")

@@ -173,7 +173,7 @@ def test_an_mlflow_that_stays_away_ends_the_waiting(seconds: list[float]) -> Non
         wait_for_mlflow(ask_nobody, "mine", "http://ann:secret@host:5000", lambda _: None)
     assert str(gone.value) == (
         "study 'mine' is complete, but its model is not yet registered and tested: MLflow at http://***@host:5000 does "
-        "not answer: connection refused; when it answers, the same command goes on there."
+        "not answer: connection refused; when it answers, the same command resumes there."
     )
     assert 60 < seconds[0] < 70
 
