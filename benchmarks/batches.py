@@ -24,7 +24,7 @@ def measure(rounds: int) -> Result:
         "Does an epoch gain as much at other batch sizes, and at 512 pixels?",
         (
             Table(
-                "Seconds an epoch",
+                "Seconds per epoch",
                 ("batch", "image, px", "threads of an operation", "the usual way", "drsearch", "ratio"),
                 (*rows, _row(large, 4, 512, CORES)),
             ),

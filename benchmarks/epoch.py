@@ -28,7 +28,7 @@ SAID = {
     "floor": "the fused step alone, on one batch",
 }
 ALONE = ("usual", "drsearch")
-"""Ways timed with one thread an operation too: then the cores work on different operations."""
+"""Ways timed with one thread per operation too: then the cores work on different operations."""
 
 
 def measure(rounds: int) -> Result:
@@ -43,7 +43,7 @@ def measure(rounds: int) -> Result:
         "How long does an epoch take, with everything that a trial does?",
         (
             Table(
-                f"Seconds an epoch at batch 4 ({n} images of 256 px), {CORES} cores",
+                f"Seconds per epoch at batch 4 ({n} images of 256 px), {CORES} cores",
                 ("way", "threads of an operation", "median", "range", "the usual way takes"),
                 tuple(_row(way, threads, seconds) for way, _, threads in ways),
             ),
@@ -54,7 +54,7 @@ def measure(rounds: int) -> Result:
             "A trial with everything: augmentation, train and validation measures, checkpoints every five epochs, the "
             "journal, and the sender that writes to MLflow (SQLite) at its side. The usual way has validation and "
             "accuracy, and nothing else.",
-            "With one thread an operation, the cores compute different operations at once (`set_threads`).",
+            "With one thread per operation, the cores compute different operations at once (`set_threads`).",
             "Keras by itself would compile the usual way with XLA, which makes it slower on a CPU: it is switched off.",
             "Every figure of a round is the shortest of eight epochs after a first one, without a pause: `fit` waits "
             "for tf.data's autotuning at the end of many epochs (they take 2.55 or 5.11 s then), which is left out in "
@@ -76,7 +76,7 @@ def key(way: str, batch: int, threads: int) -> str:
 
 
 def group(ways: list[tuple[str, int, int]], records: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds an epoch of every way (its name, batch size and threads), each turn in a process of its own."""
+    """Seconds per epoch of every way (its name, batch size and threads), each turn in a process of its own."""
 
     def seconds(way: str, batch: int, threads: int) -> float:
         options = (way, str(records), "--batch", str(batch), "--threads", str(threads))

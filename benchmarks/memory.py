@@ -54,7 +54,14 @@ def measure(rounds: int) -> Result:
             Table(
                 f"{len(trials)} trials in one worker, megabytes resident",
                 ("after trial 1", f"after trial {SETTLED}", f"after trial {len(trials)}", f"slope after {SETTLED}"),
-                ((f"{memory[0]:.0f}", f"{memory[SETTLED - 1]:.0f}", f"{memory[-1]:.0f}", f"{slope:+.2f} MB a trial"),),
+                (
+                    (
+                        f"{memory[0]:.0f}",
+                        f"{memory[SETTLED - 1]:.0f}",
+                        f"{memory[-1]:.0f}",
+                        f"{slope:+.2f} MB per trial",
+                    ),
+                ),
             ),
             Table(
                 "Seconds between two trials: from the last epoch of one to the first of the next",

@@ -69,7 +69,7 @@ def measure(rounds: int) -> Result:
     }
     ways = Table(
         f"From originals to records of {IMAGE_PX} px, medians of {rounds} rounds on {os.cpu_count()} cores",
-        ("way", "photographs", "seconds", "photographs a second"),
+        ("way", "photographs", "seconds", "photographs per second"),
         tuple(
             (
                 way.removesuffix(", 1,200"),
@@ -83,7 +83,7 @@ def measure(rounds: int) -> Result:
     growth = Table(
         "What grows with the number of photographs, each size in a process of its own",
         (
-            "photographs", "seconds", "ms a photograph", "peak memory, MB", "same pictures, s", "split, s",
+            "photographs", "seconds", "ms per photograph", "peak memory, MB", "same pictures, s", "split, s",
             "pictures found in several files",
         ),
         tuple(
@@ -99,7 +99,7 @@ def measure(rounds: int) -> Result:
     more = largest["photographs"] - before["photographs"]
     exponents = Table(
         "The last step, ten times as many photographs: seconds grow as their number to the power of",
-        ("preparing", "finding same pictures", "splitting", "bytes of peak memory a further photograph"),
+        ("preparing", "finding same pictures", "splitting", "bytes of peak memory per further photograph"),
         (
             (
                 *(exponent(before, largest, f"{what}seconds") for what in ("", "same_pictures_", "split_")),

@@ -36,12 +36,12 @@ _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
 
 _HEAD = """# Benchmarks
 
-What drsearch claims about speed, each figure with the command that repeats it. `make bench` runs them all and writes
-this page; `make bench-check` runs the short ones again and compares their ratios, never seconds, with the ones kept
-here. Ways are timed in turn, round by round, and a ratio is the median of the rounds' ratios, so that a slow minute of
-a shared machine slows both sides alike. Benchmarks without a section here have not been taken yet.
+Measurements of speed and memory, each with the command that repeats it. `make bench` runs all of them and writes this
+page; `make bench-check` runs the short ones again and compares their ratios, never their seconds, with those of this
+page. In each round every way is timed in turn, and a ratio is the median of the rounds' ratios, so a slow minute of a
+shared machine slows both sides alike. A benchmark without a section has not been run yet.
 
-![Every ratio with what was aimed at](pictures/benchmarks.png)
+![Every ratio and its aim](pictures/benchmarks.png)
 
 """
 

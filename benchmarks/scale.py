@@ -113,7 +113,7 @@ def throughput(server: PostgresServer, way: str, n_workers: int) -> float:
         (Path(place) / "go").touch()
         told = [worker.communicate()[0] for worker in workers]
     rate = sum(json.loads(each.splitlines()[-1])["trials"] for each in told) / WINDOW_S
-    say(f"{way}, {n_workers} workers: {rate:.2f} trials a second")
+    say(f"{way}, {n_workers} workers: {rate:.2f} trials per second")
     return rate
 
 
@@ -181,7 +181,7 @@ def _result(
                 cost_rows,
             ),
             Table(
-                f"Trials a second; each sleeps {EPOCHS} x {SLEEP_S:g} s",
+                f"Trials per second; each sleeps {EPOCHS} x {SLEEP_S:g} s",
                 ("workers", "drsearch", "bare Optuna", "ratio", "if nothing but the sleep took time"),
                 rate_rows,
             ),
@@ -190,9 +190,9 @@ def _result(
             *(Ratio(f"cost of a trial over bare Optuna's, {size} finished", over(size), "lower", 2.0)
               for size in SIZES),
             Ratio(f"growth of the cost from {smallest} to {largest} over bare Optuna's", growth, "lower", 1.0, 0.3),
-            Ratio(f"trials a second over bare Optuna's, {WORKERS[-1]} workers", share[WORKERS[-1]], "higher", 0.8),
+            Ratio(f"trials per second over bare Optuna's, {WORKERS[-1]} workers", share[WORKERS[-1]], "higher", 0.8),
         ),
-        counts={f"SQL statements a trial, {way}, {SIZES[1]} finished": costs[way, SIZES[1]][0][2] for way in WAYS},
+        counts={f"SQL statements per trial, {way}, {SIZES[1]} finished": costs[way, SIZES[1]][0][2] for way in WAYS},
         notes=(
             "PostgreSQL on the same machine, without waiting for its disk (fsync off). TPE and the median pruner, both "
             "ways the same. drsearch's way has heartbeats, a journal that is on the disk at every epoch, and a look "

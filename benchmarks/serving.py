@@ -115,7 +115,7 @@ def measure(rounds: int) -> Result:
     many = f", {CLIENTS} clients"
     table = Table(
         f"{n} photographs of 4288 x 2848, each {TIMES} times, {rounds} rounds on {os.cpu_count()} cores",
-        ("way", "p50, ms", "p95, ms", "photographs a second"),
+        ("way", "p50, ms", "p95, ms", "photographs per second"),
         tuple(
             (
                 name,

@@ -1,4 +1,4 @@
-"""How many trials an hour does a study make, beside KerasTuner's and Optuna's own loops?
+"""How many trials per hour does a study make, beside KerasTuner's and Optuna's own loops?
 
 python -m benchmarks.study [--rounds 1]
 
@@ -46,11 +46,11 @@ def measure(rounds: int) -> Result:
         median = statistics.median(found)
         rows.append((name, f"{median:.0f}", f"{TRIALS / median * 3600:.0f}"))
     return Result(
-        "How many trials an hour does a study make?",
+        "How many trials per hour does a study make?",
         (
             Table(
                 f"{TRIALS} trials of {SETTINGS['training.epochs']} epochs on {os.cpu_count()} cores",
-                ("system", "seconds, imports included", "trials an hour"),
+                ("system", "seconds, imports included", "trials per hour"),
                 tuple(rows),
             ),
         ),

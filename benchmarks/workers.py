@@ -11,7 +11,7 @@ from benchmarks.epoch import CORES, prepared
 from benchmarks.rounds import Ratio, Result, Table, in_process, in_turn, ratio_of, run
 
 BATCH = 4
-ONE, EACH, PINNED = "one process on all cores", "a process a core", "a process a core, pinned to it"
+ONE, EACH, PINNED = "one process on all cores", "one process per core", "one process per core, pinned to it"
 
 
 def measure(rounds: int) -> Result:
@@ -43,13 +43,13 @@ def measure(rounds: int) -> Result:
             ),
         ),
         (
-            Ratio("one process on all cores / a process a core", ratio_of(seconds, ONE, EACH)),
-            Ratio("a process a core / the same, pinned", ratio_of(seconds, EACH, PINNED)),
+            Ratio("one process on all cores / one process per core", ratio_of(seconds, ONE, EACH)),
+            Ratio("one process per core / the same, pinned", ratio_of(seconds, EACH, PINNED)),
         ),
         notes=(
             "Processes train at once, each a network of its own: the seconds of an epoch in one are divided by their "
-            "number. drsearch divides the cores among its workers, one a core with `--workers` as many as cores, and "
-            "pins none.",
+            "number. drsearch divides the cores among its workers, one per core if `--workers` is the number of cores, "
+            "and pins none.",
         ),
     )
 
