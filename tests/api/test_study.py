@@ -34,6 +34,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.seen: list[tuple[int, str, int]] = []
+        self.ended = 0
 
     def run(self, trials: int, *callbacks: Callback) -> drsearch.Study:
         return drsearch.run_study(
@@ -61,12 +62,15 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_a_callback_sees_each_trial_in_this_process_and_may_stop_the_study(
     bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    study = bench.run(3, bench.note, bench.stop)
-    assert bench.seen == [(0, "complete", os.getpid())]
-    assert study.trials["state"].to_list() == ["complete", "waiting", "waiting"]
+    study = bench.run(9, bench.note, bench.stop)
+    ended = study.trials["state"].to_list().count("complete")
+    assert ended in (1, 2), "the worker may have begun the second trial before the stop reached it"
+    assert study.trials["state"].to_list() == ["complete"] * ended + ["waiting"] * (9 - ended)
+    assert bench.seen == [(number, "complete", os.getpid()) for number in range(ended)]
     assert study.results is not None and study.results[0].spent == "stopped by a callback"
     assert study.model is not None and study.model.uri == "models:/retinopathy/1"
     assert capfd.readouterr() == ("", ""), "progress=False prints nothing"
+    bench.ended = ended
 
 
 def test_an_error_in_a_callback_ends_the_study_and_is_raised_with_its_traceback(bench: Bench) -> None:
@@ -74,16 +78,16 @@ def test_an_error_in_a_callback_ends_the_study_and_is_raised_with_its_traceback(
         raise ZeroDivisionError("in the callback")
 
     with pytest.raises(ZeroDivisionError, match="in the callback") as raised:
-        bench.run(2, wrong)
+        bench.run(bench.ended + 1, wrong)
     assert raised.traceback[-1].name == "wrong"
-    assert drsearch.load_study("mine").trials["state"].to_list() == ["complete", "complete"]
+    assert set(drsearch.load_study("mine").trials["state"]) == {"complete"}
 
 
 def test_the_same_call_goes_on_and_calls_back_for_new_trials_only(bench: Bench) -> None:
     bench.seen.clear()
-    study = bench.run(3, bench.note)
-    assert [number for number, _, _ in bench.seen] == [2]
-    assert study.trials["state"].to_list() == ["complete"] * 3
+    study = bench.run(bench.ended + 2, bench.note)
+    assert [number for number, _, _ in bench.seen] == [bench.ended + 1]
+    assert study.trials["state"].to_list() == ["complete"] * (bench.ended + 2)
     with pytest.raises(StudyError, match="is not run by this process; cancel"):
         drsearch.load_study("mine").stop()
 
@@ -92,13 +96,14 @@ def test_the_tables_are_those_of_the_command_line(bench: Bench) -> None:
     command = [sys.executable, "-m", "drsearch", "trials", "mine", "--json"]
     printed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["trials"]
     table = drsearch.load_study("mine").trials
-    assert table.index.to_list() == [0, 1, 2]
+    assert table.index.to_list() == list(range(len(printed)))
     for row in printed:
         one = table.loc[row["trial"]]
         assert (one["state"], one["value"], one["run_id"]) == (row["state"], row["value"], row["run_id"])
         assert one["training.learning_rate"] == row["params"]["training.learning_rate"]
     assert drsearch.studies().loc["mine"].to_dict() | {"changed": None} == {
-        "state": "complete", "finished": 3, "trials": 3, "objective": "val_auc", "best": table["value"].max(),
+        "state": "complete", "finished": len(printed), "trials": len(printed), "objective": "val_auc",
+        "best": table["value"].max(),
         "changed": None,
     }  # fmt: skip
 
@@ -110,8 +115,11 @@ def test_the_best_trial_its_front_and_its_figures(bench: Bench) -> None:
     history = study.plot_history().data[0]
     assert sorted(history.y) == sorted(study.trials["value"])
     assert study.plot_parallel_coordinates().data
-    with pytest.raises(StudyError, match="has no plot 'importances' yet; its complete trials allow: history, parallel"):
-        study.importances()
+    if len(study.trials) < 4:
+        with pytest.raises(StudyError, match="has no plot 'importances' yet; its complete trials allow: history, para"):
+            study.importances()
+    else:
+        assert study.importances() == {"training.learning_rate": pytest.approx(1)}
     with pytest.raises(StudyError, match="has no plot 'heat_map' yet"):
         study.plot_heat_map()
 
@@ -158,7 +166,7 @@ def test_every_object_says_what_it_is(bench: Bench) -> None:
     study = drsearch.load_study("mine")
     model = drsearch.load_model("retinopathy@champion")
     data = drsearch.prepare("eyes", settings={"images.image_px": 64}, progress=False)
-    assert repr(study).startswith("<Study mine: complete; 3 complete trials; best val_auc 0.")
+    assert repr(study).startswith(f"<Study mine: complete; {len(study.trials)} complete trials; best val_auc 0.")
     assert repr(model).startswith(f"<Model {model.version.name}/{model.version.version} @champion")
     assert repr(data).startswith("<Data eyes: ")
     for one in (study, model, data):
