@@ -1,5 +1,6 @@
 """What tests of several rooms share: a user's desk, from which the command line is used as a user does."""
 
+import gc
 import json
 import os
 import shutil
@@ -58,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slowest = ["faults", "end_to_end", "browser", "server"]
     rank = {folder: place for place, folder in enumerate(slowest)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(slowest)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what the files of tests have imported."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -132,7 +138,7 @@ class Desk:
         return Command(self.command(*arguments), self.environment(), self.folder)
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return warm.run(self.command(*arguments), self.environment(), self.folder, HANG_S)
+        return warm.run(self.command(*arguments), self.environment(), self.folder)
 
     def json(self, *arguments: str) -> Any:
         done = self.run(*arguments, "--json")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import warm
-from services import HANG_S
 
 from drsearch import __version__
 from drsearch.trials.storage import open_storage
@@ -17,7 +16,7 @@ from drsearch.trials.storage import open_storage
 def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
     command = [sys.executable, "-m", "drsearch", *arguments]
-    return warm.run(command, {**kept, "DRSEARCH_HOME": str(home)}, home, HANG_S)
+    return warm.run(command, {**kept, "DRSEARCH_HOME": str(home)}, home)
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from services import HANG_S
+import warm
 
 from drsearch import masking
 from drsearch.errors import DrsearchError
@@ -127,15 +127,9 @@ def test_no_command_prints_or_keeps_the_password_of_an_address(tmp_path: Path) -
         "    except SystemExit as ended: print(name, ended.code, file=sys.stderr, flush=True)"
     )
     (tmp_path / "space.py").write_text(SPACE)
-    done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(COMMANDS)],
-        env={**os.environ, "DRSEARCH_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": MLFLOW, "DRSEARCH_STORAGE": DATABASE},
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
+    addresses = {"MLFLOW_TRACKING_URI": MLFLOW, "DRSEARCH_STORAGE": DATABASE}
+    environment = {**os.environ, "DRSEARCH_HOME": str(tmp_path), **addresses}
+    done = warm.run([sys.executable, "-c", program, json.dumps(COMMANDS)], environment, tmp_path)
     assert done.returncode == 0, done.stderr
     assert PLANTED not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services import HANG_S
+
 _WORDS = 2**17  # bytes of a request at most: the command line and the environment
 _ALSO = ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "scipy.stats", "sklearn.metrics")
 """What drsearch, or MLflow on its behalf, imports while a command runs."""
@@ -35,7 +37,7 @@ class Command:
         arguments: As for `subprocess.Popen`: Python, then a script, `-m` and a module, or `-c` and a program, then
             what it is given.
         env: Its whole environment.
-        cwd: Its working directory.
+        cwd: Its working directory; None for this process's.
         stderr: Where standard error is appended; None to have it from `communicate`.
 
     Attributes:
@@ -43,10 +45,12 @@ class Command:
         returncode: Its exit status, or minus the number of the signal that ended it; None as long as nobody asked.
     """
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path, stderr: Path | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None = None, stderr: Path | None = None
+    ) -> None:
         self._out, self._err = (os.memfd_create(name) for name in ("stdout", "stderr"))
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = json.dumps({"arguments": arguments[1:], "env": dict(env), "cwd": str(cwd)}).encode()
+        request = json.dumps({"arguments": arguments[1:], "env": dict(env), "cwd": str(cwd or Path.cwd())}).encode()
         with contextlib.ExitStack() as files:
             files.callback(theirs.close)
             error = files.enter_context(open(stderr, "ab")).fileno() if stderr else self._err
@@ -94,7 +98,7 @@ class Command:
 
 
 def run(
-    arguments: Sequence[str], env: Mapping[str, str], cwd: Path, timeout: float
+    arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None = None, timeout: float = HANG_S
 ) -> "subprocess.CompletedProcess[str]":
     """Run a `Command` to its end."""
     command = Command(arguments, env, cwd)

@@ -99,7 +99,7 @@ class Bench:
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `drsearch` to its end."""
-        return warm.run([sys.executable, "-m", "drsearch", *arguments], self.environment(), self.folder, HANG_S)
+        return warm.run([sys.executable, "-m", "drsearch", *arguments], self.environment(), self.folder)
 
     def study(self, name: str, text: str) -> "RunningStudy":
         """A study of this name; its space is `text`."""

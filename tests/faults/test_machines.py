@@ -168,6 +168,6 @@ def test_a_machine_that_trained_nothing_ends_the_study_with_the_version_there_is
 
 def test_a_machine_that_was_dead_and_is_back_says_nothing_more(fleet: Fleet, after_a_death: Any) -> None:
     before = {run.info.run_id: dict(run.data.metrics) for run in fleet.trial_runs()}
-    back = warm.run(fleet.desk.command("sync", "--json"), fleet.environment("second"), fleet.folder, HANG_S)
+    back = warm.run(fleet.desk.command("sync", "--json"), fleet.environment("second"), fleet.folder)
     assert back.returncode == 0, back.stderr
     assert {run.info.run_id: dict(run.data.metrics) for run in fleet.trial_runs()} == before

@@ -1,6 +1,7 @@
 """The fused step learns what Keras's own `fit` learns, from the same weights, batches and augmentation."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm
 from keras import layers
 from numpy.typing import NDArray
 
@@ -173,6 +175,11 @@ def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> N
         np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-7)
 
 
+def run(program: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program that sets its threads."""
+    return warm.run([sys.executable, "-c", program], os.environ)
+
+
 DIES = """
 import numpy as np, tensorflow as tf
 from drsearch.model.fit import build_optimizer, set_threads
@@ -191,7 +198,7 @@ compiled_fit(model, optimizer, fused=FUSED)(batches, tf.constant(60))
 
 def test_a_narrow_network_trains_on_several_threads_without_harm_to_memory() -> None:
     """With Keras's own strided projections this process dies (TensorFlow 2.21 with oneDNN, AVX-512)."""
-    done = subprocess.run([sys.executable, "-c", DIES.replace("FUSED", "True")], capture_output=True, text=True)
+    done = run(DIES.replace("FUSED", "True"))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -214,10 +221,7 @@ print(losses.numpy().tobytes().hex())
 
 
 def test_no_digit_depends_on_the_cores_that_compute_at_once() -> None:
-    said = [
-        subprocess.run([sys.executable, "-c", FITS.replace("CORES", cores)], capture_output=True, text=True, check=True)
-        for cores in ("1", "2")
-    ]
+    said = [run(FITS.replace("CORES", cores)) for cores in ("1", "2")]
     assert len(said[0].stdout) > 8 * 4 * 40
     assert said[0].stdout == said[1].stdout
 

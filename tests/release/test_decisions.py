@@ -1,7 +1,7 @@
 """Is every decision written down, and is one of two at once carried out? On a real MLflow."""
 
 import json
-import subprocess
+import os
 import sys
 import threading
 from dataclasses import replace
@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from services import HANG_S, when
+from warm import Command
 
 from drsearch.errors import RegistryError
 from drsearch.home import Home
@@ -197,7 +198,7 @@ def test_of_two_processes_that_promote_at_once_one_wins_on_a_server(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
     desk = Desk(Home(tmp_path), "raced for")
     racers = [
-        subprocess.Popen([sys.executable, "-c", RACER, str(tmp_path), "raced for", number], stdout=subprocess.PIPE)
+        Command([sys.executable, "-c", RACER, str(tmp_path), "raced for", number], os.environ, tmp_path)
         for number in ("1", "2")
     ]
     for number, racer in enumerate(racers, 1):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from memory_tracker import MemoryTracker
 from services import HANG_S, when
 
@@ -207,13 +208,8 @@ def test_what_mlflow_refuses_is_told_with_its_reason_until_it_is_taken(
 
 def sync(home: Home, mlflow_uri: str) -> "subprocess.CompletedProcess[str]":
     """What `drsearch sync --json` says."""
-    return subprocess.run(
-        [sys.executable, "-m", "drsearch", "sync", "--json"],
-        env={**os.environ, "DRSEARCH_HOME": str(home.path), "MLFLOW_TRACKING_URI": mlflow_uri},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    environment = {**os.environ, "DRSEARCH_HOME": str(home.path), "MLFLOW_TRACKING_URI": mlflow_uri}
+    return warm.run([sys.executable, "-m", "drsearch", "sync", "--json"], environment)
 
 
 def test_while_another_process_sends_nothing_is_sent_here(

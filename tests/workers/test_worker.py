@@ -10,7 +10,8 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy
-from services import HANG_S, free_port
+import warm
+from services import free_port
 from studies import add_waiting_trials
 
 from drsearch.data.prepare import prepare
@@ -69,13 +70,8 @@ def definition(source: str, records: str, data: str) -> StudyDefinition:
 
 def start(home: Home, name: str, *more: str, storage_url: str = "") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "drsearch.workers.worker", "--study", name, "--home", str(home.path)]
-    return subprocess.run(
-        [*command, "--index", "0", "--threads", "1", "--cores", "1", *more],
-        env={**os.environ, STORAGE_VARIABLE: storage_url or home.storage_url},
-        capture_output=True,
-        text=True,
-        timeout=HANG_S,
-    )
+    command += ["--index", "0", "--threads", "1", "--cores", "1", *more]
+    return warm.run(command, {**os.environ, STORAGE_VARIABLE: storage_url or home.storage_url})
 
 
 def test_a_runs_name_is_its_number_and_its_setting_in_a_few_words() -> None:
