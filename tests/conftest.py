@@ -49,14 +49,21 @@ TOGETHER = {
     "tests/faults/test_processes.py": "peace",
     "tests/faults/test_servers.py": "peace",
     "tests/faults/test_together.py": "peace",
+    "tests/faults/test_machines.py": "servers",
+    "tests/release/test_decisions.py": "servers",
+    "tests/test_services.py": "servers",
+    "tests/tracking/test_availability.py": "servers",
+    "tests/tracking/test_checkpoint_bundle.py": "servers",
+    "tests/trials/test_storage.py": "servers",
+    "tests/workers/test_remote.py": "servers",
     **{f"tests/server/{path.name}": "shipped" for path in Path(__file__).parent.glob("server/test_*.py")},
 }
-"""Files that share a study or a server of the whole session, by the fixture that makes it: it is made once."""
+"""Files that share what is made once per session, by what it is: a finished study, a PostgreSQL, an MLflow server."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that processes beside each other end at about the same time."""
-    slowest = ["faults", "end_to_end", "browser", "server"]
+    slowest = ["faults", "end_to_end", "browser", "server", "model", "training", "workers", "study", "release"]
     rank = {folder: place for place, folder in enumerate(slowest)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(slowest)))
 
@@ -77,6 +84,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for file, took in seconds.most_common(10):
             terminalreporter.write_line(f"{took:6.1f} s  {file}")
         terminalreporter.write_line(f"{seconds.total():6.1f} s  all {len(seconds)}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process of tests more than there are cores: tests wait for what they start."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)

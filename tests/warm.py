@@ -1,7 +1,7 @@
 """Commands of drsearch as processes of their own that need not import TensorFlow, Keras and MLflow first.
 
 `Command` is what `subprocess.Popen` would be. Its process is forked from one that has imported everything and run
-nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 6. What the command starts,
+nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. What the command starts,
 workers and senders, starts as for a user.
 """
 

@@ -26,7 +26,13 @@ from drsearch.settings import Settings
 Eyes = Any
 PX = 32
 SETTINGS = Settings().replace(
-    {"images.image_px": PX, "model.width": 16, "training.batch_size": 4, "training.learning_rate": 3e-4}
+    {
+        "images.image_px": PX,
+        "model.width": 16,
+        "model.stages": 2,
+        "training.batch_size": 4,
+        "training.learning_rate": 3e-4,
+    }
 )
 RELATIVE = 1e-3
 """Of a loss within five epochs: kernels round in another order, and training makes the difference grow."""
