@@ -105,7 +105,7 @@ def _shrink(picture: Path) -> None:
 def _row(study: str, home: Home) -> None:
     _, definition = load_study(open_storage(home.storage_url), study)
     registry = Registry(home.tracking_uri)
-    model = registry.with_alias(definition.base().registry.model_name, SEARCH_BEST)
+    model = registry.with_alias(definition.settings.registry.model_name, SEARCH_BEST)
     assert model is not None
     folder = home.path / "pictures"
     grader = Grader(registry.download(model.uri, folder))
@@ -130,7 +130,7 @@ def grid(study: str, home: Home) -> None:
     found = {number: outcome for number, outcome in outcomes.items() if outcome is not None}
     _table(trials, found)
     _curves(study, trials, found)
-    best = best_trial(trials, definition.base())
+    best = best_trial(trials, definition.settings)
     assert best is not None
     shutil.copy(folder / trial_run(best.number) / "confusion.png", PICTURES / f"{study}_confusion.png")
     test = folder / "test" / "confusion.png"

@@ -114,7 +114,7 @@ def begin(tmp_path: Path) -> Callable[..., Begun]:
             uid=(name + "0" * 32)[:32],
             space_file="space.py",
             space_source="def space(hp): ...",
-            settings=chosen.flat(),
+            settings=chosen,
             data_name="eyes",
             data_source="/eyes",
             data_fingerprint="0" * 64,

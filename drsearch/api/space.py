@@ -49,8 +49,8 @@ def describe_space(space: Space) -> Overview:
 
     path = space_file(space, open_home())
     read_source(path)  # without TensorFlow, which the next lines load
+    from drsearch.space.check import load_space
     from drsearch.space.describe import overview
-    from drsearch.space.search_space import load_space
 
     return overview(load_space(path))
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from drsearch.space.known_files import Known
     from drsearch.study.delete import Removal
     from drsearch.study.result import StudyResult
-    from drsearch.study.status import Standing, TrialRow
+    from drsearch.study.status import StudyStatus, TrialRow
     from drsearch.trials.trials import Trial
 
 Callback = Callable[["Study", "TrialRow"], None]
@@ -70,11 +70,11 @@ class Study:
         self._request_stop: Callable[[], None] | None = None
 
     @property
-    def status(self) -> Standing:
+    def status(self) -> StudyStatus:
         """State, counts, workers, time left; nothing is changed."""
-        from drsearch.study.status import look
+        from drsearch.study.status import study_status
 
-        return look(self._optuna, self._definition, self._storage, self._home)
+        return study_status(self._optuna, self._definition, self._storage, self._home)
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -101,12 +101,12 @@ class Study:
     @property
     def objective(self) -> str:
         """The number that judges a trial, for example `val_auc`."""
-        return str(self._definition.settings["study.objective"])
+        return self._definition.settings.study.objective
 
     @property
     def settings(self) -> Settings:
         """What every trial starts from."""
-        return self._definition.base()
+        return self._definition.settings
 
     @property
     def space(self) -> str:
@@ -213,7 +213,7 @@ class Study:
         for trial in cancel(self._storage, self.name, self._home, self.status.folder):
             on_stopped(trial)
 
-    def reconcile(self, say: Callable[[str], None] = lambda _: None) -> Standing:
+    def reconcile(self, say: Callable[[str], None] = lambda _: None) -> StudyStatus:
         """Put right what dead processes left: their trials wait again, and their MLflow runs are closed.
 
         Without the right to write to the home, or while MLflow does not answer, what can be done is done.
@@ -366,26 +366,24 @@ def run_study(
     from drsearch.display.progress import study_view, training_view
     from drsearch.display.study_tables import print_warm_start
     from drsearch.release.after_search import AfterSearch
+    from drsearch.space.check import load_space
     from drsearch.space.known_values import enqueued_params
-    from drsearch.space.search_space import load_space
-    from drsearch.study.preparation import define, prepare_all
+    from drsearch.study.preparation import prepare_all
     from drsearch.study.reconcile import launching
     from drsearch.study.validation import check_study
     from drsearch.workers.launcher import check_begins, launch_study
 
     read = load_space(path, lambda own: merged_settings(given, config, own))
-    base = read.base
-    check_study(base)
-    _check_enqueued(enqueue, base)
+    check_study(read.settings)
+    _check_enqueued(enqueue, read.settings)
     enqueued = [enqueued_params(read, each) for each in known]
-    warm = check_begins(name, read, base, folder, url, warm_start)
+    warm = check_begins(name, read, folder, url, warm_start)
     with counting(out, "photographs") as count:
-        prepared = prepare_all(folder, read, base, home, skip_bad=skip_bad, on_photograph=count)
+        prepared = prepare_all(folder, read, home, skip_bad=skip_bad, on_photograph=count)
     print_audit(out, prepared[0].audit, skip_bad)
     print_counts(out, prepared[0])
     print_warm_start(out, warm)
-    audit, definition = prepared[0].records.audit_path, define(read, base, folder, prepared)
-    supervisor = launch_study(name, read, definition, home, url, audit, warm_start, enqueued)
+    supervisor = launch_study(name, read, folder, prepared, home, url, warm_start, enqueued)
     opened = Study(name, open_studies(url, home), home)
     with launching(supervisor.folder):
         with study_view(out) as show:
@@ -474,16 +472,16 @@ def studies(storage: str = "") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("study")
 
 
-def study_statuses(storage: str = "") -> list[Standing]:
+def study_statuses(storage: str = "") -> list[StudyStatus]:
     """The status of every study of a database, the newest first.
 
     Args:
         storage: Address of the study database; empty for the default.
     """
-    from drsearch.study.status import look_at_all
+    from drsearch.study.status import all_statuses
 
     home = open_home()
-    return look_at_all(open_studies(storage, home, read_only=True), home)
+    return all_statuses(open_studies(storage, home, read_only=True), home)
 
 
 def join_study(name: str, *, workers: int | None = None, storage: str = "", progress: bool | Console = True) -> str:
@@ -556,16 +554,15 @@ def _check_without_tensorflow(
     from drsearch.trials.storage import may_hold_studies, open_storage
 
     check_name("--study", name)
-    values = settings.flat()
-    del values["model.hypermodel"]  # only the file itself, when it has run, tells it
-    if written is None:  # nor these, where they are computed
-        values.clear()
+    unknown = ["model.hypermodel"]  # only the file itself, when it has run, tells it
+    if written is None:  # nor any other, where they are computed
+        unknown = list(settings.flat())
     else:
         check_study(settings)
     _check_enqueued(enqueue, settings)
     if may_hold_studies(url):
         opened = open_storage(url)
-        check_goes_on(opened, name, wanted_study(space, source, values, data))
+        check_goes_on(opened, name, wanted_study(space, source, settings, data), unknown)
         if warm_start:
             load(opened, warm_start)
     elif warm_start:

@@ -162,14 +162,14 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
     from drsearch.measure.scores import Scores
 
     counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
-    objective = study.definition.settings["study.objective"]
+    objective, cost = study.definition.settings.study.objective, study.definition.settings.study.cost
     out.print(f"\nstudy {study.name}: {counts}; best is trial {result.best_trial} with {objective} {result.value:.4f}:")
     out.print(f"  {settings_text(result.params)}", markup=False)
     if study.spent:
         out.print(f"no more trials: {study.spent}; a larger budget goes on")
-    if study.definition.settings["study.cost"] != "none":
+    if cost != "none":
         costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
-        out.print(f"Pareto front, {objective} at {study.definition.settings['study.cost']}: {costs}")
+        out.print(f"Pareto front, {objective} at {cost}: {costs}")
     out.print(f"model {result.model.name} version {result.model.version}")
     test = {key: value for key, value in result.test.items() if key != "test_evaluations"}
     n = result.test["test_evaluations"]

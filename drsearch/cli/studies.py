@@ -15,7 +15,7 @@ from drsearch.errors import DrsearchError
 
 if TYPE_CHECKING:
     from drsearch.study.delete import Removal
-    from drsearch.study.status import Standing
+    from drsearch.study.status import StudyStatus
     from drsearch.trials.trials import Trial
 
 
@@ -62,7 +62,7 @@ def status(
     elif as_json:
         repeat(print_status)
     else:
-        last: list[Standing] = []
+        last: list[StudyStatus] = []
         with study_view(out) as show:
 
             def show_status() -> bool:
@@ -206,7 +206,7 @@ def _once(say: Callable[[str], None]) -> Callable[[str], None]:
     return say_once
 
 
-def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> bool:
+def _print_studies(out: Console, looks: "Sequence[StudyStatus]", as_json: bool) -> bool:
     """Print a line per study; False, since nobody can say when all studies are over."""
     from drsearch.display.study_tables import studies_lines
 
@@ -222,7 +222,7 @@ def _print_studies(out: Console, looks: "Sequence[Standing]", as_json: bool) -> 
     return False
 
 
-def _print_study(out: Console, look: "Standing", as_json: bool) -> None:
+def _print_study(out: Console, look: "StudyStatus", as_json: bool) -> None:
     from drsearch.display.progress import worker_lines
     from drsearch.display.study_tables import study_lines
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from drsearch.display.output import is_live
 from drsearch.display.progress import duration, with_interval
 from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
-from drsearch.study.status import Standing, TrialRow, place
+from drsearch.study.status import StudyStatus, TrialRow, place
 
 if TYPE_CHECKING:
     from drsearch.study.delete import Removal
@@ -23,7 +23,7 @@ _N_VERSIONS = 8
 _N_REASONS = 5
 
 
-def studies_lines(looks: Sequence[Standing], width: int | None) -> list[Text]:
+def studies_lines(looks: Sequence[StudyStatus], width: int | None) -> list[Text]:
     """A table with one line per study; columns without room are left out."""
     over = [sum(trial.is_over for trial in look.progress.trials) for look in looks]
     workers = [len(look.progress.workers) + len(look.idle) for look in looks]
@@ -40,14 +40,14 @@ def studies_lines(looks: Sequence[Standing], width: int | None) -> list[Text]:
 
 
 @contextmanager
-def studies_view(console: Console) -> Iterator[Callable[[Sequence[Standing]], bool]]:
+def studies_view(console: Console) -> Iterator[Callable[[Sequence[StudyStatus]], bool]]:
     """A live table of all studies on a terminal; elsewhere a line whenever one of them has changed."""
     if not is_live(console):
         yield _Lines(console)
         return
     with Live(console=console, refresh_per_second=4, redirect_stdout=False) as live:
 
-        def show(looks: Sequence[Standing]) -> bool:
+        def show(looks: Sequence[StudyStatus]) -> bool:
             live.update(Group(*studies_lines(looks, console.width)))
             return False
 
@@ -59,7 +59,7 @@ class _Lines:
         self._console = console
         self._printed: dict[str, str] = {}
 
-    def __call__(self, looks: Sequence[Standing]) -> bool:
+    def __call__(self, looks: Sequence[StudyStatus]) -> bool:
         for look in looks:
             text = f"study {look.name} is {look.state}: {counted(look)} trials" + (
                 f"; best {best(look)}" if look.best else ""
@@ -70,7 +70,7 @@ class _Lines:
         return False
 
 
-def study_lines(look: Standing) -> list[str]:
+def study_lines(look: StudyStatus) -> list[str]:
     """What a study came to, in a few lines."""
     lines = [
         f"study {look.name} is {look.state}: {counted(look)} trials" + (f"; {_left(look)} left" if _left(look) else ""),
@@ -83,13 +83,13 @@ def study_lines(look: Standing) -> list[str]:
     return lines
 
 
-def counted(look: Standing) -> str:
+def counted(look: StudyStatus) -> str:
     """How many trials a study has, and in what states."""
     states = ", ".join(f"{n} {state}" for state, n in look.counts().items() if n)
     return f"{states or 'none begun'} of {look.progress.n_trials}"
 
 
-def best(look: Standing) -> str:
+def best(look: StudyStatus) -> str:
     """The best trial's objective, with its interval."""
     return f"{look.progress.objective} {_value(look.best)}" if look.best else ""
 
@@ -200,7 +200,7 @@ def write_csv(rows: Sequence[TrialRow], out: TextIO) -> None:
 
 def removal_lines(removal: "Removal") -> list[str]:
     """What goes and what stays when a study is deleted."""
-    look = removal.standing
+    look = removal.status
     runs, kept = len(removal.runs), len(removal.kept_runs)
     goes = [
         f"study {look.name} in its database: {counted(look)} trials",
@@ -228,7 +228,7 @@ def _params(rows: Sequence[TrialRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.params))
 
 
-def _left(look: Standing) -> str:
+def _left(look: StudyStatus) -> str:
     return f"about {duration(look.left_s)}" if look.left_s is not None else ""
 
 

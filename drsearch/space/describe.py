@@ -1,6 +1,5 @@
 """What is in a search space? Its axes, their conditions, the size of its grid, and some draws: nothing is trained."""
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,8 @@ from keras_tuner.engine import hyperparameters as kinds
 from drsearch.errors import SearchSpaceError
 from drsearch.settings import Value
 from drsearch.space.build_model import PREFIX
-from drsearch.space.hyperparameters import Hyperparameter, random_value
+from drsearch.space.explorer import Explorer
+from drsearch.space.hyperparameters import Hyperparameter
 from drsearch.space.search_space import SearchSpace
 
 _WALKS, _BUILDS = 300, 12
@@ -65,22 +65,13 @@ class Overview:
 
 def overview(space: SearchSpace) -> Overview:
     """Look a space over. No trial is made, and no study is touched."""
-    dice = random.Random(0)
-    found: dict[str, list[Hyperparameter]] = {}
-
-    def draw(name: str, hyperparameter: Hyperparameter) -> Value:
-        _note(found, name, hyperparameter)
-        return random_value(hyperparameter, dice)
-
-    def fix(name: str, fixed: Hyperparameter) -> Value:
-        _note(found, name, fixed)
-        return fixed.value  # type: ignore[no-any-return]
-
-    walks = [space.walk(draw, fix) for _ in range(_BUILDS if space.has_hypermodel else _WALKS)]
-    names = _in_order(walks)
-    axes = tuple(_axis(space, name, found[name], _condition(name, names, walks)) for name in names)
+    explorer = Explorer()
+    for _ in range(_BUILDS if space.has_hypermodel else _WALKS):
+        explorer.walk(space.walk)
+    walks, names = explorer.walks, _in_order(explorer.walks)
+    axes = tuple(_axis(space, name, explorer.forms[name], _condition(name, names, walks)) for name in names)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.base.study.seed))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.settings.study.seed))
     samples = tuple(space.draw(study.ask()) for _ in range(N_SAMPLES))
     counted = _BUILT if space.has_hypermodel else _COUNTED
     try:
@@ -88,12 +79,6 @@ def overview(space: SearchSpace) -> Overview:
     except SearchSpaceError as continuous:
         return Overview(axes, None, False, str(continuous), samples)
     return Overview(axes, min(n, counted), n > counted, "", samples)
-
-
-def _note(found: dict[str, list[Hyperparameter]], name: str, hyperparameter: Hyperparameter) -> None:
-    forms = found.setdefault(name, [])
-    if all(repr(hyperparameter) != repr(form) for form in forms):
-        forms.append(hyperparameter)
 
 
 def _in_order(walks: Sequence[Mapping[str, Value]]) -> list[str]:
@@ -112,7 +97,7 @@ def _in_order(walks: Sequence[Mapping[str, Value]]) -> list[str]:
 
 def _axis(space: SearchSpace, name: str, forms: list[Hyperparameter], condition: str) -> Axis:
     first = forms[0]
-    default = first.default if name.startswith(PREFIX) else space.base.flat()[name]
+    default = first.default if name.startswith(PREFIX) else space.settings.flat()[name]
     kind = " or ".join(dict.fromkeys(type(form).__name__ for form in forms))
     values = " or ".join(dict.fromkeys(_values_of(form) for form in forms))
     return Axis(name, kind, values, condition, default)

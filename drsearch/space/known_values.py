@@ -139,7 +139,7 @@ def _check_undrawn(space: SearchSpace, known: Known, name: str, value: Value, dr
             f"--enqueue {known.where}: the space does not draw {name!r} with these; "
             + (f"did you mean {quoted(near, 'or')}?" if near else f"it draws {quoted(drawn, 'and')}.")
         )
-    if Settings().replace({name: value}).flat()[name] != (base := space.base.flat()[name]):
+    if Settings().replace({name: value}).flat()[name] != (base := space.settings.flat()[name]):
         raise SettingsError(
             f"--enqueue {known.where}: {name} = {value!r}, which this space does not draw, and this study has "
             f"{base!r}; leave the line out, or give --set {name}={value}."

@@ -32,13 +32,13 @@ _CALL = "drsearch.call."
 _NOTE_S = 10.0
 
 
-def total_trials(space: "SearchSpace", settings: Settings) -> int | None:
+def total_trials(space: "SearchSpace") -> int | None:
     """How many trials a study has in total: `study.trials`, at most the whole grid; 20 where neither is given.
 
     Returns:
         None where another budget ends the study.
     """
-    study = settings.study
+    study = space.settings.study
     if study.sampler == "grid":
         size = len(space.grid())
         return size if study.trials is None else min(study.trials, size)

@@ -4,9 +4,10 @@ import dataclasses
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -38,7 +39,7 @@ class StudyDefinition:
         uid: Tells studies of one name in different databases apart.
         space_file: The space file's name.
         space_source: Its text.
-        settings: What trials start from, by name.
+        settings: What trials start from.
         data_name: What people call the data.
         data_source: Where they lay.
         data_fingerprint: Photographs, grades and split; empty before they are prepared.
@@ -49,16 +50,12 @@ class StudyDefinition:
     uid: str
     space_file: str
     space_source: str
-    settings: dict[str, Value]
+    settings: Settings
     data_name: str
     data_source: str
     data_fingerprint: str
     records: dict[str, str]
     code: dict[str, str]
-
-    def base(self) -> Settings:
-        """The settings that trials start from."""
-        return Settings().replace(self.settings)
 
     def trial_key(self, trial: int) -> str:
         """Names the run of a trial among all runs."""
@@ -70,7 +67,7 @@ class StudyDefinition:
 
     def trial_settings(self, trial: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
         """The settings of one trial: what was drawn, its own seed, and the data that it is for."""
-        base = self.base()
+        base = self.settings
         own: dict[str, Value] = {
             "training.seed": trial_seed(base.study.seed, trial),
             "training.threads": base.training.threads or threads,
@@ -131,14 +128,14 @@ def open_study(
         StudyError: If a study of this name has another definition; the first difference is named.
     """
     check_name("--study", name)
-    directions = [objective.direction for objective in objectives_of(wanted.base())]
+    directions = [objective.direction for objective in objectives_of(wanted.settings)]
 
     def begin() -> tuple[optuna.Study, StudyDefinition]:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
         there = read_definition(study)
         if there is None:
-            study.set_user_attr(MAX_RETRIES, wanted.settings["study.max_retries"])
-            study.set_user_attr(_DEFINITION, dataclasses.asdict(wanted))
+            study.set_user_attr(MAX_RETRIES, wanted.settings.study.max_retries)
+            study.set_user_attr(_DEFINITION, _to_json(wanted))
         else:
             _check_same(name, there, wanted)
             _note_other_code(name, there, wanted)
@@ -174,8 +171,14 @@ def delete_study(storage: Storage, name: str) -> None:
 
 def read_definition(study: optuna.Study) -> StudyDefinition | None:
     """The definition kept with a study."""
-    kept = study.user_attrs.get(_DEFINITION)
-    return StudyDefinition(**kept) if kept is not None else None
+    values = study.user_attrs.get(_DEFINITION)
+    if values is None:
+        return None
+    return StudyDefinition(**values | {"settings": Settings().replace(values["settings"])})
+
+
+def _to_json(definition: StudyDefinition) -> dict[str, Any]:
+    return dataclasses.asdict(definition) | {"settings": definition.settings.flat()}
 
 
 def check_name(option: str, name: str) -> None:
@@ -195,20 +198,20 @@ def check_name(option: str, name: str) -> None:
         )
 
 
-def wanted_study(space: Path, source: str, settings: Mapping[str, Value], data: Path) -> StudyDefinition:
+def wanted_study(space: Path, source: str, settings: Settings, data: Path) -> StudyDefinition:
     """What a command asks for, as far as it is known before the photographs are prepared.
 
     Args:
         space: The space file.
         source: Its text.
-        settings: What trials start from, by name.
+        settings: What trials start from.
         data: The folder of photographs.
     """
     return StudyDefinition(
         uid=new_uid(),
         space_file=space.name,
         space_source=source,
-        settings=dict(settings),
+        settings=settings,
         data_name=data.resolve().name,
         data_source=str(data.resolve()),
         data_fingerprint="",
@@ -217,13 +220,14 @@ def wanted_study(space: Path, source: str, settings: Mapping[str, Value], data: 
     )
 
 
-def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition) -> None:
+def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition, unknown: Collection[str] = ()) -> None:
     """Refuse, before anything is prepared, what `open_study` would refuse; a study that has not begun says nothing.
 
     Args:
         storage: The database.
         name: The study's name.
-        wanted: What the command asks for; what it does not know yet is not compared.
+        wanted: What the command asks for; its data are compared if they are prepared.
+        unknown: Settings that are not known yet, and not compared.
 
     Raises:
         StudyError: If a study of this name has another definition; the first difference is named.
@@ -233,10 +237,10 @@ def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition) -> None:
     except KeyError:
         return
     if (there := read_definition(study)) is not None:
-        _check_same(name, there, wanted)
+        _check_same(name, there, wanted, unknown)
 
 
-def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
+def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition, unknown: Collection[str] = ()) -> None:
     other = "give it as it was, or --study OTHER to begin a new one."
     if there.space_source != wanted.space_source:
         raise StudyError(
@@ -244,11 +248,11 @@ def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition) -> N
             f"{changed_choices(there.space_source, wanted.space_source)}; give it as it was, --study OTHER to begin a "
             f"new one, or --warm-start {name} --study OTHER to begin one that has its finished trials already."
         )
-    for key, value in wanted.settings.items():
-        if key not in BUDGETS and there.settings.get(key) != value:
+    before = there.settings.flat()
+    for key, value in wanted.settings.flat().items():
+        if key not in (*BUDGETS, *unknown) and before[key] != value:
             raise StudyError(
-                f"study {name!r} was begun with {key} = {there.settings.get(key)!r}, "
-                f"and this command has {value!r}; {other}"
+                f"study {name!r} was begun with {key} = {before[key]!r}, and this command has {value!r}; {other}"
             )
     if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
         raise StudyError(

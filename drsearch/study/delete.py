@@ -16,7 +16,7 @@ from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.study.cancel import ask_to_stop
 from drsearch.study.definition import delete_study, load_study
-from drsearch.study.status import Standing, look
+from drsearch.study.status import StudyStatus, study_status
 from drsearch.tracking.mlflow_client import open_client, search_runs, search_versions
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
@@ -31,7 +31,7 @@ class Removal:
     """What deleting a study would do.
 
     Attributes:
-        standing: The study.
+        status: The study's status.
         n_files: In its folder: journals, checkpoints, weights, pictures, logs.
         n_bytes: Of these.
         unsent: Runs with something that has never reached MLflow, and would go with them.
@@ -44,7 +44,7 @@ class Removal:
         test_evaluations: Of their test splits.
     """
 
-    standing: Standing
+    status: StudyStatus
     n_files: int
     n_bytes: int
     unsent: int
@@ -76,27 +76,27 @@ class Remover:
             StudyError: If there is no such study, somebody is at it, another study inherited trials from it, or MLflow
                 does not answer.
         """
-        standing = self._look(name)
+        status = self._status(name)
         with _answering(name):
-            return self._plan(standing)
+            return self._plan(status)
 
-    def _plan(self, standing: Standing) -> Removal:
+    def _plan(self, status: StudyStatus) -> Removal:
         sync(self._home)
-        experiment = self._client.get_experiment_by_name(standing.name)
+        experiment = self._client.get_experiment_by_name(status.name)
         runs = list(search_runs(self._client, [experiment.experiment_id])) if experiment is not None else []
-        mine = {run.info.run_id: run for run in runs if self._is_of(run, standing)}
+        mine = {run.info.run_id: run for run in runs if self._is_of(run, status)}
         versions = [each for each in search_versions(self._client) if mine.keys() & _needs(each)]
         needed = {run_id for version in versions for run_id in _needs(version)}
         needed |= {mine[run_id].data.tags.get(PARENT_RUN_TAG, "") for run_id in needed & mine.keys()}
         if versions:  # the study's own run holds the space, the audit and the pages
             needed |= {run_id for run_id, run in mine.items() if run.data.tags.get(KIND_TAG) == "study"}
-        files = [file for file in standing.folder.rglob("*") if file.is_file()]
-        records, n_evaluations = self._records(standing)
+        files = [file for file in status.folder.rglob("*") if file.is_file()]
+        records, n_evaluations = self._records(status)
         return Removal(
-            standing=standing,
+            status=status,
             n_files=len(files),
             n_bytes=sum(file.stat().st_size for file in files),
-            unsent=sum(standing.folder in folder.parents for folder in unsent(self._home)),
+            unsent=sum(status.folder in folder.parents for folder in unsent(self._home)),
             runs=tuple(run for run_id, run in mine.items() if run_id not in needed),
             kept_runs=tuple(run for run_id, run in mine.items() if run_id in needed),
             versions=tuple(f"{each.name} version {each.version}" for each in reversed(versions)),
@@ -115,28 +115,28 @@ class Remover:
         Raises:
             StudyError: If somebody is at the study by now.
         """
-        name = removal.standing.name
+        name = removal.status.name
         study, _ = load_study(self._storage, name)
         ask_to_stop(study)  # a worker that joins now stays out
-        self._look(name)
+        self._status(name)
         with _answering(name):
             called = self._clear_experiment(removal)
-        if removal.standing.folder.exists():
-            shutil.rmtree(removal.standing.folder)
+        if removal.status.folder.exists():
+            shutil.rmtree(removal.status.folder)
         delete_study(self._storage, name)
         return str(called)
 
-    def _look(self, name: str) -> Standing:
+    def _status(self, name: str) -> StudyStatus:
         study, definition = load_study(self._storage, name)
-        standing = look(study, definition, self._storage, self._home)
-        if standing.state == "running":
+        status = study_status(study, definition, self._storage, self._home)
+        if status.state == "running":
             raise StudyError(f"study {name!r} is running; end it first: drsearch cancel {name}")
         for other, n in inheritors(self._storage, definition.uid).items():
             raise StudyError(
                 f"study {name!r} stays: study {other!r} inherited {n} of its trials, whose runs and weights lie here; "
                 f"delete that one first: drsearch delete {other}"
             )
-        return standing
+        return status
 
     def _clear_experiment(self, removal: Removal) -> str:
         experiment = removal.experiment
@@ -151,11 +151,11 @@ class Remover:
             self._client.delete_experiment(experiment.experiment_id)
         return str(called)
 
-    def _is_of(self, run: Run, standing: Standing) -> bool:
-        return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{standing.definition.uid}/")
+    def _is_of(self, run: Run, status: StudyStatus) -> bool:
+        return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{status.definition.uid}/")
 
-    def _records(self, standing: Standing) -> tuple[tuple[Path, ...], int]:
-        folders = [self._home.records / fingerprint for fingerprint in standing.definition.records.values()]
+    def _records(self, status: StudyStatus) -> tuple[tuple[Path, ...], int]:
+        folders = [self._home.records / fingerprint for fingerprint in status.definition.records.values()]
         evaluations: dict[str, int] = {}
         for folder in folders:
             try:

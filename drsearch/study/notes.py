@@ -14,7 +14,7 @@ from drsearch.training.objective import Objective
 
 def study_note(result: StudyResult) -> str:
     """What MLflow's page of a study's own run says it came to: its ten best trials, Markdown."""
-    objective = Objective(result.definition.base().study.objective)
+    objective = Objective(result.definition.settings.study.objective)
     told = [trial for trial in result.trials if trial.state == "complete"]
     told.sort(key=lambda trial: objective.loss(trial.values[0]))
     counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)

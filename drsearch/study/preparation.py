@@ -6,23 +6,21 @@ from pathlib import Path
 
 from drsearch.data.prepare import Prepared, prepare
 from drsearch.home import Home
-from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import StudyDefinition, images_key, wanted_study
 from drsearch.training.cross_validation import assign_folds
 
 
-def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
+def define(space: SearchSpace, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
     """The definition of a study: its space, settings, data and code as they are now.
 
     Args:
-        space: The space file.
-        settings: What trials start from.
+        space: Its space, on the study's settings.
         data: The folder of photographs.
         prepared: The record set of every `images.*` that the space may ask for.
     """
     return dataclasses.replace(
-        wanted_study(space.path, space.source, settings.flat(), data),
+        wanted_study(space.path, space.source, space.settings, data),
         data_fingerprint=prepared[0].records.data_fingerprint,
         records={images_key(each.records.images): each.records.fingerprint for each in prepared},
     )
@@ -31,7 +29,6 @@ def define(space: SearchSpace, settings: Settings, data: Path, prepared: Sequenc
 def prepare_all(
     data: Path,
     space: SearchSpace,
-    settings: Settings,
     home: Home,
     *,
     skip_bad: bool,
@@ -42,7 +39,7 @@ def prepare_all(
     Raises:
         DataError: As `prepare`, and if there are too few eyes for `search.folds`.
     """
-    variants = space.image_variants(settings)
+    variants = space.image_variants()
     made = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
-    assign_folds(made[0].records.eyes("train", "validation"), settings.data, settings.search)
+    assign_folds(made[0].records.eyes("train", "validation"), space.settings.data, space.settings.search)
     return made

@@ -4,10 +4,8 @@ import fcntl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.files import lock
@@ -57,7 +55,7 @@ def is_launched(folder: Path) -> bool:
     return True
 
 
-class Closer:
+class RunCloser:
     """Ends, in their journals, the runs of a study whose processes are gone.
 
     Args:
@@ -133,22 +131,7 @@ class Closer:
             _append_end(folder, RunEnd("KILLED", tags=outcome_tags("stopped", "its launcher died")))
 
 
-@dataclass(frozen=True)
-class Reconciled:
-    """A study after what dead processes left in it was put right.
-
-    Attributes:
-        study: As Optuna knows it.
-        definition: What it is.
-        trials: Its trials.
-    """
-
-    study: optuna.Study
-    definition: StudyDefinition
-    trials: tuple[Trial, ...]
-
-
-def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
+def reconcile_study(home: Home, storage: Storage, name: str) -> list[Trial]:
     """Put right what dead processes left in a study, without starting any.
 
     Trials of dead processes wait again, or fail for good; runs that nobody is at are ended, and MLflow is told. Where
@@ -161,10 +144,10 @@ def reconcile_study(home: Home, storage: Storage, name: str) -> Reconciled:
     study, definition = load_study(storage, name)
     trials = reconcile(study, storage, look_twice(study, storage))
     folder = study_folder(home, name, definition.uid)
-    Closer(folder, name, definition).close(trials)
+    RunCloser(folder, name, definition).close(trials)
     if unsent(home) and not is_launched(folder):  # who is at it has a sender
         sync(home)
-    return Reconciled(study, definition, tuple(trials))
+    return trials
 
 
 def _is_gone(owner: str) -> bool:

@@ -35,12 +35,12 @@ class StudyResult:
     @property
     def best(self) -> Trial | None:
         """The complete trial that is registered, see `best_trial`."""
-        return best_trial(self.trials, self.definition.base())
+        return best_trial(self.trials, self.definition.settings)
 
     @property
     def front(self) -> list[Trial]:
         """The Pareto front, best objective first; the best trial alone where there is one objective."""
-        return front(self.trials, self.definition.base())
+        return front(self.trials, self.definition.settings)
 
     def counts(self) -> dict[str, int]:
         """Trials by state; those inherited from another study apart, if there are any."""

@@ -1,10 +1,10 @@
-"""How do a study and its trials stand? Read from its database, and from what workers of this machine say."""
+"""The status of studies and trials: read from their database, and from status files of this machine's workers."""
 
 import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -32,16 +32,16 @@ StudyState = Literal["running", "stopped", "cancelled", "complete"]
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What a worker said last.
+    """The last report of a worker about the trial that it runs.
 
     Attributes:
-        trial: The trial it runs.
+        trial: The trial's number.
         epoch: Epochs finished.
         epochs: Epochs in all.
-        seconds: Of the last epoch; NaN where it is not known.
+        seconds: Duration of the last epoch; NaN where it is not known.
         value: The objective of the last epoch.
-        best: The best so far in this trial.
-        worker: Its process, as `this_process` names it.
+        best: The best objective so far in this trial.
+        worker: The worker's process, as `this_process` names it.
     """
 
     trial: int
@@ -54,17 +54,17 @@ class WorkerStatus:
 
     @property
     def has_pace(self) -> bool:
-        """Whether its pace is known: the first epoch of a trial builds the graph, and takes several times as long."""
+        """Whether its pace is known: the first epoch builds the graph, which takes several times as long."""
         return self.epoch > 1 and math.isfinite(self.seconds)
 
     @property
     def left_s(self) -> float:
-        """Seconds that this trial has left, at the pace of its last epoch."""
+        """How many seconds the trial has left, at the pace of its last epoch."""
         return (self.epochs - self.epoch) * self.seconds
 
 
 def place(worker: str) -> str:
-    """A process that `this_process` names, for people: its machine and its number.
+    """The machine and the number of a process, of the name that `this_process` gives it.
 
     Example:
         >>> place("pacs-3:4711:1795527349.15"), place("")
@@ -76,7 +76,15 @@ def place(worker: str) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """One look at a running study, for the view."""
+    """A study's trials and workers at one moment.
+
+    Attributes:
+        name: The study's name.
+        objective: The name of its objective.
+        trials: Its trials that a worker has taken, by number.
+        n_trials: Trials in total.
+        workers: Workers that run a trial.
+    """
 
     name: str
     objective: str
@@ -86,20 +94,20 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One look at a study from outside.
+class StudyStatus:
+    """The status of a study, as a process that does not run it reads it.
 
     Attributes:
-        progress: Its trials, and the workers that are alive.
-        state: running (somebody is at it), complete (all trials are over, or a budget is spent), cancelled, or stopped.
-        idle: Living workers of this machine that are at no trial just now, as `this_process` names them.
-        abandoned: Trials that dead processes left running; `reconcile_study` puts them right.
+        progress: Its trials and its living workers.
+        state: running (a process runs it), complete (all trials are over, or a budget is spent), cancelled, or stopped.
+        idle: Living workers of this machine that run no trial, as `this_process` names them.
+        abandoned: Trials that dead processes left running; `reconcile_study` lets them wait again.
         best: The best complete trial.
-        left_s: About how long the trials will take with the workers there are; None where nothing tells.
-        begun: When its first trial began.
-        changed: When a trial of it last began or ended.
-        folder: Where its journals and checkpoints lie on this machine.
-        definition: What it is.
+        left_s: Estimated seconds until all trials are over with the present workers; None where it cannot be estimated.
+        begun: When the first trial began.
+        changed: When a trial last began or ended.
+        folder: The study's folder of journals and checkpoints on this machine.
+        definition: The study's definition.
     """
 
     progress: Progress
@@ -115,11 +123,11 @@ class Standing:
 
     @property
     def name(self) -> str:
-        """Of the study."""
+        """The study's name."""
         return self.progress.name
 
     def counts(self) -> dict[str, int]:
-        """Trials by state; one that a dead process left waits."""
+        """Number of trials per state; an abandoned trial counts as waiting."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
         for trial in self.progress.trials:
             counts["waiting" if trial.number in self.abandoned else trial.state] += 1
@@ -127,16 +135,16 @@ class Standing:
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """As `drsearch status --json` prints it."""
+        """The status as `drsearch status --json` prints it."""
         workers: list[dict[str, Any]] = [
             {
                 "worker": place(each.worker),
                 "trial": each.trial,
                 "epoch": each.epoch,
                 "epochs": each.epochs,
-                "epoch_seconds": _number(each.seconds),
-                "value": _number(each.value),
-                "best": _number(each.best),
+                "epoch_seconds": _json_value(each.seconds),
+                "value": _json_value(each.value),
+                "best": _json_value(each.best),
             }
             for each in self.progress.workers
         ]
@@ -149,86 +157,79 @@ class Standing:
             "objective": self.progress.objective,
             "best": self.best.to_json() if self.best else None,
             "workers": workers,
-            "seconds_left": _number(self.left_s),
+            "seconds_left": _json_value(self.left_s),
             "begun": self.begun.isoformat(timespec="seconds") if self.begun else None,
             "changed": self.changed.isoformat(timespec="seconds") if self.changed else None,
             "abandoned": list(self.abandoned),
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """A trial as the table of trials shows it.
+    """One row of the table of trials.
 
     Attributes:
         number: From 0.
-        state: As the study counts it.
-        value: The objective at the best epoch; of a running trial, its best checkpoint so far.
+        state: The trial's state.
+        value: The objective at the best epoch; of a running trial, at its best checkpoint so far.
         low: Lower end of the 95 % interval of `value`, where there is one.
-        high: Upper end.
-        best_epoch: The epoch whose weights are kept.
-        epochs: Epochs done.
-        attempts: How often it was begun.
-        seconds: That it ran, over all attempts.
-        params: What was drawn, or waits to be.
-        run_id: Of its MLflow run.
-        worker: Where it runs, or ran last.
+        high: Upper end of that interval.
+        best_epoch: The epoch whose weights are saved.
+        epochs: Epochs finished.
+        attempts: How often the trial was begun.
+        seconds: Its duration, over all attempts.
+        params: Hyperparameters drawn, or enqueued for it.
+        run_id: Its MLflow run.
+        worker: The process that runs it or ran it last, as `place` shows it.
         reason: Why it failed, was pruned or was interrupted.
     """
 
     number: int
     state: str
-    value: float | None
-    low: float | None
-    high: float | None
-    best_epoch: int | None
-    epochs: int
-    attempts: int
-    seconds: float
-    params: Mapping[str, Value]
-    run_id: str
-    worker: str
-    reason: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    params: Mapping[str, Value] = field(default_factory=dict)
+    run_id: str = ""
+    worker: str = ""
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it; numbers that are not finite are null."""
-        return {
-            "trial": self.number,
-            "state": self.state,
-            "value": _number(self.value),
-            "low": _number(self.low),
-            "high": _number(self.high),
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
-            "attempts": self.attempts,
-            "seconds": round(self.seconds, 3),
-            "params": dict(self.params),
-            "run_id": self.run_id or None,
-            "worker": self.worker or None,
-            "reason": self.reason or None,
-        }
+        """The row as `--json` prints it: null for empty texts, and for numbers that are not finite."""
+        values = {name: _json_value(value) for name, value in asdict(self).items()}
+        return {"trial": values.pop("number"), **values, "seconds": round(self.seconds, 3)}
 
 
 def study_names(storage: Storage) -> list[str]:
-    """The names of the studies in a database, the one begun last first."""
-    found = storage.get_all_studies()
-    return [each.study_name for each in sorted(found, key=lambda each: -each._study_id)]
+    """The names of the studies in a database, the latest first."""
+    return [each.study_name for each in sorted(storage.get_all_studies(), key=lambda each: -each._study_id)]
 
 
-def look_at_all(storage: Storage, home: Home) -> list[Standing]:
-    """All studies of a database, the one begun last first; what drsearch did not begin is left out."""
-    looks = []
+def all_statuses(storage: Storage, home: Home) -> list[StudyStatus]:
+    """The status of every study in a database, the latest first; studies that drsearch did not begin are left out."""
+    statuses = []
     for name in study_names(storage):
         with contextlib.suppress(KeyError):  # deleted meanwhile
             study = optuna.load_study(study_name=name, storage=storage)
             definition = read_definition(study)
             if definition is not None:
-                looks.append(look(study, definition, storage, home))
-    return looks
+                statuses.append(study_status(study, definition, storage, home))
+    return statuses
 
 
-def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, home: Home) -> Standing:
-    """One study as it stands; nothing is changed."""
+def study_status(study: optuna.Study, definition: StudyDefinition, storage: Storage, home: Home) -> StudyStatus:
+    """The status of one study; nothing is changed.
+
+    Args:
+        study: The study.
+        definition: Its definition.
+        storage: Its database.
+        home: The home of this machine.
+    """
     folder = study_folder(home, study.study_name, definition.uid)
     n_trials = n_trials_of(study)
     trials = [trial for trial in read_trials(study) if trial.number < n_trials]
@@ -243,8 +244,8 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
     busy = {each.worker for each in workers}
     begun = [attempt.datetime_start for trial in trials for attempt in trial.attempts if attempt.datetime_start]
     ended = [attempt.datetime_complete for trial in trials for attempt in trial.attempts if attempt.datetime_complete]
-    objective = str(definition.settings["study.objective"])
-    return Standing(
+    objective = definition.settings.study.objective
+    return StudyStatus(
         progress=Progress(study.study_name, objective, tuple(trials), n_trials, tuple(workers)),
         state=_state(study, definition, trials, n_trials, bool(running) or is_launched(folder)),
         idle=tuple(each.worker for each in _worker_statuses(folder) if each.worker not in busy),
@@ -259,39 +260,50 @@ def look(study: optuna.Study, definition: StudyDefinition, storage: Storage, hom
 
 
 def trial_rows(storage: Storage, name: str, home: Home) -> tuple[list[TrialRow], str, bool]:
-    """The trials of a study by number, its objective, and whether less of it is better.
+    """The rows of all trials of a study, by number.
+
+    Args:
+        storage: The study database.
+        name: The study's name.
+        home: The home of this machine.
+
+    Returns:
+        The rows, the name of the objective, and whether a lower value is better.
 
     Raises:
         StudyError: If there is no such study.
     """
     study, definition = load_study(storage, name)
     folder, n_trials = study_folder(home, name, definition.uid), n_trials_of(study)
-    said = {each.worker: each for each in _worker_statuses(folder)}
+    statuses = {status.worker: status for status in _worker_statuses(folder)}
     trials = {trial.number: trial for trial in read_trials(study)}
-    rows = [_row(trials[n], folder, said) if n in trials else _untaken(n) for n in range(n_trials)]
-    return rows, str(definition.settings["study.objective"]), study.directions[0].name == "MINIMIZE"
+    rows = [
+        _row(trials[n], folder, statuses) if n in trials else TrialRow(number=n, state="waiting")
+        for n in range(n_trials)
+    ]
+    return rows, definition.settings.study.objective, study.directions[0].name == "MINIMIZE"
 
 
 def sort_trials(rows: Sequence[TrialRow], by: str, less_is_better: bool) -> list[TrialRow]:
-    """Trials in the order of a column: `value` best first, all others rising; what has none comes last.
+    """Rows sorted by a column: `value` best first, any other column ascending; rows without a value come last.
 
     Args:
-        rows: To sort.
-        by: number, state, value, epochs, attempts, seconds, or a parameter, by its name or the last word of it.
-        less_is_better: Whether a lower value is the better one.
+        rows: The rows.
+        by: number, state, value, epochs, attempts, seconds, or a parameter: its name or the last word of it.
+        less_is_better: Whether a lower value is better.
 
     Raises:
-        StudyError: If there is no such column; those there are are named.
+        StudyError: If there is no such column; the message names those that exist.
     """
     names = list(dict.fromkeys(name for row in rows for name in row.params))
-    found = [name for name in names if by in (name, name.rpartition(".")[2])]
+    matches = [name for name in names if by in (name, name.rpartition(".")[2])]
     columns = ("number", "state", "value", "epochs", "attempts", "seconds")
-    if by not in columns and len(found) != 1:
-        many = f"; write one of {', '.join(found)}" if found else ""
+    if by not in columns and len(matches) != 1:
+        many = f"; write one of {', '.join(matches)}" if matches else ""
         raise StudyError(f"--sort {by}: no such column{many}. There are {', '.join([*columns, *names])}.")
 
     def key(row: TrialRow) -> tuple[bool, bool, Any]:
-        value: Any = getattr(row, by) if by in columns else row.params.get(found[0])
+        value: Any = getattr(row, by) if by in columns else row.params.get(matches[0])
         missing = value is None or value != value
         if by == "value" and not less_is_better and not missing:
             value = -value
@@ -301,35 +313,49 @@ def sort_trials(rows: Sequence[TrialRow], by: str, less_is_better: bool) -> list
 
 
 def study_left_s(trials: Sequence[Trial], n_trials: int, workers: Sequence[WorkerStatus]) -> float | None:
-    """Seconds until all trials are over with the workers there are; None where nothing tells.
+    """Estimated seconds until all trials are over with the present workers.
+
+    A waiting trial is taken to last as long as the mean finished trial, pruned ones included; before any has finished,
+    as long as the running ones will.
 
     Args:
-        trials: The trials. One that waits is taken to last as long as the finished ones did in the mean, pruned ones
-            among them; before any is, as long as the running ones will.
-        n_trials: Trials in all, those that nobody has taken yet included.
-        workers: Those that are at a trial.
+        trials: The trials that a worker has taken.
+        n_trials: Trials in total.
+        workers: The workers that run a trial.
+
+    Returns:
+        None where no worker runs, or none has finished two epochs yet.
     """
     finished = [_seconds(trial) for trial in trials if trial.state in ("complete", "pruned")]
     whole = finished or [each.epochs * each.seconds for each in workers if each.has_pace]
     if not workers or not whole:
         return None
-    a_trial = sum(whole) / len(whole)
-    left = a_trial * (n_trials - sum(trial.is_over or trial.state == "running" for trial in trials))
+    per_trial = sum(whole) / len(whole)
+    left = per_trial * (n_trials - sum(trial.is_over or trial.state == "running" for trial in trials))
     for each in workers:
-        left += each.left_s if each.has_pace else a_trial * (1 - each.epoch / max(1, each.epochs))
+        left += each.left_s if each.has_pace else per_trial * (1 - each.epoch / max(1, each.epochs))
     return left / len(workers)
 
 
 def _worker_statuses(folder: Path) -> list[WorkerStatus]:
-    """What the living workers of this machine said last of the trials that they run or ran."""
+    """The last reports of this machine's living workers."""
     statuses = []
     for file in sorted((folder / "workers").glob("*.json")):
         with contextlib.suppress(FileNotFoundError):  # its worker has ended
-            said = json.loads(file.read_text())
-            if not is_dead(said["worker"], ran_here=True):
-                keys = ("trial", "epoch", "epochs", "seconds", "value", "best", "worker")
-                statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
+            status = read_worker_status(file)
+            if not is_dead(status.worker, ran_here=True):
+                statuses.append(status)
     return statuses
+
+
+def read_worker_status(file: Path) -> WorkerStatus:
+    """The report that a worker wrote last.
+
+    Raises:
+        FileNotFoundError: If the worker has ended.
+    """
+    report = json.loads(file.read_text())
+    return WorkerStatus(**{item.name: report[item.name] for item in fields(WorkerStatus)})
 
 
 def _is_dead(trial: FrozenTrial) -> bool:
@@ -341,53 +367,52 @@ def _state(
 ) -> StudyState:
     if busy:
         return "running"
-    if 0 < n_trials <= len(trials) and all(trial.is_over for trial in trials) or spent(study, definition.base()):
+    if 0 < n_trials <= len(trials) and all(trial.is_over for trial in trials) or spent(study, definition.settings):
         return "complete"
     return "cancelled" if is_cancelled(study) else "stopped"
 
 
 def _best(trials: Sequence[Trial], definition: StudyDefinition, folder: Path) -> TrialRow | None:
-    """The trial that is registered, or would be: see `best_trial`."""
-    best = best_trial(trials, definition.base())
+    best = best_trial(trials, definition.settings)
     return None if best is None else _row(best, folder, {})
 
 
 def _workers(running: Sequence[Trial], folder: Path, definition: StudyDefinition) -> list[WorkerStatus]:
-    """Who runs a trial, and how far it is: by what it says itself, or by what it has reported to the study."""
-    said = {each.worker: each for each in _worker_statuses(folder)}
+    """The workers that run a trial, here by their own reports, elsewhere by what they reported to the study."""
+    statuses = {status.worker: status for status in _worker_statuses(folder)}
     workers = []
     for trial in running:
         worker = str(trial.last.user_attrs.get(WORKER, ""))
-        status = said.get(worker)
+        status = statuses.get(worker)
         if status is None or status.trial != trial.number:
             reported = trial.last.intermediate_values
             last = max(reported, default=0)
             value = reported.get(last, math.nan)
-            epochs = trial.last.params.get("training.epochs", definition.settings["training.epochs"])
+            epochs = trial.last.params.get("training.epochs", definition.settings.training.epochs)
             status = WorkerStatus(trial.number, last, int(epochs), math.nan, value, value, worker)
         workers.append(status)
     return workers
 
 
-def _row(trial: Trial, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialRow:
+def _row(trial: Trial, folder: Path, statuses: Mapping[str, WorkerStatus]) -> TrialRow:
     last = trial.last
-    kept: Mapping[str, Any] = last.user_attrs.get(BEST_EPOCH, {})
+    best: Mapping[str, Any] = last.user_attrs.get(BEST_EPOCH, {})
     worker = str(last.user_attrs.get(WORKER, ""))
     reported = last.intermediate_values
-    value = _value(last)
+    value = trial.value
     if value is None and trial.state in ("running", "waiting", "pruned") and reported:
         value = reported[max(reported)]
-    status = said.get(worker)
-    epochs = int(kept.get("epochs") or max(reported, default=0))
+    status = statuses.get(worker)
+    epochs = int(best.get("epochs") or max(reported, default=0))
     if status is not None and status.trial == trial.number and trial.state == "running":
         epochs = status.epoch
     return TrialRow(
         number=trial.number,
         state=trial.state,
         value=value,
-        low=kept.get("low"),
-        high=kept.get("high"),
-        best_epoch=kept.get("epoch"),
+        low=best.get("low"),
+        high=best.get("high"),
+        best_epoch=best.get("epoch"),
         epochs=epochs,
         attempts=sum(attempt.state is not TrialState.WAITING for attempt in trial.attempts),
         seconds=_seconds(trial),
@@ -398,20 +423,11 @@ def _row(trial: Trial, folder: Path, said: Mapping[str, WorkerStatus]) -> TrialR
     )
 
 
-def _untaken(number: int) -> TrialRow:
-    """A trial that no worker has taken yet."""
-    return TrialRow(number, "waiting", None, None, None, None, 0, 0, 0.0, {}, "", "", "")
-
-
 def reason_of(trial: Trial) -> str:
-    """Why it stands as it does; of a trial that waits again, why its last attempt ended."""
+    """Why a trial is in its state; of a trial that waits again, why its last attempt ended."""
     if trial.reason or trial.state != "waiting" or len(trial.attempts) < 2:
         return trial.reason
     return Trial(trial.number, trial.attempts[:-1], trial.max_retries).reason
-
-
-def _value(trial: FrozenTrial) -> float | None:
-    return trial.values[0] if trial.values else None
 
 
 def _seconds(trial: Trial) -> float:
@@ -422,6 +438,6 @@ def _seconds(trial: Trial) -> float:
     return total
 
 
-def _number(value: float | None) -> float | None:
-    """What JSON can hold."""
-    return value if value is not None and math.isfinite(value) else None
+def _json_value(value: Any) -> Any:
+    """The value as JSON holds it: null for an empty text, and for a number that is not finite."""
+    return None if value == "" or isinstance(value, float) and not math.isfinite(value) else value

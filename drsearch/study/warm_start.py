@@ -80,7 +80,7 @@ def _begun(storage: Storage, name: str) -> optuna.Study | None:
 def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart:
     study, definition = load_study(storage, source)
     _check_comparable(source, definition, wanted)
-    points = _numbered(space.grid()) if wanted.settings["study.sampler"] == "grid" else None
+    points = _numbered(space.grid()) if wanted.settings.study.sampler == "grid" else None
     trials: dict[int, int] = {}
     left: list[str] = []
     finished = [trial for trial in read_trials(study) if trial.state in ("complete", "pruned")]
@@ -139,7 +139,7 @@ def _inherited(trial: Trial, number: int, fitted: Fitted, source: str, definitio
         "study": source,
         "uid": definition.uid,
         "trial": trial.number,
-        "seed": trial_seed(definition.base().study.seed, trial.number),
+        "seed": trial_seed(definition.settings.study.seed, trial.number),
     }
     kept = {key: value for key, value in last.user_attrs.items() if key not in (TRIAL, WORKER)}
     return optuna.create_trial(
@@ -158,7 +158,7 @@ def _space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / definition.space_file
         path.write_text(definition.space_source, encoding="utf-8")
-        yield read_space(path, lambda _: definition.base())
+        yield read_space(path, lambda _: definition.settings)
 
 
 def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
@@ -169,16 +169,15 @@ def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefiniti
             f"here {wanted.data_fingerprint[:12]}), so its results cannot be inherited; --enqueue FILE starts from "
             "its settings."
         )
+    values, wanted_values = there.settings.flat(), wanted.settings.flat()
     for key in _OF_A_RESULT:
-        if there.settings.get(key) != wanted.settings.get(key):
+        if values[key] != wanted_values[key]:
             raise StudyError(
-                f"--warm-start {source}: it has {key} = {there.settings.get(key)!r}, and this study "
-                f"{wanted.settings.get(key)!r}, so its values mean something else; --enqueue FILE starts from its "
+                f"--warm-start {source}: it has {key} = {values[key]!r}, and this study "
+                f"{wanted_values[key]!r}, so its values mean something else; --enqueue FILE starts from its "
                 "settings."
             )
-    if wanted.settings.get("model.hypermodel") and network_code(there.space_source) != network_code(
-        wanted.space_source
-    ):
+    if wanted.settings.model.hypermodel and network_code(there.space_source) != network_code(wanted.space_source):
         raise StudyError(
             f"--warm-start {source}: build_model of {wanted.space_file} is not what it was there, beyond what it "
             "draws, so equal values make another network; --enqueue FILE starts from its settings."
@@ -196,7 +195,7 @@ def _fitted(space: SearchSpace, old_space: SearchSpace, there: StudyDefinition, 
     network = {name: value for name, value in drawn.items() if name.startswith(PREFIX)}
     fitted = fit(space, was | network)
     settings = {name: value for name, value in fitted.drawn.items() if not name.startswith(PREFIX)}
-    for name, value in space.base.replace(settings).flat().items():
+    for name, value in space.settings.replace(settings).flat().items():
         counts = name.partition(".")[0] in SEARCHED_SECTIONS and name not in _OF_NO_RESULT
         if counts and was[name] != value:
             raise Misfit(f"{name} = {was[name]!r} there, and {value!r} here")

@@ -30,4 +30,4 @@ def join_study(name: str, storage_url: str, home: Home) -> Supervisor:
     storage = open_storage(storage_url)
     study, definition = load_study(storage, name)
     check_code(study)
-    return Supervisor(study, definition, storage, storage_url, home, Budget(study, definition.base()))
+    return Supervisor(study, definition, storage, storage_url, home, Budget(study, definition.settings))

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from drsearch.data.prepare import Prepared
 from drsearch.home import Home
-from drsearch.settings import Settings, Value
+from drsearch.settings import Value
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.budget import LaunchersBudget, total_trials
-from drsearch.study.definition import StudyDefinition, check_goes_on, open_study, study_folder, wanted_study
+from drsearch.study.definition import check_goes_on, open_study, study_folder, wanted_study
+from drsearch.study.preparation import define
 from drsearch.study.study_run import StudyRun
 from drsearch.study.warm_start import WarmStart, inherit, planned
 from drsearch.trials.storage import may_hold_studies, open_storage
@@ -15,15 +17,12 @@ from drsearch.trials.trials import enqueue
 from drsearch.workers.supervisor import Supervisor
 
 
-def check_begins(
-    name: str, space: SearchSpace, settings: Settings, data: Path, storage_url: str, warm_start: str = ""
-) -> WarmStart | None:
+def check_begins(name: str, space: SearchSpace, data: Path, storage_url: str, warm_start: str = "") -> WarmStart | None:
     """Refuse, before photographs are prepared, what `launch_study` would refuse whatever they are.
 
     Args:
         name: The study's name.
-        space: Its space, checked.
-        settings: What its trials start from.
+        space: Its space, checked, on the study's settings.
         data: The folder of photographs.
         storage_url: The study database.
         warm_start: Another study, whose finished trials it begins with.
@@ -35,11 +34,11 @@ def check_begins(
         SearchSpaceError: If a grid is asked of a space that has none.
         StudyError: If a study of this name has another definition, or could not begin with the other's trials.
     """
-    total_trials(space, settings)
+    total_trials(space)
     if not may_hold_studies(storage_url):
         return None
     storage = open_storage(storage_url)
-    wanted = wanted_study(space.path, space.source, settings.flat(), data)
+    wanted = wanted_study(space.path, space.source, space.settings, data)
     check_goes_on(storage, name, wanted)
     return planned(storage, name, warm_start, space, wanted)
 
@@ -47,10 +46,10 @@ def check_begins(
 def launch_study(
     name: str,
     space: SearchSpace,
-    wanted: StudyDefinition,
+    data: Path,
+    prepared: Sequence[Prepared],
     home: Home,
     storage_url: str,
-    audit: Path,
     warm_start: str = "",
     enqueued: Sequence[Mapping[str, Value]] = (),
 ) -> Supervisor:
@@ -58,11 +57,11 @@ def launch_study(
 
     Args:
         name: The study's name.
-        space: Its space, checked.
-        wanted: Its definition; an existing study of this name must have the same.
+        space: Its space, checked, on the study's settings.
+        data: The folder of photographs.
+        prepared: The record sets of `prepare_all`.
         home: Where everything lies.
         storage_url: The study database.
-        audit: The audit of its records, kept with the study's run.
         warm_start: Another study, whose finished trials it begins with.
         enqueued: Values that its first trials draw.
 
@@ -73,8 +72,7 @@ def launch_study(
         StudyError: If a study of this name has another definition, could not begin with the other's trials, or has no
             room for the enqueued ones.
     """
-    settings = wanted.base()
-    total = total_trials(space, settings)
+    wanted, settings, total = define(space, data, prepared), space.settings, total_trials(space)
     n_trials = total or 0
     storage = open_storage(storage_url)
     warm = planned(storage, name, warm_start, space, wanted)
@@ -85,6 +83,8 @@ def launch_study(
         inherit(study, storage, warm, space)
     enqueue(study, storage, n_trials, enqueued)
     folder = study_folder(home, name, definition.uid)
-    run = StudyRun(name, definition, settings, folder, audit, warm.study if warm is not None else "")
+    run = StudyRun(
+        name, definition, settings, folder, prepared[0].records.audit_path, warm.study if warm is not None else ""
+    )
     budget = LaunchersBudget(study, settings, n_trials, grows=total is None)
     return Supervisor(study, definition, storage, storage_url, home, budget, run)

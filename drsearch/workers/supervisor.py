@@ -17,7 +17,7 @@ from drsearch.signals import Interrupts, write_to_stderr
 from drsearch.study.budget import Budget, LaunchersBudget
 from drsearch.study.cancel import is_cancelled, let_go_on
 from drsearch.study.definition import StudyDefinition, study_folder
-from drsearch.study.reconcile import Closer, launching
+from drsearch.study.reconcile import RunCloser, launching
 from drsearch.study.result import StudyResult
 from drsearch.study.status import Progress
 from drsearch.tracking.events import Status
@@ -73,7 +73,7 @@ class Supervisor:
         self._study, self._definition, self._storage, self._url = study, definition, storage, storage_url
         self._home, self._budget, self._run = home, budget, run
         self._folder = study_folder(home, study.study_name, definition.uid)
-        self._closer = Closer(self._folder, study.study_name, definition)
+        self._closer = RunCloser(self._folder, study.study_name, definition)
         self._heartbeats, self._sender = HeartbeatMonitor(), SenderProcess(home)
         self._trials: list[Trial] = []
         self._over: set[int] = set()  # trials that were over before, or that `on_trial` was called with
@@ -155,7 +155,7 @@ class Supervisor:
         say_stopping: Callable[[str], None],
     ) -> None:
         self._over = {trial.number for trial in self._read() if trial.is_over}
-        threads = self._definition.base().training.threads
+        threads = self._definition.settings.training.threads
         n = n_workers or len(gpus(os.environ)) or 1
         pool = WorkerPool(self._study.study_name, self._folder, self._home, self._url, n, threads)
         status: Status = "FAILED"
@@ -267,7 +267,7 @@ class Supervisor:
         return [trial for trial in self._trials if trial.number < self._budget.n_trials]
 
     def _progress(self, pool: WorkerPool) -> Progress:
-        trials, objective = self._counted(), str(self._definition.settings["study.objective"])
+        trials, objective = self._counted(), self._definition.settings.study.objective
         workers = tuple(pool.statuses(trials))
         return Progress(self._study.study_name, objective, tuple(trials), self._budget.n_trials, workers)
 

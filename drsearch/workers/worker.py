@@ -83,10 +83,10 @@ class Worker:
         self._stop = False
         self._launcher = launcher
         self._space = self._load_space()
-        self._points = self._space.grid() if self._definition.base().study.sampler == "grid" else None
+        self._points = self._space.grid() if self._definition.settings.study.sampler == "grid" else None
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
         self._view = TrialView(storage)
-        self._samplers = Samplers(self._definition.base(), self._space)
+        self._samplers = Samplers(self._definition.settings, self._space)
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
 
     def stop(self) -> None:
@@ -115,7 +115,7 @@ class Worker:
             self._status_file.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        while not (self.stop_asked() or self.look_for_cancel() or spent(self._study, self._definition.base())):
+        while not (self.stop_asked() or self.look_for_cancel() or spent(self._study, self._definition.settings)):
             claimed = claim(self._study, self._storage, n_trials_of(self._study), self._points)
             if claimed is not None:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
@@ -164,7 +164,7 @@ class Worker:
 
     def _opened(self, trial: int, trial_id: int) -> optuna.Trial:
         """The trial, with a sampler and a pruner that nobody used yet."""
-        base = self._definition.base()
+        base = self._definition.settings
         study = optuna.load_study(
             study_name=self._name,
             storage=self._view,
@@ -174,7 +174,7 @@ class Worker:
         return optuna.Trial(study, trial_id)
 
     def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
-        study, trial_id, base = trial.study, trial._trial_id, self._definition.base()
+        study, trial_id, base = trial.study, trial._trial_id, self._definition.settings
         match outcome.state:
             case "complete":
                 values = [outcome.value]
@@ -215,7 +215,7 @@ class Worker:
             os.replace(part, path)
 
         when_space(keep, self._folder, self.stop_asked)
-        return read_space(path, lambda _: self._definition.base())
+        return read_space(path, lambda _: self._definition.settings)
 
     def show(self, **status: float | int | str | None) -> None:
         """Tell the launcher what this worker does, if the disk has space for it."""

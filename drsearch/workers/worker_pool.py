@@ -1,7 +1,6 @@
 """Who runs trials on this machine? Its crew: worker processes that are started, watched, and asked to stop."""
 
 import fcntl
-import json
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ from absl import logging
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.processes import cores, gpus, is_dead, this_machine
-from drsearch.study.status import WorkerStatus
+from drsearch.study.status import WorkerStatus, read_worker_status
 from drsearch.trials.attributes import WORKER
 from drsearch.trials.trials import Trial
 
@@ -147,14 +146,13 @@ class WorkerPool:
         statuses = []
         for file in sorted(self._folder.glob("*.json")):
             try:
-                said = json.loads(file.read_text())
+                status = read_worker_status(file)
             except FileNotFoundError:  # its worker has ended
                 continue
-            if is_dead(said["worker"]):
+            if is_dead(status.worker):
                 file.unlink(missing_ok=True)
-            elif said["trial"] in running:
-                keys = ("trial", "epoch", "epochs", "seconds", "value", "best", "worker")
-                statuses.append(WorkerStatus(**{key: said[key] for key in keys}))
+            elif status.trial in running:
+                statuses.append(status)
         return statuses
 
     def _start(self, index: int) -> "subprocess.Popen[bytes]":

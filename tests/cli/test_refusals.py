@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "known.jsonl").write_text("{")
     home = Home(folder / "home")
     settings = Settings().replace({"training.epochs": 4})
-    wanted = wanted_study(folder / "mine.py", SPACE, settings.flat(), folder / "eyes")
+    wanted = wanted_study(folder / "mine.py", SPACE, settings, folder / "eyes")
     storage = open_storage(home.storage_url)
     open_study(storage, "begun", dataclasses.replace(wanted, data_fingerprint="0" * 16), 4)
     client = MlflowClient(home.tracking_uri)

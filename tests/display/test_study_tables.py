@@ -10,12 +10,32 @@ from drsearch.settings import Value
 from drsearch.study.status import TrialRow
 
 ROWS = [
-    TrialRow(0, "complete", 0.91234, 0.8, 0.95, 20, 30, 2, 75.0, {"training.learning_rate": 0.003, "model.width": 8},
-             "0123456789abcdef", "pacs-3:17", ""),
-    TrialRow(1, "failed", None, None, None, None, 3, 1, 9.0, {"training.learning_rate": 0.1, "model.width": 16},
-             "", "pacs-3:18", "the loss is nan, in epoch 3"),
-    TrialRow(2, "waiting", None, None, None, None, 0, 0, 0.0, {}, "", "", ""),
-]  # fmt: skip
+    TrialRow(
+        number=0,
+        state="complete",
+        value=0.91234,
+        low=0.8,
+        high=0.95,
+        best_epoch=20,
+        epochs=30,
+        attempts=2,
+        seconds=75.0,
+        params={"training.learning_rate": 0.003, "model.width": 8},
+        run_id="0123456789abcdef",
+        worker="pacs-3:17",
+    ),
+    TrialRow(
+        number=1,
+        state="failed",
+        epochs=3,
+        attempts=1,
+        seconds=9.0,
+        params={"training.learning_rate": 0.1, "model.width": 16},
+        worker="pacs-3:18",
+        reason="the loss is nan, in epoch 3",
+    ),
+    TrialRow(number=2, state="waiting"),
+]
 
 
 def test_the_csv_has_every_column_by_its_full_name_and_nothing_rounded() -> None:
@@ -45,7 +65,7 @@ def test_the_table_names_settings_by_their_last_word_and_shows_the_interval() ->
 
 
 def test_settings_whose_last_words_are_alike_keep_their_whole_names() -> None:
-    row = TrialRow(0, "waiting", None, None, None, None, 0, 0, 0.0, {"a.size": 1, "b.size": 2}, "", "", "")
+    row = TrialRow(number=0, state="waiting", params={"a.size": 1, "b.size": 2})
     text = "\n".join(shown([row], 140))
     assert "a.size" in text and "b.size" in text
 
@@ -75,7 +95,22 @@ def study_of_twelve_axes() -> list[TrialRow]:
         params = {
             name: value for name, value in zip(NAMES, values, strict=True) if name != "training.weight_decay" or i % 2
         }
-        rows.append(TrialRow(i, "complete", 0.9, 0.8, 0.95, 20, 30, 1, 7500.0, params, "0123456789abcdef", "pc:17", ""))
+        rows.append(
+            TrialRow(
+                number=i,
+                state="complete",
+                value=0.9,
+                low=0.8,
+                high=0.95,
+                best_epoch=20,
+                epochs=30,
+                attempts=1,
+                seconds=7500.0,
+                params=params,
+                run_id="0123456789abcdef",
+                worker="pc:17",
+            )
+        )
     return rows
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.log import start_logging
-from drsearch.settings import Settings
-from drsearch.space.search_space import load_space
-from drsearch.study.preparation import define, prepare_all
+from drsearch.space.check import load_space
+from drsearch.study.preparation import prepare_all
 from drsearch.workers import supervisor
 from drsearch.workers.launcher import launch_study
 
@@ -22,12 +21,9 @@ def main(space_file: str, data: str, study: str, workers: str, storage: str = ""
     supervisor.MLFLOW_AWAY_S = 5.0
     home = Home.from_environment()
     space = load_space(Path(space_file))
-    settings = Settings().replace(space.settings)
     try:
-        prepared = prepare_all(Path(data), space, settings, home, skip_bad=False)
-        wanted = define(space, settings, Path(data), prepared)
-        audit = prepared[0].records.audit_path
-        launcher = launch_study(study, space, wanted, home, storage or home.storage_url, audit)
+        prepared = prepare_all(Path(data), space, home, skip_bad=False)
+        launcher = launch_study(study, space, Path(data), prepared, home, storage or home.storage_url)
         result = launcher.run(int(workers))
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)

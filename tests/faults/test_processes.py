@@ -225,13 +225,13 @@ def test_a_killed_launcher_leaves_nothing_running_once_asked_and_a_study_that_go
     psutil.wait_procs([*workers, sender], timeout=HANG_S)
     assert "RUNNING" in {run.info.status for run in study.runs().values()}
 
-    known = reconcile_study(bench.home, study.optuna()._storage, "orphaned")
-    assert {trial.state for trial in known.trials} == {"waiting"}
+    trials = reconcile_study(bench.home, study.optuna()._storage, "orphaned")
+    assert {trial.state for trial in trials} == {"waiting"}
     study.nothing_runs()
     runs = study.runs()
     assert (runs["study"].info.status, runs["study"].data.tags["drsearch.reason"]) == ("KILLED", "its launcher died")
     assert (runs["0"].info.status, runs["0"].data.tags["drsearch.outcome"]) == ("KILLED", "interrupted")
-    assert optuna.trial.TrialState.RUNNING not in {attempt.state for attempt in known.study.trials}
+    assert optuna.trial.TrialState.RUNNING not in {attempt.state for attempt in study.optuna().trials}
 
     assert study.run(workers=1) == peace["told"]
     assert study.curves() == peace["curves"]

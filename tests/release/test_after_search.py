@@ -17,7 +17,8 @@ from drsearch.release import after_search as module
 from drsearch.release.after_search import AfterSearch, wait_for_mlflow
 from drsearch.release.registry import Registry
 from drsearch.settings import Settings
-from drsearch.space.search_space import SearchSpace, load_space
+from drsearch.space.check import load_space
+from drsearch.space.search_space import SearchSpace
 from drsearch.study.preparation import define, prepare_all
 from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunStart, Tags
@@ -32,15 +33,15 @@ from drsearch.trials.trials import Trial
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> SearchSpace:
+def space(tmp_path: Path, settings: Settings) -> SearchSpace:
     file = tmp_path / "sizes.py"
     file.write_text('def space(hp):\n    hp.Choice("images.image_px", [32, 48])\n')
-    return load_space(file)
+    return load_space(file, lambda _: settings)
 
 
 @pytest.fixture
-def prepared(eyes: Path, space: SearchSpace, settings: Settings, home: Home) -> list[Prepared]:
-    return prepare_all(eyes, space, settings, home, skip_bad=False)
+def prepared(eyes: Path, space: SearchSpace, home: Home) -> list[Prepared]:
+    return prepare_all(eyes, space, home, skip_bad=False)
 
 
 def test_every_image_size_that_the_space_may_ask_for_is_prepared_with_one_split(
@@ -48,11 +49,11 @@ def test_every_image_size_that_the_space_may_ask_for_is_prepared_with_one_split(
 ) -> None:
     assert {each.records.images.image_px for each in prepared} == {32, 48}
     assert len({each.records.data_fingerprint for each in prepared}) == 1
-    study = define(space, settings, eyes, prepared)
+    study = define(space, eyes, prepared)
     for each in prepared:
         assert study.records_for(each.records.images) == each.records.fingerprint
     assert study.data_fingerprint == prepared[0].records.data_fingerprint
-    assert study.base() == settings
+    assert study.settings == settings
 
 
 def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
@@ -63,7 +64,7 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
         user_attrs={TRIAL: 0, FINAL: True, REASON: "the loss is nan in epoch 1"},
     )
     trials = (Trial(0, (failed,), max_retries=2),)
-    study = StudyResult("sizes", define(space, settings, eyes, prepared), home.runs / "sizes", trials, len(trials), "")
+    study = StudyResult("sizes", define(space, eyes, prepared), home.runs / "sizes", trials, len(trials), "")
     with pytest.raises(StudyError) as refused:
         AfterSearch(study, space, home)
     assert str(refused.value) == (
@@ -88,9 +89,7 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
         distributions={"images.image_px": CategoricalDistribution([32, 48])},
         user_attrs={TRIAL: 0},
     )
-    study = StudyResult(
-        "sizes", define(space, settings, eyes, prepared), home.runs / "sizes", (Trial(0, (best,), 2),), 1, ""
-    )
+    study = StudyResult("sizes", define(space, eyes, prepared), home.runs / "sizes", (Trial(0, (best,), 2),), 1, "")
     plan = Plan(
         folder=study.trial_folder(0),
         start=RunStart("k", "sizes", "trial 0"),

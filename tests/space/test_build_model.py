@@ -18,7 +18,8 @@ from drsearch.measure.gradcam import GradCam
 from drsearch.model.fit import EpochResult, set_seeds
 from drsearch.settings import Settings
 from drsearch.space.build_model import changed_choices, network_code, what_is_wrong_with
-from drsearch.space.search_space import SearchSpace, load_space, read_space
+from drsearch.space.check import load_space
+from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.tracking.events import RunStart
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan
@@ -65,7 +66,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 
 def settings_of(space: SearchSpace, hypermodel: str) -> Settings:
-    return space.base.replace({"model.hypermodel": hypermodel, "training.seed": 7})
+    return space.settings.replace({"model.hypermodel": hypermodel, "training.seed": 7})
 
 
 def test_names_drawn_in_build_model_are_kept_apart_and_their_grid_is_exact(space: SearchSpace) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import optuna
 
+from drsearch.space.check import load_space
 from drsearch.space.describe import N_SAMPLES, Axis, overview
-from drsearch.space.search_space import load_space
 
 
 def test_axes_come_with_their_range_and_the_condition_that_an_if_or_a_scope_makes(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from studies import add_waiting_trials
 
 from drsearch.errors import SettingsError, StudyError
+from drsearch.space.check import load_space
 from drsearch.space.known_files import known_lines, known_settings
 from drsearch.space.known_values import Misfit, enqueued_params, fit
-from drsearch.space.search_space import SearchSpace, load_space
+from drsearch.space.search_space import SearchSpace
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import enqueue, read_trials
 
@@ -42,7 +43,7 @@ def test_whatever_a_space_draws_it_can_draw_again(space: SearchSpace, seed: int)
 
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
     drawn = space.draw(trial)
-    fitted = fit(space, space.base.replace(drawn).flat())
+    fitted = fit(space, space.settings.replace(drawn).flat())
     assert fitted.drawn == drawn
     assert fitted.params == trial.params
     assert fitted.distributions == trial.distributions
@@ -104,7 +105,7 @@ def test_a_file_that_is_missing_or_empty_is_refused(tmp_path: Path) -> None:
 
 def test_all_settings_of_a_run_start_a_study_that_has_the_others_alike(space: SearchSpace) -> None:
     drawn = {"training.optimizer": "adam", "training.learning_rate": 0.25, "model.width": 16, "augmentation.flip": True}
-    run = space.base.replace({**drawn, "training.batch_size": 8, "training.seed": 99, "study.seed": 3})
+    run = space.settings.replace({**drawn, "training.batch_size": 8, "training.seed": 99, "study.seed": 3})
     assert enqueued_params(space, known_settings(Path("settings.gin"), run.flat())) == drawn
     with pytest.raises(SettingsError) as refused:
         known = known_settings(Path("settings.gin"), run.replace({"training.epochs": 300}).flat())

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from drsearch.errors import SearchSpaceError
 from drsearch.settings import Settings
 from drsearch.space.build_model import PREFIX
+from drsearch.space.check import load_space
 from drsearch.space.hyperparameters import Draws, distribution_of, suggest
-from drsearch.space.search_space import load_space
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
 
@@ -29,11 +29,10 @@ def write(folder: Path, *lines: str) -> Path:
 def test_every_shipped_space_can_be_drawn_fifty_times(file: Path) -> None:
     space = load_space(file)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
-    base = Settings().replace(space.settings)
     for i in range(2 if space.has_hypermodel else 50):  # each draw builds a network
         trial = study.ask()
         drawn = space.draw(trial)
-        assert base.replace({name: value for name, value in drawn.items() if not name.startswith(PREFIX)})
+        assert space.settings.replace({name: value for name, value in drawn.items() if not name.startswith(PREFIX)})
         study.tell(trial, float(i % 7))
 
 
@@ -106,7 +105,7 @@ def test_a_space_reads_the_settings_that_it_does_not_draw(tmp_path: Path) -> Non
     ],
 )
 def test_what_is_drawn_is_kept_as_the_distribution_that_we_say(line: str) -> None:
-    """Carried trials are stored with `distribution_of`: a difference would make Optuna refuse the next draw."""
+    """Inherited trials are stored with `distribution_of`: a difference would make Optuna refuse the next draw."""
     trial = optuna.create_study().ask()
 
     def draw(name: str, hyperparameter: keras_tuner.HyperParameters) -> object:
@@ -146,7 +145,7 @@ def test_the_record_sets_of_all_images_are_known_beforehand(tmp_path: Path) -> N
             "hp.Float('model.dropout', 0.0, 0.5)",
         )
     )
-    variants = {(each.images.image_px, each.images.normalisation) for each in space.image_variants(Settings())}
+    variants = {(each.images.image_px, each.images.normalisation) for each in space.image_variants()}
     assert variants == {(64, "none"), (64, "clahe"), (128, "none"), (128, "clahe")}
 
 
@@ -154,8 +153,8 @@ def test_images_that_only_a_branch_draws_stay_as_they_were_in_the_others(tmp_pat
     space = load_space(
         write(tmp_path, "if hp.Boolean('augmentation.flip'):", "    hp.Choice('images.image_px', [64, 128])")
     )
-    base = Settings().replace({"images.image_px": 96})
-    assert {each.images.image_px for each in space.image_variants(base)} == {64, 96, 128}
+    space = space.on(Settings().replace({"images.image_px": 96}))
+    assert {each.images.image_px for each in space.image_variants()} == {64, 96, 128}
 
 
 def test_a_value_that_is_written_twice_is_one_point_of_the_grid(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from drsearch.data.prepare import Prepared
 from drsearch.data.synthetic import synthesize
 from drsearch.home import Home
 from drsearch.settings import Settings
-from drsearch.space.search_space import SearchSpace, load_space
+from drsearch.space.check import load_space
+from drsearch.space.search_space import SearchSpace
 from drsearch.study.budget import (
     EPOCHS,
     Hours,
@@ -28,7 +29,7 @@ from drsearch.study.budget import (
     union_s,
     what_is_spent,
 )
-from drsearch.study.preparation import define, prepare_all
+from drsearch.study.preparation import prepare_all
 from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunEnd
 from drsearch.tracking.journal import Journal
@@ -161,8 +162,8 @@ def test_a_study_without_a_number_of_trials_has_twenty_unless_another_budget_end
 ) -> None:
     (tmp_path / "one.py").write_text('def space(hp):\n    hp.Choice("model.width", [2, 4])\n')
     space = load_space(tmp_path / "one.py")
-    assert total_trials(space, Settings().replace(changes)) == n
-    assert total_trials(space, Settings().replace({**changes, "study.sampler": "grid"})) == 2
+    assert total_trials(space.on(Settings().replace(changes))) == n
+    assert total_trials(space.on(Settings().replace({**changes, "study.sampler": "grid"}))) == 2
 
 
 @pytest.fixture(scope="module")
@@ -173,16 +174,14 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 
 def call(space: SearchSpace, data: Path, home: Home, prepared: list[Prepared], budget: dict[str, Any]) -> StudyResult:
-    settings = Settings().replace({**space.settings, **budget})
-    wanted = define(space, settings, data, prepared)
-    launcher = launch_study("widths", space, wanted, home, home.storage_url, prepared[0].records.audit_path)
+    launcher = launch_study("widths", space.on(space.settings.replace(budget)), data, prepared, home, home.storage_url)
     return launcher.run(1)
 
 
 def test_epochs_are_a_budget_of_all_calls_and_a_larger_one_goes_on(tmp_path: Path, space: SearchSpace) -> None:
     synthesize(tmp_path / "eyes", 30, 1)
     home = Home(tmp_path / "home")
-    prepared = prepare_all(tmp_path / "eyes", space, Settings().replace(space.settings), home, skip_bad=False)
+    prepared = prepare_all(tmp_path / "eyes", space, home, skip_bad=False)
 
     first = call(space, tmp_path / "eyes", home, prepared, {"study.epochs": 3})
     assert (first.spent, first.stopped) == ("study.epochs = 3 are trained", "")

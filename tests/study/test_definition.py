@@ -18,7 +18,7 @@ def definition(**changes: Any) -> StudyDefinition:
         uid="u" * 32,
         space_file="mine.py",
         space_source="def space(hp): ...",
-        settings=settings.flat(),
+        settings=settings,
         data_name="eyes",
         data_source="/data/eyes",
         data_fingerprint="0123456789abcdef",
@@ -43,7 +43,7 @@ def test_the_same_definition_goes_on_and_keeps_its_uid(storage: Any) -> None:
     ("other", "said"),
     [
         (
-            definition(settings=Settings().replace({"training.epochs": 40}).flat()),
+            definition(settings=Settings().replace({"training.epochs": 40})),
             "study 's' was begun with training.epochs = 300, and this command has 40; "
             "give it as it was, or --study OTHER to begin a new one.",
         ),
@@ -69,7 +69,7 @@ def test_another_definition_is_refused_with_the_difference(storage: Any, other: 
 
 def test_other_code_and_another_total_are_no_other_study(storage: Any) -> None:
     open_study(storage, "s", definition(), 4)
-    more = Settings().replace({"study.trials": 9}).flat()
+    more = Settings().replace({"study.trials": 9})
     open_study(storage, "s", definition(code={"keras": "4"}, settings=more), 9)
 
 
@@ -105,11 +105,11 @@ def test_a_trials_settings_carry_its_seed_threads_and_data() -> None:
 def test_budgets_may_change_from_call_to_call(storage: Any) -> None:
     open_study(storage, "s", definition(), 4)
     more = {"study.hours": 1.5, "study.epochs": 100, "study.patience_trials": 9}
-    open_study(storage, "s", definition(settings=Settings().replace(more).flat()), 4)
+    open_study(storage, "s", definition(settings=Settings().replace(more)), 4)
 
 
 def test_a_second_objective_is_to_be_small(storage: Any) -> None:
-    study, _ = open_study(storage, "s", definition(settings=Settings().replace({"study.cost": "latency"}).flat()), 4)
+    study, _ = open_study(storage, "s", definition(settings=Settings().replace({"study.cost": "latency"})), 4)
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 

@@ -42,7 +42,7 @@ def client(home: Home, storage: Storage, records: RecordSet, settings: Settings)
     """Two studies with two trials each; of the first, trial 1 is registered, fine-tuned, and registered again."""
     for name, uid in UIDS.items():
         made = StudyDefinition(
-            uid, "space.py", "", settings.flat(), "eyes", "/eyes", "0" * 64, {images_key(settings.images): "1" * 16}, {}
+            uid, "space.py", "", settings, "eyes", "/eyes", "0" * 64, {images_key(settings.images): "1" * 16}, {}
         )
         open_study(storage, name, made, 2)
         for kind in ("study", "trial-0000", "trial-0001", *(["finetune-0001"] if name == "kept" else [])):
@@ -78,10 +78,10 @@ def test_a_running_study_is_not_deleted(home: Home, storage: Storage, client: Ml
 def test_a_study_whose_trials_another_study_carries_is_not_deleted(
     home: Home, storage: Storage, settings: Settings
 ) -> None:
-    for name, uid in (("source", "d" * 32), ("carrier", "e" * 32)):
-        made = StudyDefinition(uid, "space.py", "", settings.flat(), "eyes", "/eyes", "0" * 64, {}, {})
+    for name, uid in (("source", "d" * 32), ("heir", "e" * 32)):
+        made = StudyDefinition(uid, "space.py", "", settings, "eyes", "/eyes", "0" * 64, {}, {})
         open_study(storage, name, made, 1)
-    study, _ = load_study(storage, "carrier")
+    study, _ = load_study(storage, "heir")
     carry_one_trial(study, uid="d" * 32)
     with pytest.raises(StudyError) as refused:
         Remover(storage, home).plan("source")
@@ -89,7 +89,7 @@ def test_a_study_whose_trials_another_study_carries_is_not_deleted(
         "study 'source' stays: study 'carrier' inherited 1 of its trials, whose runs and weights lie here; delete that "
         "one first: drsearch delete carrier"
     )
-    for name in ("carrier", "source"):
+    for name in ("heir", "source"):
         delete_study(storage, name)
 
 
@@ -144,7 +144,7 @@ def test_a_study_whose_mlflow_does_not_answer_stays(
 ) -> None:
     home = Home(tmp_path / "home")
     storage = open_storage(home.storage_url)
-    made = StudyDefinition("c" * 32, "space.py", "", settings.flat(), "eyes", "/eyes", "0" * 64, {}, {})
+    made = StudyDefinition("c" * 32, "space.py", "", settings, "eyes", "/eyes", "0" * 64, {}, {})
     open_study(storage, "away", made, 2)
     if unsent:
         Journal(study_folder(home, "away", "c" * 32) / "study").append([RunStart("c/study", "away", "study")])

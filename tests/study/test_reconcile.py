@@ -11,8 +11,9 @@ from services import HANG_S
 from studies import add_waiting_trials
 
 from drsearch.processes import this_process
+from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition
-from drsearch.study.reconcile import Closer, launching
+from drsearch.study.reconcile import RunCloser, launching
 from drsearch.tracking.events import Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.training.run_lock import NotTheOwner, RunLock
@@ -23,7 +24,7 @@ from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials
 
 DEAD = this_process().rsplit(":", 2)[0] + ":999999999:0"
-DEFINITION = StudyDefinition("0123456789abcdef", "s.py", "", {}, "eyes", "/eyes", "d", {}, {})
+DEFINITION = StudyDefinition("0123456789abcdef", "s.py", "", Settings(), "eyes", "/eyes", "d", {}, {})
 
 
 @pytest.fixture
@@ -71,13 +72,13 @@ def ends(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def test_a_dead_workers_run_is_interrupted_and_at_last_failed(study: optuna.Study, storage: Any, folder: Path) -> None:
-    closer, attempt = Closer(folder, "s", DEFINITION), folder / "trial-0000"
+    closer, attempt = RunCloser(folder, "s", DEFINITION), folder / "trial-0000"
     number = begin(study, storage, folder)
     closer.close(read_trials(study))
     assert ends(attempt) == [], "its process lives"
     trials = die(study, storage)
     closer.close(trials)
-    Closer(folder, "s", DEFINITION).close(trials)
+    RunCloser(folder, "s", DEFINITION).close(trials)
     assert ends(attempt) == [("KILLED", "interrupted", "its process died")]
     with pytest.raises(NotTheOwner), RunLock(attempt).hold(f"{number}@{this_process()}"):
         pytest.fail("it was given away")
@@ -94,7 +95,7 @@ def test_a_dead_workers_run_is_interrupted_and_at_last_failed(study: optuna.Stud
 def test_a_trial_that_never_began_to_train_has_a_run_that_says_why_it_failed(
     study: optuna.Study, storage: Any, folder: Path
 ) -> None:
-    closer = Closer(folder, "s", DEFINITION)
+    closer = RunCloser(folder, "s", DEFINITION)
     for _ in range(2):
         claim(study, storage, 1)
         closer.close(die(study, storage))
@@ -110,7 +111,7 @@ def test_a_run_whose_journal_lies_on_another_machine_is_ended_from_here(
     claimed = claim(study, storage, 1)
     assert claimed is not None
     storage.set_trial_user_attr(claimed[1]._trial_id, RUN_ID, "r")
-    closer = Closer(folder, "s", DEFINITION)
+    closer = RunCloser(folder, "s", DEFINITION)
     trials = die(study, storage)
     closer.close(trials)
     closer.close(trials)
@@ -123,12 +124,12 @@ def test_an_interrupted_trials_run_is_left_as_it_is(study: optuna.Study, storage
     told = {"drsearch.outcome": "interrupted", "drsearch.reason": "stopped at epoch 1 of 9"}
     Journal(folder / "trial-0000").append([RunEnd("KILLED", tags=told)])
     fail_attempt(storage, study.trials[0]._trial_id, "stopped at epoch 1 of 9", final=False)
-    Closer(folder, "s", DEFINITION).close(reconcile(study, storage, lambda _: set()))
+    RunCloser(folder, "s", DEFINITION).close(reconcile(study, storage, lambda _: set()))
     assert ends(folder / "trial-0000") == [("KILLED", "interrupted", "stopped at epoch 1 of 9")]
 
 
 def test_a_fine_tuning_is_ended_when_its_process_is_gone(study: optuna.Study, folder: Path) -> None:
-    closer, tuned = Closer(folder, "s", DEFINITION), folder / "finetune-0000"
+    closer, tuned = RunCloser(folder, "s", DEFINITION), folder / "finetune-0000"
     for owner, ended in ((this_process(), []), (DEAD, [("KILLED", "interrupted", "its process died")])):
         with RunLock(tuned).take(owner):
             Journal(tuned).append([Resumed() if Journal(tuned).size() else RunStart("f", "s", "fine-tune")])
@@ -149,9 +150,9 @@ def test_the_studys_run_is_open_as_long_as_it_has_a_launcher(folder: Path) -> No
     launcher.start()
     assert ready.wait(HANG_S)
     Journal(folder / "study").append([RunStart("k", "s", "study s")])
-    Closer(folder, "s", DEFINITION).close([])
+    RunCloser(folder, "s", DEFINITION).close([])
     assert ends(folder / "study") == []
     launcher.kill()
     launcher.join()
-    Closer(folder, "s", DEFINITION).close([])
+    RunCloser(folder, "s", DEFINITION).close([])
     assert ends(folder / "study") == [("KILLED", "stopped", "its launcher died")]

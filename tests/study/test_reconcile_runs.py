@@ -46,7 +46,7 @@ def test_nothing_stays_running_once_a_study_was_looked_at(begin: Begin, monkeypa
     begin_run(mine, "study")
     begin_run(mine, "finetune-0003", DEAD)
 
-    trials = reconcile_study(mine.home, mine.storage, "mine").trials
+    trials = reconcile_study(mine.home, mine.storage, "mine")
 
     assert [trial.state for trial in trials] == ["waiting", "waiting", "running", "complete"]
     states = [attempt.state for attempt in mine.study.trials]

@@ -13,13 +13,13 @@ from drsearch.errors import StudyError
 from drsearch.processes import this_process
 from drsearch.study.cancel import ask_to_stop
 from drsearch.study.reconcile import launching
-from drsearch.study.status import Standing, look, look_at_all, sort_trials, study_left_s, trial_rows
+from drsearch.study.status import StudyStatus, all_statuses, sort_trials, study_left_s, study_status, trial_rows
 
 Begin = Callable[..., Any]
 
 
-def seen(begun: Any) -> Standing:
-    return look(begun.study, begun.definition, begun.storage, begun.home)
+def seen(begun: Any) -> StudyStatus:
+    return study_status(begun.study, begun.definition, begun.storage, begun.home)
 
 
 def say(begun: Any, worker: str, **said: float) -> None:
@@ -115,7 +115,7 @@ def test_the_time_left_is_what_trials_took_divided_among_the_workers(begin: Begi
 def test_all_studies_of_a_database_are_seen_the_last_begun_first(begin: Begin) -> None:
     first = begin("first")
     begin("second")
-    looks = look_at_all(first.storage, first.home)
+    looks = all_statuses(first.storage, first.home)
     assert [each.name for each in looks] == ["second", "first"]
 
 

@@ -12,7 +12,8 @@ from studies import add_waiting_trials
 
 from drsearch.errors import StudyError
 from drsearch.settings import Value
-from drsearch.space.search_space import SearchSpace, load_space
+from drsearch.space.check import load_space
+from drsearch.space.search_space import SearchSpace
 from drsearch.study.budget import total_trials
 from drsearch.study.definition import StudyDefinition, images_key, load_study, open_study, trial_seed
 from drsearch.study.result import StudyResult
@@ -50,11 +51,11 @@ class Studies:
             uid=(name * 32)[:32],
             space_file="mine.py",
             space_source=space.source,
-            settings=space.base.flat(),
+            settings=space.settings,
             data_name="eyes",
             data_source="/data/eyes",
             data_fingerprint=data,
-            records={images_key(space.base.images): "fedcba9876543210"},
+            records={images_key(space.settings.images): "fedcba9876543210"},
             code={},
         )
 
@@ -63,7 +64,7 @@ class Studies:
         study, _ = open_study(self.storage, name, self.definition(name, space), len(values))
         for trial, value in values.items():
             attempt = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=trial)).ask(fixed_distributions={})
-            if space.base.study.sampler == "grid":
+            if space.settings.study.sampler == "grid":
                 attempt.study.enqueue_trial(space.grid()[trial])
                 attempt = attempt.study.ask()
             space.draw(attempt)
@@ -83,12 +84,12 @@ class Studies:
         """What the launcher does before any worker starts."""
         wanted = self.definition(name, space, **more)
         warm = planned(self.storage, name, source, space, wanted)
-        extra = len(warm.trials) if warm and space.base.study.sampler != "grid" else 0
-        n = total_trials(space, space.base) + extra
+        extra = len(warm.trials) if warm and space.settings.study.sampler != "grid" else 0
+        n = total_trials(space) + extra
         study, _ = open_study(self.storage, name, wanted, n)
         if warm is not None:
             inherit(study, self.storage, warm, space)
-        add_waiting_trials(study, n, space.grid() if space.base.study.sampler == "grid" else None)
+        add_waiting_trials(study, n, space.grid() if space.settings.study.sampler == "grid" else None)
         return study
 
 

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import qmc
 
 from drsearch.settings import Settings
-from drsearch.space.search_space import SearchSpace, load_space
+from drsearch.space.check import load_space
+from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import trial_seed
 from drsearch.trials.attributes import TRIAL
 from drsearch.trials.samplers import Samplers, axes_of, missing_package

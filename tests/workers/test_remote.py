@@ -138,7 +138,7 @@ class TestRecords:
         home = Home(tmp_path / "first")
         records = prepare(tmp_path / "eyes", self.SETTINGS, home).records
         definition = StudyDefinition(
-            "u", "s.py", "", {}, "eyes", "/eyes", records.data_fingerprint, {"{}": records.fingerprint}, {}
+            "u", "s.py", "", Settings(), "eyes", "/eyes", records.data_fingerprint, {"{}": records.fingerprint}, {}
         )
         return definition, home, records
 
@@ -213,6 +213,6 @@ class TestRecords:
 
 def test_a_machine_that_is_asked_to_leave_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    definition = StudyDefinition("u", "s.py", "", {}, "eyes", "/eyes", "d", {"{}": "f"}, {})
+    definition = StudyDefinition("u", "s.py", "", Settings(), "eyes", "/eyes", "d", {"{}": "f"}, {})
     assert not fetch_records(definition, Home(tmp_path), lambda: True)
     assert [path.name for path in (tmp_path / "records").iterdir()] == ["fetch.lock"]

@@ -59,7 +59,7 @@ def definition(source: str, records: str, data: str) -> StudyDefinition:
         uid="0123456789abcdef",
         space_file="two.py",
         space_source=SPACE,
-        settings=SETTINGS.flat(),
+        settings=SETTINGS,
         data_name="eyes",
         data_source=source,
         data_fingerprint=data,
