@@ -9,7 +9,6 @@ when drsearch is imported.
 import contextlib
 import gc
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
@@ -61,6 +60,8 @@ def _filtered() -> Iterator[None]:
     In a process of its own: if TensorFlow aborts while it is imported, on a processor that it was not built for, its
     reason is still shown.
     """
+    import subprocess
+
     try:
         child = subprocess.Popen(
             [sys.executable, "-IS", "-c", _FILTER],

@@ -206,28 +206,28 @@ def _once(say: Callable[[str], None]) -> Callable[[str], None]:
     return say_once
 
 
-def _print_studies(out: Console, looks: "Sequence[StudyStatus]", as_json: bool) -> bool:
+def _print_studies(out: Console, statuses: "Sequence[StudyStatus]", as_json: bool) -> bool:
     """Print a line per study; False, since nobody can say when all studies are over."""
     from drsearch.display.study_tables import studies_lines
 
-    print_json(as_json, {"studies": [look.to_json() for look in looks]})
+    print_json(as_json, {"studies": [status.to_json() for status in statuses]})
     if not as_json:
-        print_lines(out, studies_lines(looks, out.width))
-        for look in looks:
-            if look.abandoned:
+        print_lines(out, studies_lines(statuses, out.width))
+        for status in statuses:
+            if status.abandoned:
                 liner(out)(
-                    f"{len(look.abandoned)} trials of {look.name} were left by dead processes; "
-                    f"`drsearch status {look.name}` puts them right"
+                    f"{len(status.abandoned)} trials of {status.name} were left by dead processes; "
+                    f"`drsearch status {status.name}` puts them right"
                 )
     return False
 
 
-def _print_study(out: Console, look: "StudyStatus", as_json: bool) -> None:
+def _print_study(out: Console, status: "StudyStatus", as_json: bool) -> None:
     from drsearch.display.progress import worker_lines
     from drsearch.display.study_tables import study_lines
 
-    print_json(as_json, look.to_json())
+    print_json(as_json, status.to_json())
     if not as_json:
-        for line in study_lines(look):
+        for line in study_lines(status):
             liner(out)(line)
-        print_lines(out, worker_lines(look.progress.workers, look.progress.objective, out.width))
+        print_lines(out, worker_lines(status.progress.workers, status.progress.objective, out.width))

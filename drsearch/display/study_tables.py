@@ -23,18 +23,20 @@ _N_VERSIONS = 8
 _N_REASONS = 5
 
 
-def studies_lines(looks: Sequence[StudyStatus], width: int | None) -> list[Text]:
+def studies_lines(statuses: Sequence[StudyStatus], width: int | None) -> list[Text]:
     """A table with one line per study; columns without room are left out."""
-    over = [sum(trial.is_over for trial in look.progress.trials) for look in looks]
-    workers = [len(look.progress.workers) + len(look.idle) for look in looks]
+    over = [sum(trial.is_over for trial in status.progress.trials) for status in statuses]
+    workers = [len(status.progress.workers) + len(status.idle) for status in statuses]
     columns = [
-        column("study", [look.name for look in looks]),
-        column("state", [look.state for look in looks]),
-        column("trials", [f"{n}/{look.progress.n_trials}" for n, look in zip(over, looks, strict=True)], "right"),
-        column("best", [best(look) for look in looks]),
-        column("time left", [duration(look.left_s) if look.left_s is not None else "" for look in looks]),
+        column("study", [status.name for status in statuses]),
+        column("state", [status.state for status in statuses]),
+        column(
+            "trials", [f"{n}/{status.progress.n_trials}" for n, status in zip(over, statuses, strict=True)], "right"
+        ),
+        column("best", [best(status) for status in statuses]),
+        column("time left", [duration(status.left_s) if status.left_s is not None else "" for status in statuses]),
         column("workers", [str(n or "") for n in workers], "right"),
-        column("last change", [_ago(look.changed) for look in looks]),
+        column("last change", [_ago(status.changed) for status in statuses]),
     ]
     return table([columns[i] for i in fitting(columns, width)])
 
@@ -47,8 +49,8 @@ def studies_view(console: Console) -> Iterator[Callable[[Sequence[StudyStatus]],
         return
     with Live(console=console, refresh_per_second=4, redirect_stdout=False) as live:
 
-        def show(looks: Sequence[StudyStatus]) -> bool:
-            live.update(Group(*studies_lines(looks, console.width)))
+        def show(statuses: Sequence[StudyStatus]) -> bool:
+            live.update(Group(*studies_lines(statuses, console.width)))
             return False
 
         yield show
@@ -59,39 +61,40 @@ class _Lines:
         self._console = console
         self._printed: dict[str, str] = {}
 
-    def __call__(self, looks: Sequence[StudyStatus]) -> bool:
-        for look in looks:
-            text = f"study {look.name} is {look.state}: {counted(look)} trials" + (
-                f"; best {best(look)}" if look.best else ""
+    def __call__(self, statuses: Sequence[StudyStatus]) -> bool:
+        for status in statuses:
+            text = f"study {status.name} is {status.state}: {counted(status)} trials" + (
+                f"; best {best(status)}" if status.best else ""
             )
-            if self._printed.get(look.name) != text:
-                self._printed[look.name] = text
+            if self._printed.get(status.name) != text:
+                self._printed[status.name] = text
                 self._console.print(text, soft_wrap=True, markup=False)
         return False
 
 
-def study_lines(look: StudyStatus) -> list[str]:
+def study_lines(status: StudyStatus) -> list[str]:
     """What a study came to, in a few lines."""
     lines = [
-        f"study {look.name} is {look.state}: {counted(look)} trials" + (f"; {_left(look)} left" if _left(look) else ""),
-        f"space {look.definition.space_file}, data {look.definition.data_name}, begun {_ago(look.begun)}, "
-        f"last change {_ago(look.changed)}",
+        f"study {status.name} is {status.state}: {counted(status)} trials"
+        + (f"; {_left(status)} left" if _left(status) else ""),
+        f"space {status.definition.space_file}, data {status.definition.data_name}, begun {_ago(status.begun)}, "
+        f"last change {_ago(status.changed)}",
     ]
-    if look.best is not None:
-        lines.append(f"best is trial {look.best.number} with {best(look)}: {settings_text(look.best.params)}")
-    lines += [f"worker {place(worker)} is between two trials" for worker in look.idle]
+    if status.best is not None:
+        lines.append(f"best is trial {status.best.number} with {best(status)}: {settings_text(status.best.params)}")
+    lines += [f"worker {place(worker)} is between two trials" for worker in status.idle]
     return lines
 
 
-def counted(look: StudyStatus) -> str:
+def counted(status: StudyStatus) -> str:
     """How many trials a study has, and in what states."""
-    states = ", ".join(f"{n} {state}" for state, n in look.counts().items() if n)
-    return f"{states or 'none begun'} of {look.progress.n_trials}"
+    states = ", ".join(f"{n} {state}" for state, n in status.counts().items() if n)
+    return f"{states or 'none begun'} of {status.progress.n_trials}"
 
 
-def best(look: StudyStatus) -> str:
+def best(status: StudyStatus) -> str:
     """The best trial's objective, with its interval."""
-    return f"{look.progress.objective} {_value(look.best)}" if look.best else ""
+    return f"{status.progress.objective} {_value(status.best)}" if status.best else ""
 
 
 def trials_lines(
@@ -200,11 +203,12 @@ def write_csv(rows: Sequence[TrialRow], out: TextIO) -> None:
 
 def removal_lines(removal: "Removal") -> list[str]:
     """What goes and what stays when a study is deleted."""
-    look = removal.status
+    status = removal.status
     runs, kept = len(removal.runs), len(removal.kept_runs)
     goes = [
-        f"study {look.name} in its database: {counted(look)} trials",
-        f"{removal.n_bytes / 1e6:.1f} MB in {removal.n_files} files, checkpoints and weights among them: {look.folder}",
+        f"study {status.name} in its database: {counted(status)} trials",
+        f"{removal.n_bytes / 1e6:.1f} MB in {removal.n_files} files, checkpoints and weights among them: "
+        f"{status.folder}",
         f"{runs} of its {runs + kept} MLflow runs; MLflow keeps deleted runs until `mlflow gc`",
     ]
     if removal.unsent:
@@ -228,8 +232,8 @@ def _params(rows: Sequence[TrialRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.params))
 
 
-def _left(look: StudyStatus) -> str:
-    return f"about {duration(look.left_s)}" if look.left_s is not None else ""
+def _left(status: StudyStatus) -> str:
+    return f"about {duration(status.left_s)}" if status.left_s is not None else ""
 
 
 def _ago(when: datetime | None) -> str:
