@@ -1,6 +1,6 @@
-"""What if a file cannot be read or written? A full disk is waited for; any other fault is a sentence with its path.
+"""Reading and writing files: a full disk is waited for, any other fault becomes one sentence with its path.
 
-A file that a user named is written whole or not at all, and never in the place of another file without being told to.
+Files are written whole or not at all, and never in the place of another file without being told to.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 import sys
 import tempfile
 import time
@@ -161,6 +162,39 @@ def _space(place: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; nothing else is opened, because a named pipe or a device can block for ever.
+
+    Raises:
+        OSError: If the file cannot be read, or is a folder, a named pipe, a socket or a device.
+    """
+    check_file(path)
+    return path.read_bytes()
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no regular file, or may not be opened.
+
+    Raises:
+        OSError: As `read_file`.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+    with path.open("rb"):
+        pass
+
+
 def lock(file: IO[Any], exclusive: bool = True) -> None:
     """Wait for the lock on an open file, and say so if that takes long; it goes when the file is closed.
 
@@ -221,8 +255,8 @@ class OutputError(DrsearchError, OSError):
     """A file that cannot be written where it was asked for."""
 
 
-def write_whole(path: Path, data: bytes, *, replace: bool = False) -> None:
-    """Write a file that has its name only once all of it is on disk.
+def write_whole(path: Path, data: bytes, *, replace: bool = False, durable: bool = True) -> None:
+    """Write a file that has its name only once all of it is written.
 
     A link in its place is replaced, not followed.
 
@@ -230,22 +264,24 @@ def write_whole(path: Path, data: bytes, *, replace: bool = False) -> None:
         path: The file; its folder exists.
         data: All of it.
         replace: Whether a file that exists may be replaced.
+        durable: Wait until the disk holds it, so that a loss of power does not leave an empty file.
 
     Raises:
         FileExistsError: If there is one and `replace` is false; it is as it was.
         OSError: If it cannot be written; nothing is left behind.
     """
-    with open_whole(path, replace=replace) as file:
+    with open_whole(path, replace=replace, durable=durable) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
-def open_whole(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
-    """Open a file for writing that has its name only once the block has ended and all of it is on disk.
+def open_whole(path: Path, *, replace: bool = False, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file for writing that has its name only once the block has ended.
 
     Args:
         path: The file; its folder exists.
         replace: Whether a file that exists may be replaced.
+        durable: Wait until the disk holds it, so that a loss of power does not leave an empty file.
 
     Yields:
         A binary file. If the block raises, nothing is left behind.
@@ -258,8 +294,9 @@ def open_whole(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
     try:
         with open(part, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         if not replace:
             _claim(part, path)
         os.replace(part, path)
@@ -318,8 +355,8 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], option: str, 
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _check_folder(folder: Path, option: str) -> None:

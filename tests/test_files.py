@@ -1,9 +1,11 @@
-"""Is a full disk known by whatever words it comes, and waited for? And does a file appear whole, and replace none?"""
+"""Is a full disk known by whatever words it comes, and waited for? Does a file appear whole, and replace none?"""
 
 import errno
 import os
+import socket
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,17 @@ import sqlalchemy.exc
 from absl import logging
 
 from drsearch import files as disk
-from drsearch.files import DiskFull, OutputError, check_outputs, fault, full_place, is_full, when_space, write_whole
+from drsearch.files import (
+    DiskFull,
+    OutputError,
+    check_outputs,
+    fault,
+    full_place,
+    is_full,
+    read_file,
+    when_space,
+    write_whole,
+)
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -252,3 +264,31 @@ def test_a_place_where_nothing_can_be_written_is_refused_first(eye: Path, monkey
     assert refused([folder / "new/cam.png"], [eye]) == (
         f"--explain: {folder} cannot be written to; name another place."
     )
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Path.mkdir, "it is a folder, not a file"),
+        (os.mkfifo, "it is a named pipe, not a file"),
+        (make_socket, "it is a socket, not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a file"),
+    ],
+    ids=["folder", "pipe", "socket", "device"],
+)
+def test_only_regular_files_are_opened(make: Callable[[Path], None], reason: str, tmp_path: Path) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(OSError) as refused:
+        read_file(tmp_path / "x")
+    assert refused.value.strerror == reason
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    assert read_file(tmp_path / "link") == b"abc"

@@ -436,7 +436,7 @@ def files_of(photographs: Photographs) -> list[Path]:
 
 def unreadable(path: Path) -> str | None:
     """Why a file cannot be a photograph, as far as can be told without reading it."""
-    from drsearch.data.files import check_file
+    from drsearch.files import check_file
 
     try:
         check_file(path)

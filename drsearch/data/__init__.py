@@ -6,7 +6,6 @@ Others use these names, each from its own file, so that nobody pays for an impor
     decode     `read_photograph`: from a photograph's file to its pixels, by one rule for every format
     retina     `find_retina`: where the retina lies, and what cannot be graded
     images     `eye_image`: what the network sees of a photograph
-    files      `read_file`: one file, unless it is none that can be read without waiting
     tables     `read_labels`: what a table says of each photograph
     patients   `patients_of`, `kept_together`: which photographs show the same patient
     folder     `read_folder`: which photographs a folder holds, and their grades

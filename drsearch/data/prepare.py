@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from drsearch.data.audit import Audit, Finding, same_picture_findings
 from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
-from drsearch.data.files import read_file
 from drsearch.data.folder import Folder, Photograph, read_folder
 from drsearch.data.images import PICTURE_VERSION, decode_photograph, eye_of
 from drsearch.data.patients import kept_together
@@ -43,7 +42,7 @@ from drsearch.data.records import (
 )
 from drsearch.data.splits import SPLITS, check_classes, split
 from drsearch.errors import DataError, PhotographError, RecordsError
-from drsearch.files import sync, write_whole
+from drsearch.files import read_file, sync, write_whole
 from drsearch.grades import CLASS_NAMES, GRADES, label_of
 from drsearch.home import Home
 from drsearch.settings import ImageSettings, Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from drsearch.data import patients
-from drsearch.data.files import read_file
 from drsearch.errors import DataError
+from drsearch.files import read_file
 
 PublishedSplit = Literal["train", "validation", "test"]
 

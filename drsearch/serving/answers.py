@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.decode import PhotographData
-from drsearch.data.files import read_file
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
+from drsearch.files import read_file
 
 if TYPE_CHECKING:
     from drsearch.serving.grader import Grader

@@ -9,13 +9,13 @@ again, with the same times, what a dead machine had not sent.
 
 import hashlib
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from drsearch.files import open_whole, write_whole
 from drsearch.run_folder import CHECKPOINT_FOLDER, MODEL_FILE, OUTCOME_FILE, OWNER_FILE, OWNER_LOCK, STAGING_FOLDER
 from drsearch.tracking.journal import JOURNAL_FILE, Journal
 
@@ -71,25 +71,21 @@ def pack(folder: Path, attempt: int, lines: Iterable[str] = ()) -> None:
     said = journal.path.read_bytes()[: journal.whole_size()] if journal.path.exists() else b""
     said += "".join(f"{line}\n" for line in lines).encode()
     info = BundleInfo(attempt, len(said), hashlib.sha256(said).hexdigest(), (folder / MODEL_FILE).exists())
-    unfinished = folder / f"{BUNDLE_FILE}.{os.getpid()}.tmp"
-    try:
-        with zipfile.ZipFile(unfinished, "w") as archive:  # stored: weights do not compress
-            archive.comment = json.dumps(asdict(info)).encode()
-            archive.writestr(JOURNAL_FILE, said)
-            for path in sorted(folder.rglob("*")):
-                name = path.relative_to(folder)
-                if path.is_file() and name.as_posix() not in _STAYS and not _is_over(folder, name):
-                    archive.write(path, name.as_posix())
-        os.replace(unfinished, folder / BUNDLE_FILE)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        open_whole(folder / BUNDLE_FILE, replace=True, durable=False) as file,
+        zipfile.ZipFile(file, "w") as archive,  # stored: weights do not compress
+    ):
+        archive.comment = json.dumps(asdict(info)).encode()
+        archive.writestr(JOURNAL_FILE, said)
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if path.is_file() and name.as_posix() not in _STAYS and not _is_over(folder, name):
+                archive.write(path, name.as_posix())
 
 
 def mark_superseded(folder: Path, attempt: int) -> None:
     """Note that nothing of an attempt is to be sent any more."""
-    unfinished = folder / f"{SUPERSEDED_FILE}.tmp"
-    unfinished.write_text(str(attempt))
-    os.replace(unfinished, folder / SUPERSEDED_FILE)
+    write_whole(folder / SUPERSEDED_FILE, str(attempt).encode(), replace=True, durable=False)
 
 
 def is_superseded(folder: Path) -> bool:

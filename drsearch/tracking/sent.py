@@ -1,10 +1,10 @@
 """What of a run has reached MLflow already?"""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from drsearch.files import write_whole
 from drsearch.home import Home
 from drsearch.masking import masked
 from drsearch.tracking.checkpoint_bundle import is_superseded
@@ -89,9 +89,4 @@ def read_sent(folder: Path) -> Sent | None:
 
 def write_sent(folder: Path, sent: Sent) -> None:
     """Write down what of a run was sent."""
-    temporary = folder / f"{SENT_FILE}.tmp"
-    try:
-        temporary.write_text(json.dumps(asdict(sent)))
-        os.replace(temporary, folder / SENT_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(folder / SENT_FILE, json.dumps(asdict(sent)).encode(), replace=True, durable=False)

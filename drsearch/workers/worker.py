@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.data.records import Eyes, open_records, read_eyes
 from drsearch.errors import DrsearchError
-from drsearch.files import fault, is_full, when_space
+from drsearch.files import fault, is_full, when_space, write_whole
 from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.model.fit import EpochResult, set_threads
@@ -210,9 +210,7 @@ class Worker:
 
         def keep() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(f".{os.getpid()}")
-            part.write_text(self._definition.space_source, encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, self._definition.space_source.encode(), replace=True, durable=False)
 
         when_space(keep, self._folder, self.stop_asked)
         return read_space(path, lambda _: self._definition.settings)
@@ -221,9 +219,8 @@ class Worker:
         """Tell the launcher what this worker does, if the disk has space for it."""
         try:
             self._status_file.parent.mkdir(parents=True, exist_ok=True)
-            part = self._status_file.with_suffix(".part")
-            part.write_text(json.dumps({"worker": this_process(), "at": time.time(), **status}))
-            os.replace(part, self._status_file)
+            text = json.dumps({"worker": this_process(), "at": time.time(), **status})
+            write_whole(self._status_file, text.encode(), replace=True, durable=False)
         except OSError as wrong:
             if not is_full(wrong):
                 raise
