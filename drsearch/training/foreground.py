@@ -12,13 +12,13 @@ from drsearch.signals import Interrupts
 from drsearch.tracking.sender import start_sender
 from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.outcome import Outcome
-from drsearch.training.plan import Plan
+from drsearch.training.plan import Plan, Watch
 from drsearch.training.resumable import run_training
 
 _SENT_S = 60.0
 
 
-class ForegroundWatch:
+class ForegroundWatch(Watch):
     """The watch of a training in this process: it passes every epoch to a listener, and can stop the training.
 
     Args:
@@ -51,10 +51,6 @@ class ForegroundWatch:
                 accuracy=measures.accuracy,
             )
         )
-
-    def judged(self, epoch: int, value: float) -> None:
-        """Log the best value; this watch prunes nothing."""
-        logging.debug("%s epoch %d: best %f", self._what, epoch, value)
 
     def stop_asked(self) -> bool:
         """Whether `stop` was called, or the study was cancelled."""

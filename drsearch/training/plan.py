@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import keras
 
@@ -27,8 +27,11 @@ class Stopped(DrsearchError):
     """Raised by a watch that was asked to stop while it waited; the training can be resumed."""
 
 
-class Watch(Protocol):
-    """Follows a training, and may end it. All methods are called in the thread that trains."""
+class Watch:
+    """Follows a training, and may end it. All methods are called in the thread that trains.
+
+    Override the methods that matter, as in a `keras.callbacks.Callback`.
+    """
 
     def epoch(self, result: EpochResult) -> None:
         """Hear of a finished epoch."""
@@ -48,6 +51,7 @@ class Watch(Protocol):
 
     def stop_asked(self) -> bool:
         """Whether to interrupt the training after this epoch; it can be resumed."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

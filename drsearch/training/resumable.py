@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from drsearch.data.records import Eyes
 from drsearch.errors import TrialFailed
@@ -137,7 +136,7 @@ def _stop_between_folds(log: RunLog, folds: Sequence[Outcome], reason: str) -> O
     return Outcome("interrupted", reason)
 
 
-class _FoldWatch:
+class _FoldWatch(Watch):
     """Passes the epochs of one fold to the watch of the trial, which does not judge them.
 
     Args:
@@ -147,13 +146,12 @@ class _FoldWatch:
 
     def __init__(self, watch: Watch, epochs_before: int) -> None:
         self._watch, self._epochs_before = watch, epochs_before
-        self.stop_asked = watch.stop_asked
 
     def epoch(self, result: EpochResult) -> None:
         self._watch.epoch(replace(result, epoch=self._epochs_before + result.epoch))
 
-    def judged(self, epoch: int, value: float) -> None:
-        logging.debug("epoch %d: best %f", epoch, value)
+    def stop_asked(self) -> bool:
+        return self._watch.stop_asked()
 
 
 def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: str) -> Outcome:

@@ -37,7 +37,7 @@ from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_ta
 from drsearch.training.cross_validation import n_trainings, split_folds
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome
-from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped
+from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped, Watch
 from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
 from drsearch.trials.claim import claim
@@ -273,7 +273,7 @@ def dataset_input(definition: StudyDefinition, settings: Settings) -> DatasetInp
     return DatasetInput(name=definition.data_name, digest=digest, source=definition.data_source)
 
 
-class _TrialWatch:
+class _TrialWatch(Watch):
     """Optuna and the launcher's view, looking on."""
 
     def __init__(
