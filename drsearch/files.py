@@ -195,14 +195,16 @@ def check_file(path: Path) -> None:
         pass
 
 
-def lock(file: IO[Any], exclusive: bool = True) -> None:
+def lock(file: IO[Any], exclusive: bool = True, give_up: Callable[[], bool] = lambda: False) -> None:
     """Wait for the lock on an open file, and say so if that takes long; it goes when the file is closed.
 
     Args:
         file: Its name tells which lock is waited for.
         exclusive: Whether nobody else may have it, not even shared.
+        give_up: Whether to wait no longer; asked whenever another process has the lock.
 
     Raises:
+        TimeoutError: If `give_up` said so; no lock is held then.
         KeyboardInterrupt: Where Ctrl-C is not handled otherwise; no lock is held then.
     """
     kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
@@ -211,6 +213,8 @@ def lock(file: IO[Any], exclusive: bool = True) -> None:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
+            if give_up():
+                raise TimeoutError(f"another process holds {file.name}") from None
             if not said and time.monotonic() - began > _LOCK_SAID_S:
                 said = True
                 logging.warning(

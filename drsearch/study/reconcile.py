@@ -1,6 +1,5 @@
 """What did dead processes leave open? Their trials wait again, their runs get an end: nothing stays running."""
 
-import fcntl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from drsearch.trials.trials import Trial
 
 _NOBODY = "nobody"
 _LAUNCHERS = "launcher.lock"
+_MOMENT_S = 0.05
+"""Seconds for which a process that looks for launchers, too, may hold their lock."""
 
 
 @contextmanager
@@ -43,16 +44,15 @@ def launching(folder: Path) -> Iterator[None]:
 
 def is_launched(folder: Path) -> bool:
     """Whether a process of this machine is at the study whose folder this is, fine-tuning included."""
-    for _ in range(3):  # another process may be asking the same, and hold the lock for a moment
-        try:
-            with open(folder / STUDY_RUN / _LAUNCHERS, "rb") as file:  # who may only read asks too
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            time.sleep(0.02)
-    return True
+    deadline = time.monotonic() + _MOMENT_S
+    try:
+        with open(folder / STUDY_RUN / _LAUNCHERS, "rb") as file:  # who may only read asks too
+            lock(file, give_up=lambda: time.monotonic() > deadline)
+    except FileNotFoundError:
+        return False
+    except TimeoutError:
+        return True
+    return False
 
 
 class RunCloser:
@@ -125,8 +125,8 @@ class RunCloser:
             return
         with open(folder / _LAUNCHERS, "a") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock(file, give_up=lambda: True)
+            except TimeoutError:
                 return  # a launcher is at it
             _append_end(folder, RunEnd("KILLED", tags=outcome_tags("stopped", "its launcher died")))
 

@@ -6,7 +6,6 @@ a journal says how far it was sent.
 
 import argparse
 import contextlib
-import fcntl
 import logging as python_logging
 import os
 import signal
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from absl import logging
 
-from drsearch.files import fault, full_place, is_full, sentence
+from drsearch.files import fault, full_place, is_full, lock, sentence
 from drsearch.home import Home
 from drsearch.log import start_logging
 from drsearch.tracking.availability import check_available, is_served, set_up_client
@@ -151,8 +150,8 @@ def sender_lock(home: Home) -> Iterator[bool]:
     home.runs.mkdir(parents=True, exist_ok=True)
     with open(home.runs / "sender.lock", "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(file, give_up=lambda: True)
+        except TimeoutError:
             yield False
             return
         yield True

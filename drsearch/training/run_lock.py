@@ -1,6 +1,5 @@
 """The lock of a run's folder: one attempt at a time owns it, and an earlier owner writes nothing more."""
 
-import fcntl
 import os
 import signal
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from absl import logging
 
-from drsearch.files import write_whole
+from drsearch.files import lock, write_whole
 from drsearch.processes import is_dead, this_machine
 from drsearch.run_folder import OWNER_FILE, OWNER_LOCK
 
@@ -108,14 +107,7 @@ class RunLock:
     @contextmanager
     def _locked(self, give_up: Callable[[], bool]) -> Iterator[None]:
         with open(self._folder / OWNER_LOCK, "a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if give_up():
-                        raise TimeoutError from None
-                    time.sleep(0.02)
+            lock(file, give_up=give_up)
             yield
 
     def _kill(self, owner: str) -> None:

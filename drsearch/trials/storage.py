@@ -1,6 +1,5 @@
 """Opens the study database, and runs transactions that no other process may disturb."""
 
-import fcntl
 import hashlib
 import os
 import random
@@ -19,7 +18,7 @@ import sqlalchemy.exc
 from optuna.storages import RDBStorage
 
 from drsearch.errors import StudyError
-from drsearch.files import fault
+from drsearch.files import fault, lock
 from drsearch.home import Home
 from drsearch.masking import hide
 from drsearch.trials.heartbeat import GRACE_S, HEARTBEAT_S
@@ -243,19 +242,11 @@ def _study_lock(storage: Storage, study_name: str) -> Iterator[None]:
             yield
     elif engine.dialect.name == "sqlite" and engine.url.database:
         with open(f"{engine.url.database}.lock", "a") as file:
-            _lock(file.fileno())
+            deadline = time.monotonic() + _LOCK_S
+            try:
+                lock(file, give_up=lambda: time.monotonic() > deadline)
+            except TimeoutError as wrong:
+                raise Busy(f"{wrong}; is one of them stopped?") from None
             yield
     else:
         yield
-
-
-def _lock(file: int) -> None:
-    deadline = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Busy("another process holds the lock of this study; is one of them stopped?") from None
-            time.sleep(0.02)

@@ -1,6 +1,5 @@
 """Who runs trials on this machine? Its crew: worker processes that are started, watched, and asked to stop."""
 
-import fcntl
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from typing import TextIO
 from absl import logging
 
 from drsearch.errors import StudyError
+from drsearch.files import lock
 from drsearch.home import Home
 from drsearch.processes import cores, gpus, is_dead, this_machine
 from drsearch.study.status import WorkerStatus, read_worker_status
@@ -77,9 +77,9 @@ class WorkerPool:
         while len(self._places) < self._n:
             file = open(self._folder / f"{number}.lock", "w")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file, give_up=lambda: True)
                 self._places[number] = file
-            except BlockingIOError:
+            except TimeoutError:
                 file.close()
             number += 1
         return list(self._places)
