@@ -83,16 +83,16 @@ def run(folder: Path, watch: Watch | None = None, owner: str = "first", settings
 
 
 def logged_epochs(folder: Path) -> list[int]:
-    entries, _ = Journal(folder).read()
-    return [entry.step for entry in entries if isinstance(entry, Metrics) and "val_loss" in entry.values]
+    events, _ = Journal(folder).read()
+    return [event.step for event in events if isinstance(event, Metrics) and "val_loss" in event.values]
 
 
 def ends(folder: Path) -> list[tuple[str, str, str]]:
-    entries, _ = Journal(folder).read()
+    events, _ = Journal(folder).read()
     return [
-        (entry.status, entry.tags["drsearch.outcome"], entry.tags["drsearch.reason"])
-        for entry in entries
-        if isinstance(entry, RunEnd)
+        (event.status, event.tags["drsearch.outcome"], event.tags["drsearch.reason"])
+        for event in events
+        if isinstance(event, RunEnd)
     ]
 
 
@@ -118,9 +118,9 @@ def test_a_finished_training_logs_every_epoch_once_and_its_best_network(tmp_path
     outcome = run(tmp_path)
     assert logged_epochs(tmp_path) == [1, 2, 3, 4, 5]
     assert ends(tmp_path) == [("FINISHED", "complete", "")]
-    entries, _ = Journal(tmp_path).read()
-    pictures = {entry.key: entry.step for entry in entries if isinstance(entry, Image)}
-    metrics = {name for entry in entries if isinstance(entry, Metrics) for name in entry.values}
+    events, _ = Journal(tmp_path).read()
+    pictures = {event.key: event.step for event in events if isinstance(event, Image)}
+    metrics = {name for event in events if isinstance(event, Metrics) for name in event.values}
     assert undocumented_metrics(metrics) == set()
     assert sum(key.startswith("gradcam/") for key in pictures) == 2
     assert set(pictures.values()) == {0}
@@ -214,8 +214,8 @@ def test_a_commit_that_was_cut_within_its_lines_is_completed(
 def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
     Journal(tmp_path).path.write_bytes(b'{"event": "RunSta')
     run(tmp_path, Watch(stop_at=1))
-    entries, _ = Journal(tmp_path).read()
-    assert isinstance(entries[0], RunStart)
+    events, _ = Journal(tmp_path).read()
+    assert isinstance(events[0], RunStart)
     assert logged_epochs(tmp_path) == [1]
 
 
@@ -223,9 +223,9 @@ def test_a_run_whose_first_line_was_cut_is_opened_again(tmp_path: Path) -> None:
 def test_a_death_while_the_end_was_logged_logs_it_once(tmp_path: Path, n_whole_lines: int) -> None:
     outcome = run(tmp_path)
     journal = Journal(tmp_path)
-    complete, entries = journal.path.read_bytes(), journal.read()[0]
+    complete, events = journal.path.read_bytes(), journal.read()[0]
     lines = complete.splitlines(keepends=True)
-    first = next(i for i, entry in enumerate(entries) if isinstance(entry, Metrics) and "best_epoch" in entry.values)
+    first = next(i for i, event in enumerate(events) if isinstance(event, Metrics) and "best_epoch" in event.values)
     cut = first + n_whole_lines
     journal.path.write_bytes(b"".join(lines[:cut]) + lines[cut][:10])
     assert run(tmp_path, Watch({1: kill}), owner="second") == outcome

@@ -86,18 +86,18 @@ def run(folder: Path, watch: Watch | None = None, owner: str = "first") -> Outco
     return run_folds(plan(folder, owner), FOLDS, watch or Watch())
 
 
-def entries(folder: Path) -> list[Event]:
+def events(folder: Path) -> list[Event]:
     return Journal(folder).read()[0]
 
 
 def points(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Every curve as MLflow would show it; what depends on the clock is left out."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for entry in entries(folder):
-        if isinstance(entry, Metrics):
-            for name, value in entry.values.items():
+    for event in events(folder):
+        if isinstance(event, Metrics):
+            for name, value in event.values.items():
                 if "seconds" not in name:
-                    curves.setdefault(name, []).append((entry.step, 0.0 if name.startswith("system/") else value))
+                    curves.setdefault(name, []).append((event.step, 0.0 if name.startswith("system/") else value))
     return curves
 
 
@@ -126,8 +126,8 @@ def test_a_trial_logs_its_folds_curves_their_mean_and_its_spread_in_one_run(
     assert outcome.error == pytest.approx(aucs[:, best - 1].std(ddof=1) / np.sqrt(3))
     assert watch.epochs == list(range(1, 10))
     assert watch.judgements == [(fold, pytest.approx(aucs[fold - 1, 1:].max())) for fold in (1, 2, 3)]
-    assert [entry.status for entry in entries(folder) if isinstance(entry, RunEnd)] == ["FINISHED"]
-    pictures = [entry.key for entry in entries(folder) if isinstance(entry, Image)]
+    assert [event.status for event in events(folder) if isinstance(event, RunEnd)] == ["FINISHED"]
+    pictures = [event.key for event in events(folder) if isinstance(event, Image)]
     assert len(pictures) == len(set(pictures)) == 4 and sum(key.startswith("gradcam/") for key in pictures) == 2
     assert outcome.model is None and not list(folder.rglob("*.keras")) and not list(folder.rglob("*.npz"))
     assert read_outcome(folder) == outcome
@@ -163,9 +163,9 @@ def test_one_that_is_stopped_between_folds_waits_and_resumes(
     again = run(tmp_path, Watch(), "second")
     assert (again.state, again.value) == ("complete", whole[1].value)
     assert points(tmp_path) == points(whole[0])
-    events = entries(tmp_path)
-    assert [entry.status for entry in events if isinstance(entry, RunEnd)] == ["KILLED", "FINISHED"]
-    assert sum(isinstance(entry, Resumed) for entry in events) == 1
+    logged = events(tmp_path)
+    assert [event.status for event in logged if isinstance(event, RunEnd)] == ["KILLED", "FINISHED"]
+    assert sum(isinstance(event, Resumed) for event in logged) == 1
 
 
 def test_a_cut_journal_is_completed_wherever_it_was_cut(
@@ -186,7 +186,7 @@ def test_a_pruned_trial_is_judged_by_the_folds_it_had(tmp_path: Path, whole: tup
     assert (outcome.state, outcome.reason) == ("pruned", "not good enough after 2 folds")
     assert outcome.metrics["trainings"] == 2
     assert "fold3/val_auc" not in points(tmp_path)
-    ends = [entry for entry in entries(tmp_path) if isinstance(entry, RunEnd)]
+    ends = [event for event in events(tmp_path) if isinstance(event, RunEnd)]
     assert [(end.status, end.tags["drsearch.outcome"]) for end in ends] == [("KILLED", "pruned")]
 
 
@@ -204,5 +204,5 @@ def test_a_refit_trains_its_epochs_keeps_the_last_and_logs_nothing_of_validation
     assert watch.epochs == [1, 2]
     assert not [name for name in points(tmp_path) if "val" in name]
     assert [step for step, _ in points(tmp_path)["train_loss"]] == [1, 2]
-    pictures = [entry.key for entry in entries(tmp_path) if isinstance(entry, Image)]
+    pictures = [event.key for event in events(tmp_path) if isinstance(event, Image)]
     assert len(pictures) == 2 and all(key.startswith("gradcam/") for key in pictures)
