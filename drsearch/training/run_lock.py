@@ -102,7 +102,7 @@ class RunLock:
         return self._file.read_text() if self._file.exists() else ""
 
     def _name(self, owner: str) -> None:
-        write_whole(self._file, owner.encode(), replace=True)
+        write_whole(self._file, owner.encode(), replace=True, durable=False)
 
     @contextmanager
     def _locked(self, give_up: Callable[[], bool]) -> Iterator[None]:
