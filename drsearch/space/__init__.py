@@ -1,1 +1,1 @@
-"""The language of search spaces: KerasTuner words, drawn by Optuna, each naming a setting."""
+"""Search spaces: files in KerasTuner's language that name settings, and from which Optuna draws."""

@@ -1,4 +1,4 @@
-"""May a space's own network take the ResNet's place, and is it the network that it was? Both by its `build_model`."""
+"""Checks the network of a space's own `build_model`, and tells whether two texts of a space make the same one."""
 
 import ast
 import contextlib
@@ -16,23 +16,37 @@ from drsearch.grades import CLASS_NAMES
 from drsearch.settings import Value
 
 PREFIX = "hypermodel."
-"""Begins the name of whatever is drawn inside `build_model`: these are no settings."""
+"""Prefix of every name that is drawn inside `build_model`: these are no settings."""
 
 N_CLASSES = len(CLASS_NAMES)
 
 
 def hypermodel_values(drawn: Mapping[str, Value]) -> dict[str, Value]:
-    """What was drawn inside `build_model`, by the names used there."""
+    """The values drawn inside `build_model`, by the names used there.
+
+    Example:
+        >>> hypermodel_values({"training.epochs": 40, "hypermodel.units": 16})
+        {'units': 16}
+    """
     return {name.removeprefix(PREFIX): value for name, value in drawn.items() if name.startswith(PREFIX)}
 
 
 def to_setting(drawn: Mapping[str, Value]) -> str:
-    """What was drawn inside `build_model`, as `model.hypermodel` keeps it."""
+    """The values drawn inside `build_model`, as the setting `model.hypermodel` holds them.
+
+    Example:
+        >>> to_setting({"training.epochs": 40, "hypermodel.units": 16})
+        '{"units": 16}'
+    """
     return json.dumps(hypermodel_values(drawn))
 
 
 def from_setting(text: str) -> dict[str, Value]:
-    """The values that `model.hypermodel` keeps, by the names that a space draws them by.
+    """The values of the setting `model.hypermodel`, by the names that a space draws them by.
+
+    Example:
+        >>> from_setting('{"units": 16}')
+        {'hypermodel.units': 16}
 
     Raises:
         SettingsError: If it is no JSON object.
@@ -47,12 +61,12 @@ def from_setting(text: str) -> dict[str, Value]:
 def what_is_wrong_with(model: Any, image_px: int) -> str | None:
     """Why a network cannot be a trial's, in a few words; None if it can.
 
-    It must take images of 0..255, shape `(n, image_px, image_px, 3)`, answer each with probabilities of NRDR and RDR,
-    open anywhere without code of the space's own, and have a layer with places, which Grad-CAM explains. What it
-    answers is seen by asking it, whatever its last layer is.
+    The network must take images of 0..255, shape `(n, image_px, image_px, 3)`, and return probabilities of NRDR and
+    RDR, shape `(n, 2)`; a registered copy must load without the code of the space; and Grad-CAM needs a layer with
+    spatial output. Its output is tested on images of noise, whatever its last layer is.
 
     Args:
-        model: The network. Its weights are changed while it is asked, and are afterwards what they were.
+        model: The network. Its weights are changed during the test, and restored afterwards.
         image_px: Side of the images.
     """
     import keras  # here: whoever reads a study's definition needs no TensorFlow
@@ -90,7 +104,7 @@ def what_is_wrong_with(model: Any, image_px: int) -> str | None:
 
 
 def _foreign_part(model: Any) -> str:
-    """A layer, function or other part of a model that is not Keras's; empty if there is none."""
+    """A layer, function or other part of a model that does not come with Keras; empty if there is none."""
     import keras
 
     kinds = (keras.Layer, keras.initializers.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint)
@@ -136,19 +150,19 @@ _OFF_ONE = 0.01
 
 
 def _answers(model: Any, images: Any, seed: int, is_redrawn: Callable[[Any], bool]) -> Any:
-    """What a network answers with some of its kernels drawn anew."""
+    """The output of a network after some of its kernels were drawn anew; they are restored afterwards."""
     import keras
 
     kernels = [weight for weight in model.trainable_variables if len(weight.shape) > 1]
-    kept = [(kernel, value) for kernel in kernels if is_redrawn(value := kernel.numpy())]
-    for n, (kernel, _) in enumerate(kept):
+    redrawn = [(kernel, value) for kernel in kernels if is_redrawn(value := kernel.numpy())]
+    for n, (kernel, _) in enumerate(redrawn):
         kernel.assign(keras.initializers.HeNormal(seed=1000 * seed + n)(kernel.shape))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras says of a list of one input that it expected a list
             return np.asarray(model(images, training=False), np.float64)
     finally:
-        for kernel, value in kept:
+        for kernel, value in redrawn:
             kernel.assign(value)
 
 
@@ -157,16 +171,16 @@ def _shown(answer: Any) -> str:
 
 
 def _layers(model: Any) -> Iterator[Any]:
-    """A model and its layers, those of models inside it too."""
+    """A model and its layers, including those of nested models."""
     yield model
     for layer in model.layers:
         yield from _layers(layer) if hasattr(layer, "layers") else [layer]
 
 
 def network_code(source: str) -> str:
-    """A digest of what a space file says of its network: all of it but `SETTINGS`, `space`, and what `hp` may draw.
+    """A digest of the code of a space's network: the file without `SETTINGS`, `space` and the ranges of `hp`.
 
-    Two texts of a space with the same digest make the same network of the same values.
+    Two texts of a space with the same digest make the same network from the same values.
     """
     module = ast.parse(source)
     module.body = [statement for statement in module.body if not _says_nothing_of_the_network(statement)]
@@ -180,7 +194,10 @@ KINDS = ("Choice", "Int", "Float", "Boolean")
 
 
 def changed_choices(before: str, now: str) -> str:
-    """What Optuna forbids in going from one text of a space to another, in words; empty if nothing is seen."""
+    """How the choices of a name changed between two texts of a space, in words; empty if they did not.
+
+    Optuna forbids such a change within a study.
+    """
     old, new = _choices(before), _choices(now)
     for name in old.keys() & new.keys():
         if old[name] != new[name]:
@@ -193,15 +210,15 @@ def changed_choices(before: str, now: str) -> str:
 
 def _choices(source: str) -> dict[str, list[Value]]:
     """The choices that a space file writes out, by name."""
-    found: dict[str, list[Value]] = {}
+    choices: dict[str, list[Value]] = {}
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(
                 func=ast.Attribute(attr="Choice"), args=[ast.Constant(value=str(name)), ast.List() as values]
             ):
                 with contextlib.suppress(ValueError):  # not written out
-                    found[name] = ast.literal_eval(values)
-    return found
+                    choices[name] = ast.literal_eval(values)
+    return choices
 
 
 def _says_nothing_of_the_network(statement: ast.stmt) -> bool:

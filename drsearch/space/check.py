@@ -38,7 +38,10 @@ def load_space(path: str | Path, over: Callable[[Settings], Settings] = lambda o
 
     Args:
         path: The file.
-        over: Makes the settings that trials start from, of those that the space is run with.
+        over: Makes the settings that trials start from, of those in the file.
+
+    Returns:
+        The space on these settings.
 
     Raises:
         SearchSpaceError: Naming the file, the line as written, and the line to write instead.
@@ -49,7 +52,7 @@ def load_space(path: str | Path, over: Callable[[Settings], Settings] = lambda o
 
 
 def _check(space: SearchSpace) -> None:
-    """Walk the space until every line has been seen, checking what it may draw, and its networks."""
+    """Walk through the space until nothing new shows, checking what it draws and its networks."""
     forms: dict[str, str] = {}
     failures: list[TrialFailed] = []
     n_built = 0
@@ -125,7 +128,7 @@ def _check_drawable(space: SearchSpace, name: str, hyperparameter: Hyperparamete
 
 
 def _form(hyperparameter: Hyperparameter) -> str:
-    """What Optuna wants to be the same wherever a name is drawn: choices, or kind and scale (ends may differ)."""
+    """The part of a hyperparameter that Optuna requires to be equal wherever its name is drawn (ends may differ)."""
     match hyperparameter:
         case kinds.Choice():
             return f"the choices {list(hyperparameter.values)}"

@@ -1,4 +1,4 @@
-"""What is in a search space? Its axes, their conditions, the size of its grid, and some draws: nothing is trained."""
+"""Describes a search space: its axes, their conditions, the size of its grid, and some draws. Nothing is trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _COUNTED, _BUILT = 100_000, 500
 """A grid is counted up to so many points."""
 
 _LISTED = 12
-"""A condition on an axis with more values than this is not told apart from chance."""
+"""A condition on an axis with more values than this cannot be told from chance."""
 
 N_SAMPLES = 10
 
@@ -32,9 +32,9 @@ class Axis:
     Attributes:
         name: Of the setting, or `hypermodel.<name>`.
         kind: Int, Float, Choice, Boolean or Fixed.
-        values: What it is drawn from, in words.
+        values: Its range or choices, in words.
         condition: When it is drawn, in words; empty for always.
-        default: What holds where it is not drawn: the setting's value, or KerasTuner's default in a hypermodel.
+        default: Its value where it is not drawn: the setting's, or KerasTuner's default in a hypermodel.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Overview:
-    """A search space to look at.
+    """The description of a search space.
 
     Attributes:
         axes: In the order drawn.
@@ -64,7 +64,11 @@ class Overview:
 
 
 def overview(space: SearchSpace) -> Overview:
-    """Look a space over. No trial is made, and no study is touched."""
+    """The description of a space; no trial is made, and no study is touched.
+
+    Args:
+        space: The space, checked.
+    """
     explorer = Explorer()
     for _ in range(_BUILDS if space.has_hypermodel else _WALKS):
         explorer.walk(space.walk)
@@ -82,7 +86,7 @@ def overview(space: SearchSpace) -> Overview:
 
 
 def _in_order(walks: Sequence[Mapping[str, Value]]) -> list[str]:
-    """All names, each after those that came before it in some walk."""
+    """All names, each after those that precede it in some walk."""
     names: list[str] = []
     for walk in walks:
         at = 0
@@ -119,10 +123,10 @@ def _values_of(hyperparameter: Hyperparameter) -> str:
 
 
 def _condition(name: str, names: Sequence[str], walks: Sequence[Mapping[str, Value]]) -> str:
-    """When a name is drawn, read from walks: the values of names before it that all walks with it share.
+    """When a name is drawn, read from walks: the values of earlier names that all walks with it share.
 
-    KerasTuner's conditions and Python's `if` come out alike. Clauses that say nothing more are left out; where the
-    walks with the name are not all that the clauses allow, `...` follows.
+    KerasTuner's conditions and Python's `if` give the same text. Redundant clauses are left out; `...` follows where
+    the clauses also allow walks without the name.
     """
     with_it = [walk for walk in walks if name in walk]
     if len(with_it) == len(walks):

@@ -1,4 +1,4 @@
-"""How does a hyperparameter of KerasTuner become a value that Optuna draws?"""
+"""Turns hyperparameters of KerasTuner into values that Optuna draws."""
 
 import math
 import random
@@ -20,23 +20,39 @@ class Suggests(Protocol):
     """The part of an Optuna trial that a space needs."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of `choices`."""
+        """Return one of `choices`."""
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """A whole number, ends included."""
+        """Return a whole number.
+
+        Args:
+            name: The parameter.
+            low: The least number, included.
+            high: The greatest, included.
+            step: Distance of neighbouring numbers.
+            log: Whether to draw on a log scale.
+        """
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """A number, ends included."""
+        """Return a number.
+
+        Args:
+            name: The parameter.
+            low: The least number, included.
+            high: The greatest, included.
+            step: Distance of neighbouring numbers; None for any number.
+            log: Whether to draw on a log scale.
+        """
 
 
 Draw = Callable[[str, Hyperparameter], Value]
-"""Answers a hyperparameter, given the name that a trial keeps it by."""
+"""Gives the value of a hyperparameter, by the name that a trial keeps it by."""
 
 
 def value_of_fixed(_name: str, fixed: Hyperparameter) -> Value:
-    """The value of a `Fixed`; every other hyperparameter is asked for elsewhere."""
+    """The value of a `Fixed`."""
     return fixed.value  # type: ignore[no-any-return]
 
 
@@ -44,10 +60,10 @@ class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped libra
     """KerasTuner's `HyperParameters` whose values come from `draw`, fixed ones from `fix`; inactive ones have none.
 
     Args:
-        draw: Answers what is searched.
-        fix: Answers what is fixed.
-        settings: What `get` answers for a setting that was not drawn.
-        mention: Told of every hyperparameter of `space(hp)`, as often as it is named.
+        draw: Gives the value of a hyperparameter that is searched.
+        fix: Gives the value of a fixed one.
+        settings: Values that `get` returns for settings that were not drawn.
+        mention: Called with every hyperparameter of `space(hp)`, as often as the space names it.
     """
 
     def __init__(
@@ -69,7 +85,11 @@ class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped libra
         raise AttributeError(f"hp has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
     def get(self, name: str) -> Value:
-        """What was drawn for a name, or the setting of that name."""
+        """The value drawn for a name, or the setting of that name.
+
+        Raises:
+            KeyError: If there is neither.
+        """
         try:
             return super().get(name)  # type: ignore[no-any-return]
         except KeyError:
@@ -100,7 +120,13 @@ class Draws(keras_tuner.HyperParameters):  # type: ignore[misc]  # untyped libra
 
 
 def suggest(trial: Suggests, name: str, hyperparameter: Hyperparameter) -> Value:
-    """Draw one hyperparameter from an Optuna trial, meaning what KerasTuner means by it."""
+    """The value of a hyperparameter, drawn from an Optuna trial with KerasTuner's meaning.
+
+    Args:
+        trial: The trial.
+        name: The name that it keeps the value by.
+        hyperparameter: Any but a `Fixed`.
+    """
     match distribution_of(hyperparameter):
         case CategoricalDistribution(choices=choices):
             return trial.suggest_categorical(name, list(choices))  # type: ignore[no-any-return]
@@ -112,7 +138,11 @@ def suggest(trial: Suggests, name: str, hyperparameter: Hyperparameter) -> Value
 
 
 def distribution_of(hyperparameter: Hyperparameter) -> BaseDistribution:
-    """What Optuna keeps with a value drawn from a hyperparameter."""
+    """The Optuna distribution of a hyperparameter.
+
+    Raises:
+        TypeError: If KerasTuner has a kind of hyperparameter that drsearch does not know.
+    """
     match hyperparameter:
         case kinds.Choice():
             return CategoricalDistribution(tuple(hyperparameter.values))
@@ -150,7 +180,7 @@ def discrete_values(hyperparameter: Hyperparameter) -> list[Value] | None:
 
 
 def random_value(hyperparameter: Hyperparameter, dice: random.Random) -> Value:
-    """Any value of a hyperparameter; of a continuous one, an end or the middle."""
+    """A random value of a hyperparameter; of a continuous one, an end or the middle."""
     values = discrete_values(hyperparameter)
     return dice.choice(  # type: ignore[no-any-return]
         values or [hyperparameter.min_value, hyperparameter.max_value, middle(hyperparameter)]
@@ -158,13 +188,23 @@ def random_value(hyperparameter: Hyperparameter, dice: random.Random) -> Value:
 
 
 def middle(hyperparameter: Hyperparameter) -> float:
-    """The middle of a range, on its own scale."""
+    """The middle of a range, on its own scale.
+
+    Example:
+        >>> middle(kinds.Float("rate", 1e-4, 1e-2, sampling="log"))
+        0.001
+    """
     low, high = hyperparameter.min_value, hyperparameter.max_value
     return math.sqrt(low * high) if is_log(hyperparameter) else (low + high) / 2
 
 
 def choice_of(hyperparameter: Hyperparameter) -> str:
-    """The `hp.Choice` that stands for a numeric range: its steps, or five values across it."""
+    """The `hp.Choice` that replaces a numeric range: its steps, or five values across it.
+
+    Example:
+        >>> choice_of(kinds.Float("rate", 1e-4, 1e-2, sampling="log"))
+        "hp.Choice('rate', [0.0001, 0.0003162, 0.001, 0.003162, 0.01])"
+    """
     low, high = hyperparameter.min_value, hyperparameter.max_value
     if hyperparameter.step and hyperparameter.sampling in ("log", "reverse_log"):
         values = [low]

@@ -1,4 +1,4 @@
-"""Which settings does a file name that a study is to start from? Read here, and drawn by a space in `known`."""
+"""Reads files of settings that a study starts from (`--enqueue`)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ class Known:
 
     Attributes:
         where: The file, and the line where it has several.
-        values: By name, as a space draws them: `hypermodel.<name>` for what is drawn in `build_model`.
-        whole: Whether these are all settings of a run, of which a space may draw some; else each is to be drawn.
+        values: Values by the names that a space draws them by: `hypermodel.<name>` for `build_model`'s.
+        whole: Whether these are all settings of a run, some of which a space may draw; else the space must draw each.
     """
 
     where: str
@@ -27,11 +27,11 @@ class Known:
 
 
 def read_known(file: Path, read_gin: Callable[[Path], Mapping[str, Value]]) -> list[Known]:
-    """The settings that a file names: a gin file by its ending, else one set of settings a line.
+    """The settings in a file: a gin file by its ending, else one JSON object per line.
 
     Args:
-        file: It.
-        read_gin: Reads a gin file, by name.
+        file: The file.
+        read_gin: Reads a gin file into values by name.
 
     Raises:
         SettingsError: If the file cannot be read, or something in it is wrong.
@@ -40,7 +40,7 @@ def read_known(file: Path, read_gin: Callable[[Path], Mapping[str, Value]]) -> l
 
 
 def known_lines(file: Path) -> list[Known]:
-    """Settings from JSON lines: one object of `"name": value` a line.
+    """The settings in a file with one JSON object of `"name": value` per line.
 
     Raises:
         SettingsError: If the file cannot be read, or a line is something else.
@@ -51,7 +51,7 @@ def known_lines(file: Path) -> list[Known]:
         "cannot be read; name a .gin file, or a text file with a JSON object a line.",
         f"--enqueue {file}",
     )
-    known = []
+    sets = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -65,18 +65,18 @@ def known_lines(file: Path) -> list[Known]:
             raise SettingsError(
                 f'--enqueue {where}: write one object, for example {{"training.learning_rate": 0.001}}.'
             )
-        known.append(Known(where, values, whole=False))
-    if not known:
+        sets.append(Known(where, values, whole=False))
+    if not sets:
         raise SettingsError(f"--enqueue {file}: holds no settings; write a JSON object a line.")
-    return known
+    return sets
 
 
 def known_settings(file: Path, values: Mapping[str, Value]) -> Known:
-    """Settings from a gin file, such as the settings.gin of a run.
+    """The settings in a gin file, such as the settings.gin of a run.
 
     Args:
-        file: It.
-        values: What it says, by name.
+        file: The file.
+        values: Its values by name.
     """
     own = {name: value for name, value in values.items() if name in searchable_names()}
     return Known(str(file), own | from_setting(str(values.get("model.hypermodel", ""))), whole=True)

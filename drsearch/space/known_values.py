@@ -1,4 +1,4 @@
-"""Can a space draw settings that are known already? They start a study, or are inherited with their results."""
+"""Fits given settings to a space: enqueued ones, and those of inherited trials."""
 
 import math
 import random
@@ -16,7 +16,7 @@ from drsearch.space.known_files import Known
 from drsearch.space.search_space import SearchSpace
 
 _WALKS, _BUILDS = 30, 5
-"""Walks that tell what a space draws where known settings leave something open; fewer where each builds a network."""
+"""Walks that show what a space draws where known settings leave something open; fewer where each builds a network."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Fitted:
     """Known settings as a space draws them.
 
     Attributes:
-        params: What Optuna keeps, by name; fixed values are left out.
-        distributions: What each was drawn from.
-        drawn: Everything drawn, fixed values too.
+        params: Values by name, as Optuna keeps them: without fixed ones.
+        distributions: The distribution of each.
+        drawn: All values by name, including fixed ones.
     """
 
     params: dict[str, Value]
@@ -39,12 +39,12 @@ class Misfit(Exception):
 
 
 def fit(space: SearchSpace, given: Mapping[str, Value], dice: random.Random | None = None) -> Fitted:
-    """Draw given values from a space.
+    """The given values, as a space draws them.
 
     Args:
-        space: Where from.
-        given: Values by name; those that the space does not ask for are left out.
-        dice: Draws what the space asks for and `given` does not name.
+        space: The space.
+        given: Values by name; those that the space does not draw are left out.
+        dice: Draws what `given` does not name; None to refuse that.
 
     Raises:
         Misfit: If the space cannot draw one of them, or asks for one that is not given, and there is no `dice`.
@@ -75,7 +75,7 @@ def fit(space: SearchSpace, given: Mapping[str, Value], dice: random.Random | No
 
 
 def _same_value(hyperparameter: Hyperparameter, value: Value) -> Value:
-    """A value as a hyperparameter gives it (5 may stand for 5.0); None if it cannot."""
+    """A value as a hyperparameter gives it (5 may become 5.0); None if it cannot."""
     values = discrete_values(hyperparameter)
     if values is not None:
         if isinstance(hyperparameter, kinds.Float) and _is_number(value):
@@ -104,10 +104,10 @@ def _range_of(hyperparameter: Hyperparameter) -> str:
 
 
 def enqueued_params(space: SearchSpace, known: Known) -> dict[str, Value]:
-    """What a study's trial is to draw so that it starts from known settings; the sampler chooses what is left open.
+    """The values that a trial must draw to start from known settings; the sampler chooses the others.
 
     Args:
-        space: On the study's settings.
+        space: The space, on the study's settings.
         known: The settings.
 
     Raises:

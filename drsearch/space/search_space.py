@@ -1,4 +1,4 @@
-"""What may a study draw? A search space: a file in KerasTuner's words, checked before the first trial.
+"""A search space: a Python file that says in KerasTuner's language what a study may draw.
 
 A space file defines `space(hp)`, which draws settings by their names with KerasTuner's
 `HyperParameters`, and may define `SETTINGS`, a dict of the settings it is run with, and
@@ -50,9 +50,9 @@ class SearchSpace:
     """A checked space file.
 
     Attributes:
-        path: The file, as it was named.
+        path: The file.
         source: Its text, which the study keeps.
-        settings: What trials start from.
+        settings: The settings that trials start from.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class SearchSpace:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the file's text, hexadecimal."""
+        """The SHA-256 of the file's text, hexadecimal."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     @property
@@ -91,7 +91,7 @@ class SearchSpace:
         return dataclasses.replace(self, settings=settings.replace({"model.hypermodel": hypermodel}), _grids={})
 
     def draw(self, trial: Suggests) -> dict[str, Value]:
-        """Draw every active hyperparameter from a trial: values by name, fixed ones included."""
+        """The value of every active hyperparameter by name, drawn from a trial; fixed ones included."""
         return self.walk(lambda name, hyperparameter: suggest(trial, name, hyperparameter))
 
     def build(self, settings: Settings) -> keras.Model:
@@ -199,16 +199,16 @@ class SearchSpace:
         mention: Callable[[str, Hyperparameter], None] = lambda _name, _hyperparameter: None,
         built: Callable[[keras.Model | TrialFailed, int], None] = lambda _model, _image_px: None,
     ) -> dict[str, Value]:
-        """Go through the space once, its network included, which starts at random.
+        """Run the space once, and build its network, if it has one, with random weights.
 
         Args:
-            draw: Answers what is searched.
-            fix: Answers what is fixed.
-            mention: Told of every hyperparameter of `space(hp)`, as often as it is named.
-            built: Given the network if the space makes one, or why it cannot be built.
+            draw: Gives the value of a hyperparameter that is searched.
+            fix: Gives the value of a fixed one.
+            mention: Called with every hyperparameter of `space(hp)`, as often as the space names it.
+            built: Called with the network, or with the reason that it cannot be built, and the side of its images.
 
         Returns:
-            What was drawn; as far as it came, if the network cannot be built of it: its trial will say why.
+            All values drawn, by name; if the network cannot be built, those drawn until then.
         """
         # A dry walk loads no weights, whatever the setting says: what is drawn does not depend on them.
         drawing = Draws(draw, fix, self.settings.flat() | {"model.weights": _NO_WEIGHTS}, mention)
@@ -236,7 +236,7 @@ class SearchSpace:
 
     @contextmanager
     def _failing_trial(self) -> Iterator[None]:
-        """Turns what Keras and TensorFlow refuse to build into the end of a trial; the space's own bugs pass."""
+        """Turn errors of Keras and TensorFlow into the end of a trial; bugs of the space pass."""
         try:
             yield
         except (ValueError, tf.errors.OpError, OSError) as error:
@@ -252,7 +252,7 @@ class SearchSpace:
 
 
 def _next_prefix(taken: list[int], sizes: list[int]) -> list[int] | None:
-    """The next position of an odometer whose wheels may differ from turn to turn."""
+    """The next position of an odometer whose wheels may change from turn to turn; None after the last."""
     for wheel in reversed(range(len(taken))):
         if taken[wheel] + 1 < sizes[wheel]:
             return [*taken[:wheel], taken[wheel] + 1]
@@ -261,6 +261,13 @@ def _next_prefix(taken: list[int], sizes: list[int]) -> list[int] | None:
 
 def read_space(path: str | Path, over: Callable[[Settings], Settings] = lambda own: own) -> SearchSpace:
     """Read a space file that was checked before, such as a study's own copy.
+
+    Args:
+        path: The file.
+        over: Makes the settings that trials start from, of those in the file.
+
+    Returns:
+        The space on these settings.
 
     Raises:
         SearchSpaceError: If it is no such file.

@@ -1,4 +1,4 @@
-"""What can be said of a space file before anything of it runs? Its text, names and imports, by Python's own parser.
+"""Checks the text of a space file before it runs: its names, parameters, imports and literal settings.
 
 Nothing heavy is loaded here, so that a mistake is named at once: to run the file takes Keras and TensorFlow.
 """
@@ -14,7 +14,7 @@ from drsearch.settings import Settings, Value, near_names, setting_names
 from drsearch.texts import read_text
 
 KNOWN = {"space": ("hp",), "build_model": ("hp", "image_px", "n_classes")}
-"""The functions of a space file that drsearch calls, with what it gives them."""
+"""The functions of a space file that drsearch calls, with their parameters."""
 
 _DEFINES = "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), and what these use"
 
@@ -28,11 +28,11 @@ _HOOKS = {
     "preprocess": "Photographs are prepared as images.* says, and build_model may scale its input.",
     "class_weight": "Classes are evened out by training.upsample.",
 }
-"""Parts of names by which files of other tools take part in a training, and how drsearch decides the matter."""
+"""Parts of names that other tools call in a training, and what takes their place here."""
 
 
 def read_source(path: Path) -> str:
-    """The text of a space file whose names, parameters, imports and literal settings can be a space's.
+    """The text of a space file, checked: its names, parameters, imports and literal settings.
 
     Raises:
         SearchSpaceError: Naming the file and the line.
@@ -49,7 +49,7 @@ def read_source(path: Path) -> str:
 
 
 def literal_settings(path: Path, source: str) -> dict[str, Value] | None:
-    """The settings that a space file is run with, where it writes them out once; None where they are computed.
+    """The SETTINGS of a space file, if it writes them out; None if it computes them.
 
     Raises:
         SearchSpaceError: If one is no setting, or out of its range.
@@ -73,7 +73,7 @@ def literal_settings(path: Path, source: str) -> dict[str, Value] | None:
 
 
 def check_settings(path: Path, settings: Any) -> dict[str, Value]:
-    """The settings of a space file.
+    """The SETTINGS of a space file, as a dict.
 
     Raises:
         SearchSpaceError: If they are no dict, or one is no setting or out of its range.
@@ -173,7 +173,7 @@ def _what_is_unused(statement: ast.stmt, name: str) -> str:
     unused = f"line {statement.lineno} defines {name}, which nothing uses"
     if near := near_names(name, ["SETTINGS", *KNOWN]):
         return f"{unused}; did you mean {near[0]}?"
-    about = next((told for part, told in _HOOKS.items() if part in name.lower()), "")
+    about = next((hint for part, hint in _HOOKS.items() if part in name.lower()), "")
     if not about and (settings := near_names(name, setting_names())):
         about = f"The setting {settings[0]} goes into SETTINGS, or is drawn in space(hp)."
     return f"{unused}: {_DEFINES}. {about or 'Leave it out, or begin its name with _.'}"
@@ -194,7 +194,7 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _head(statement: ast.stmt) -> ast.expr:
-    """What a compound statement asks before its body runs."""
+    """The expression that a compound statement evaluates before its body runs."""
     match statement:
         case ast.If(test=head) | ast.While(test=head) | ast.For(iter=head):
             return head

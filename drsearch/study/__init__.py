@@ -1,1 +1,1 @@
-"""What a study is, how far it has come, and what it came to."""
+"""Studies: definition, budgets, status, result and pages."""

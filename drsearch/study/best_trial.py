@@ -1,4 +1,4 @@
-"""What makes a trial better, and which trial is the best? With two objectives, the picked one of the Pareto front."""
+"""The best trial of a study; with two objectives, the Pareto front and the member of it that is registered."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from drsearch.trials.trials import Trial
 
 
 def cost_metric(settings: Settings) -> str:
-    """The metric of a run that holds `study.cost`."""
+    """The name of the metric that holds `study.cost`."""
     return {"parameters": "model_parameters", "latency": "model_latency_ms"}[settings.study.cost]
 
 
@@ -39,23 +39,23 @@ def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
 
     With one objective these are the best trials, the first of them alone.
     """
-    found: list[Trial] = []
+    members: list[Trial] = []
     least = math.inf
     by_losses = sorted(
         (trial for trial in trials if trial.state == "complete"),
         key=lambda trial: (_losses(trial, settings), trial.number),
     )
     for trial in by_losses:  # best objective first: each further member must cost less
-        if not found or (settings.study.cost != "none" and _losses(trial, settings)[1] < least):
-            found.append(trial)
+        if not members or (settings.study.cost != "none" and _losses(trial, settings)[1] < least):
+            members.append(trial)
             least = _losses(trial, settings)[-1]
-    return found
+    return members
 
 
 def since_improved(trials: Sequence[Trial], settings: Settings) -> int:
-    """Trials that ended, complete or pruned, after the last that was better than all before it.
+    """How many trials ended, complete or pruned, since the last that was better than all before it.
 
-    With two objectives better means a new member of the Pareto front. Trials count in the order in which they ended.
+    With two objectives, better means a new member of the Pareto front. Trials count in the order in which they ended.
     """
     ended = [trial for trial in trials if trial.state in ("complete", "pruned")]
     ended.sort(key=lambda trial: (trial.last.datetime_complete is None, trial.last.datetime_complete, trial.number))
@@ -71,7 +71,7 @@ def since_improved(trials: Sequence[Trial], settings: Settings) -> int:
 
 
 def pick_rule(settings: Settings) -> str:
-    """How the registered member of the front is picked, in words."""
+    """The rule by which the registered member of the front is picked, in words."""
     if settings.study.pick == "best":
         return f"the best {settings.study.objective}"
     return f"the smallest {settings.study.cost} within one standard error of the best {settings.study.objective}"

@@ -1,4 +1,4 @@
-"""When has a study had enough? Trials, hours and epochs are counted over all calls, and how long nothing improved."""
+"""The budgets of a study: trials, hours, epochs and patience, counted over all calls."""
 
 import time
 import uuid
@@ -18,7 +18,7 @@ BUDGETS = ("study.trials", "study.hours", "study.epochs", "study.patience_trials
 """Settings that may change from call to call: a study that goes on with more of them is the same study."""
 
 EPOCHS = "drsearch.epochs"
-"""Of a trial: epochs trained so far, where what it reports does not tell."""
+"""Of a trial: epochs trained so far, where its reports do not show them."""
 
 N_TRIALS = "drsearch.trials"
 """Of a study: trials in total, as the last call asked for."""
@@ -54,8 +54,8 @@ def n_trials_of(study: optuna.Study) -> int:
 class Hours:
     """How long a study has been run, over all calls; two calls at once count once.
 
-    Each call keeps when it began and was last seen, in an attribute of its own: one that is killed loses the seconds
-    since its last note, and nobody counts the night until it is run again.
+    Each call notes its begin and its last moment in an attribute of its own: a call that is killed loses the seconds
+    since its last note, and the time until the next call does not count.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -64,7 +64,7 @@ class Hours:
         self._noted = -_NOTE_S
 
     def so_far(self) -> float:
-        """Hours in all; this call's last moment is noted now and then."""
+        """The hours of all calls; notes the last moment of this call every 10 s."""
         elapsed = time.monotonic() - self._monotonic  # the clock may be set while a study runs
         if elapsed - self._noted >= _NOTE_S:
             self.note()
@@ -73,13 +73,13 @@ class Hours:
         return union_s(list(calls.values())) / 3600
 
     def note(self) -> None:
-        """Keep this call's last moment."""
+        """Note the last moment of this call."""
         self._noted = time.monotonic() - self._monotonic
         self._study.set_user_attr(self._key, [self._began, self._began + self._noted])
 
 
 def union_s(spans: Sequence[Sequence[float]]) -> float:
-    """Seconds that at least one of some spans covers.
+    """Seconds that at least one of several spans covers.
 
     Example:
         >>> union_s([(0, 10), (5, 12), (20, 21)])
@@ -93,12 +93,18 @@ def union_s(spans: Sequence[Sequence[float]]) -> float:
 
 
 def epochs_of(trial: Trial) -> int:
-    """Epochs trained in a trial, up to its last checkpoint; those trained again after a death count once."""
+    """How many epochs a trial was trained, up to its last checkpoint; epochs repeated after a crash count once."""
     return max(int(attempt.user_attrs.get(EPOCHS, attempt.last_step or 0)) for attempt in trial.attempts)
 
 
 def what_is_spent(trials: Sequence[Trial], hours: float, settings: Settings) -> str:
-    """The budget that is used up, in a few words; empty while none is. Retries of a trial count as one trial."""
+    """The budget that is used up, in a few words; empty while none is. Retries count as one trial.
+
+    Args:
+        trials: The trials of the study.
+        hours: How long it was run, over all calls.
+        settings: Its settings, with the budgets.
+    """
     study = settings.study
     if study.hours is not None and hours >= study.hours:
         return f"study.hours = {study.hours:g} are over"
@@ -110,28 +116,30 @@ def what_is_spent(trials: Sequence[Trial], hours: float, settings: Settings) -> 
 
 
 def set_budgets(study: optuna.Study, settings: Settings) -> None:
-    """Let the workers know the budgets of this call; none is spent yet."""
+    """Write the budgets of this call to the study, for the workers; none is spent yet."""
     budgets = {name: value for name, value in settings.flat().items() if name in BUDGETS}
     study.set_user_attr(_BUDGETS, budgets)
     set_spent(study, "")
 
 
 def set_spent(study: optuna.Study, reason: str) -> None:
-    """Let the workers know what the launcher finds spent: they begin no trial until it says otherwise."""
+    """Write to the study that a budget is spent: workers begin no trial until the reason is empty again."""
     study.set_user_attr(_SPENT, reason)
 
 
 def spent(study: optuna.Study, settings: Settings) -> str:
-    """What a worker finds spent before it begins a trial: it counts itself, and hears of the hours.
+    """The budget that is used up, as a worker finds it before it begins a trial; empty while none is.
+
+    The worker counts trials and epochs itself; the launcher counts the hours.
 
     Args:
-        study: With what `set_budgets` and `set_spent` said last.
-        settings: The study's; the budgets of the last call stand above theirs.
+        study: The study, with the values of `set_budgets` and `set_spent`.
+        settings: The settings of its definition; the budgets of the last call replace theirs.
     """
-    said = study.user_attrs
-    if reason := said.get(_SPENT, ""):
+    attributes = study.user_attrs
+    if reason := attributes.get(_SPENT, ""):
         return str(reason)
-    current = settings.replace(said.get(_BUDGETS, {}))
+    current = settings.replace(attributes.get(_BUDGETS, {}))
     if current.study.epochs is None and current.study.patience_trials is None:
         return ""
     return what_is_spent(read_trials(study), 0.0, current)

@@ -1,4 +1,4 @@
-"""How is a study asked to stop? By a mark in its database, which every machine sees.
+"""Stops a study by a mark in its database, which every machine sees.
 
 Launchers look at the mark twice a second, workers before every trial and at every checkpoint. It stands until the
 study is run again, so that a worker that joins later stays out.
@@ -25,7 +25,7 @@ _RECONCILE_S = 5.0
 
 
 def ask_to_stop(study: optuna.Study) -> None:
-    """Mark a study as cancelled: whoever runs trials of it stops them at a checkpoint, and they wait."""
+    """Mark a study as cancelled: all workers stop their trials at a checkpoint, and the trials wait."""
     mark = {"at": datetime.now().astimezone().isoformat(timespec="seconds"), "by": this_process()}
     study.set_user_attr(CANCELLED, mark)
 
@@ -42,26 +42,26 @@ def is_cancelled(study: optuna.Study) -> bool:
 
 
 def let_go_on(study: optuna.Study) -> None:
-    """Take the mark away: the study is run again."""
+    """Remove the mark: the study is run again."""
     if study.user_attrs.get(CANCELLED) is not None:
         study.set_user_attr(CANCELLED, None)
 
 
 def cancel(storage: Storage, name: str, home: Home, folder: Path) -> Iterator[Trial]:
-    """Ask all who are at a study, on any machine, to stop, and wait until nothing runs.
+    """Stop all workers of a study, on any machine, and wait until none runs.
 
     Args:
         storage: The study database.
-        name: The study.
-        home: Of this machine.
-        folder: Where the study's journals lie in it.
+        name: The study's name.
+        home: The home of this machine.
+        folder: The study's folder there.
 
     Yields:
-        Every trial that ran, when it has stopped or come to its end.
+        Every trial that ran, once it has stopped or ended.
     """
     study, _ = load_study(storage, name)
+    running = {trial.number for trial in read_trials(study) if trial.state == "running"}
     ask_to_stop(study)
-    running: set[int] = set()
     reconciled = time.monotonic()
     while True:
         if time.monotonic() - reconciled > _RECONCILE_S:

@@ -1,4 +1,4 @@
-"""Where can a study be looked at as Optuna sees it? On optuna-dashboard's pages, over the study's own database."""
+"""Serves optuna-dashboard over the study database."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of requests: the page makes one every few seconds."""
+        """Log no requests: the page makes one every few seconds."""
 
 
 @contextmanager

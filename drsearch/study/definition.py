@@ -1,4 +1,4 @@
-"""What is a study? Its space, settings, data and code, kept with it; the same command goes on, another is refused."""
+"""The definition of a study: space, settings, data and code. A command with another definition is refused."""
 
 import dataclasses
 import json
@@ -33,18 +33,18 @@ CODE = "drsearch.code"
 
 @dataclass(frozen=True)
 class StudyDefinition:
-    """All that makes two studies the same study.
+    """All that must be equal for a command to resume a study.
 
     Attributes:
-        uid: Tells studies of one name in different databases apart.
+        uid: Distinguishes studies of one name in different databases.
         space_file: The space file's name.
         space_source: Its text.
-        settings: What trials start from.
-        data_name: What people call the data.
-        data_source: Where they lay.
-        data_fingerprint: Photographs, grades and split; empty before they are prepared.
+        settings: The settings that trials start from.
+        data_name: The name of the data folder.
+        data_source: Its path.
+        data_fingerprint: Digest of photographs, grades and split; empty before they are prepared.
         records: Fingerprint of the record set for each `images.*`, as JSON.
-        code: Versions and commit; a difference only warns.
+        code: Versions and commit; a difference is only logged.
     """
 
     uid: str
@@ -58,7 +58,7 @@ class StudyDefinition:
     code: dict[str, str]
 
     def trial_key(self, trial: int) -> str:
-        """Names the run of a trial among all runs."""
+        """The key of a trial's run: unique among all runs."""
         return trial_key(self.uid, trial)
 
     def records_for(self, images: ImageSettings) -> str:
@@ -66,7 +66,13 @@ class StudyDefinition:
         return self.records[images_key(images)]
 
     def trial_settings(self, trial: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
-        """The settings of one trial: what was drawn, its own seed, and the data that it is for."""
+        """The settings of one trial: the study's, with the values drawn, the trial's seed and the data's fingerprint.
+
+        Args:
+            trial: The trial's number.
+            drawn: The values drawn, by name.
+            threads: Threads per operation, where the study does not set them.
+        """
         base = self.settings
         own: dict[str, Value] = {
             "training.seed": trial_seed(base.study.seed, trial),
@@ -79,32 +85,48 @@ class StudyDefinition:
 
 
 def trial_key(uid: str, trial: int) -> str:
-    """Names the run of a study's trial among all runs."""
+    """The key of the run of a study's trial: unique among all runs."""
     return f"{uid}/{trial_run(trial)}"
 
 
 def images_key(images: ImageSettings) -> str:
-    """Names one choice of `images.*`."""
+    """The key of `images.*` in `StudyDefinition.records`."""
     return json.dumps(dataclasses.asdict(images), sort_keys=True)
 
 
 def trial_seed(study_seed: int, trial: int) -> int:
-    """The seed of a trial, and of the sampler that chooses its settings: of the study's seed and its number only."""
+    """The seed of a trial and of its sampler: a function of the study's seed and the trial's number.
+
+    Example:
+        >>> trial_seed(0, 3) == trial_seed(0, 3), trial_seed(0, 3) == trial_seed(0, 4)
+        (True, False)
+    """
     return int(np.random.SeedSequence([study_seed, trial]).generate_state(1)[0]) >> 1
 
 
 def study_folder(home: Home, name: str, uid: str) -> Path:
-    """Where the journals and checkpoints of a study lie."""
+    """The folder of a study's journals and checkpoints.
+
+    Args:
+        home: The home of this machine.
+        name: The study's name.
+        uid: Its uid.
+    """
     return home.runs / folder_name(name, uid)
 
 
 def folder_name(name: str, uid: str) -> str:
-    """How the folder of a study is called."""
+    """The name of a study's folder.
+
+    Example:
+        >>> folder_name("resnet", "0123456789abcdef")
+        'resnet-01234567'
+    """
     return f"{name}-{uid[:8]}"
 
 
 def code_now() -> dict[str, str]:
-    """The code that runs now, as a definition keeps it."""
+    """The versions and the commit of the running code, by name."""
     return {
         **library_versions(),
         "drsearch": drsearch.__version__,
@@ -116,13 +138,16 @@ def code_now() -> dict[str, str]:
 def open_study(
     storage: Storage, name: str, wanted: StudyDefinition, n_trials: int
 ) -> tuple[optuna.Study, StudyDefinition]:
-    """Begin a study, or go on with the one of this name if it is the same.
+    """Begin a study, or open the one of this name if it has the same definition.
 
     Args:
-        storage: The database.
+        storage: The study database.
         name: The study's name.
-        wanted: What the command asks for; its `uid` counts only if the study begins now.
+        wanted: The definition that the command asks for; its `uid` counts only if the study begins now.
         n_trials: Trials in total.
+
+    Returns:
+        The study, and the definition that it was begun with.
 
     Raises:
         StudyError: If a study of this name has another definition; the first difference is named.
@@ -132,22 +157,22 @@ def open_study(
 
     def begin() -> tuple[optuna.Study, StudyDefinition]:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-        there = read_definition(study)
-        if there is None:
+        begun = read_definition(study)
+        if begun is None:
             study.set_user_attr(MAX_RETRIES, wanted.settings.study.max_retries)
             study.set_user_attr(_DEFINITION, _to_json(wanted))
         else:
-            _check_same(name, there, wanted)
-            _note_other_code(name, there, wanted)
+            _check_same(name, begun, wanted)
+            _note_other_code(name, begun, wanted)
         study.set_user_attr(N_TRIALS, n_trials)
         study.set_user_attr(CODE, wanted.code)
-        return study, there or wanted
+        return study, begun or wanted
 
     return transaction(storage, name, begin)  # of two processes that begin it, one writes the definition
 
 
 def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefinition]:
-    """A study that was begun.
+    """A study that was begun, and its definition.
 
     Raises:
         StudyError: If there is none of this name.
@@ -159,7 +184,7 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
     definition = read_definition(study) if study is not None else None
     if study is None or definition is None:
         summaries = optuna.get_all_study_summaries(storage)
-        names = ", ".join(sorted(found.study_name for found in summaries)) or "none"
+        names = ", ".join(sorted(summary.study_name for summary in summaries)) or "none"
         raise StudyError(f"no study {name!r} in this database; there are: {names}.")
     return study, definition
 
@@ -170,7 +195,7 @@ def delete_study(storage: Storage, name: str) -> None:
 
 
 def read_definition(study: optuna.Study) -> StudyDefinition | None:
-    """The definition kept with a study."""
+    """The definition kept with a study; None if there is none."""
     values = study.user_attrs.get(_DEFINITION)
     if values is None:
         return None
@@ -182,14 +207,14 @@ def _to_json(definition: StudyDefinition) -> dict[str, Any]:
 
 
 def check_name(option: str, name: str) -> None:
-    """Refuse a name that cannot be a folder's and an MLflow experiment's.
+    """Refuse a name that cannot name a folder and an MLflow experiment.
 
     Args:
-        option: That gave it.
-        name: Of a study or a training.
+        option: The option that gave the name.
+        name: The name of a study or a training.
 
     Raises:
-        StudyError: Saying what a name may have.
+        StudyError: With the characters that are allowed.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise StudyError(
@@ -199,12 +224,12 @@ def check_name(option: str, name: str) -> None:
 
 
 def wanted_study(space: Path, source: str, settings: Settings, data: Path) -> StudyDefinition:
-    """What a command asks for, as far as it is known before the photographs are prepared.
+    """The definition that a command asks for, as far as it is known before the photographs are prepared.
 
     Args:
         space: The space file.
         source: Its text.
-        settings: What trials start from.
+        settings: The settings that trials start from.
         data: The folder of photographs.
     """
     return StudyDefinition(
@@ -221,12 +246,12 @@ def wanted_study(space: Path, source: str, settings: Settings, data: Path) -> St
 
 
 def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition, unknown: Collection[str] = ()) -> None:
-    """Refuse, before anything is prepared, what `open_study` would refuse; a study that has not begun says nothing.
+    """Refuse, before anything is prepared, what `open_study` would refuse.
 
     Args:
-        storage: The database.
-        name: The study's name.
-        wanted: What the command asks for; its data are compared if they are prepared.
+        storage: The study database.
+        name: The study's name; it need not have begun.
+        wanted: The definition that the command asks for; its data are compared if they are prepared.
         unknown: Settings that are not known yet, and not compared.
 
     Raises:
@@ -236,37 +261,37 @@ def check_goes_on(storage: Storage, name: str, wanted: StudyDefinition, unknown:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         return
-    if (there := read_definition(study)) is not None:
-        _check_same(name, there, wanted, unknown)
+    if (begun := read_definition(study)) is not None:
+        _check_same(name, begun, wanted, unknown)
 
 
-def _check_same(name: str, there: StudyDefinition, wanted: StudyDefinition, unknown: Collection[str] = ()) -> None:
+def _check_same(name: str, begun: StudyDefinition, wanted: StudyDefinition, unknown: Collection[str] = ()) -> None:
     other = "give it as it was, or --study OTHER to begin a new one."
-    if there.space_source != wanted.space_source:
+    if begun.space_source != wanted.space_source:
         raise StudyError(
-            f"study {name!r} was begun with another text of {there.space_file}"
-            f"{changed_choices(there.space_source, wanted.space_source)}; give it as it was, --study OTHER to begin a "
+            f"study {name!r} was begun with another text of {begun.space_file}"
+            f"{changed_choices(begun.space_source, wanted.space_source)}; give it as it was, --study OTHER to begin a "
             f"new one, or --warm-start {name} --study OTHER to begin one that has its finished trials already."
         )
-    before = there.settings.flat()
+    before = begun.settings.flat()
     for key, value in wanted.settings.flat().items():
         if key not in (*BUDGETS, *unknown) and before[key] != value:
             raise StudyError(
                 f"study {name!r} was begun with {key} = {before[key]!r}, and this command has {value!r}; {other}"
             )
-    if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
+    if wanted.data_fingerprint and begun.data_fingerprint != wanted.data_fingerprint:
         raise StudyError(
-            f"study {name!r} was begun on data {there.data_fingerprint[:12]} ({there.data_source}), "
+            f"study {name!r} was begun on data {begun.data_fingerprint[:12]} ({begun.data_source}), "
             f"and {wanted.data_source} is {wanted.data_fingerprint[:12]}; {other}"
         )
 
 
-def _note_other_code(name: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
-    changed = sorted(key for key in {*there.code, *wanted.code} if there.code.get(key) != wanted.code.get(key))
+def _note_other_code(name: str, begun: StudyDefinition, wanted: StudyDefinition) -> None:
+    changed = sorted(key for key in {*begun.code, *wanted.code} if begun.code.get(key) != wanted.code.get(key))
     if changed:
         logging.warning("study %s goes on with other code than it was begun with: %s", name, ", ".join(changed))
 
 
 def new_uid() -> str:
-    """A name for a study that no other has."""
+    """A new uid, 32 hexadecimal digits."""
     return uuid.uuid4().hex

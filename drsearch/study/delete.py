@@ -1,4 +1,4 @@
-"""What goes when a study is deleted, and what stays? Whatever a registered version needs to be traced, stays."""
+"""Deletes a study, except the runs that registered versions need for their lineage."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,18 +28,18 @@ from drsearch.trials.trials import inheritors
 
 @dataclass(frozen=True)
 class Removal:
-    """What deleting a study would do.
+    """The plan for deleting a study.
 
     Attributes:
         status: The study's status.
-        n_files: In its folder: journals, checkpoints, weights, pictures, logs.
-        n_bytes: Of these.
-        unsent: Runs with something that has never reached MLflow, and would go with them.
+        n_files: Files in its folder: journals, checkpoints, weights, pictures, logs.
+        n_bytes: Their size.
+        unsent: Runs with events that never reached MLflow, and would be lost.
         runs: Its MLflow runs that would be deleted.
-        kept_runs: Those that stay for the sake of versions.
+        kept_runs: Its MLflow runs that registered versions need.
         versions: Registered versions that come from it, `name version n`.
         experiment: Its MLflow experiment; None if there is none.
-        shared: Whether runs of another study, of the same name in another database, lie in that experiment.
+        shared: Whether the experiment also holds runs of another study, of the same name in another database.
         records: Folders of its record sets.
         test_evaluations: Of their test splits.
     """
@@ -62,7 +62,7 @@ class Remover:
 
     Args:
         storage: The study database.
-        home: Where journals lie; its MLflow is asked what stays.
+        home: The home with the journals, and with the MLflow that knows the registered versions.
     """
 
     def __init__(self, storage: Storage, home: Home) -> None:
@@ -70,7 +70,7 @@ class Remover:
         self._client = open_client(home.tracking_uri)
 
     def plan(self, name: str) -> Removal:
-        """What deleting a study would do; nothing is deleted yet.
+        """The plan for deleting a study; nothing is deleted yet.
 
         Raises:
             StudyError: If there is no such study, somebody is at it, another study inherited trials from it, or MLflow
@@ -107,13 +107,13 @@ class Remover:
         )
 
     def carry_out(self, removal: Removal) -> str:
-        """Delete a study as planned; dying in the middle leaves what the same command deletes.
+        """Delete a study as planned; after a crash, the same command deletes the rest.
 
         Returns:
-            What its experiment is called now, since its name is free for another study; empty if there is none.
+            The new name of its experiment, whose old name is free for another study; empty if there is none.
 
         Raises:
-            StudyError: If somebody is at the study by now.
+            StudyError: If the study runs by now.
         """
         name = removal.status.name
         study, _ = load_study(self._storage, name)
@@ -168,16 +168,16 @@ class Remover:
 
 @contextmanager
 def _answering(name: str) -> Iterator[None]:
-    """Without MLflow nothing is deleted: it alone knows what must stay."""
+    """Refuse to delete anything while MLflow does not answer: it alone knows which runs must stay."""
     try:
         yield
     except (TrackerUnavailable, MlflowException) as wrong:
-        said = (str(wrong).splitlines() or [""])[0]
+        reason = (str(wrong).splitlines() or [""])[0]
         raise StudyError(
-            f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need: {said}"
+            f"study {name!r} stays, since MLflow alone knows which of its runs registered versions need: {reason}"
         ) from wrong
 
 
 def _needs(version: ModelVersion) -> set[str]:
-    """The runs that a version names."""
-    return {str(found) for found in (version.run_id, version.tags.get(RUN_ID_TAG)) if found}
+    """The ids of the runs that a version names."""
+    return {str(run_id) for run_id in (version.run_id, version.tags.get(RUN_ID_TAG)) if run_id}

@@ -1,4 +1,4 @@
-"""What do MLflow's pages say of a study?"""
+"""The texts on a study's pages in MLflow."""
 
 from collections.abc import Mapping
 
@@ -13,24 +13,24 @@ from drsearch.training.objective import Objective
 
 
 def study_note(result: StudyResult) -> str:
-    """What MLflow's page of a study's own run says it came to: its ten best trials, Markdown."""
+    """The text on the page of a study's own run, in Markdown: its outcome and its ten best trials."""
     objective = Objective(result.definition.settings.study.objective)
-    told = [trial for trial in result.trials if trial.state == "complete"]
-    told.sort(key=lambda trial: objective.loss(trial.values[0]))
+    complete = [trial for trial in result.trials if trial.state == "complete"]
+    complete.sort(key=lambda trial: objective.loss(trial.values[0]))
     counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
     best = result.best
     chosen = f" Best: trial {best.number}, {objective.name} {best.values[0]:.4f}." if best is not None else ""
     lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}"]
-    if told:
-        names = list({name: None for trial in told for name in trial.last.params})
+    if complete:
+        names = list({name: None for trial in complete for name in trial.last.params})
         rows = [
             (str(trial.number), f"{trial.value:.4f}", *(_cell(trial.last.params.get(name, "")) for name in names))
-            for trial in told[:10]
+            for trial in complete[:10]
         ]
         lines += ["", *note_table(("trial", objective.name, *names), rows)]
-    if len(told) > 10:
-        lines += ["", f"The ten best of {len(told)}."]
-    if told:
+    if len(complete) > 10:
+        lines += ["", f"The ten best of {len(complete)}."]
+    if complete:
         lines += ["", "Validation chose the best: its value flatters it. The registered version has test scores."]
     return "\n".join(lines)
 
@@ -40,7 +40,7 @@ def _cell(value: Value) -> str:
 
 
 def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str, str]:
-    """What MLflow's page of a study says of it, and by which number it sorts."""
+    """The tags of a study's MLflow experiment: the text of its page, and the metric by which it sorts."""
     note = (
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
         f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "

@@ -1,4 +1,4 @@
-"""What does a study look like? Plotly pages: history, parallel coordinates, importances, heat map, Pareto front."""
+"""The pages of a study, made with Plotly: history, parallel coordinates, importances, heat map, Pareto front."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ def write_pages(trials: Sequence[Trial], settings: Settings, folder: Path) -> li
     Args:
         trials: The trials.
         settings: The study's.
-        folder: Where to.
+        folder: The folder to write them to.
 
     Returns:
         The files' names. Each holds Plotly itself (5 MB): MLflow shows a page on its own, without its neighbours.
@@ -192,7 +192,7 @@ def heat_map(trials: Sequence[FrozenTrial], across: str, down: str, objective: O
 
 
 def pareto(trials: Sequence[Trial], settings: Settings) -> go.Figure:
-    """Both objectives of every complete trial, the Pareto front among them, and the member that is picked.
+    """A chart of both objectives of every complete trial, with the Pareto front and its picked member.
 
     Args:
         trials: The trials, one of them complete.
@@ -233,6 +233,6 @@ def _drawn(trial: Trial) -> str:
 
 
 def _values(trials: Sequence[FrozenTrial], name: str) -> list[Value]:
-    found = {trial.params[name] for trial in trials if name in trial.params}
-    numbers = sorted(value for value in found if isinstance(value, (int, float)))
-    return [*numbers, *sorted(str(value) for value in found if not isinstance(value, (int, float)))]
+    values = {trial.params[name] for trial in trials if name in trial.params}
+    numbers = sorted(value for value in values if isinstance(value, (int, float)))
+    return [*numbers, *sorted(str(value) for value in values if not isinstance(value, (int, float)))]

@@ -1,4 +1,4 @@
-"""Which records and which definition does a study begin with?"""
+"""Prepares the record sets and the definition of a study."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ def define(space: SearchSpace, data: Path, prepared: Sequence[Prepared]) -> Stud
     """The definition of a study: its space, settings, data and code as they are now.
 
     Args:
-        space: Its space, on the study's settings.
+        space: The study's space, on its settings.
         data: The folder of photographs.
         prepared: The record set of every `images.*` that the space may ask for.
     """
@@ -34,12 +34,19 @@ def prepare_all(
     skip_bad: bool,
     on_photograph: Callable[[int, int], None] | None = None,
 ) -> list[Prepared]:
-    """The record sets that a study may ask for, made or reused, the base settings' first.
+    """The record sets that a study may need, made or reused; first the one of its own settings.
+
+    Args:
+        data: The folder of photographs.
+        space: The study's space, on its settings.
+        home: The home that keeps the records.
+        skip_bad: Whether to leave out photographs that cannot be used.
+        on_photograph: Called with the number of photographs done and their total.
 
     Raises:
         DataError: As `prepare`, and if there are too few eyes for `search.folds`.
     """
     variants = space.image_variants()
-    made = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
-    assign_folds(made[0].records.eyes("train", "validation"), space.settings.data, space.settings.search)
-    return made
+    prepared = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
+    assign_folds(prepared[0].records.eyes("train", "validation"), space.settings.data, space.settings.search)
+    return prepared

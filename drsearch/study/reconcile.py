@@ -1,4 +1,4 @@
-"""What did dead processes leave open? Their trials wait again, their runs get an end: nothing stays running."""
+"""Ends the runs that dead processes left open, and lets their trials wait again."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -31,10 +31,10 @@ _MOMENT_S = 0.05
 
 @contextmanager
 def launching(folder: Path) -> Iterator[None]:
-    """Be one of the launchers of a study, whose run is open as long as there are some.
+    """Hold the lock of a study's launchers: its run stays open as long as one of them holds it.
 
     Args:
-        folder: The study's.
+        folder: The study's folder.
     """
     (folder / STUDY_RUN).mkdir(parents=True, exist_ok=True)
     with open(folder / STUDY_RUN / _LAUNCHERS, "a") as file:
@@ -43,7 +43,7 @@ def launching(folder: Path) -> Iterator[None]:
 
 
 def is_launched(folder: Path) -> bool:
-    """Whether a process of this machine is at the study whose folder this is, fine-tuning included."""
+    """Whether a launcher of this machine runs the study with this folder, or fine-tunes its model."""
     deadline = time.monotonic() + _MOMENT_S
     try:
         with open(folder / STUDY_RUN / _LAUNCHERS, "rb") as file:  # who may only read asks too
@@ -56,12 +56,12 @@ def is_launched(folder: Path) -> bool:
 
 
 class RunCloser:
-    """Ends, in their journals, the runs of a study whose processes are gone.
+    """Ends, in their journals, the runs of a study whose processes are dead.
 
     Args:
-        folder: Where the study's journals lie.
-        study_name: The study.
-        definition: What it is.
+        folder: The study's folder.
+        study_name: Its name.
+        definition: Its definition.
     """
 
     def __init__(self, folder: Path, study_name: str, definition: StudyDefinition) -> None:
@@ -69,7 +69,7 @@ class RunCloser:
         self._settled: set[tuple[int, int]] = set()  # trials, and how many of their attempts had failed
 
     def close(self, trials: Sequence[Trial]) -> None:
-        """End every run that is open and should not be; call it after `reconcile`, with its trials."""
+        """End every open run whose process is dead; call it after `reconcile`, with its trials."""
         for trial in trials:
             failed = [attempt for attempt in trial.attempts if attempt.state is TrialState.FAIL]
             if failed and trial.state in ("waiting", "failed") and (trial.number, len(failed)) not in self._settled:
@@ -99,7 +99,7 @@ class RunCloser:
         self._settled.add((trial.number, len(failed)))
 
     def _close_from_here(self, trial: Trial, end: RunEnd, attempt: int) -> None:
-        """End a run whose journal lies on another machine, or that never began: by a journal of its own."""
+        """End a run whose journal lies on another machine, or that never began: with a journal of its own."""
         if end.status == "KILLED" and RUN_ID not in trial.last.user_attrs:
             return
         folder = self._folder / closed_run(trial.number, attempt)
@@ -132,14 +132,22 @@ class RunCloser:
 
 
 def reconcile_study(home: Home, storage: Storage, name: str) -> list[Trial]:
-    """Put right what dead processes left in a study, without starting any.
+    """Reconcile a study after crashes: its trials, its runs, and MLflow.
 
-    Trials of dead processes wait again, or fail for good; runs that nobody is at are ended, and MLflow is told. Where
-    a trial on another machine seems dead, it is watched for some seconds.
+    Trials of dead processes wait again, or fail for good; their runs are ended, and sent to MLflow. A trial on another
+    machine that seems dead is watched for some seconds.
+
+    Args:
+        home: The home of this machine.
+        storage: The study database.
+        name: The study's name.
+
+    Returns:
+        All trials of the study, as they are afterwards.
 
     Raises:
         StudyError: If there is no such study.
-        TrackerUnavailable: If MLflow does not answer; the study itself is put right.
+        TrackerUnavailable: If MLflow does not answer; the study itself is reconciled.
     """
     study, definition = load_study(storage, name)
     trials = reconcile(study, storage, look_twice(study, storage))
@@ -165,8 +173,8 @@ def _is_open(folder: Path) -> bool:
 
 
 def _append_end(folder: Path, end: RunEnd) -> None:
-    there = _last_state(folder)
-    if not isinstance(there, RunEnd) or there.status != end.status:
+    last = _last_state(folder)
+    if not isinstance(last, RunEnd) or last.status != end.status:
         Journal(folder).append([end])
 
 

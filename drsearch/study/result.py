@@ -1,4 +1,4 @@
-"""What did a study come to?"""
+"""The result of a study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ from drsearch.trials.trials import Trial
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study came to.
+    """The result of a study, or of one call of it.
 
     Attributes:
-        name: Of the study and of its MLflow experiment.
-        definition: What it is.
-        folder: Where its journals lie.
+        name: The name of the study and of its MLflow experiment.
+        definition: Its definition.
+        folder: The folder of its journals.
         trials: Its trials that a worker has taken.
         n_trials: Trials in total.
-        stopped: Empty if it came to its end; else why it stopped before.
-        spent: The budget that was its end; empty if all trials are over.
+        stopped: Why it stopped early; empty if it came to its end.
+        spent: The budget that ended it; empty if all trials are over.
     """
 
     name: str
@@ -43,7 +43,7 @@ class StudyResult:
         return front(self.trials, self.definition.settings)
 
     def counts(self) -> dict[str, int]:
-        """Trials by state; those inherited from another study apart, if there are any."""
+        """Number of trials per state; inherited trials are counted apart, if there are any."""
         counts = dict.fromkeys(("complete", "pruned", "failed", "waiting", "running"), 0)
         for trial in self.trials:
             state = "inherited" if trial.inherited_from else trial.state
@@ -52,12 +52,12 @@ class StudyResult:
         return counts
 
     def trial_folder(self, trial: int) -> Path:
-        """Where a trial's journal, files and model lie: in the study that it was run in."""
+        """The folder of a trial's journal, files and model; of an inherited trial, in the study that ran it."""
         origin = next((each.inherited_from for each in self.trials if each.number == trial), None)
         if origin:
             return self.folder.with_name(folder_name(origin["study"], origin["uid"])) / trial_run(origin["trial"])
         return self.folder / trial_run(trial)
 
     def run_id(self, trial: int) -> str | None:
-        """The MLflow run of a trial, once the sender has opened it."""
+        """The id of a trial's MLflow run; None before the sender has opened it."""
         return run_id_of(self.trial_folder(trial))

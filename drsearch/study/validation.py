@@ -1,4 +1,4 @@
-"""Do the settings of a study go together? What does not is refused before anything is prepared."""
+"""Refuses settings of a study that do not go together, before anything is prepared."""
 
 from drsearch.errors import StudyError
 from drsearch.settings import Settings
@@ -11,7 +11,7 @@ def check_study(settings: Settings) -> None:
     """Refuse a study whose sampler, pruner, objectives and folds do not go together.
 
     Raises:
-        StudyError: In one sentence, with what to write.
+        StudyError: With the setting to write instead.
     """
     study, search = settings.study, settings.search
     if package := missing_package(study.sampler):

@@ -1,4 +1,4 @@
-"""What does a new study take over from another? Finished trials that it could have run itself, so none is run twice."""
+"""Lets a new study inherit finished trials of another: those that it could have run itself, so that none runs twice."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,14 +58,14 @@ def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted
         StudyError: If there is no such study, nothing of it can be inherited, or the new study has begun without it.
     """
     begun = _begun(storage, name)
-    there = begun.user_attrs.get(WARM_START) if begun is not None else None
-    if begun is not None and source and (there is None or there["study"] != source):
-        said = f"with --warm-start {there['study']}" if there else "without --warm-start"
+    plan = begun.user_attrs.get(WARM_START) if begun is not None else None
+    if begun is not None and source and (plan is None or plan["study"] != source):
+        how = f"with --warm-start {plan['study']}" if plan else "without --warm-start"
         raise StudyError(
-            f"study {name!r} was begun {said}; give it as it was, or --study OTHER --warm-start {source} to begin one."
+            f"study {name!r} was begun {how}; give it as it was, or --study OTHER --warm-start {source} to begin one."
         )
-    if there is not None:
-        return WarmStart(there["study"], {int(new): old for new, old in there["trials"].items()})
+    if plan is not None:
+        return WarmStart(plan["study"], {int(new): old for new, old in plan["trials"].items()})
     return _plan(storage, source, space, wanted) if source and begun is None else None
 
 
@@ -84,10 +84,10 @@ def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefini
     trials: dict[int, int] = {}
     left: list[str] = []
     finished = [trial for trial in read_trials(study) if trial.state in ("complete", "pruned")]
-    with _space_of(definition) as there:
+    with _space_of(definition) as old_space:
         for trial in sorted(finished, key=lambda trial: trial.state):  # of two trials of one point, the complete one
             try:
-                params = _fitted(space, there, definition, trial).params
+                params = _fitted(space, old_space, definition, trial).params
             except Misfit as misfit:
                 left.append(f"trial {trial.number}: {misfit}")
                 continue

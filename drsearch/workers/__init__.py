@@ -1,1 +1,1 @@
-"""Who runs the trials of a study, on this machine and on others."""
+"""Processes that run the trials of a study, on this machine and on others."""

@@ -1,4 +1,4 @@
-"""Joins a study that another machine began: all it needs are two addresses, and what it fetches through them."""
+"""Joins a study that another machine began, through its database and its MLflow server."""
 
 from drsearch.home import Home
 from drsearch.study.budget import Budget

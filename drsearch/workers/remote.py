@@ -1,4 +1,4 @@
-"""What do the machines of a study need of each other? Records, the same code, and each other's checkpoints."""
+"""What the machines of a study exchange: record sets and checkpoints; and the checks that their code is the same."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from drsearch.training.plan import Plan
 
 RECORDS_EXPERIMENT = "drsearch-records"
-"""The MLflow experiment that holds the record sets of studies on several machines, one run a set."""
+"""The MLflow experiment that holds the record sets of studies on several machines, one run per set."""
 
 _RECORDS_NOTE = (
     "**Photographs of patients.** Each run holds the record set of a data set (artifacts `files/`), for the machines "
@@ -38,7 +38,7 @@ _RECORDS_NOTE = (
 )
 
 _SENT_S = 60.0
-"""How long the end of a trial may take to reach MLflow before the study is told of it all the same."""
+"""How long a worker waits until the end of a trial is in MLflow, before it tells the study."""
 
 _RETRY_S = 5.0
 
@@ -53,10 +53,10 @@ def is_shared(storage_url: str, tracking_uri: str) -> bool:
 
 
 def check_addresses(storage_url: str, tracking_uri: str) -> None:
-    """Refuse addresses that mean this machine alone.
+    """Refuse addresses that other machines cannot reach.
 
     Raises:
-        StudyError: Naming the address and what to write.
+        StudyError: With the address, and what to write instead.
     """
     if storage_url.startswith("sqlite:"):
         raise StudyError(
@@ -71,7 +71,7 @@ def check_addresses(storage_url: str, tracking_uri: str) -> None:
 
 
 def check_code(study: optuna.Study) -> None:
-    """Compare the code here with that of the study's launcher.
+    """Compare the code of this machine with that of the study's launcher.
 
     Raises:
         StudyError: If they differ in what decides results.
@@ -107,7 +107,7 @@ def _code_name(code: dict[str, str]) -> str:
 
 
 def start_upload(definition: StudyDefinition, home: Home) -> None:
-    """Bring the study's record sets to MLflow while it runs: a thread of its own waits where MLflow is away."""
+    """Upload the study's record sets to MLflow in a thread, which waits while MLflow does not answer."""
 
     def upload() -> None:
         while not put_records(definition, home):
@@ -117,7 +117,11 @@ def start_upload(definition: StudyDefinition, home: Home) -> None:
 
 
 def put_records(definition: StudyDefinition, home: Home) -> bool:
-    """Bring the study's record sets to MLflow, each once, for machines that join; False if MLflow does not answer."""
+    """Upload the study's record sets to MLflow, each once, for machines that join.
+
+    Returns:
+        False if MLflow does not answer.
+    """
     from drsearch.tracking.remote_runs import RemoteRuns
 
     try:
@@ -132,22 +136,22 @@ def put_records(definition: StudyDefinition, home: Home) -> bool:
                     RECORDS_EXPERIMENT,
                 )
     except TrackerUnavailable as wrong:
-        said = "%s; the records are uploaded when it is back, and machines that join wait for them"
-        logging.log_every_n_seconds(logging.WARNING, said, 600, wrong)
+        message = "%s; the records are uploaded when it is back, and machines that join wait for them"
+        logging.log_every_n_seconds(logging.WARNING, message, 600, wrong)
         return False
     return True
 
 
 def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[[], bool]) -> bool:
-    """Have the study's record sets in this machine's home, each fetched by one process and checked.
+    """Fetch the study's record sets into this machine's home, each by one process, and check them.
 
     Args:
-        definition: Of the study.
-        home: Where they are to lie.
-        stop_asked: Whether to wait no longer for MLflow, or for the launcher to upload them.
+        definition: The study's definition.
+        home: The home of this machine.
+        stop_asked: Whether to stop waiting for MLflow, or for the launcher to upload them.
 
     Returns:
-        False if it was asked to stop before all were there.
+        False if it was asked to stop before all had arrived.
 
     Raises:
         RecordsError: If what arrived is not the set that the study was begun on.
@@ -162,10 +166,10 @@ def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[
 
 
 def fetch_record_set(fingerprint: str, home: Home) -> bool:
-    """Have one record set in this machine's home, without waiting for it.
+    """Fetch one record set into this machine's home, without waiting for it.
 
     Returns:
-        False if it is neither here nor, in this moment, at an MLflow server.
+        False if it is neither here nor, at this moment, on an MLflow server.
 
     Raises:
         RecordsError: If what arrived is another set.
@@ -220,21 +224,21 @@ def _is_whole(folder: Path) -> bool:
 def fetch_attempt(
     study: optuna.Study, trial: int, attempt: FrozenTrial, plan: "Plan", home: Home, stop_asked: Callable[[], bool]
 ) -> bool:
-    """Have what earlier attempts at a trial came to, on whatever machine, in this one's folder.
+    """Fetch the last checkpoint of a trial from MLflow, where another machine began it.
 
     Args:
-        study: Whose trial.
-        trial: Its number.
-        trial: This attempt.
-        plan: How it is trained here.
-        home: Where.
-        stop_asked: Whether to wait for MLflow no longer.
+        study: The study.
+        trial: The trial's number.
+        attempt: The attempt of this machine.
+        plan: The training of this attempt.
+        home: The home of this machine.
+        stop_asked: Whether to stop waiting for MLflow.
 
     Returns:
         False if it was asked to stop before MLflow answered.
 
     Raises:
-        GivenAway: If a later attempt goes on with it.
+        GivenAway: If a later attempt has taken the trial over.
     """
     earlier = [each for each in read_trials(study) if each.number == trial and each.attempts[0].number < attempt.number]
     if not earlier:
@@ -254,7 +258,7 @@ def fetch_attempt(
 
 
 def _waiting(ask: Callable[[], bool], stop_asked: Callable[[], bool]) -> bool:
-    """The answer, asked again with growing pauses while MLflow does not have one; False if asked to stop meanwhile."""
+    """The result of `ask`, repeated with growing pauses while MLflow has none; False if asked to stop meanwhile."""
     for n_tries, pause_s in enumerate(growing_pauses()):
         try:
             return ask()
@@ -267,7 +271,7 @@ def _waiting(ask: Callable[[], bool], stop_asked: Callable[[], bool]) -> bool:
 
 
 def wait_until_sent(folder: Path) -> None:
-    """Wait until what a trial came to is in MLflow, a minute at most: the study is not told of what only we have."""
+    """Wait up to 60 s until a trial's outcome is in MLflow, so that no result exists on this machine only."""
     until = time.monotonic() + _SENT_S
     while not is_sent(folder):
         if time.monotonic() > until:

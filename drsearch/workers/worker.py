@@ -1,4 +1,4 @@
-"""What does a worker do? It loads TensorFlow once and runs one waiting trial after another."""
+"""A worker process: it loads TensorFlow once and runs one waiting trial after another."""
 
 import argparse
 import gc
@@ -53,11 +53,16 @@ from drsearch.workers.remote import fetch_attempt, is_shared, wait_until_sent
 from drsearch.workers.worker_pool import FORESEEN, STORAGE_VARIABLE
 
 IDLE_S = 1.0
-"""Pause before looking again for a waiting trial, while others still run."""
+"""Pause before the next look for a waiting trial, while others run."""
 
 
 def run_name(trial: int, drawn: dict[str, Value]) -> str:
-    """How a trial's run is called: its number, and its setting in a few words."""
+    """The name of a trial's run: its number, and the values drawn.
+
+    Example:
+        >>> run_name(3, {"training.learning_rate": 0.00123, "model.width": 8})
+        'trial 03 learning_rate=0.00123 width=8'
+    """
     shown = [f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else
              f"{name.rpartition('.')[2]}={value}" for name, value in drawn.items()]  # fmt: skip
     return (f"trial {trial:02d} " + " ".join(shown)[:80]).rstrip()
@@ -68,11 +73,11 @@ class Worker:
 
     Args:
         storage: The study's database.
-        name: The study.
-        home: Where records and journals lie.
+        name: The study's name.
+        home: The home with records and journals.
         index: Its number among the workers of its launcher.
-        threads: That one of its operations computes with.
-        launcher: The process that it ends with.
+        threads: Threads per operation.
+        launcher: The id of its launcher, with which it ends.
     """
 
     def __init__(self, storage: Storage, name: str, home: Home, index: int, threads: int, launcher: int) -> None:
@@ -90,16 +95,16 @@ class Worker:
         self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
 
     def stop(self) -> None:
-        """Stop at the end of the running epoch, and wait for nothing."""
+        """Stop at the end of the running epoch, and wait for no database."""
         self._stop = True
         stop_retrying()
 
     def stop_asked(self) -> bool:
-        """Whether to stop: it was asked, or its launcher is gone."""
+        """Whether to stop: by `stop`, or because the launcher has ended."""
         return self._stop or os.getppid() != self._launcher
 
     def look_for_cancel(self) -> bool:
-        """Whether the study is cancelled; this worker stops at the end of the epoch then."""
+        """Whether to stop, after a look whether the study is cancelled."""
         if is_cancelled(self._study):
             self._stop = True
         return self._stop  # read last: `stop` may be called by a signal while the database is asked
@@ -237,7 +242,19 @@ def trial_plan(
     build: Callable[[], keras.Model],
     shared: bool = False,
 ) -> Plan:
-    """The training of one trial, with the run that tells of it."""
+    """The training of one trial, and its run.
+
+    Args:
+        definition: The study's definition.
+        study_name: Its name.
+        folder: Its folder.
+        trial: The trial's number.
+        attempt: The number of the attempt, which names the owner of the trial's folder.
+        drawn: The values drawn, by name.
+        settings: The trial's settings.
+        build: Builds the network.
+        shared: Whether other machines can join, for which checkpoints go to MLflow.
+    """
     start = RunStart(
         key=definition.trial_key(trial),
         experiment=study_name,
@@ -268,13 +285,13 @@ def trial_plan(
 
 
 def dataset_input(definition: StudyDefinition, settings: Settings) -> DatasetInput:
-    """The data of a run, as MLflow shows it."""
+    """The input of a run, as MLflow shows it."""
     digest = definition.records_for(settings.images)
     return DatasetInput(name=definition.data_name, digest=digest, source=definition.data_source)
 
 
 class _TrialWatch(Watch):
-    """Optuna and the launcher's view, looking on."""
+    """Reports the progress of a training to Optuna and to the launcher."""
 
     def __init__(
         self,
@@ -334,14 +351,14 @@ class _TrialWatch(Watch):
         return self._worker.stop_asked()
 
     def note_run_id(self) -> None:
-        """Let the trial know its MLflow run, once the sender has opened it."""
+        """Write the trial's MLflow run to the study, once the sender has opened it."""
         if RUN_ID in self._attempt.user_attrs:
             return
         if (run_id := run_id_of(self._folder)) is not None:
             self._attempt.set_user_attr(RUN_ID, run_id)
 
     def note_best_epoch(self, outcome: Outcome) -> None:
-        """Let the study know the best epoch and its interval, for `drsearch trials` on any machine."""
+        """Write the best epoch and its interval to the study, for `drsearch trials` on any machine."""
         if outcome.scores is None:
             return
         best: dict[str, float] = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
@@ -351,7 +368,14 @@ class _TrialWatch(Watch):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a worker; started by the launcher."""
+    """Run a worker process, as the launcher starts it.
+
+    Args:
+        arguments: The command line.
+
+    Returns:
+        The exit status: `FORESEEN` if it ended with a sentence in its log.
+    """
     parser = argparse.ArgumentParser(prog="python -m drsearch.workers.worker", description=__doc__)
     parser.add_argument("--study", required=True)
     parser.add_argument("--home", required=True, type=Path)

@@ -1,4 +1,4 @@
-"""Who runs trials on this machine? Its crew: worker processes that are started, watched, and asked to stop."""
+"""Starts, watches and stops the worker processes of a study on this machine."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from drsearch.trials.attributes import WORKER
 from drsearch.trials.trials import Trial
 
 STORAGE_VARIABLE = "DRSEARCH_STORAGE"
-"""How the database's address is handed on: it may hold a password, which a command line would show."""
+"""The environment variable with the database's address, whose password a command line would show."""
 
 FORESEEN = 2
 """Exit status of a worker that ended with a sentence in its log."""
@@ -34,13 +34,12 @@ class WorkerPool:
     """The workers of one study on this machine.
 
     Args:
-        study: Its name.
-        folder: Where its journals lie here.
-        home: Where everything lies here.
-        storage_url: Its database.
-        n: Workers at once.
-        threads: That an operation computes with; None for as many as a worker has cores. The machine's cores are
-            divided among the workers.
+        study: The study's name.
+        folder: The study's folder on this machine.
+        home: The home of this machine.
+        storage_url: The study's database.
+        n: Workers at once; they share the machine's cores.
+        threads: Threads per operation; None for as many as a worker has cores.
     """
 
     def __init__(
@@ -56,22 +55,22 @@ class WorkerPool:
 
     @property
     def size(self) -> int:
-        """Workers at once."""
+        """The number of workers at once."""
         return self._n
 
     @property
     def is_idle(self) -> bool:
-        """Whether none of its workers lives."""
+        """Whether no worker is alive."""
         return not self._workers
 
     def fill(self, wanted: int) -> None:
-        """Start the workers that are missing, up to `wanted`."""
+        """Start workers until `wanted` are alive, or as many as the pool may have."""
         for index in self._numbers()[:wanted]:
             if index not in self._workers:
                 self._workers[index] = self._start(index)
 
     def _numbers(self) -> list[int]:
-        """The numbers of this crew's workers; while this process lives, no other crew of this home has the same."""
+        """The numbers of this pool's workers; no other pool of this home has them while this process lives."""
         self._folder.mkdir(parents=True, exist_ok=True)
         number = 0
         while len(self._places) < self._n:
@@ -85,14 +84,17 @@ class WorkerPool:
         return list(self._places)
 
     def ended(self, trials: Callable[[], Sequence[Trial]]) -> bool:
-        """Forget workers that ended; whether there were any.
+        """Remove workers that ended from the pool.
 
         Args:
-            trials: Gives the study's trials.
+            trials: Reads the study's trials.
+
+        Returns:
+            Whether a worker ended.
 
         Raises:
-            StudyError: If one met a fault that was foreseen, in its sentence; a bug, with its traceback; or if they all
-                die before they take a trial.
+            StudyError: If a worker ended with an error: with its sentence, or with the traceback of a bug; or if all
+                are killed before they take a trial.
         """
         ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
         for index, process in ended.items():
@@ -109,7 +111,7 @@ class WorkerPool:
         return bool(ended)
 
     def _note_killed(self, pid: int, index: int, by: str, trials: Sequence[Trial]) -> None:
-        """Let another worker go on, unless they all die before they take a trial: that would never end."""
+        """Log that a worker was killed; refuse to go on if all are killed before they take a trial."""
         names = [str(attempt.user_attrs.get(WORKER, "")) for trial in trials for attempt in trial.attempts]
         took_one = any(name.startswith(f"{this_machine()}:{pid}:") for name in names)
         self._stillborn = 0 if took_one else self._stillborn + 1
@@ -121,10 +123,10 @@ class WorkerPool:
         logging.warning("a worker was killed (%s); another goes on", by)
 
     def stop(self, meanwhile: Callable[[], None]) -> None:
-        """Ask all to stop at the end of their epoch, and wait for it; those that take too long are killed.
+        """Ask all workers to stop at the end of their epoch, and wait; after `STOP_S` they are killed.
 
         Args:
-            meanwhile: Called now and then: a worker may wait until what it said is sent, and the sender may die.
+            meanwhile: Called while waiting; keeps the sender alive, for which a worker may wait.
         """
         for process in self._workers.values():
             process.send_signal(signal.SIGTERM)
@@ -141,7 +143,7 @@ class WorkerPool:
         self._places.clear()
 
     def statuses(self, trials: Sequence[Trial]) -> list[WorkerStatus]:
-        """What the living workers of this machine said last of trials that run."""
+        """The last reports of this machine's living workers about running trials."""
         running = {trial.number for trial in trials if trial.state == "running"}
         statuses = []
         for file in sorted(self._folder.glob("*.json")):
@@ -171,7 +173,12 @@ class WorkerPool:
 
 
 def worker_environment(environment: Mapping[str, str], gpus: Sequence[str], index: int) -> dict[str, str]:
-    """The environment of a worker: one GPU where there are any, whose memory it takes as it needs it.
+    """The environment of a worker: with one GPU, where there are any, and GPU memory that grows.
+
+    Args:
+        environment: The environment of the launcher.
+        gpus: The GPUs of this machine.
+        index: The worker's number.
 
     Example:
         >>> worker_environment({}, ["0", "1"], 3)["CUDA_VISIBLE_DEVICES"]
@@ -185,7 +192,7 @@ def worker_environment(environment: Mapping[str, str], gpus: Sequence[str], inde
 
 
 def _last_error(log: Path) -> str:
-    """The text of the last error that a worker logged."""
+    """The text of the last error in a worker's log."""
     errors = re.findall(r"^E\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (.+)$", log.read_text(errors="replace"), re.MULTILINE)
     return str(errors[-1]) if errors else ""
 
