@@ -63,7 +63,7 @@ TOGETHER = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that processes beside each other end at about the same time."""
-    slowest = ["faults", "end_to_end", "browser", "server", "model", "training", "workers", "study", "release"]
+    slowest = ["faults", "end_to_end", "browser", "server", "api", "model", "training", "workers", "study", "release"]
     rank = {folder: place for place, folder in enumerate(slowest)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(slowest)))
 

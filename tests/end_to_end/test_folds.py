@@ -78,7 +78,7 @@ def test_what_is_registered_was_refitted_on_train_and_validation_for_the_folds_e
     assert version.run_id == refit.info.run_id
     assert (version.tags["drsearch.kind"], version.tags["drsearch.trial_run"]) == ("refit", told["best"]["run_id"])
     assert "held out in folds" in version.description
-    assert "held-out predictions of the folds that judged its setting" in version.description
+    assert "held-out predictions of the folds" in version.description
     assert not told["finetune"]["ran"]
     (seen,) = desk.home.glob("runs/two_rates-*/refit-0000/registered/trained_on.json")
     assert {eye["split"] for eye in json.loads(seen.read_text())} == {"train", "validation"}
