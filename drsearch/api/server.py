@@ -128,7 +128,7 @@ def send_all() -> tuple[int, dict[str, str]]:
     Returns:
         How many events were sent, and for each run that is not wholly in MLflow the reason.
     """
-    from drsearch.tracking.remote_runs import RemoteRuns
+    from drsearch.tracking.remote_runs import check_experiments
     from drsearch.tracking.sender import experiments
     from drsearch.tracking.sender import sync as send
     from drsearch.tracking.sent import unsent, why_unsent
@@ -141,6 +141,5 @@ def send_all() -> tuple[int, dict[str, str]]:
         for folder in unsent(home)
     }
     if not left:
-        for name in experiments(home):
-            RemoteRuns(home.tracking_uri).check_active(name)
+        check_experiments(home, *experiments(home))
     return n, left

@@ -1,4 +1,4 @@
-"""Does MLflow answer? Asked before a command relies on it: MLflow's own client would try for minutes, in silence."""
+"""Whether MLflow answers. Commands check that first: MLflow's own client would try for minutes without a message."""
 
 import os
 import socket
@@ -12,36 +12,36 @@ from drsearch.tracking.tracker import TrackerUnavailable
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _ANSWER_S = 10.0
 _CLIENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the waiting is done here, where it is spoken of and Ctrl-C is heeded
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # drsearch waits by itself, with a message, and Ctrl-C ends it
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    # MLflow prints the address of every run that ends to standard output, where results stand.
+    # Otherwise MLflow prints the address of every run that ends to standard output, among the results.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
 def set_up_client() -> None:
-    """Set how MLflow's client of this process and its children waits and talks; what the user has set stays."""
+    """Set how MLflow's client waits and logs in this process and its children; settings of the user stay."""
     for name, value in _CLIENT.items():
         os.environ.setdefault(name, value)
 
 
 def is_served(tracking_uri: str) -> bool:
-    """Whether a tracking URI names a server, which other machines reach too."""
+    """Whether a tracking URI names a server, which other machines can reach too."""
     return tracking_uri.startswith(("http://", "https://"))
 
 
 def check_available(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
-    """Ask MLflow for a sign of life.
+    """Check that MLflow answers.
 
     Args:
         tracking_uri: Of a server, of a database that MLflow opens itself, or of a local store.
         timeout_s: How long to wait for the answer.
 
     Raises:
-        TrackerUnavailable: If there is none; the text is the address and the cause.
+        TrackerUnavailable: If it does not; the text names the address and the cause.
     """
     hide(tracking_uri)
     if tracking_uri.startswith("sqlite:///"):
@@ -55,7 +55,7 @@ def check_available(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
 
 
 def unavailable_reason(wrong: BaseException) -> str:
-    """Why an address does not answer, in few words, whatever library says it.
+    """The reason why an address does not answer, in few words, for errors of any library.
 
     Example:
         >>> unavailable_reason(ConnectionRefusedError(111, "Connection refused"))
@@ -87,7 +87,7 @@ def _why_no_server(tracking_uri: str, timeout_s: float) -> str:
     try:
         requests.get(f"{without_user(tracking_uri).rstrip('/')}/health", timeout=timeout_s, stream=True).close()
     except requests.exceptions.SSLError:
-        return ""  # an answer, as every status is; MLflow's client says what is wrong with a certificate
+        return ""  # every status is an answer; MLflow's client explains what is wrong with a certificate
     except (requests.ConnectionError, requests.Timeout) as wrong:
         return unavailable_reason(wrong)
     except requests.RequestException as wrong:
@@ -102,7 +102,7 @@ def _why_no_database(tracking_uri: str, timeout_s: float) -> str:
     except ValueError as wrong:
         return unavailable_reason(wrong)
     if host is None or port is None:
-        return ""  # no address of another machine: MLflow says what is wrong with it
+        return ""  # no address of another machine: MLflow explains what is wrong with it
     try:
         with socket.create_connection((host, port), timeout_s):
             return ""
@@ -112,7 +112,7 @@ def _why_no_database(tracking_uri: str, timeout_s: float) -> str:
 
 def _why_no_file(path: str) -> str:
     if not os.path.lexists(path):
-        return ""  # MLflow makes it
+        return ""  # MLflow creates it
     try:
         with open(path, "rb"):
             pass

@@ -1,8 +1,8 @@
-"""What can a run say? Events: small frozen values, one line of JSON each.
+"""What a run can log: events, small frozen values, one line of JSON each.
 
-A worker appends them to its journal (`journal.py`), the sender reads them there and gives
-them to a tracker (`base.py`). Times are milliseconds since 1970, as MLflow keeps them; they
-are set where an event is made and travel with it, so that sending an event twice changes nothing.
+A worker appends them to its journal (`journal.py`); the sender reads them there and sends them to a tracker
+(`tracker.py`). Times are milliseconds since 1970, as in MLflow. They are set when an event is created and travel with
+it, so that sending an event twice changes nothing.
 """
 
 import dataclasses
@@ -19,19 +19,19 @@ Param = bool | int | float | str | None
 
 
 def now_ms() -> int:
-    """The time that events carry: milliseconds since 1970."""
+    """The time now, as events carry it: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True)
 class DatasetInput:
-    """The data that a run was made from, by fingerprint.
+    """The data set that a run uses.
 
     Attributes:
-        name: What people call it, e.g. the folder's name.
-        digest: The fingerprint; trackers may cut it (MLflow keeps 36 characters).
-        source: Where it lies.
-        context: What the run used it for.
+        name: For people, for example the folder's name.
+        digest: Fingerprint; trackers may cut it (MLflow keeps 36 characters).
+        source: Path of the data.
+        context: What the run uses it for: `training`, `search` or `testing`.
     """
 
     name: str
@@ -45,14 +45,14 @@ class RunStart:
     """The first event of every journal.
 
     Attributes:
-        key: Unique among all runs; it becomes the tag `drsearch.key`, by which the run is found again.
-        experiment: The experiment's name; made when it is not there.
-        name: The run's name.
-        tags: Of the run.
-        params: Of the run; written once, never changed.
+        key: Unique among all runs; becomes the tag `drsearch.key`, by which the sender finds the run.
+        experiment: Name of the experiment; it is created if it does not exist.
+        name: Name of the run.
+        tags: Tags of the run.
+        params: Parameters of the run; never changed.
         started_ms: When the run began.
-        dataset: What it was made from.
-        experiment_tags: Set on the experiment whenever a run of it begins.
+        dataset: The data set that it uses.
+        experiment_tags: Tags of the experiment, set whenever a run of it begins.
     """
 
     key: str
@@ -74,7 +74,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers of one step (an epoch); a name is written once a step."""
+    """Metrics of one step (an epoch); each name occurs once per step."""
 
     step: int
     values: Mapping[str, float]
@@ -83,13 +83,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture of one step, to be compared with the same key of other runs and steps.
+    """An image of one step; MLflow compares images with the same key across runs and steps.
 
     Attributes:
-        key: Letters, digits, `_ - . /` and blanks; what is before the last slash makes a section in MLflow.
+        key: Letters, digits, `_ - . /` and blanks; the part before the last slash names a section in MLflow.
         step: The epoch.
-        file: A PNG or JPEG, relative to the journal's folder.
-        at_ms: When it was made.
+        file: PNG or JPEG, relative to the journal's folder.
+        at_ms: When it was created.
     """
 
     key: str
@@ -100,7 +100,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file to keep with the run: `file` relative to the journal's folder, `folder` within the run's artifacts."""
+    """A file for the run's artifacts: `file` relative to the journal's folder, `folder` within the artifacts."""
 
     file: str
     folder: str = ""
@@ -115,7 +115,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Tags:
-    """Tags that are known only later; a later value wins."""
+    """Tags that are set after the run began; a later value wins."""
 
     values: Mapping[str, str]
 
@@ -136,9 +136,9 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def to_line(event: Event) -> str:
-    """One line of JSON, without its newline, and without the passwords of addresses.
+    """An event as one line of JSON, without its newline and without the passwords of addresses.
 
-    NaN and infinities are written as Python's own JSON has them, and read back the same.
+    NaN and infinities are written and read as Python's own JSON does.
 
     Example:
         >>> to_line(Metrics(step=3, values={"val_auc": 0.5}, at_ms=7))
@@ -151,7 +151,7 @@ def from_line(line: str) -> Event:
     """The event that `to_line` wrote.
 
     Raises:
-        ValueError: If the line is none of its lines.
+        ValueError: If `to_line` did not write this line.
 
     Example:
         >>> from_line(to_line(Resumed(at_ms=7)))

@@ -1,7 +1,7 @@
-"""Where is what a run has to say kept until it is sent? In one file that is only ever appended to.
+"""A run's event log on disk: one file that processes only append to.
 
-A journal is written by one process at a time (the worker that runs the trial, or the launcher
-after that worker died) and read by the sender.
+One process at a time writes a journal (the worker that runs the trial, or the launcher after that worker died); the
+sender reads it.
 """
 
 import contextlib
@@ -13,23 +13,29 @@ from drsearch.files import lock
 from drsearch.tracking.events import Event, from_line, to_line
 
 JOURNAL_FILE = "journal.jsonl"
+SENT_FILE = "sent.json"  # beside it: how much of it was sent (`sent.py`)
+REFUSED_FILE = "refused.txt"  # beside it: why MLflow refuses it
 
 
 class Journal:
-    """The events of one run, in `folder/journal.jsonl`; pictures and files they name lie in `folder` too."""
+    """The events of one run, in `folder/journal.jsonl`; the images and files that they name lie in `folder` too.
+
+    Args:
+        folder: The run's folder; the first `append` creates it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / JOURNAL_FILE
 
     def append(self, events: Iterable[Event]) -> None:
-        """Add events: all have reached the disk when this returns, and none is there when it raises."""
+        """Append events: all are on disk when this returns, and none if it raises."""
         self.append_lines([to_line(event) for event in events])
 
     def append_lines(self, lines: Iterable[str]) -> None:
-        """Add events that `to_line` has encoded; see `append`.
+        """Append events that `to_line` has encoded, see `append`.
 
-        What a killed writer left of its last line is cut off first: its sender has not read it either.
+        First cuts off the incomplete last line of a killed writer; no sender has read it.
         """
         text = "".join(f"{line}\n" for line in lines).encode()
         if not text:
@@ -51,7 +57,7 @@ class Journal:
                 raise
 
     def size(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the file; 0 if there is none."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def ends_line_at(self, offset: int) -> bool:
@@ -61,10 +67,10 @@ class Journal:
     def read(self, offset: int = 0) -> tuple[list[Event], int]:
         """The events from byte `offset` on, and the offset behind them.
 
-        A last line without its newline is left for the next time: its writer is still at it, or dead.
+        Leaves a last line without newline for the next time: its writer is still writing, or dead.
 
         Raises:
-            ValueError: If a whole line is no event.
+            ValueError: If a complete line is not an event.
         """
         if not self.path.exists():
             return [], offset
@@ -79,12 +85,12 @@ class Journal:
             return file.read(n_bytes)
 
     def whole_size(self) -> int:
-        """Bytes up to the end of the last whole event: less than `size()` where a line is torn."""
+        """Bytes up to the end of the last complete event: less than `size()` if the last line is incomplete."""
         end = self.size()
         while end > 0:
             start = max(0, end - 65536)
-            found = self._bytes(start, end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
+            newline = self._bytes(start, end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
             end = start
         return 0

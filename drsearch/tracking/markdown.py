@@ -1,4 +1,4 @@
-"""How do the notes on MLflow's pages lay out their figures? As Markdown tables that MLflow takes for tables."""
+"""Markdown tables as MLflow's pages render them."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ _GAP = "\N{NO-BREAK SPACE}" * 4
 
 
 def note_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table for a note: of an experiment, a run or a version.
+    """The lines of a table for the description of an experiment, a run or a version.
 
-    MLflow takes lines for a table from two dashes a column on, and leaves no room between columns.
+    MLflow needs two dashes per column, and renders no space between columns: cells get it here.
 
     Args:
-        head: A column each.
-        rows: As wide as the head; a `|` within a cell is kept.
+        head: One cell per column.
+        rows: As wide as the head; a `|` in a cell is escaped.
     """
     lines = [_line(head), "|---" * len(head) + "|"]
     return lines + [_line(row) for row in rows]

@@ -1,4 +1,4 @@
-"""Was the home moved? MLflow's local store keeps absolute paths of artifacts; they are made to follow the home."""
+"""Updates the absolute artifact paths in MLflow's local store after the home was moved."""
 
 import sqlite3
 from pathlib import Path
@@ -15,16 +15,16 @@ _PATHS = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-"""Tables and columns of MLflow's database that hold where artifacts lie."""
+"""Tables and columns of MLflow's database with artifact paths."""
 
 _LOCKED_S = 10.0
 
 
 def follow_move(home: Home) -> None:
-    """Write the home's new place into its `mlflow.db`, if it was moved since the paths there were written.
+    """Write the home's new path into its `mlflow.db`, if the home was moved since those paths were written.
 
-    It was moved if artifacts lie in the home and the folder that the database names is gone. A copy beside the original
-    is left alone: its paths lead to the original's artifacts, which are there. All paths change or none.
+    The home was moved if it has artifacts and the folder that the database names does not exist. A copy beside the
+    original keeps its paths: they lead to the artifacts of the original. Changes all paths or none.
     """
     database = home.path / "mlflow.db"
     if home.tracking_uri != home.local_tracking_uri or not database.is_file():
@@ -37,12 +37,12 @@ def follow_move(home: Home) -> None:
                     _rewrite(database, former, home.path)
                     logging.info("%s was moved from %s; the paths in its mlflow.db follow", home.path, former)
     except (sqlite3.Error, OSError) as wrong:
-        # The command itself says what is wrong with the database, where it needs it.
+        # The command itself reports a faulty database, if it needs it.
         logging.debug("%s: the paths of artifacts are left as they are (%s)", database, wrong)
 
 
 def _former_places(database: Path, home: Home) -> set[Path]:
-    """Folders that were this home and are gone."""
+    """Earlier paths of this home, which do not exist any more."""
     connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=_LOCKED_S)
     try:
         locations = [row[0] for row in connection.execute("SELECT artifact_location FROM experiments")]

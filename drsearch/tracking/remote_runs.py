@@ -1,4 +1,4 @@
-"""How do files reach other machines? Through the artifacts of an MLflow server: bundles, and whole folders."""
+"""Checkpoint bundles and folders in the artifacts of an MLflow server, for other machines."""
 
 import hashlib
 import json
@@ -32,24 +32,28 @@ _CHECKPOINTS = "checkpoint"
 
 
 class RunTaken(TrackerRefused):
-    """The run is another machine's by now."""
+    """Another machine runs this trial by now."""
 
 
 def check_experiments(home: Home, *names: str) -> None:
-    """Refuse, before anything is done, experiments that the runs of a home could not be written to.
+    """Fail early if runs of a home could not be written to these experiments; an unreachable server is ignored.
+
+    Args:
+        home: Names the MLflow server or local store.
+        *names: Of the experiments; those that do not exist yet are ignored.
 
     Raises:
-        TrackerRefused: If one was deleted in MLflow; the text has the command that restores it.
-        MlflowException: If a server with users does not let this one write.
+        TrackerRefused: If an experiment was deleted in MLflow; the text has the command that restores it.
+        MlflowException: If this user may not write to an experiment.
     """
-    if home.tracking_uri != home.local_tracking_uri or (home.path / "mlflow.db").exists():  # else none is made here
+    if home.tracking_uri != home.local_tracking_uri or (home.path / "mlflow.db").exists():  # else do not create a store
         remote = RemoteRuns(home.tracking_uri)
         for name in names:
             remote.check_may_write(name)
 
 
 class RemoteRuns:
-    """Files behind an MLflow server.
+    """Runs and folders in the artifacts of an MLflow server.
 
     Args:
         tracking_uri: Of the server.
@@ -59,87 +63,76 @@ class RemoteRuns:
         self._uri = tracking_uri
         self._client = open_client(tracking_uri)
 
-    def check_active(self, experiment: str) -> None:
-        """Refuse an experiment that was deleted.
-
-        Raises:
-            TrackerRefused: With the command that restores it.
-            TrackerUnavailable: If MLflow does not answer.
-        """
-        with translated_errors(self._uri):
-            if (found := self._client.get_experiment_by_name(experiment)) is not None:
-                refuse_deleted(self._client, found)
-
     def check_may_write(self, experiment: str) -> None:
-        """Have MLflow refuse now what it would refuse later; a server that does not answer says nothing.
+        """Fail early if this user may not write to an experiment; an unreachable server is ignored.
 
         Raises:
             TrackerRefused: If the experiment was deleted.
-            MlflowException: If a server with users does not let this one write.
+            MlflowException: If this user may not write to it.
         """
         try:
-            found = self._client.get_experiment_by_name(experiment)
-            if found is not None:
-                refuse_deleted(self._client, found)
-            if found is not None and is_served(self._uri):
-                self._client.set_experiment_tag(found.experiment_id, JOINED_TAG, socket.gethostname())
+            if (existing := self._client.get_experiment_by_name(experiment)) is None:
+                return
+            refuse_deleted(self._client, existing)
+            if is_served(self._uri):
+                self._client.set_experiment_tag(existing.experiment_id, JOINED_TAG, socket.gethostname())
         except Exception as wrong:
             if not is_unavailable(wrong):
                 raise
 
     def upload_bundle(self, folder: Path, run_id: str) -> None:
-        """Bring the bundle of a run to its artifacts, in the place of an earlier one, if there is a new one.
+        """Upload the bundle of a run in place of an earlier one, if there is a new bundle.
 
         Args:
-            folder: The run's; one without a bundle is left alone.
+            folder: The run's folder; nothing happens if it has no bundle.
             run_id: The run.
 
         Raises:
-            RunTaken: If a later attempt goes on with the run elsewhere; the folder is marked.
+            RunTaken: If a later attempt runs the trial on another machine; the folder is marked as superseded.
             TrackerUnavailable: If the server does not answer.
         """
         if not (folder / BUNDLE_FILE).exists():
             return
         with translated_errors(self._uri), tempfile.TemporaryDirectory(prefix="drsearch-bundle-") as place:
             copy = Path(shutil.copyfile(folder / BUNDLE_FILE, Path(place) / BUNDLE_FILE))  # the worker may replace it
-            told, run = read_info(copy), self._client.get_run(run_id)
-            # Looked up and set in two steps: the later attempt began only after this one gave no sign for minutes.
-            if (now := int(run.data.tags.get(ATTEMPT_TAG, -1))) > told.attempt:
-                mark_superseded(folder, told.attempt)
-                raise RunTaken(f"another machine goes on with it (attempt {now}, this was attempt {told.attempt}).")
-            if now < told.attempt:
-                self._client.set_tag(run_id, ATTEMPT_TAG, str(told.attempt))
-            before = json.loads(run.data.tags.get(BUNDLE_TAG, "{}"))
-            if before.get("file") == told.name:
+            info, run = read_info(copy), self._client.get_run(run_id)
+            # Not atomic, which is enough: a later attempt starts minutes after the last heartbeat of this one.
+            if (attempt := int(run.data.tags.get(ATTEMPT_TAG, -1))) > info.attempt:
+                mark_superseded(folder, info.attempt)
+                raise RunTaken(f"another machine goes on with it (attempt {attempt}, this was attempt {info.attempt}).")
+            if attempt < info.attempt:
+                self._client.set_tag(run_id, ATTEMPT_TAG, str(info.attempt))
+            previous = json.loads(run.data.tags.get(BUNDLE_TAG, "{}"))
+            if previous.get("file") == info.name:
                 return
-            if told.model:
+            if info.model:
                 self._client.log_artifact(run_id, str(folder / MODEL_FILE), "model")
-            copy = copy.rename(copy.with_name(told.name))
+            copy = copy.rename(copy.with_name(info.name))
             self._client.log_artifact(run_id, str(copy), _CHECKPOINTS)
-            state = {"file": told.name, "sha256": _sha256(copy)}
-            self._client.set_tag(run_id, BUNDLE_TAG, json.dumps(state))
-            if before:
-                self._remove(run, f"{_CHECKPOINTS}/{before['file']}")
+            self._client.set_tag(run_id, BUNDLE_TAG, json.dumps({"file": info.name, "sha256": _sha256(copy)}))
+            if previous:
+                self._remove(run, f"{_CHECKPOINTS}/{previous['file']}")
 
     def fetch_run(self, experiment: str, key: str, folder: Path, attempt: int | None = None) -> bool:
-        """Bring a run into a folder as its last bundle has it, unless the folder is as far.
+        """Put the last bundle of a run into a folder, unless the folder holds as much or more of the run.
 
         Args:
-            experiment: The run's.
-            key: The run's `RunStart.key`.
-            folder: Where it is to lie.
-            attempt: The attempt that goes on with it here: earlier ones elsewhere can say no more; None to look only.
+            experiment: Of the run.
+            key: `RunStart.key` of the run.
+            folder: Where the run's files go.
+            attempt: The attempt that resumes the run here; MLflow takes nothing more from earlier attempts. None if
+                nobody resumes it.
 
         Returns:
-            Whether something was fetched.
+            Whether the folder was replaced.
 
         Raises:
-            RunTaken: If a later attempt goes on with the run.
-            TrackerUnavailable: If the server does not answer, or a file did not arrive whole.
+            RunTaken: If a later attempt runs the trial.
+            TrackerUnavailable: If the server does not answer, or a file did not arrive complete.
         """
         fetched = self._fetch(experiment, key, folder, attempt)
         if attempt is not None and not fetched and (folder / BUNDLE_FILE).exists():
-            pack(folder, attempt)  # the sender here took it for an earlier attempt's, and would send no more
+            pack(folder, attempt)  # the bundle was an earlier attempt's, of which the sender here sends nothing more
         return fetched
 
     def _fetch(self, experiment: str, key: str, folder: Path, attempt: int | None) -> bool:
@@ -149,10 +142,10 @@ class RemoteRuns:
                 return False
             run_id = run.info.run_id
             if attempt is not None:
-                if (now := int(run.data.tags.get(ATTEMPT_TAG, -1))) > attempt:
-                    raise RunTaken(f"attempt {now} goes on with it elsewhere, this is attempt {attempt}.")
+                if (latest := int(run.data.tags.get(ATTEMPT_TAG, -1))) > attempt:
+                    raise RunTaken(f"attempt {latest} goes on with it elsewhere, this is attempt {attempt}.")
                 self._client.set_tag(run_id, ATTEMPT_TAG, str(attempt))
-            # Read after the earlier attempts were shut out: none begins to replace the file from here on.
+            # Read after the attempt is set: no earlier attempt starts to replace the file from here on.
             state = json.loads(self._client.get_run(run_id).data.tags.get(BUNDLE_TAG, "{}"))
             if not state:
                 return False
@@ -160,42 +153,53 @@ class RemoteRuns:
                 try:
                     file = self._download(run_id, f"{_CHECKPOINTS}/{state['file']}", Path(place))
                 except MlflowException as wrong:
-                    # A sender that had asked before the earlier attempts were shut out may just be replacing it.
+                    # A sender that read the attempt before it was set here may just be replacing the file.
                     raise OSError(f"{state['file']} of run {run_id} is not there") from wrong
                 if _sha256(file) != state["sha256"]:
                     raise OSError(f"{state['file']} of run {run_id} did not arrive whole")
-                told = read_info(file)
-                if told.is_contained_in(folder):
+                info = read_info(file)
+                if info.is_contained_in(folder):
                     return False
-                model = self._download(run_id, f"model/{MODEL_FILE}", Path(place)) if told.model else None
+                model = self._download(run_id, f"model/{MODEL_FILE}", Path(place)) if info.model else None
                 unpack(file, folder, model, attempt)
-        adopt(folder, run_id)  # its sender says all of it again: what a dead machine had not sent is among it
+        adopt(folder, run_id)  # all of it is sent again: some of it the dead machine may not have sent
         logging.info("%s is fetched from MLflow", key)
         return True
 
     def upload_folder(self, experiment: str, key: str, folder: Path, note: str) -> bool:
-        """Keep a folder's files under a key, once; whether it was done now.
+        """Upload the files of a folder as a run of its own, unless they were uploaded before.
 
         Args:
-            experiment: Of the run that has them.
-            key: How they are found again.
-            folder: Whose files.
-            note: What the experiment's page says.
+            experiment: Of that run.
+            key: By which `fetch_folder` finds them.
+            folder: The files.
+            note: Description of the experiment, Markdown.
+
+        Returns:
+            Whether they were uploaded now.
 
         Raises:
-            TrackerUnavailable: If the server does not answer; what had arrived is not found by anyone.
+            TrackerUnavailable: If the server does not answer; `fetch_folder` ignores an incomplete upload.
         """
         with translated_errors(self._uri):
             if self._whole_folder(experiment, key) is not None:
                 return False
-            made = get_or_create_experiment(self._client, experiment, tags={NOTE_TAG: note})
-            run = self._client.create_run(made.experiment_id, tags={KEY_TAG: key}, run_name=key)
+            experiment_id = get_or_create_experiment(self._client, experiment, tags={NOTE_TAG: note}).experiment_id
+            run = self._client.create_run(experiment_id, tags={KEY_TAG: key}, run_name=key)
             self._client.log_artifacts(run.info.run_id, str(folder), "files")
             self._client.set_terminated(run.info.run_id)  # FINISHED: whole
         return True
 
     def fetch_folder(self, experiment: str, key: str, into: Path) -> bool:
-        """Bring the files kept under a key into a new folder; False if there are none.
+        """Download the files that `upload_folder` uploaded.
+
+        Args:
+            experiment: Of their run.
+            key: Of the files.
+            into: A folder that does not exist yet.
+
+        Returns:
+            Whether there are such files.
 
         Raises:
             TrackerUnavailable: If the server does not answer.
@@ -212,10 +216,9 @@ class RemoteRuns:
         return self._find(experiment, key, " AND attributes.status = 'FINISHED'")
 
     def _find(self, experiment: str, key: str, more: str = "") -> Run | None:
-        found = self._client.get_experiment_by_name(experiment)
-        if found is None:
+        if (existing := self._client.get_experiment_by_name(experiment)) is None:
             return None
-        return first_run(self._client, found.experiment_id, f"{has_tag(KEY_TAG, key)}{more}")
+        return first_run(self._client, existing.experiment_id, f"{has_tag(KEY_TAG, key)}{more}")
 
     def _download(self, run_id: str, path: str, into: Path) -> Path:
         return Path(self._client.download_artifacts(run_id, path, str(into)))
@@ -223,7 +226,7 @@ class RemoteRuns:
     def _remove(self, run: Run, path: str) -> None:
         try:
             get_artifact_repository(run.info.artifact_uri, tracking_uri=self._uri).delete_artifacts(path)
-        except Exception as wrong:  # an old file more does no harm
+        except Exception as wrong:  # an old file does no harm
             logging.warning("%s of run %s could not be removed: %s", path, run.info.run_id, wrong)
 
 

@@ -1,4 +1,4 @@
-"""What of a run has reached MLflow already?"""
+"""How much of each run has reached MLflow."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,10 +8,7 @@ from drsearch.files import write_whole
 from drsearch.home import Home
 from drsearch.masking import masked
 from drsearch.tracking.checkpoint_bundle import is_superseded
-from drsearch.tracking.journal import JOURNAL_FILE, Journal
-
-SENT_FILE = "sent.json"
-REFUSED_FILE = "refused.txt"
+from drsearch.tracking.journal import JOURNAL_FILE, REFUSED_FILE, SENT_FILE, Journal
 
 
 @dataclass(frozen=True)
@@ -28,29 +25,29 @@ class Sent:
 
 
 def run_id_of(folder: Path) -> str | None:
-    """The tracker's id of the run whose journal lies in `folder`; `None` until it was opened there."""
+    """The tracker's id of the run whose journal is in a folder; None until the sender has opened the run."""
     sent = read_sent(folder)
     return sent.run_id if sent else None
 
 
 def adopt(folder: Path, run_id: str) -> None:
-    """Note that a journal that was fetched is that of a run, and that nothing of it was sent from here."""
+    """Note the run id of a journal that was fetched, and that nothing of it was sent from here."""
     write_sent(folder, Sent(run_id))
 
 
 def is_sent(folder: Path) -> bool:
-    """Whether everything that the journal in a folder says has reached the tracker."""
+    """Whether all events in the journal of a folder have reached the tracker."""
     sent = read_sent(folder)
     return Journal(folder).whole_size() == (sent.offset if sent else 0)
 
 
 def unsent(home: Home) -> list[Path]:
-    """The folders of runs that have events which were not sent."""
+    """The folders of runs with events that were not sent yet."""
     return [folder for folder in run_folders(home) if not is_sent(folder)]
 
 
 def why_unsent(folder: Path) -> str:
-    """Why MLflow refuses what a run has to say, as its sender was told; empty if it does not."""
+    """Why MLflow refuses the events of a run; empty if it does not."""
     try:
         return (folder / REFUSED_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -58,7 +55,7 @@ def why_unsent(folder: Path) -> str:
 
 
 def note_refusal(folder: Path, why: str) -> None:
-    """Keep why a run is refused beside it, for other processes to tell; empty: it is not, any more."""
+    """Write the reason why MLflow refuses a run into its folder, for other processes; empty: it no longer does."""
     if why != why_unsent(folder):
         if why:
             (folder / REFUSED_FILE).write_text(masked(why), encoding="utf-8")
@@ -67,19 +64,19 @@ def note_refusal(folder: Path, why: str) -> None:
 
 
 def run_folders(home: Home) -> list[Path]:
-    """The folders of all runs of a home that this machine sends."""
+    """The folders of all runs of a home that this machine sends to MLflow."""
     folders = [path.parent for path in home.runs.glob(f"*/*/{JOURNAL_FILE}")]
     return [folder for folder in folders if not is_superseded(folder)]
 
 
 def journal_state(folder: Path) -> tuple[int, int]:
-    """Changes when the journal does."""
+    """A pair of numbers that changes whenever the journal does."""
     status = (folder / JOURNAL_FILE).stat()
     return status.st_size, status.st_mtime_ns
 
 
 def read_sent(folder: Path) -> Sent | None:
-    """What of a run was sent; None if nothing was."""
+    """How much of a run was sent; None if nothing was."""
     path = folder / SENT_FILE
     try:
         return Sent(**json.loads(path.read_text()))
@@ -88,5 +85,5 @@ def read_sent(folder: Path) -> Sent | None:
 
 
 def write_sent(folder: Path, sent: Sent) -> None:
-    """Write down what of a run was sent."""
+    """Write down how much of a run was sent."""
     write_whole(folder / SENT_FILE, json.dumps(asdict(sent)).encode(), replace=True, durable=False)

@@ -1,4 +1,4 @@
-"""How busy is the machine while a trial trains? Numbers to log by epoch, under MLflow's own names."""
+"""Usage of CPU, memory and GPU per epoch, under MLflow's own metric names."""
 
 import os
 
@@ -8,22 +8,22 @@ _MB = 1e6
 
 
 class SystemMetrics:
-    """Samples CPU, memory and, where there is one, GPU; a percentage is that of the time since the last sample."""
+    """Samples CPU, memory and GPUs; the CPU percentage is the mean since the last sample."""
 
     def __init__(self) -> None:
         self._process = psutil.Process(os.getpid())
         self._gpus = _nvidia_gpus()
-        psutil.cpu_percent()  # the first call has no last one to compare with, and answers 0
+        psutil.cpu_percent()  # the first call has nothing to compare with, and returns 0
 
     def sample(self) -> dict[str, float]:
-        """The machine now.
+        """Measure the machine now.
 
         Returns:
-            By name: `system/cpu_utilization_percentage` (0 to 100, of all cores together),
+            The metrics by name: `system/cpu_utilization_percentage` (0 to 100, of all cores together),
             `system/system_memory_usage_megabytes` and `..._percentage` (of the machine),
             `system/process_memory_megabytes` (resident, of this process) and for each GPU
             `system/gpu_<i>_utilization_percentage`, `system/gpu_<i>_memory_usage_megabytes`. A GPU that
-            does not answer is left out.
+            does not answer is missing.
         """
         memory = psutil.virtual_memory()
         sample = {
@@ -38,7 +38,7 @@ class SystemMetrics:
 
 
 def _nvidia_gpus() -> list[object]:
-    """NVML's handles; none without `nvidia-ml-py`, a driver, or a GPU."""
+    """NVML's handles; an empty list without `nvidia-ml-py`, a driver, or a GPU."""
     try:
         import pynvml
 

@@ -1,4 +1,4 @@
-"""What must a tracking backend be able to do? Two things: open a run, and take events."""
+"""The contract of a tracking backend: open a run, and take its events."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,36 +9,45 @@ from drsearch.tracking.events import Event, RunStart
 
 
 class TrackerUnavailable(DrsearchError, ConnectionError):
-    """The tracking backend does not answer; it is asked again later."""
+    """The tracking backend does not answer; the sender tries again later."""
 
 
 class TrackerRefused(DrsearchError, ValueError):
-    """The tracking backend answers, and will not take what it was given."""
+    """The tracking backend answers and refuses an event; trying again is of no use."""
 
 
 class Tracker(Protocol):
-    """One tracking backend, used by one process.
+    """A tracking backend, used by one thread of one process.
 
-    Whatever is given twice is kept once: a sender may die between sending and noting that it sent.
+    Every method may be called twice with the same arguments, and has its effect once: a sender may die between sending
+    events and noting that it sent them.
     """
 
     def open(self, start: RunStart) -> str:
-        """The id of the run with `start.key`, made now unless it is there; its experiment too.
+        """Create the run with `start.key`, and its experiment, unless they exist.
+
+        Returns:
+            The run's id.
 
         Raises:
             TrackerUnavailable: If the backend does not answer.
-            TrackerRefused: If it does not want this run.
+            TrackerRefused: If the backend refuses the run.
         """
         ...
 
     def send(self, run_id: str, events: Sequence[Event], folder: Path) -> None:
-        """Write events of a run, in their order; files are relative to `folder`.
+        """Write events of a run, in their order.
 
-        A `RunStart` among them changes nothing: it was given to `open`. A file that is no longer there
-        is left out with a warning.
+        Ignores a `RunStart`, which `open` has written, and leaves out a file that does not exist any more, with a
+        warning.
+
+        Args:
+            run_id: From `open`.
+            events: New events of the run.
+            folder: The paths of files in the events are relative to it.
 
         Raises:
-            TrackerUnavailable: If the backend does not answer; part of the events may have been taken.
-            TrackerRefused: If the run is gone.
+            TrackerUnavailable: If the backend does not answer; it may have taken some of the events.
+            TrackerRefused: If the run does not exist any more.
         """
         ...

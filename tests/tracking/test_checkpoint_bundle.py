@@ -82,7 +82,7 @@ def test_of_a_training_that_ended_no_checkpoint_is_handed_over(tmp_path: Path) -
 @pytest.mark.parametrize("text", [b"", b"PK\x03\x04 cut"])
 def test_a_torn_bundle_is_none(tmp_path: Path, text: bytes) -> None:
     (tmp_path / BUNDLE_FILE).write_bytes(text)
-    with pytest.raises(ValueError, match="is no whole bundle"):
+    with pytest.raises(ValueError, match="is not a complete bundle"):
         read_info(tmp_path / BUNDLE_FILE)
 
 
