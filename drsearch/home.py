@@ -1,4 +1,4 @@
-"""Where everything that a user keeps lies: `DRSEARCH_HOME`, by default `./drsearch-home`."""
+"""The folder for everything that drsearch stores: `DRSEARCH_HOME`, by default `./drsearch-home`."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Home:
     """The folder that holds records, runs, studies, `mlflow.db` and artifacts.
 
     Attributes:
-        path: Absolute; made by whoever first writes into it.
+        path: Absolute; the first process that writes into it creates it.
     """
 
     path: Path
@@ -25,40 +25,40 @@ class Home:
 
     @property
     def records(self) -> Path:
-        """Record sets, one folder a fingerprint."""
+        """The record sets, one folder per fingerprint."""
         return self.path / "records"
 
     @property
     def audits(self) -> Path:
-        """One file a data set that was refused: everything that is wrong with it."""
+        """The audits of refused data sets, one file per data set."""
         return self.path / "audits"
 
     @property
     def runs(self) -> Path:
-        """What runs have to say, until it is sent: `runs/<experiment>/<run>/journal.jsonl`."""
+        """The run folders, with their journals: `runs/<experiment>/<run>/journal.jsonl`."""
         return self.path / "runs"
 
     @property
     def test_evaluations(self) -> Path:
-        """One file per test split, with a line per test evaluation."""
+        """The counts of test evaluations: one file per test split, with one line per evaluation."""
         return self.path / "test-evaluations"
 
     @property
     def artifacts(self) -> Path:
-        """MLflow's artifacts, where tracking is local."""
+        """The artifacts of the local MLflow store."""
         return self.path / "artifacts"
 
     @property
     def storage_url(self) -> str:
-        """The Optuna storage used without `--storage`."""
+        """The Optuna storage that is used without `--storage`."""
         return f"sqlite:///{self.path / 'studies.db'}"
 
     @property
     def local_tracking_uri(self) -> str:
-        """The MLflow store used without `MLFLOW_TRACKING_URI`."""
+        """The MLflow store that is used without `MLFLOW_TRACKING_URI`."""
         return f"sqlite:///{self.path / 'mlflow.db'}"
 
     @property
     def tracking_uri(self) -> str:
-        """`MLFLOW_TRACKING_URI`, or the local store."""
+        """The address of MLflow: `MLFLOW_TRACKING_URI`, or the local store."""
         return os.environ.get("MLFLOW_TRACKING_URI") or self.local_tracking_uri

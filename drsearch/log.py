@@ -1,4 +1,4 @@
-"""How does a process say what it does? By log lines on standard error, which never stand in its way."""
+"""Log lines on standard error, which never stop a process."""
 
 import logging as python_logging
 import sys
@@ -9,16 +9,16 @@ from drsearch.masking import mask_output
 
 
 def start_logging(verbose: bool = False) -> None:
-    """Log to standard error, without passwords. On a full disk, lines are lost, and nothing else.
+    """Log to standard error, without passwords. On a full disk lines are lost, and the process goes on.
 
     Args:
-        verbose: Say what only a search for a fault needs, too.
+        verbose: Log debug messages, too.
     """
     mask_output()
     logging.use_absl_handler()
     logging.set_verbosity(logging.DEBUG if verbose else logging.INFO)
-    logging._warn_preinit_stderr = False  # type: ignore[attr-defined]  # else the first line brings one about flags, which nobody has here
-    # MLflow's client warns of every try; what an outage means is said once, by who waits for its end.
+    logging._warn_preinit_stderr = False  # type: ignore[attr-defined]  # no line about absl flags before the first line
+    # MLflow's client warns of every try; drsearch warns once per outage.
     python_logging.getLogger("urllib3").setLevel(python_logging.ERROR)
     handler = logging.get_absl_handler().python_handler
 

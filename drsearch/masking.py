@@ -1,4 +1,4 @@
-"""Which parts of an address are secret? User information; no output, log line, message or file of drsearch shows it."""
+"""Hides user names and passwords of addresses in all output, log lines, messages and files of drsearch."""
 
 import json
 import os
@@ -12,15 +12,15 @@ ADDRESS_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DRSEARCH_STO
 
 _MASK = "***"
 _WITH_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#'\"<>@]*:[^\s/?#'\"<>]*@")
-_WEB_USER = re.compile(r"(https?://)[^\s/?#'\"<>]*@")  # a token may stand there alone
+_WEB_USER = re.compile(r"(https?://)[^\s/?#'\"<>]*@")  # may be a token alone
 _IN_QUERY = re.compile(r"([?&][\w.-]*(?:password|passwd|pwd|token|secret)=)[^&\s'\"]*", re.IGNORECASE)
 _ALONE_CHARACTERS = 6  # a shorter password may be a word of any message
 
-_secrets: list[str] = []  # as they may be printed, the longest first
+_secrets: list[str] = []  # in every form that may be printed, the longest first
 
 
 def masked(text: str) -> str:
-    """A text without the user information of the addresses in it.
+    """A text without the user names and passwords of the addresses in it.
 
     Example:
         >>> masked("no answer from http://ann:pass@host:5000/api")
@@ -38,10 +38,10 @@ def masked(text: str) -> str:
 
 
 def hide(address: str) -> None:
-    """Let `masked` know the user information of an address, which a library may print without the address around it.
+    """Let `masked` hide the password of an address also where a library prints it without the address.
 
     Args:
-        address: Of MLflow or of a study database; one without user information changes nothing.
+        address: Of MLflow or of a study database; nothing happens if it has no user or password.
     """
     user, at, host = address.partition("://")[2].rpartition("@")
     name, colon, password = user.partition(":")
@@ -57,7 +57,7 @@ def hide(address: str) -> None:
 
 
 def without_user(address: str) -> str:
-    """A web address without its user information, for links and for questions that need no password.
+    """A web address without its user and password, for links and for requests that need no password.
 
     Example:
         >>> without_user("http://ann:pass@host:5000/mlflow")
@@ -68,7 +68,7 @@ def without_user(address: str) -> str:
 
 
 def mask_output() -> None:
-    """Mask whatever this process writes to standard output and standard error, tracebacks included."""
+    """Mask everything that this process writes to standard output and standard error, tracebacks included."""
     for variable in ADDRESS_VARIABLES:
         hide(os.environ.get(variable, ""))
     for stream in (sys.stdout, sys.stderr):
@@ -78,5 +78,5 @@ def mask_output() -> None:
 
 def _mask(stream: TextIO) -> None:
     write = stream.write
-    # The stream itself is kept: handlers that were made before hold it, and libraries ask it for its descriptor.
+    # Not a new stream: existing log handlers hold this one, and libraries use its file descriptor.
     stream.write = lambda text: write(masked(text))  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Which process is this, is that one dead, and which cores and GPUs may it use?"""
+"""Names of processes, which of them are dead, and the cores and GPUs that a process may use."""
 
 import contextlib
 import functools
@@ -13,33 +13,33 @@ import psutil
 
 @functools.cache
 def this_machine() -> str:
-    """Names this machine, since when it runs, and which of its sets of process numbers this process sees."""
+    """The name of this machine, with the id of its last boot and of the process-id namespace of this process."""
     name = socket.gethostname().replace(":", "-")
-    with contextlib.suppress(OSError):  # elsewhere than on Linux, the name must do
+    with contextlib.suppress(OSError):  # not on Linux: only the name
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
         return f"{name}/{boot}-{os.readlink('/proc/self/ns/pid').strip('pid:[]')}"
     return name
 
 
 def _started(process: psutil.Process) -> str:
-    """When a process began, in a way that setting the machine's clock does not change."""
+    """The start time of a process; setting the machine's clock does not change it."""
     with contextlib.suppress(OSError, IndexError):
-        # After the name, which may hold blanks and brackets: clock ticks since the machine began.
+        # After the name, which may contain blanks and brackets: clock ticks since boot.
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
     return f"{process.create_time():.0f}"
 
 
 def this_process() -> str:
-    """Names this process for as long as it lives: machine, id, and its start, since ids are used again."""
+    """The name of this process, unique for all time: machine, process id, and start time, since ids are reused."""
     return f"{this_machine()}:{os.getpid()}:{_started(psutil.Process())}"
 
 
 def is_dead(worker: str, *, ran_here: bool = False) -> bool:
-    """Whether a process named by `this_process` is known to be gone; one on another machine never is.
+    """Whether a process is certainly dead; of a process on another machine that is never certain.
 
     Args:
-        worker: The process.
-        ran_here: It wrote into a folder of this machine, and is gone if the machine was started again since.
+        worker: Its name, from `this_process`.
+        ran_here: Whether it wrote into a folder of this machine, so that it is dead if the machine was rebooted since.
     """
     machine, pid, started = worker.rsplit(":", 2)
     if machine != this_machine():
@@ -52,7 +52,7 @@ def is_dead(worker: str, *, ran_here: bool = False) -> bool:
 
 
 def gpus(environment: Mapping[str, str]) -> list[str]:
-    """The GPUs that processes of this environment may use, as CUDA names them.
+    """The GPUs that processes with this environment may use, by CUDA's names.
 
     Example:
         >>> gpus({"CUDA_VISIBLE_DEVICES": "2,3"}), gpus({"CUDA_VISIBLE_DEVICES": ""})
@@ -65,12 +65,12 @@ def gpus(environment: Mapping[str, str]) -> list[str]:
 
         pynvml.nvmlInit()
         return [str(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    except Exception:  # no driver, no library: no GPU that TensorFlow could use either
+    except Exception:  # without driver or library, TensorFlow has no GPU either
         return []
 
 
 def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may use: of the machine, its affinity (Slurm) and its container's share."""
+    """The number of cores that this process may use: limited by its affinity (Slurm) and its container's share."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
         quota, period = (cgroup / "cpu.max").read_text().split()

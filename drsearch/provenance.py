@@ -1,4 +1,4 @@
-"""From which code and libraries does a result come?"""
+"""The commit, the code and the library versions that a result comes from."""
 
 import hashlib
 import platform
@@ -15,14 +15,14 @@ _LIBRARIES = ("tensorflow-cpu", "tensorflow", "keras", "keras-tuner", "optuna", 
 
 @lru_cache
 def git_commit() -> str:
-    """The commit of drsearch's checkout, with `+changes` if files differ from it; empty where it is no checkout."""
+    """The commit of drsearch's checkout, with `+changes` if files differ from it; empty outside a checkout."""
     root = Path(drsearch.__file__).parents[1]
     if not (root / ".git").exists():
         return ""
     try:
         head = _git(root, "rev-parse", "HEAD")
         return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):  # no git on this machine, or not our checkout
+    except (OSError, subprocess.SubprocessError):  # no git on this machine, or a checkout of another user
         return ""
 
 
@@ -33,7 +33,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 @lru_cache
 def source_digest() -> str:
-    """SHA-256 of drsearch's own Python files, its first 12 digits: the same wherever and however it is installed."""
+    """The first 12 digits of the SHA-256 of drsearch's Python files, the same for every way of installing them."""
     root = Path(drsearch.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -43,11 +43,11 @@ def source_digest() -> str:
 
 @lru_cache
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on, by distribution name."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of the libraries that results depend on, by distribution name."""
+    versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # of the two tensorflow distributions only one is installed
+            versions[name] = version(name)
+        except PackageNotFoundError:  # one of the two TensorFlow distributions is not installed
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""How does a process hear that it is to stop? By Ctrl-C, SIGTERM, SIGHUP (a closed terminal) or SIGUSR1 (Slurm)."""
+"""Signals that stop a process: Ctrl-C, SIGTERM, SIGHUP (a closed terminal) and SIGUSR1 (Slurm)."""
 
 import os
 import signal
@@ -8,18 +8,18 @@ from contextlib import suppress
 from types import FrameType
 
 _AT_ONCE = (signal.SIGINT, signal.SIGTERM)
-_NOT_WHERE_IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # nohup ignores SIGHUP, and it stays so
+_NOT_WHERE_IGNORED = (signal.SIGHUP, signal.SIGUSR1)  # nohup ignores SIGHUP, which stays ignored
 
 _terminals: list[int] = []
 
 
 def heard_signals() -> tuple[signal.Signals, ...]:
-    """The signals that ask this process to stop; SIGHUP is none of them under `nohup`."""
+    """The signals that stop this process; SIGHUP is not among them under `nohup`."""
     return _AT_ONCE + tuple(each for each in _NOT_WHERE_IGNORED if signal.getsignal(each) != signal.SIG_IGN)
 
 
 def stop_like_ctrl_c() -> None:
-    """Raise KeyboardInterrupt at SIGTERM, SIGHUP and SIGUSR1 too, so that commands clean up behind them."""
+    """Raise KeyboardInterrupt at SIGTERM, SIGHUP and SIGUSR1, too, so that commands clean up."""
     _note_terminals()
     for number in heard_signals():
         if number != signal.SIGINT:
@@ -27,7 +27,7 @@ def stop_like_ctrl_c() -> None:
 
 
 def on_hangup(stop: Callable[[], None]) -> None:
-    """Call `stop` at SIGHUP and SIGUSR1, for what handles Ctrl-C and SIGTERM itself."""
+    """Call `stop` at SIGHUP and SIGUSR1, for code that handles Ctrl-C and SIGTERM itself."""
 
     def heard(number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -40,23 +40,23 @@ def on_hangup(stop: Callable[[], None]) -> None:
 
 
 def write_to_stderr(text: str) -> None:
-    """Write a line within a signal's handler.
+    """Write a line from a signal handler.
 
-    Not by a logger: the signal may come while one writes, and Python refuses to begin again within a write.
+    Not with a logger: the signal may arrive while a logger writes, and Python refuses nested writes.
     """
     with suppress(OSError):
         os.write(2, f"drsearch: {text}\n".encode())
 
 
 class Interrupts:
-    """While this is entered, a signal asks what is running to stop, and Ctrl-C or SIGTERM once more ends it at once.
+    """In its `with` block, the first signal asks to stop, and a second Ctrl-C or SIGTERM ends the process at once.
 
-    SIGHUP and SIGUSR1 may come again, and before a SIGTERM: a closed terminal is told by the system and by its shell,
-    and Slurm sends SIGTERM after the signal that was asked for. In another thread than the main one, where Python
-    hears no signals, nothing happens.
+    SIGHUP and SIGUSR1 may arrive more than once, and before a SIGTERM: both the system and the shell send SIGHUP when a
+    terminal is closed, and Slurm sends SIGTERM after the signal of `--signal`. Does nothing outside the main thread,
+    where Python handles no signals.
 
     Args:
-        ask: Called in the signal's handler.
+        ask: Called in the signal handler.
         say: Called there with a sentence for the person at the terminal.
     """
 
@@ -97,7 +97,7 @@ def _note_terminals() -> None:
 
 
 def _let_go_of_terminal() -> None:
-    """Let output go nowhere where it went to the terminal that was closed: each write would be an error now."""
+    """Discard output to the terminal, which is closed: each write would be an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in _terminals:
         os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""What does a text file of the user say? It is read whole, as UTF-8, or refused in one sentence."""
+"""Reads text files of the user as UTF-8, or refuses them in one sentence."""
 
 import codecs
 import stat
@@ -12,12 +12,12 @@ def read_text(file: Path, refused: type[DrsearchError], missing: str, called: st
 
     Args:
         file: The file.
-        refused: The error to raise.
-        missing: What to say after the file's name where there is none.
-        called: How messages name the file; empty: by its path.
+        refused: Class of the error to raise.
+        missing: End of the message if the file does not exist, after its name.
+        called: Name of the file in messages; empty for its path.
 
     Raises:
-        refused: If it is not there, no ordinary file, may not be read, or is not UTF-8.
+        refused: If the file does not exist, is not an ordinary file, may not be read, or is not UTF-8.
     """
     called = called or str(file)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 
 def growing_pauses(first_s: float = 1.0, longest_s: float = 30.0) -> Iterator[float]:
-    """Pauses between tries in seconds, without end: each is twice as long as the one before.
+    """Yield pauses between tries in seconds, without end: each is twice as long as the one before.
 
     Args:
         first_s: The first pause.

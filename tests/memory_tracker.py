@@ -82,5 +82,5 @@ class MemoryTracker:
 def _bytes_of(path: Path) -> bytes | None:
     if path.is_file():
         return path.read_bytes()
-    logging.warning("%s is not there any more and is left out of its run.", path)
+    logging.warning("%s does not exist any more and is left out of its run.", path)
     return None

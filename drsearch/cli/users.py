@@ -32,7 +32,7 @@ def users(
 
     say, changes, home = liner(console(as_json)), [], open_home()
     reach_mlflow(home)
-    for change in Users(home.tracking_uri).bring(read_users(file)):
+    for change in Users(home.tracking_uri).apply(read_users(file)):
         role = f", {change.role}," if change.role else ""
         once = f"; password {change.password} (to be changed: `drsearch password`)" if change.password else ""
         say(f"{change.name}{role} {change.what}{once}")

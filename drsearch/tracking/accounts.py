@@ -1,7 +1,7 @@
-"""Who may do what on a team's MLflow server? A file says it, and this brings the server to it, by MLflow's own API.
+"""Accounts and roles on a team's MLflow server, from a users file, by MLflow's REST API.
 
-MLflow's own client of these routes (`mlflow.server.auth.client`) imports its whole server and takes `mlflow[auth]`: the
-few that are needed are asked here.
+MLflow's own client of these routes (`mlflow.server.auth.client`) imports its whole server and needs `mlflow[auth]`;
+this file calls the few that drsearch needs.
 """
 
 import csv
@@ -26,19 +26,19 @@ ROLES: Mapping[str, str] = {
     "researcher": "makes experiments and changes those of its own; adds versions to any registered model",
     "registrar": "a researcher who may set `champion`",
 }
-"""What a user may be, and what each means."""
+"""Roles of users, each with its meaning."""
 GONE = "gone"
-"""The role of a user whose account is to be removed."""
+"""The role that removes a user's account."""
 SHARED: Mapping[str, tuple[str, ...]] = {
     "reader": (),
     "researcher": ("drsearch-records", "trainings"),
     "registrar": ("drsearch-records", "trainings", "drsearch-decisions"),
 }
-"""Experiments that everyone of a role writes to; the others belong to whoever makes them."""
+"""Experiments that everyone with a role may write to; any other belongs to the user who creates it."""
 
 _GRANTS: Mapping[str, Mapping[str, str]] = {
     "reader": {},
-    "researcher": {"workspace": "USE", "registered_model": "EDIT"},  # USE: may make what is not there yet
+    "researcher": {"workspace": "USE", "registered_model": "EDIT"},  # USE: may create new ones
     "registrar": {"workspace": "USE", "registered_model": "MANAGE"},
 }
 _WORKSPACE = "default"
@@ -48,7 +48,7 @@ _COLUMNS = ("user", "role", "password")
 
 
 class UsersError(DrsearchError, ValueError):
-    """Users that cannot be made as asked: by the file, or by the server."""
+    """A users file that is not valid, or a server that refuses a change."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class User:
     """One line of a users file.
 
     Attributes:
-        name: By which they sign in.
+        name: For signing in.
         role: One of `ROLES`, or `GONE`.
-        password: What the file's variable holds; empty where one is to be made.
+        password: Value of the variable that the file names; empty for a generated password.
     """
 
     name: str
@@ -68,13 +68,13 @@ class User:
 
 @dataclass(frozen=True)
 class Change:
-    """What was done about a user.
+    """A change of a user's account.
 
     Attributes:
-        name: By which they sign in.
-        role: That they have now; empty if they have none of ours.
-        what: In words.
-        password: One that was made, and is told nowhere else.
+        name: For signing in.
+        role: The user's role now; empty if it is none of `ROLES`.
+        what: The change in words.
+        password: A generated password, which is shown nowhere else; or empty.
     """
 
     name: str
@@ -84,14 +84,14 @@ class Change:
 
 
 def read_users(path: Path) -> tuple[User, ...]:
-    """The users that a file names.
+    """The users in a file.
 
     Args:
-        path: CSV with the columns `user`, `role` and, where wanted, `password`: the name of the environment variable
-            that holds it. No password stands in the file.
+        path: CSV with the columns `user`, `role` and optionally `password`: the name of the environment variable that
+            holds the password. The file itself has no passwords.
 
     Raises:
-        UsersError: If it cannot be read, or a line is not as it should be.
+        UsersError: If the file cannot be read, or a line is not valid.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -115,7 +115,7 @@ def _user(where: str, row: Mapping[str, Any]) -> User:
     if not name:
         raise UsersError(f"{where}: has no user; write a name, or remove the line.")
     if name == _ADMIN:
-        raise UsersError(f"{where}: {_ADMIN} is made by the server itself; remove the line.")
+        raise UsersError(f"{where}: the server itself creates {_ADMIN}; remove the line.")
     if role not in (*ROLES, GONE):
         raise UsersError(f"{where}: {name} has the role {role!r}; write one of {', '.join((*ROLES, GONE))}.")
     if not variable:
@@ -130,13 +130,13 @@ def _user(where: str, row: Mapping[str, Any]) -> User:
 
 
 class Users:
-    """The accounts of an MLflow server, seen as an admin (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD).
+    """The accounts of an MLflow server, for an admin (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD).
 
     Args:
         tracking_uri: Of the server.
 
     Raises:
-        UsersError: If it is no server.
+        UsersError: If the address is not a server's.
     """
 
     def __init__(self, tracking_uri: str) -> None:
@@ -145,26 +145,29 @@ class Users:
         self._uri = tracking_uri
         self._client = open_client(tracking_uri)
 
-    def bring(self, users: Sequence[User]) -> Iterator[Change]:
-        """Bring the server to what a file says; what is so already is left alone.
+    def apply(self, users: Sequence[User]) -> Iterator[Change]:
+        """Change the accounts to those of a users file.
 
         Yields:
-            What was done about each user, when it is done; then those whom the file does not name.
+            The change of each user, once it is done; then the users that the file does not name.
 
         Raises:
             UsersError: If the server refuses.
         """
         with _translated(self._uri):
             roles = {name: self._role(name) for name in ROLES}
-            there = self._there()
+            roles_of = self._roles_by_user()
             for user in users:
-                yield self._bring_one(user, roles, there.get(user.name))
-            for name in sorted(there.keys() - {user.name for user in users} - {_ADMIN}):
-                held = sorted(there[name] & roles.keys())
+                yield self._apply_to(user, roles, roles_of.get(user.name))
+            for name in sorted(roles_of.keys() - {user.name for user in users} - {_ADMIN}):
+                held = sorted(roles_of[name] & roles.keys())
                 yield Change(name, ", ".join(held), f"is not in the file, and is left; write role {GONE} to remove it")
 
     def change_password(self, password: str) -> str:
-        """Give the user who is signed in another password; their name.
+        """Change the password of the user who is signed in.
+
+        Returns:
+            The user's name.
 
         Raises:
             UsersError: If nobody is signed in, or the server refuses.
@@ -178,16 +181,16 @@ class Users:
             self._set_password(name, password, current_password=current)
         return name
 
-    def _bring_one(self, user: User, roles: Mapping[str, int], held: set[str] | None) -> Change:
+    def _apply_to(self, user: User, roles: Mapping[str, int], held: set[str] | None) -> Change:
         if user.role == GONE:
             if held is None:
                 return Change(user.name, "", "is gone already")
             self._ask("DELETE", "2.0/mlflow/users/delete", username=user.name)
             return Change(user.name, "", "is removed")
-        made, what = "", "is so already"
+        generated, what = "", "is so already"
         if held is None:
-            made = "" if user.password else secrets.token_urlsafe(15)
-            self._ask("POST", "2.0/mlflow/users/create", username=user.name, password=user.password or made)
+            generated = "" if user.password else secrets.token_urlsafe(15)
+            self._ask("POST", "2.0/mlflow/users/create", username=user.name, password=user.password or generated)
             what = "is made"
         elif user.password:
             self._set_password(user.name, user.password)
@@ -196,17 +199,18 @@ class Users:
             what = f"was {role}"
         if user.role not in (held or set()):
             self._ask("POST", "3.0/mlflow/roles/assign", username=user.name, role_id=roles[user.role])
-        return Change(user.name, user.role, what, made)
+        return Change(user.name, user.role, what, generated)
 
     def _role(self, name: str) -> int:
-        """The id of a role that has just the grants it should have."""
+        """Create a role if needed, and give it exactly the permissions of `_GRANTS` and `SHARED`; returns its id."""
         wanted = {(kind, "*"): permission for kind, permission in _GRANTS[name].items()}
-        wanted |= {("experiment", self._experiment(shared)): "EDIT" for shared in SHARED[name]}
+        shared = [get_or_create_experiment(self._client, experiment) for experiment in SHARED[name]]
+        wanted |= {("experiment", str(experiment.experiment_id)): "EDIT" for experiment in shared}
         roles = self._ask("GET", "3.0/mlflow/roles/list", workspace=_WORKSPACE)["roles"]
         role = next((role for role in roles if role["name"] == name), None)
         if role is None:
-            told = {"workspace": _WORKSPACE, "name": name, "description": ROLES[name]}
-            role = self._ask("POST", "3.0/mlflow/roles/create", **told)["role"]
+            new = {"workspace": _WORKSPACE, "name": name, "description": ROLES[name]}
+            role = self._ask("POST", "3.0/mlflow/roles/create", **new)["role"]
         of = "3.0/mlflow/roles/permissions"
         for grant in self._ask("GET", f"{of}/list", role_id=role["id"])["role_permissions"]:
             if wanted.get((grant["resource_type"], grant["resource_pattern"])) == grant["permission"]:
@@ -218,21 +222,18 @@ class Users:
             self._ask("POST", f"{of}/add", **to)
         return int(role["id"])
 
-    def _experiment(self, name: str) -> str:
-        return str(get_or_create_experiment(self._client, name).experiment_id)
-
-    def _there(self) -> dict[str, set[str]]:
-        """The names of the roles that every user has."""
-        told = self._ask("GET", "2.0/mlflow/users/list")["users"]
-        return {user["username"]: {role["name"] for role in user["roles"]} for user in told}
+    def _roles_by_user(self) -> dict[str, set[str]]:
+        """Names of users, each with the names of its roles."""
+        users = self._ask("GET", "2.0/mlflow/users/list")["users"]
+        return {user["username"]: {role["name"] for role in user["roles"]} for user in users}
 
     def _set_password(self, name: str, password: str, **current: str) -> None:
         self._ask("PATCH", "2.0/mlflow/users/update-password", username=name, password=password, **current)
 
-    def _ask(self, method: str, route: str, **said: object) -> Any:
+    def _ask(self, method: str, route: str, **values: object) -> Any:
         how = "params" if method == "GET" else "json"
         endpoint = f"/api/{route}"
-        answer = http_request(get_default_host_creds(self._uri), endpoint, method, max_retries=1, **{how: said})
+        answer = http_request(get_default_host_creds(self._uri), endpoint, method, max_retries=1, **{how: values})
         verify_rest_response(answer, endpoint)
         return answer.json() if answer.content else {}
 
@@ -242,16 +243,16 @@ def _translated(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as wrong:
-        said = str(wrong)
-        if "error code 401" in said:
+        text = str(wrong)
+        if "error code 401" in text:
             raise UsersError(
                 f"{uri} knows no such user and password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
             ) from wrong
-        if "error code 403" in said:
+        if "error code 403" in text:
             raise UsersError(
                 f"{uri} allows this to an admin only; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to one."
             ) from wrong
-        if "error code 404" in said or "not found" in said.lower():
+        if "error code 404" in text or "not found" in text.lower():
             raise UsersError(f"{uri} has no users: start it as docs/server.md says.") from wrong
         raise UsersError(f"{uri} does not take it: {first_line(wrong)}") from wrong
     except (OSError, requests.RequestException) as wrong:

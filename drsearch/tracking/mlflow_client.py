@@ -23,8 +23,8 @@ from drsearch.tracking.tracker import TrackerRefused, TrackerUnavailable
 _Item = TypeVar("_Item")
 
 _PER_PAGE = 1000
-# What MLflow says when it is there and does not want the event. Everything else (no connection, a locked or
-# full database, an expired password) may pass, and the events wait for it.
+# Error codes of an MLflow that refuses an event. Any other error (no connection, a locked or full database, an
+# expired password) may pass, and events wait until it does.
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 
 
@@ -45,7 +45,7 @@ def open_client(tracking_uri: str) -> MlflowClient:
 def get_or_create_experiment(
     client: MlflowClient, name: str, location: str | None = None, tags: Mapping[str, str] | None = None
 ) -> Experiment:
-    """The experiment of a name; another process may create it at the same time.
+    """The experiment with a name; another process may create it at the same time.
 
     Args:
         client: Of MLflow.
@@ -89,13 +89,13 @@ def refuse_deleted(client: MlflowClient, experiment: Experiment) -> None:
 def search_runs(
     client: MlflowClient, experiment_ids: Sequence[str], wanted: str = "", order_by: Sequence[str] = ()
 ) -> Iterator[Run]:
-    """All runs of experiments that a filter takes, page after page.
+    """All runs of experiments that match a filter.
 
     Args:
         client: Of MLflow.
-        experiment_ids: Where to look.
-        wanted: A filter as MLflow has them, see `has_tag`; empty: any run.
-        order_by: Columns as MLflow has them.
+        experiment_ids: The experiments.
+        wanted: A filter in MLflow's language, see `has_tag`; empty for all runs.
+        order_by: Columns in MLflow's language.
     """
     return _pages(
         lambda token: client.search_runs(
@@ -105,13 +105,22 @@ def search_runs(
 
 
 def first_run(client: MlflowClient, experiment_id: str, wanted: str) -> Run | None:
-    """A run of an experiment that a filter takes; None if there is none."""
+    """A run of an experiment that matches a filter.
+
+    Args:
+        client: Of MLflow.
+        experiment_id: The experiment.
+        wanted: The filter, see `has_tag`.
+
+    Returns:
+        The run; None if no run matches.
+    """
     runs = client.search_runs([experiment_id], wanted, max_results=1)
     return runs[0] if runs else None
 
 
 def search_versions(client: MlflowClient, wanted: str = "") -> Iterator[ModelVersion]:
-    """All versions of registered models that a filter takes, page after page."""
+    """All versions of registered models that match a filter."""
     return _pages(lambda token: client.search_model_versions(wanted, max_results=_PER_PAGE, page_token=token))
 
 
@@ -126,7 +135,7 @@ def _pages(search: Callable[[str | None], PagedList[_Item]]) -> Iterator[_Item]:
 
 @contextmanager
 def translated_errors(tracking_uri: str) -> Iterator[None]:
-    """Raise errors of MLflow's client within as `TrackerRefused` or `TrackerUnavailable`."""
+    """A block that raises errors of MLflow's client as `TrackerRefused` or `TrackerUnavailable`."""
     try:
         yield
     except MlflowException as wrong:
@@ -143,12 +152,12 @@ def translated_errors(tracking_uri: str) -> Iterator[None]:
 
 
 def is_denied(wrong: BaseException) -> bool:
-    """Whether a server with users knows this one, and does not allow it."""
+    """Whether a server knows this user, and refuses the call."""
     return isinstance(wrong, MlflowException) and wrong.error_code == "PERMISSION_DENIED"
 
 
 def is_unavailable(wrong: BaseException) -> bool:
-    """Whether an error of MLflow's client says that its server does not answer; one that refuses a user does."""
+    """Whether an error of MLflow's client means that its server does not answer; a server that refuses a user does."""
     unanswered = (
         isinstance(wrong, MlflowException)
         and "API request to" in str(wrong)
@@ -158,7 +167,7 @@ def is_unavailable(wrong: BaseException) -> bool:
 
 
 def outage(wrong: BaseException, tracking_uri: str) -> str:
-    """One sentence on an MLflow that does not answer, or whose database does not; empty for any other error."""
+    """A sentence if MLflow or its database does not answer; empty for any other error."""
     if is_unavailable(wrong):
         return f"MLflow at {tracking_uri} does not answer: {unavailable_reason(wrong)}"
     error: BaseException | None = wrong

@@ -1,10 +1,4 @@
-"""Where can a study be looked at? On MLflow's own pages: their server, and the link that compares the best trials.
-
-MLflow's chart view shows every picture at step 0 until its slider is moved, all runs at once, and pictures one card a
-key. What is asked for, the best trials' curves and Grad-CAM pictures side by side, is one of its saved views: a tag
-of the experiment, `mlflow.sharedViewState.<key>`, that a link names (`viewStateShareKey=<key>`). MLflow documents
-neither; `tests/browser` opens the link in a browser and so tells when a new MLflow reads them otherwise.
-"""
+"""Serves MLflow's pages of the local store."""
 
 import os
 import signal
@@ -23,11 +17,15 @@ _HOST = "127.0.0.1"
 
 
 class UiError(DrsearchError, RuntimeError):
-    """MLflow's pages cannot be shown."""
+    """MLflow's pages cannot be served."""
 
 
 class UiServer:
-    """A running MLflow server, made by `serve_ui`; leaving its `with` block ends it."""
+    """A running MLflow server, started by `serve_ui`; its `with` block ends it.
+
+    Attributes:
+        url: Where it listens.
+    """
 
     def __init__(self, url: str, process: "subprocess.Popen[bytes]") -> None:
         self.url = url
@@ -41,12 +39,12 @@ class UiServer:
 
     @property
     def running(self) -> bool:
-        """Whether the server lives."""
+        """Whether the server runs."""
         return self._process.poll() is None
 
     def wait(self) -> None:
-        """Return when the server has ended; SIGTERM, or a terminal that is closed, leave by SystemExit."""
-        # The server has a session of its own: without this it would outlive this process, and keep the port.
+        """Return when the server has ended; SIGTERM, or a closed terminal, raise SystemExit."""
+        # The server has a session of its own: without these handlers it would outlive this process and keep the port.
         for sign in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(sign, _leave)
         self._process.wait()
@@ -65,29 +63,32 @@ class UiServer:
 
 
 def serve_ui(home: Home, port: int = 5000, timeout_s: float = 120.0) -> UiServer:
-    """Serve MLflow's pages on the home's local store, for this machine only, and wait until they answer.
+    """Start MLflow's server on the home's local store, for this machine only, and wait until it answers.
 
     Args:
-        home: Whose `mlflow.db` and artifacts are shown; what the server says goes to its `ui.log`.
-        port: On 127.0.0.1; 0 takes any that is free.
-        timeout_s: How long to wait for it.
+        home: Whose `mlflow.db` and artifacts it serves; its output goes to `ui.log` there.
+        port: On 127.0.0.1; 0 picks a free one.
+        timeout_s: How long to wait for its first answer.
+
+    Returns:
+        The server.
 
     Raises:
-        UiError: If the port is taken, or the server does not come up.
+        UiError: If the port is taken, or the server does not answer.
     """
     port = _free_port(port)
     home.artifacts.mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)),
-        # More than one worker costs some 45 ms on every request.
+        # More than one worker adds about 45 ms to every request.
         *("--workers", "1"),
         *("--backend-store-uri", home.local_tracking_uri, "--artifacts-destination", str(home.artifacts)),
     ]
     environment = {
         **os.environ,
-        # MLflow starts its web server by name; ours is beside this Python even where no environment is activated.
+        # MLflow starts its web server by name; it is beside this Python even if no environment is activated.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        # Seven more processes and 1.4 GB, for jobs we have none of.
+        # Seven more processes and 1.4 GB, for jobs that drsearch does not have.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -117,7 +118,7 @@ def _leave(sign: int, _: object) -> None:
 
 def _free_port(port: int) -> int:
     with socket.socket() as probe:
-        # As a server does it: a port that its last user has just left is free.
+        # As servers do: a port that was closed just now is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -130,10 +131,10 @@ def _await_health(server: UiServer, log: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if not server.running:
-            raise UiError(f"the MLflow server ended before it answered; {log} says why.")
+            raise UiError(f"the MLflow server ended before it answered; {log} has the reason.")
         try:
             with urllib.request.urlopen(f"{server.url}/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise UiError(f"the MLflow server did not answer within {timeout_s:.0f} s; {log} may say why.")
+    raise UiError(f"the MLflow server did not answer within {timeout_s:.0f} s; {log} may have the reason.")

@@ -31,8 +31,8 @@ from drsearch.tracking.tags import KEY_TAG, has_tag
 _Item = TypeVar("_Item")
 
 # MLflow's own limits (mlflow/utils/validation.py); beyond them it raises, or warns at length.
-_METRICS_A_BATCH = 1000
-_PARAMS_A_BATCH = 100
+_METRICS_PER_BATCH = 1000
+_PARAMS_PER_BATCH = 100
 _KEY_CHARACTERS = 250
 _PARAM_CHARACTERS = 6000
 _TAG_CHARACTERS = 8000
@@ -46,7 +46,7 @@ class MlflowTracker:
 
     Args:
         tracking_uri: Of MLflow.
-        artifact_root: Where artifacts of new experiments go, one folder an experiment; `None` leaves it to MLflow.
+        artifact_root: Where artifacts of new experiments go, one folder per experiment; None leaves it to MLflow.
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
@@ -55,29 +55,35 @@ class MlflowTracker:
         self._client = open_client(tracking_uri)
 
     def open(self, start: RunStart) -> str:
-        """See `Tracker.open`."""
+        """The id of a run, created if needed: see `Tracker.open`."""
         with translated_errors(self._uri):
             experiment_id = self._experiment(start)
             run_id, known_params = self._run(experiment_id, start)
             params = [
                 MlflowParam(_name(name), _cut(str(value), _PARAM_CHARACTERS)) for name, value in start.params.items()
             ]
-            for batch in _batches([param for param in params if param.key not in known_params], _PARAMS_A_BATCH):
+            for batch in _batches([param for param in params if param.key not in known_params], _PARAMS_PER_BATCH):
                 self._client.log_batch(run_id, params=batch)
             if start.dataset is not None:
                 self._client.log_inputs(run_id, [_mlflow_dataset(start.dataset)])
         return run_id
 
     def send(self, run_id: str, events: Sequence[Event], folder: Path) -> None:
-        """See `Tracker.send`."""
+        """Write events of a run, see `Tracker.send`.
+
+        Args:
+            run_id: From `open`.
+            events: New events of the run.
+            folder: The paths of files in the events are relative to it.
+        """
         with translated_errors(self._uri):
             self._send_metrics(run_id, [event for event in events if isinstance(event, Metrics)])
             self._send_images(run_id, [event for event in events if isinstance(event, Image)], folder)
             for event in events:
-                if isinstance(event, Artifact) and _is_there(folder / event.file):
+                if isinstance(event, Artifact) and _exists(folder / event.file):
                     self._client.log_artifact(run_id, str(folder / event.file), event.folder or None)
             self._send_tags(run_id, events)
-            # Last, so that a run that has ended is whole; and only the last one, so that its state does not flicker.
+            # After all else, so that an ended run is complete; and only the last, so that its state does not flicker.
             states = [event for event in events if isinstance(event, Resumed | RunEnd)]
             if states and isinstance(states[-1], RunEnd):
                 self._client.set_terminated(run_id, states[-1].status, end_time=states[-1].at_ms)
@@ -92,12 +98,12 @@ class MlflowTracker:
     def _location(self, experiment: str) -> str | None:
         if self._artifact_root is None:
             return None
-        # The name for the reader, the hash because names that differ may be written alike.
+        # The name for people, the hash because different names may become the same text.
         readable = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment)[:60].strip(".-")
         return (self._artifact_root / f"{readable}-{hashlib.sha256(experiment.encode()).hexdigest()[:8]}").as_uri()
 
     def _run(self, experiment_id: str, start: RunStart) -> tuple[str, Mapping[str, str]]:
-        """The run of a key and the params it has."""
+        """The id of the run with a key, and the parameters that it has already."""
         if (run := first_run(self._client, experiment_id, has_tag(KEY_TAG, start.key))) is not None:
             return str(run.info.run_id), run.data.params
         tags = {name: _cut(value, _TAG_CHARACTERS) for name, value in start.tags.items()}
@@ -112,21 +118,21 @@ class MlflowTracker:
             for event in events
             for name, value in event.values.items()
         ]
-        for batch in _batches(points, _METRICS_A_BATCH):
+        for batch in _batches(points, _METRICS_PER_BATCH):
             self._client.log_batch(run_id, metrics=batch)
 
     def _send_images(self, run_id: str, events: Sequence[Image], folder: Path) -> None:
-        events = [event for event in events if _is_there(folder / event.file)]
+        events = [event for event in events if _exists(folder / event.file)]
         if not events:
             return
-        there = {
+        uploaded = {
             posixpath.basename(file.path): int(file.file_size or 0)
             for file in self._client.list_artifacts(run_id, "images")
             if not file.is_dir
         }
         with tempfile.TemporaryDirectory(prefix="drsearch-images-") as written:
             for event in events:
-                _write_image(folder / event.file, Path(written), _stem(event, there), there)
+                _write_image(folder / event.file, Path(written), _stem(event, uploaded), uploaded)
             if any(Path(written).iterdir()):
                 self._client.log_artifacts(run_id, written, "images")
         self._client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, "True")
@@ -139,7 +145,7 @@ class MlflowTracker:
             elif isinstance(event, RunEnd):
                 tags.update(event.tags)
         run_tags = [RunTag(_name(name), _cut(value, _TAG_CHARACTERS)) for name, value in tags.items()]
-        for batch in _batches(run_tags, _PARAMS_A_BATCH):
+        for batch in _batches(run_tags, _PARAMS_PER_BATCH):
             self._client.log_batch(run_id, tags=batch)
 
 
@@ -149,7 +155,7 @@ def _batches(items: Sequence[_Item], n_items: int) -> Iterator[Sequence[_Item]]:
 
 
 def _name(name: str) -> str:
-    """`name` as MLflow takes it: its characters, and no path that leads elsewhere."""
+    """`name` as MLflow accepts it: allowed characters only, and no path that leads elsewhere."""
     parts = re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII).split("/")
     return "/".join(part for part in parts if part not in ("", ".", ".."))[:_KEY_CHARACTERS].rstrip("/") or "_"
 
@@ -170,28 +176,28 @@ def _mlflow_dataset(dataset: DatasetInput) -> MlflowDatasetInput:
     )
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     if path.is_file():
         return True
-    logging.warning("%s is not there any more and is left out of its run.", path)
+    logging.warning("%s does not exist any more and is left out of its run.", path)
     return False
 
 
-def _stem(event: Image, there: Mapping[str, int]) -> str:
-    """The name of a picture as `MlflowClient.log_image(key=, step=)` makes it, or the one it has already.
+def _stem(event: Image, uploaded: Mapping[str, int]) -> str:
+    """The file name of an image as `MlflowClient.log_image(key=, step=)` forms it, or the one that it has already.
 
-    MLflow's page reads key, step and time out of it; one file beside it that is named otherwise hides all.
+    MLflow's page reads key, step and time from it; a single file with another name hides all images of the run.
     """
     key = re.sub(r"[^a-zA-Z0-9_\-. ~]", "_", event.key.replace("/", "~"))
     begin = f"{key}+step+{event.step}+timestamp+"
-    known = sorted(name for name in there if name.startswith(begin))
-    if known:
-        return re.sub(r"(\+compressed\.webp|\.png)$", "", known[0])
+    names = sorted(name for name in uploaded if name.startswith(begin))
+    if names:
+        return re.sub(r"(\+compressed\.webp|\.png)$", "", names[0])
     return f"{begin}{event.at_ms}+{uuid.uuid4()}"
 
 
-def _write_image(file: Path, folder: Path, stem: str, there: dict[str, int]) -> None:
-    """Write the picture and its small copy, as far as the run has them not whole: sizes tell one cut short."""
+def _write_image(file: Path, folder: Path, stem: str, uploaded: dict[str, int]) -> None:
+    """Write the image and its small copy into a folder, unless the run has them complete: sizes tell."""
     whole, small = folder / f"{stem}.png", folder / f"{stem}+compressed.webp"
     try:
         with PilImage.open(file) as image:
@@ -202,11 +208,11 @@ def _write_image(file: Path, folder: Path, stem: str, there: dict[str, int]) -> 
                 image.save(whole)
             compress_image_size(image).save(small)
     except (UnidentifiedImageError, SyntaxError, ValueError) as wrong:
-        logging.warning("%s is no picture that can be read and is left out of its run (%s).", file, wrong)
+        logging.warning("%s is not a readable image and is left out of its run (%s).", file, wrong)
         whole.unlink(missing_ok=True)
         return
-    for made in (whole, small):
-        size = made.stat().st_size
-        if there.get(made.name) == size:
-            made.unlink()
-        there[made.name] = size
+    for written in (whole, small):
+        size = written.stat().st_size
+        if uploaded.get(written.name) == size:
+            written.unlink()
+        uploaded[written.name] = size

@@ -1,4 +1,10 @@
-"""Which saved views does an experiment's page in MLflow open with?"""
+"""Saved views of a study's page in MLflow: all trials in a table, and the best side by side.
+
+MLflow's chart view by itself shows all runs at once, every image at step 0, and one card per image key. The best
+trials' curves and Grad-CAM images side by side are a saved view: a tag of the experiment,
+`mlflow.sharedViewState.<key>`, that a link names (`viewStateShareKey=<key>`). MLflow documents neither;
+`tests/browser` opens the link in a browser and fails if a new version of MLflow reads them differently.
+"""
 
 import json
 import os
@@ -30,18 +36,18 @@ VIEW_KEY = "drsearch-best"
 """The saved view's key, in the tag's name and in the link."""
 VIEW_NAME = "Best trials"
 TABLE_KEY, TABLE_NAME = "drsearch-trials", "All trials"
-"""The saved view with a row a trial, best first, which MLflow's menu *Views* has beside the other."""
+"""The saved view with one row per trial, best first; it is in MLflow's menu *Views*, too."""
 CURVES = {
     "AUC": ("val_auc", "train_auc"),
     "Accuracy": ("val_accuracy", "train_accuracy"),
     "Loss": ("val_loss", "train_loss"),
 }
-"""The charts of the view: what they are called, and the metrics they draw together."""
+"""The charts of the view: titles, and the metrics that each draws together."""
 GRADCAM_PREFIX = "gradcam/"
-"""Pictures whose key begins so are in the view."""
+"""The view shows the images whose key begins so."""
 _IMAGE_CARD_PX = 620
 _CURVE_CARD_PX = 260
-# Of Okabe and Ito, to be told apart by everybody: MLflow gives runs colours by chance, and two of four the same.
+# Of Okabe and Ito, distinguishable by everybody: MLflow draws colours at random, and may give two runs the same.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TABLE_ROWS = 100  # as many as MLflow's table loads at once
 _TRIALS = has_tag(KIND_TAG, "trial")
@@ -53,15 +59,17 @@ _TABLE_SCORES = (
 
 
 def comparison_link(url: str, study: str = "") -> str:
-    """The link on which the best trials of a study are to be seen side by side, as they stand now.
+    """Save the views of a study as it is now.
 
     Args:
         url: Of an MLflow server.
-        study: The study's name; without one, the study begun last. Where there is none yet, the link leads to the
-            list of experiments.
+        study: Name of the study; empty for the newest.
+
+    Returns:
+        The link to the best trials side by side, or to the list of experiments if there is no study yet.
 
     Raises:
-        UiError: If there is no study of that name; those that are there are named.
+        UiError: If there is no study of that name; the text names the studies.
     """
     names, workspace, page = _study_names(url), _workspace(url), without_user(url)
     if not study and not names:

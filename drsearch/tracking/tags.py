@@ -65,7 +65,7 @@ VIEW_TAG_PREFIX = "mlflow.sharedViewState."  # of an experiment: a saved view of
 
 
 def provenance_tags() -> dict[str, str]:
-    """Tags that name every run's code and libraries; MLflow's own page shows the commit."""
+    """The tags of every run that name its code and libraries; MLflow's own page shows the commit."""
     tags = {VERSION_TAG: drsearch.__version__}
     tags |= {f"{LIBRARY_TAG_PREFIX}{name}": number for name, number in library_versions().items()}
     if onednn := os.environ.get("TF_ENABLE_ONEDNN_OPTS"):
@@ -76,7 +76,7 @@ def provenance_tags() -> dict[str, str]:
 
 
 def outcome_tags(outcome: str, reason: str) -> dict[str, str]:
-    """Tags of a run that ended: how, and why."""
+    """The tags of a run that ended: how, and why."""
     return {OUTCOME_TAG: outcome, REASON_TAG: reason}
 
 

@@ -24,11 +24,11 @@ def accounts(shipped: ShippedServer, monkeypatch: pytest.MonkeyPatch) -> Users:
 
 
 def told(accounts: Users, path: Path) -> dict[str, str]:
-    return {change.name: f"{change.role} {change.what}".strip() for change in accounts.bring(read_users(path))}
+    return {change.name: f"{change.role} {change.what}".strip() for change in accounts.apply(read_users(path))}
 
 
 def test_the_same_file_again_changes_nothing(shipped: ShippedServer, accounts: Users) -> None:
-    changes = list(accounts.bring(read_users(shipped.folder / "users.csv")))
+    changes = list(accounts.apply(read_users(shipped.folder / "users.csv")))
     assert {change.what for change in changes[:4]} == {"is so already"}
     assert not any(change.password for change in changes)
     for user in ("rita", "alice", "regina"):
@@ -36,7 +36,7 @@ def test_the_same_file_again_changes_nothing(shipped: ShippedServer, accounts: U
 
 
 def test_a_user_comes_changes_role_and_goes(shipped: ShippedServer, accounts: Users, tmp_path: Path) -> None:
-    (made, *others) = accounts.bring(read_users(written(tmp_path, "user,role\ncarol,reader\n")))
+    (made, *others) = accounts.apply(read_users(written(tmp_path, "user,role\ncarol,reader\n")))
     assert (made.role, made.what, len(made.password)) == ("reader", "is made", 20)
     assert {"alice", "bob", "regina", "rita"} <= {change.name for change in others}
     assert all("is left" in change.what for change in others)
@@ -62,7 +62,7 @@ def test_a_password_comes_from_the_variable_that_the_file_names(
     path = written(tmp_path, "user,role,password\nstudy,researcher,STUDY_PASSWORD\n")
     for password in ("the-first-of-study-s", "the-second-of-study-s"):
         monkeypatch.setenv("STUDY_PASSWORD", password)
-        assert not any(change.password for change in accounts.bring(read_users(path)))
+        assert not any(change.password for change in accounts.apply(read_users(path)))
         assert shipped.ask("GET", "/api/2.0/mlflow/users/current", None, auth=("study", password)).status_code == 200
     first = ("study", "the-first-of-study-s")
     assert shipped.ask("GET", "/api/2.0/mlflow/users/current", None, auth=first).status_code == 401
@@ -112,13 +112,13 @@ def test_a_wrong_password_and_a_store_without_users_are_named(
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-guess")
     with pytest.raises(UsersError, match="knows no such user and password"):
-        list(Users(shipped.url).bring(()))
+        list(Users(shipped.url).apply(()))
     with pytest.raises(UsersError, match="is no server, and has no users"):
         Users(f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(UsersError, match="does not answer|does not take it"):
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         try:
-            list(Users("http://127.0.0.1:9").bring(()))
+            list(Users("http://127.0.0.1:9").apply(()))
         finally:
             del os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
 
@@ -133,7 +133,7 @@ def test_a_wrong_password_and_a_store_without_users_are_named(
             "{path}, line 2: x has the role 'head'; write one of reader, researcher, registrar, gone.",
         ),
         ("user,role\n,reader\n", "{path}, line 2: has no user; write a name, or remove the line."),
-        ("user,role\nadmin,reader\n", "{path}, line 2: admin is made by the server itself; remove the line."),
+        ("user,role\nadmin,reader\n", "{path}, line 2: the server itself creates admin; remove the line."),
         ("user,role\nx,reader\nx,gone\n", "{path}: names x twice; leave one of the lines."),
         (
             "user,role,password\nx,reader,NO_SUCH_VARIABLE\n",

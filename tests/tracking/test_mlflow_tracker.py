@@ -63,7 +63,7 @@ def test_a_jpeg_becomes_a_png_and_what_is_no_picture_is_left_out(
     assert pixels is not None
     assert pixels.shape == (8, 8, 3)
     [warning] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert warning.startswith(f"{tmp_path / 'text.png'} is no picture that can be read and is left out of its run (")
+    assert warning.startswith(f"{tmp_path / 'text.png'} is not a readable image and is left out of its run (")
 
 
 @pytest.mark.parametrize("folder", ["images", "images/eyes"])

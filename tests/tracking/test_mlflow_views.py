@@ -38,7 +38,7 @@ def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> 
     (tmp_path / "mlflow.db").write_text("this is no database, and MLflow will say so" * 10)
     with pytest.raises(UiError) as wrong:
         serve_ui(Home(tmp_path), free_port(), HANG_S)
-    assert str(wrong.value) == f"the MLflow server ended before it answered; {tmp_path / 'ui.log'} says why."
+    assert str(wrong.value) == f"the MLflow server ended before it answered; {tmp_path / 'ui.log'} has the reason."
 
 
 def saved_view(uri: str, experiment_id: str) -> dict[str, object]:
