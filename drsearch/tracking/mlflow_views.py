@@ -18,10 +18,12 @@ from typing import Any
 from urllib.parse import quote
 
 from absl import logging
+from mlflow.exceptions import MlflowException
 
 from drsearch.masking import without_user
 from drsearch.tracking.events import now_ms
 from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
+from drsearch.tracking.mlflow_client import is_denied, open_client, search_runs
 from drsearch.tracking.mlflow_server import UiError
 from drsearch.tracking.tags import (
     COLOUR_TAG,
@@ -89,33 +91,27 @@ def chart_link(base_url: str, experiment_id: str) -> str:
 def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str | None:
     """Save, or renew, two views of an experiment: its best trials side by side, and a table of all.
 
-    What makes a trial better is the experiment's primary metric, which MLflow's own pages use too: its tags
-    `mlflow.experiment.primaryMetric.name` and `.greaterIsBetter`; without them, `val_auc`. Trials are runs with the
-    tag `drsearch.kind = 'trial'`. Their pictures are those whose key begins with `gradcam/`, at the step at which most
-    of them have any, the later of two: one view shows one step. Pictures of the best epoch are at step 0, the
-    one that MLflow shows on its other pages too.
+    The experiment's primary metric ranks the trials, as on MLflow's own pages (`mlflow.experiment.primaryMetric.*`, or
+    `val_auc` without these tags). Shows the images whose key begins with `gradcam/`, at the step at which most trials
+    have any, the later of two: a view shows one step. Images of the best epoch are at step 0, which MLflow's other
+    pages show, too.
 
     Args:
-        tracking_uri: Of MLflow: the local store, or a server.
-        experiment: The experiment's name.
-        n_best: How many trials to show; more than four side by side do not fit a usual screen.
+        tracking_uri: Of the local store or a server.
+        experiment: Name of the experiment.
+        n_best: How many trials to show; more than four do not fit side by side on a usual screen.
 
     Returns:
-        The experiment's id, for `chart_link`; `None` if there is no such experiment.
+        The experiment's id, for `chart_link`; None if there is no such experiment.
     """
-    from mlflow.exceptions import MlflowException
-
-    from drsearch.tracking.mlflow_client import is_denied, open_client
-
     client = open_client(tracking_uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+    if (existing := client.get_experiment_by_name(experiment)) is None:
         return None
-    order_by = found.tags.get(PRIMARY_METRIC_TAG, "val_auc")
-    ascending = found.tags.get(GREATER_IS_BETTER_TAG, "True").lower() == "false"
+    order_by = existing.tags.get(PRIMARY_METRIC_TAG, "val_auc")
+    ascending = existing.tags.get(GREATER_IS_BETTER_TAG, "True").lower() == "false"
     direction = "ASC" if ascending else "DESC"
     runs = client.search_runs(
-        [found.experiment_id],
+        [existing.experiment_id],
         _TRIALS,
         max_results=_TABLE_ROWS,
         order_by=[f"metrics.`{order_by}` {direction}", "attributes.start_time ASC"],
@@ -133,31 +129,29 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
             (TABLE_KEY, TABLE_NAME, _table_state(columns, order_by, ascending)),
         ):
             view = {"name": name, "createdAt": now, "updatedAt": now, "state": json.dumps(state)}
-            client.set_experiment_tag(found.experiment_id, f"{VIEW_TAG_PREFIX}{key}", json.dumps(view))
+            client.set_experiment_tag(existing.experiment_id, f"{VIEW_TAG_PREFIX}{key}", json.dumps(view))
     except MlflowException as wrong:
         if not is_denied(wrong):
             raise
-        # A server with users: who may only read follows the link to what the study's owner saved last.
+        # A user who may only read follows the link to the view that the study's owner saved last.
         logging.warning("this user may not renew the view of %s: it is the one saved last, if any.", experiment)
-    return str(found.experiment_id)
+    return str(existing.experiment_id)
 
 
 def _workspace(url: str) -> str:
-    """The workspace of a server that has workspaces: without it, its pages ask for one and forget the link."""
+    """The workspace of a server that has workspaces: without it, its pages ask for one and lose the link."""
     try:
         with urllib.request.urlopen(
             f"{without_user(url)}/api/3.0/mlflow/server-info", timeout=10
         ) as answer:  # needs no password
-            told = json.load(answer)
+            info = json.load(answer)
     except (urllib.error.HTTPError, ValueError):  # an MLflow before 3.10 has neither
         return ""
-    return quote(os.environ.get("MLFLOW_WORKSPACE") or "default") if told.get("workspaces_enabled") else ""
+    return quote(os.environ.get("MLFLOW_WORKSPACE") or "default") if info.get("workspaces_enabled") else ""
 
 
 def _study_names(tracking_uri: str) -> list[str]:
-    """The studies, the one begun last first."""
-    from drsearch.tracking.mlflow_client import open_client, search_runs
-
+    """The names of the studies, the newest first."""
     client = open_client(tracking_uri)
     names = {str(experiment.experiment_id): str(experiment.name) for experiment in client.search_experiments()}
     runs = search_runs(client, list(names), has_tag(KIND_TAG, "study"), ["attributes.start_time DESC"])
@@ -165,30 +159,30 @@ def _study_names(tracking_uri: str) -> list[str]:
 
 
 def _picture_names(client: Any, run_id: str) -> set[tuple[str, int]]:
-    """Key and step of a run's Grad-CAM pictures."""
+    """Key and step of a run's Grad-CAM images."""
     names = [Path(file.path).name.split("+") for file in client.list_artifacts(run_id, "images")]
     pictures = {(parts[0].replace("~", "/"), int(parts[2])) for parts in names if len(parts) > 5 and parts[1] == "step"}
     return {(key, step) for key, step in pictures if key.startswith(GRADCAM_PREFIX)}
 
 
 def _pictures(runs: Sequence[set[tuple[str, int]]]) -> tuple[list[str], int]:
-    """The keys to show, and the latest of the steps that most of the runs have pictures of."""
+    """The keys to show, and the latest of the steps at which most runs have images."""
     n_runs = Counter(step for pictures in runs for step in {step for _, step in pictures})
     step = max(n_runs, key=lambda step: (n_runs[step], step), default=0)
     return sorted({key for pictures in runs for key, at in pictures if at == step}), step
 
 
 def _columns(runs: Sequence[Any], order_by: str) -> list[str]:
-    """What a table of trials shows: the metric that ranks them with its interval, scores, settings that differ."""
-    there = {name for run in runs for name in run.data.metrics}
+    """The columns of the table: the ranking metric with its interval, scores, settings that differ."""
+    metrics_present = {name for run in runs for name in run.data.metrics}
     ranked = [order_by, f"{order_by}_low", f"{order_by}_high", *_TABLE_SCORES]
     drawn: dict[str, set[str]] = {}
     for run in runs:
         for name, value in run.data.params.items():
             drawn.setdefault(name, set()).add(value)
-    # Every trial has a seed of its own: it differs, and says nothing.
+    # Not the seed, which every trial has of its own.
     differ = [name for name, values in drawn.items() if len(values) > 1 and name != "training.seed"]
-    metrics = [f"metrics.`{name}`" for name in dict.fromkeys(ranked) if name in there]
+    metrics = [f"metrics.`{name}`" for name in dict.fromkeys(ranked) if name in metrics_present]
     return metrics + [f"params.`{name}`" for name in sorted(differ)]
 
 
@@ -209,9 +203,9 @@ def _table_state(columns: Sequence[str], order_by: str, ascending: bool) -> dict
 def _view_state(
     run_ids: Sequence[str], order_by: str, ascending: bool, keys: Sequence[str], step: int
 ) -> dict[str, object]:
-    """What MLflow keeps of its page: which runs in which order, and the charts in their sections.
+    """The state of MLflow's page: the runs in their order, and the charts in their sections.
 
-    Charts of what is not named here follow in MLflow's own sections.
+    Charts of other metrics follow in MLflow's own sections.
     """
     sections = [_section("curves", "Curves", len(CURVES), _CURVE_CARD_PX)]
     charts = [_line_chart(name, metrics) for name, metrics in CURVES.items()]
@@ -222,16 +216,16 @@ def _view_state(
     return {
         "searchFilter": f"attributes.run_id IN ({ids})" if run_ids else _TRIALS,
         "orderByKey": f"metrics.`{order_by}`",
-        "orderByAsc": not ascending,  # MLflow puts the last run first among its pictures: the best stands left
+        "orderByAsc": not ascending,  # MLflow shows the images of the last run first: the best is on the left
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
         "datasetsFilter": [],
         "runsHiddenMode": "FIRST_10_RUNS",
-        "runListHidden": True,  # the charts name their runs, and need the room
+        "runListHidden": True,  # the charts name their runs, and need the space
         "viewMaximized": True,
         "hideEmptyCharts": True,
-        "isAccordionReordered": True,  # else our sections are sorted among MLflow's
+        "isAccordionReordered": True,  # otherwise these sections are sorted among MLflow's
         "compareRunSections": sections,
         "compareRunCharts": charts,
     }
@@ -282,7 +276,7 @@ def _image_chart(keys: Sequence[str], step: int) -> dict[str, object]:
         "metricSectionId": "drsearch-gradcam",
         "imageKeys": list(keys),
         "step": step,
-        "showRunParams": False,  # all forty settings would stand above every column; a run's name has those drawn
+        "showRunParams": False,  # all settings would be above every column; the name of a run has the drawn ones
         "deleted": False,
         "isGenerated": False,
         "runsCountToCompare": 10,
