@@ -3,10 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from drsearch.errors import StudyError
@@ -130,7 +128,8 @@ class AfterSearch:
             Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
         """
         run_id, outcome = self._best.trained()
-        with _one_at_a_time(self._file.with_suffix(".lock")):
+        with open(self._file.with_suffix(".lock"), "a") as file:
+            lock(file)
             self._done = self._read()  # another launcher of this study may have done some steps
             steps = lambda: self._steps(run_id, outcome)  # noqa: E731
             return wait_for_mlflow(steps, self._best.study.name, self._best.home.tracking_uri, self._say)
@@ -315,10 +314,3 @@ def wait_for_mlflow(steps: Callable[[], T], study: str, tracking_uri: str, say: 
                 say(f"{text}; waiting {_AWAY_S:.0f} s for it")
                 until = time.monotonic() + _AWAY_S
         time.sleep(_AGAIN_S)
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    with open(path, "a") as file:
-        lock(file)
-        yield
