@@ -35,7 +35,10 @@ def load(
     Args:
         files: Paths, or names of shipped files (`report.gin`).
         values: Single settings by name.
-        base: What holds where nothing is said.
+        base: The settings to start from; None: the defaults.
+
+    Returns:
+        The settings, checked.
 
     Raises:
         SettingsError: If a file cannot be read or a name or value is wrong.
@@ -50,7 +53,7 @@ def assignments(texts: Sequence[str]) -> dict[str, Value]:
     """The settings of `--set section.field=value`; a value is a Python literal, or a bare word for a text.
 
     Raises:
-        SettingsError: If one is not of this form, or names no setting.
+        SettingsError: If a text is not of this form, or names no setting.
     """
     return dict(map(_assignment, texts))
 
@@ -96,15 +99,15 @@ def read(path: Path) -> dict[str, Value]:
 
 
 def _explained(wrong: Exception) -> str:
-    """What gin said, on one line; of a name that is no setting, which there are."""
-    said = str(wrong)
-    if place := re.search(r"\n\s*In .*\bline (\d+)\n\s*([\w.]+) *=", said):
+    """Gin's message on one line; for an unknown setting, the names of its section."""
+    text = str(wrong)
+    if place := re.search(r"\n\s*In .*\bline (\d+)\n\s*([\w.]+) *=", text):
         line, name = place.groups()
         try:
             check_name(name)
         except SettingsError as unknown:
             return f"line {line}: {unknown}"
-    return " ".join(said.split()) or type(wrong).__name__
+    return " ".join(text.split()) or type(wrong).__name__
 
 
 def _assignment(text: str) -> tuple[str, Any]:

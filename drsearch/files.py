@@ -25,7 +25,7 @@ from drsearch.waiting import growing_pauses, pause
 
 T = TypeVar("T")
 
-_SAID = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 _LOCK_SAID_S = 3.0
 
 
@@ -40,18 +40,18 @@ def is_full(wrong: BaseException) -> bool:
         >>> is_full(OSError(errno.ENOSPC, "No space left on device")), is_full(ValueError("full of hope"))
         (True, False)
     """
-    found: BaseException | None = wrong
-    while found is not None:
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT):
+    error: BaseException | None = wrong
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if any(words in str(found) for words in _SAID):
+        if any(words in str(error) for words in _FULL_WORDS):
             return True
-        found = found.__cause__ or found.__context__
+        error = error.__cause__ or error.__context__
     return False
 
 
 def sentence(where: Path | str) -> str:
-    """What is said of a full disk."""
+    """The sentence about a full disk, without its end."""
     return f"the disk that holds {where} is full"
 
 
@@ -89,10 +89,10 @@ _NO_TEMPORARY = "No usable temporary directory found"
 
 
 def fault(wrong: BaseException, home: Path | None = None) -> str:
-    """One sentence for an error of the file system that its user can mend; empty for every other error.
+    """The sentence about an error of the file system that its user can mend; empty for every other error.
 
     Args:
-        wrong: The error; those that it came from are looked at too.
+        wrong: The error; its causes count too.
         home: Where the program writes, for errors that do not say where they happened.
 
     Example:
@@ -137,7 +137,7 @@ def full_place(wrong: BaseException, home: Path | None) -> Path | str:
 
     Args:
         wrong: An error for which `is_full` is true; mostly it does not say where it happened.
-        home: Where the program writes. The folder of temporary files is looked at too.
+        home: Where the program writes; the folder of temporary files is another candidate.
     """
     error: BaseException | None = wrong
     while error is not None:

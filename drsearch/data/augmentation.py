@@ -1,4 +1,4 @@
-"""How does a training image differ each time it is seen: turned, moved, zoomed, sheared, mirrored, brightened?"""
+"""Random changes of training images: turned, moved, zoomed, sheared, mirrored, brightened."""
 
 import math
 from dataclasses import dataclass, fields
@@ -51,7 +51,7 @@ UNCHANGED = Change()
 
 
 class Augmenter:
-    """Draws changes within the limits of the settings, and makes them.
+    """Draws changes within the limits of the settings, and applies them.
 
     Args:
         settings: Limits, and the strength that multiplies them. A strength that would push a limit
@@ -78,10 +78,11 @@ class Augmenter:
         )
 
     def parameters(self, rng: np.random.Generator, n: int) -> list[Change]:
-        """Changes for `n` images; a function of the state of `rng` alone.
+        """Draw changes for `n` images.
 
-        The same numbers are drawn whatever the limits, so that two strengths at one seed differ in
-        size only.
+        Returns:
+            A function of the state of `rng` alone. The same numbers are drawn whatever the limits, so that two
+            strengths at one seed differ in size only.
         """
         drawn = rng.uniform(-1.0, 1.0, (n, len(self._limits))) * self._limits
         flips = (rng.random((n, 2)) < 0.5) & self._flip
@@ -98,15 +99,15 @@ class Augmenter:
         Args:
             image: RGB, shape `(h, w, 3)`.
             change: One of `parameters`.
-            into: Written to; uint8, the image's shape, contiguous. Its place in a batch saves a fifth of the time,
-                which new memory for every image costs.
+            into: Array for the result: uint8, the image's shape, contiguous. To write into its place in a batch saves a
+                fifth of the time, which new memory per image costs.
         """
         if change == UNCHANGED:
             into[...] = image
             return
         height, width = image.shape[:2]
         matrix = change.matrix(height, width)
-        # Repeated border, not black (looked at on IDRiD): the retina is cut flat at top and bottom, and goes on
+        # Repeated border, not black (as seen on IDRiD): the retina is cut flat at top and bottom, and goes on
         # smoothly; black would draw hard edges there, and wedges on the grey of a local mean subtracted.
         # A fourth channel, filled and dropped again: the same pixels in less than half the time, 0.27 ms instead of
         # 0.61 for 256 px, for OpenCV 5 warps four channels three times as fast as three.

@@ -1,4 +1,4 @@
-"""Which pixels does a photograph's file hold?
+"""From the bytes of a photograph's file to its pixels.
 
 One rule for every format, so that one picture is one input:
 
@@ -72,7 +72,7 @@ class Decoded:
     """A photograph after reading.
 
     Attributes:
-        photograph: What was read.
+        photograph: The bytes or pixels that were decoded.
         height: Of the photograph, pixels.
         width: Of the photograph, pixels.
         pixels: uint8 RGB, shape (height, width, 3) or a half, a quarter or an eighth of it.
@@ -87,6 +87,10 @@ class Decoded:
 def read_photograph(photograph: PhotographData, at_least_px: int | None = None) -> NDArray[np.uint8]:
     """The pixels of `decode`.
 
+    Args:
+        photograph: The file's bytes (JPEG, PNG, TIFF or BMP), or its pixels.
+        at_least_px: Pixels that the shorter side must keep; None: all.
+
     Raises:
         PhotographError: As `decode` does.
     """
@@ -100,11 +104,11 @@ def decode(photograph: PhotographData, at_least_px: int | None = None) -> Decode
     that storing the result costs.
 
     Args:
-        photograph: The file's bytes (JPEG, PNG, TIFF or BMP), or its pixels, which are handed back.
+        photograph: The file's bytes (JPEG, PNG, TIFF or BMP), or its pixels, which are returned.
         at_least_px: Pixels that the shorter side must keep; None: all.
 
     Returns:
-        uint8 RGB, shape (height, width, 3), upright.
+        The pixels, upright, with the size of the whole photograph.
 
     Raises:
         PhotographError: If the photograph is no picture, damaged, cut short, has more than `MOST_PIXELS`, or breaks a
@@ -136,14 +140,19 @@ def decode(photograph: PhotographData, at_least_px: int | None = None) -> Decode
 
 def _array(pixels: NDArray[np.uint8]) -> Decoded:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        found = f"shape {pixels.shape} and type {pixels.dtype}"
-        raise PhotographError(f"is no picture: an array has shape (height, width, 3) and type uint8, not {found}")
+        shape = f"shape {pixels.shape} and type {pixels.dtype}"
+        raise PhotographError(f"is no picture: an array has shape (height, width, 3) and type uint8, not {shape}")
     _check_size(*pixels.shape[:2])
     return Decoded(pixels, pixels.shape[0], pixels.shape[1], pixels)
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Stored pixels as EXIF's orientation (1 to 8) has them shown; any other number counts as 1."""
+    """The pixels turned as EXIF's orientation says.
+
+    Args:
+        pixels: As stored, uint8 RGB, shape (height, width, 3).
+        orientation: 1 to 8; any other number counts as 1.
+    """
     flip, rotation = _TURNS.get(orientation, (None, None))
     if flip is not None:
         pixels = _uint8(cv2.flip(pixels, flip))

@@ -47,22 +47,22 @@ class _Thumbnails:
 
     def differences(self, thumbnail: NDArray[np.uint8], among: NDArray[np.intp]) -> NDArray[np.float64]:
         """Root mean square differences, in levels, of a thumbnail and some of these; few at a time, to save memory."""
-        found = np.empty(len(among))
+        differences = np.empty(len(among))
         for start in range(0, len(among), _AT_ONCE):
             apart = self.flat[among[start : start + _AT_ONCE]] - thumbnail.astype(np.float64)
-            found[start : start + _AT_ONCE] = np.sqrt(np.mean(apart**2, axis=1))
-        return found
+            differences[start : start + _AT_ONCE] = np.sqrt(np.mean(apart**2, axis=1))
+        return differences
 
 
 def same_pictures(thumbnails: NDArray[np.uint8], others: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Which photographs show a picture of another set, re-encoded or resized as it may be.
+    """Pairs of photographs of two sets that show the same picture, even re-encoded or resized.
 
     Args:
         thumbnails: `EyeImage.thumbnail` of every photograph, uint8, shape (n, THUMBNAIL_PX, THUMBNAIL_PX).
-        others: Those to compare with, shape (m, THUMBNAIL_PX, THUMBNAIL_PX).
+        others: Those of the other set, shape (m, THUMBNAIL_PX, THUMBNAIL_PX).
 
     Returns:
-        Pairs (index in `thumbnails`, index in `others`), rising.
+        Pairs (index in `thumbnails`, index in `others`), in rising order.
     """
     if not len(thumbnails) or not len(others):
         return []

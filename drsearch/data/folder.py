@@ -1,4 +1,4 @@
-"""Which photographs does a folder hold, and what grade has each?"""
+"""The photographs of a folder, with the grade, published split and patient of each."""
 
 import difflib
 import os
@@ -50,7 +50,7 @@ class Photograph:
             set.
         path: Where it lies.
         grade: 0 to 4; None where there is no label or no valid grade.
-        published_split: The side on which it was published.
+        published_split: The split for which it was published.
         patient: Whose eye it is, by the patient column or by its name; empty where neither tells.
         label: The text of the grade in the table; None where the table does not name the photograph.
     """
@@ -70,16 +70,16 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds.
+    """The photographs and labels of a folder.
 
     Attributes:
         path: The folder.
         photographs: All of them, folder by folder, in the order of their names.
-        labels_without_photograph: Names, each with the file that speaks of it: `labels/train.csv: IDRiD_007`.
-        not_used: What looks like photographs or tables and is neither, and columns of tables that are not read, each
-            in a few words. A folder of which nothing is used is named as one.
-        patients_by: How patients are told: by which column, or by names; empty where none is.
-        hint: Why labels and photographs may not match; empty where they do or nothing is seen.
+        labels_without_photograph: Names, each with the table that has it: `labels/train.csv: IDRiD_007`.
+        not_used: Files that look like photographs or tables and are not read, and columns that are not read, each in a
+            few words. A folder of which nothing is used is named once.
+        patients_by: What names the patients: a column, or file names; empty without patients.
+        hint: Why labels and photographs may not match; empty where they match or no reason is seen.
     """
 
     path: Path
@@ -122,10 +122,13 @@ def read_folder(path: Path, besides: Path | None = None) -> Folder:
 
     Args:
         path: The folder.
-        besides: A folder within it that is no part of the data set and is not looked at.
+        besides: A folder within it that is no part of the data set and is left out.
+
+    Returns:
+        The photographs and labels.
 
     Raises:
-        DataError: If the folder is neither, or it or its tables cannot be read or understood.
+        DataError: If the folder has neither layout, or it or its tables cannot be read or understood.
     """
     try:
         return _read_folder(path, besides)
@@ -181,15 +184,15 @@ def _patients_by(tables: Mapping[Path, Labels], cells: Sequence[str], patients: 
 
 def _published(side: _Side, label: Label | None, name: str) -> PublishedSplit:
     """The published split of a photograph; only the training set may be divided by a column."""
-    told = label.split if label else None
-    if told in (None, side.split):
+    named = label.split if label else None
+    if named in (None, side.split):
         return side.split
     if side.split != "train":
         raise DataError(
-            f"{side.table} says that {name} is in the {told} split, but it lies in {side.images}: mend one of them."
+            f"{side.table} says that {name} is in the {named} split, but it lies in {side.images}: mend one of them."
         )
-    assert told is not None
-    return told
+    assert named is not None
+    return named
 
 
 # Layouts
@@ -213,7 +216,7 @@ def _sides(path: Path) -> list[_Side]:
 
 
 def _flat(root: Path) -> list[_Side]:
-    """The sides of the flat layout; none where no folder of photographs has the name of one."""
+    """The sides of the flat layout; none where no folder of photographs has the name of a side."""
     images = _by_side(root / "images", folders=True)
     tables = _by_side(root / "labels", folders=False)
     if not images:
@@ -228,16 +231,16 @@ def _flat(root: Path) -> list[_Side]:
 
 def _by_side(folder: Path, *, folders: bool) -> dict[PublishedSplit, Path]:
     """The folders, or the CSV files, that are named as the splits are."""
-    found: dict[PublishedSplit, Path] = {}
+    by_side: dict[PublishedSplit, Path] = {}
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         named = entry.name if folders else entry.stem if entry.suffix.lower() == ".csv" else ""
         split = SIDES.get(named.lower())
         if split is None or (folders and not entry.is_dir()):
             continue
-        if split in found:
-            raise DataError(f"{folder} has {found[split].name} and {entry.name}: which one is meant? Keep one.")
-        found[split] = entry
-    return found
+        if split in by_side:
+            raise DataError(f"{folder} has {by_side[split].name} and {entry.name}: which one is meant? Keep one.")
+        by_side[split] = entry
+    return by_side
 
 
 def _check_table(root: Path, side: _Side) -> None:
@@ -249,25 +252,25 @@ def _check_table(root: Path, side: _Side) -> None:
     others = [
         file.name for file in beside if _is_table(file.name) and SIDES.get(file.stem.lower()) in (None, side.split)
     ]
-    there = f" ({side.table.parent.name} has {', '.join(others[:_NAMED])})" if others else ""
+    tables = f" ({side.table.parent.name} has {', '.join(others[:_NAMED])})" if others else ""
     raise DataError(
         f"{root} has {_within(root, side.images)} but no {_within(root, side.table)}: the grades of its photographs"
-        f" are missing{there}."
+        f" are missing{tables}."
     )
 
 
 def _photographs(folder: Path) -> dict[str, Path]:
     """The photographs of one folder by name, in the order of names."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     files = sorted(folder.iterdir(), key=lambda file: (file.stem, file.suffix)) if folder.is_dir() else []
     for file in files:
         if not _is_picture(file.name):
             continue
         name = plain_name(_readable(file.stem))
-        if name in found:
-            raise DataError(f"{folder} has {found[name].name} and {file.name}: which one is {name}? Keep one.")
-        found[name] = file
-    return found
+        if name in by_name:
+            raise DataError(f"{folder} has {by_name[name].name} and {file.name}: which one is {name}? Keep one.")
+        by_name[name] = file
+    return by_name
 
 
 def _is_picture(name: str) -> bool:
@@ -301,7 +304,7 @@ def _grade(label: Label | None) -> int | None:
 
 @dataclass
 class _Listing:
-    """Goes through a data set for what looks like photographs or tables and is not used.
+    """Goes through a data set for files that look like photographs or tables and are not used.
 
     Attributes:
         root: The folder of the data set.
@@ -328,7 +331,7 @@ class _Listing:
         return lines
 
     def _folder(self, folder: Path) -> tuple[list[str], bool, list[Path]]:
-        """What is to be said of a folder, whether anything in it is used, and what is not and was not named yet."""
+        """The lines about a folder, whether anything in it is used, and its unused files that no line names yet."""
         lines: list[str] = []
         used = folder in self.images
         loose: list[Path] = []
@@ -380,7 +383,7 @@ class _Listing:
             yield entry
 
     def _counts(self, path: Path, folder: Path) -> bool:
-        """Whether a file is to be named: it looks like a photograph or a table, or lies among photographs."""
+        """Whether to name a file: it looks like a photograph or a table, or lies among photographs."""
         self.n_listed += 1
         if _is_picture(path.name):
             self.elsewhere.setdefault(plain_name(_readable(path.stem)), _within(self.root, path))
@@ -394,8 +397,8 @@ def _words(root: Path, folder: Path, files: Sequence[Path]) -> list[str]:
         return [_within(root, file) for file in files]
     pictures, tables = (sum(of_kind(file.name) for file in files) for of_kind in (_is_picture, _is_table))
     counts = [(pictures, "picture"), (tables, "table"), (len(files) - pictures - tables, "other file")]
-    said = " and ".join(f"{n} {what}{'s' if n != 1 else ''}" for n, what in counts if n)
-    return [f"{_within(root, folder)} ({said}, e.g. {_readable(files[0].name)})"]
+    numbers = " and ".join(f"{n} {what}{'s' if n != 1 else ''}" for n, what in counts if n)
+    return [f"{_within(root, folder)} ({numbers}, e.g. {_readable(files[0].name)})"]
 
 
 # Why names may not match

@@ -1,4 +1,4 @@
-"""What does the network see of one photograph?"""
+"""From a photograph to the square that the network sees."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ THUMBNAIL_PX = 32
 """Side of a thumbnail, by which pictures are compared."""
 
 PICTURE_VERSION = 5
-"""Raised when the same photograph comes out with other pixels: records made before are not taken for the same."""
+"""Raise it when the same photograph comes out with other pixels, so that older records are not reused."""
 
 _REDUCED_PX = 4 * THUMBNAIL_PX
 """Side of the square whose means are the thumbnail: a smaller square changes with the photograph's size."""
@@ -35,7 +35,7 @@ class EyeImage:
 
     Attributes:
         stored: The JPEG that goes into the records.
-        retina: Where the photograph was cropped.
+        retina: Borders at which the photograph was cropped.
         height: Of the photograph, pixels.
         width: Of the photograph, pixels.
         thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), between the borders, not normalised: what
@@ -50,8 +50,8 @@ class EyeImage:
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """uint8 RGB, shape (image_px, image_px, 3), decoded from `stored`: so a prediction from the photograph equals
-        one from the records."""
+        """The square, uint8 RGB, shape (image_px, image_px, 3), decoded from `stored`, so that a prediction from the
+        photograph equals a prediction from the records."""
         return decode_stored(self.stored)
 
 
@@ -62,6 +62,9 @@ def eye_image(photograph: PhotographData, settings: ImageSettings) -> EyeImage:
         photograph: The file's bytes, or its pixels.
         settings: Side of the square, and how its colours are normalised.
 
+    Returns:
+        The square, with its thumbnail.
+
     Raises:
         PhotographError: If the photograph cannot be read whole or shows no retina that can be graded.
     """
@@ -69,7 +72,7 @@ def eye_image(photograph: PhotographData, settings: ImageSettings) -> EyeImage:
 
 
 def decode_photograph(photograph: PhotographData, settings: ImageSettings) -> Decoded:
-    """The first half of `eye_image`, which nearly all of its time goes into and which leaves other threads alone.
+    """The first half of `eye_image`: nearly all of its time, in which other threads can run.
 
     Raises:
         PhotographError: If the photograph cannot be read whole.
@@ -100,7 +103,7 @@ def eye_of(decoded: Decoded, settings: ImageSettings) -> EyeImage:
 
 
 def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray[np.uint8]:
-    """The square between the borders: the picture is halved as often as enough is left, then read between its pixels.
+    """The square between the borders: the picture is halved while enough pixels remain, then read between its pixels.
 
     cv2.resize alone would cut at whole pixels, which at 1/8 scale moves the picture by up to 4 of the photograph's.
     Beside means over the same areas of whole originals, IDRiD's at 1/8 scale and 256 px are off by 0.39 of 255 levels
@@ -108,7 +111,7 @@ def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray
 
     Args:
         picture: uint8 RGB, shape (height, width, 3).
-        retina: Where its borders are.
+        retina: Its borders.
         side_px: Side of the square. A picture smaller than it is enlarged.
 
     Returns:
@@ -135,7 +138,7 @@ def normalised(square: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np
 
     Args:
         square: uint8 RGB, shape (image_px, image_px, 3).
-        settings: Says how.
+        settings: Names the way.
 
     Source:
         local_mean: B. Graham (2015), Kaggle diabetic retinopathy detection competition report, who blurs by 1/30 of

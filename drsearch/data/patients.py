@@ -1,4 +1,4 @@
-"""Which photographs show the same patient?"""
+"""Photographs of the same patient, by a column of the table or by their names."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SIDE = re.compile(r"(?P<number>\d+)?(?P<side>left|right|od|os|l|r)(?P<view>\d)?
 
 
 def patient_of_name(name: str) -> str:
-    """The patient that the name of a photograph tells: the name without the word for the side; empty where it has none.
+    """The patient in the name of a photograph: the name without the word for the side; empty without such a word.
 
     The word is `left`, `right`, `OD`, `OS`, `L` or `R`, between blanks, underscores, hyphens, dots or the ends of the
     name, perhaps after a number (`12L`) or before a digit for the view (`12_l1`). Photographs are of one patient where
@@ -53,25 +53,27 @@ def patients_of(names: Sequence[str], cells: Sequence[str]) -> list[str]:
 
     Args:
         names: Of the photographs.
-        cells: What the patient column says of each; empty where it says nothing or there is none. It counts for more
-            than the name, and for the other eye where that has an empty cell.
+        cells: The patient column's text of each; empty without one. It counts for more than the name, and for the other
+            eye where that has an empty cell.
 
     Example:
         >>> patients_of(["1_left", "1_right", "a", "2_left"], ["P1", "", "P7", ""])
         ['P1', 'P1', 'P7', '2_*']
     """
-    told = [patient_of_name(name) for name in names]
-    cell_of = {patient: cell for patient, cell in zip(reversed(told), reversed(cells), strict=True) if patient and cell}
-    return [cell or cell_of.get(patient, patient) for patient, cell in zip(told, cells, strict=True)]
+    by_name = [patient_of_name(name) for name in names]
+    cell_of = {
+        patient: cell for patient, cell in zip(reversed(by_name), reversed(cells), strict=True) if patient and cell
+    }
+    return [cell or cell_of.get(patient, patient) for patient, cell in zip(by_name, cells, strict=True)]
 
 
 def kept_together(pictures: NDArray[np.int64], patients: Sequence[str]) -> NDArray[np.int64]:
-    """Numbers that are equal for photographs which belong on one side: of the same picture or patient.
+    """The group of every photograph: photographs of one picture or patient have the same number.
 
-    Also those that are joined through others: one whose picture is stored again under another patient's name.
+    Groups are joined through others, as where a picture is stored again under another patient's name.
 
     Args:
-        pictures: The picture that each of n photographs shows, see `picture_groups`, shape (n,).
+        pictures: The number of the picture that each of n photographs shows, see `picture_groups`, shape (n,).
         patients: The patient of each; empty where it is unknown.
 
     Returns:

@@ -1,4 +1,4 @@
-"""In which order, how often and how changed does the network see its training images?"""
+"""Order, upsampling and batches of training images."""
 
 import functools
 import math
@@ -19,19 +19,19 @@ _ORDER, _CHANGES = 0, 1
 
 
 class LabelledImages(Protocol):
-    """What training asks of eyes: images, uint8 `(n, h, w, 3)`, and labels 0 or 1, `(n,)`."""
+    """Eyes to train on: images, uint8 `(n, h, w, 3)`, and labels 0 or 1, `(n,)`."""
 
     @property
     def images(self) -> NDArray[np.uint8]:
-        """RGB, shape `(n, h, w, 3)`."""
+        """The images, RGB, shape `(n, h, w, 3)`."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """1 for referable, 0 for not, shape `(n,)`."""
+        """The labels, 1 for referable, 0 for not, shape `(n,)`."""
 
 
 def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, upsample: bool) -> NDArray[np.int64]:
-    """Which image is seen when in one epoch.
+    """The order in which the network sees the images in one epoch.
 
     Args:
         labels: Class of every training image, shape `(n,)`.
@@ -62,7 +62,7 @@ def _repeated(members: NDArray[np.int64], n: int, rng: np.random.Generator) -> N
 
 
 def epoch_size(labels: NDArray[np.int64], upsample: bool) -> int:
-    """Images seen in one epoch, repeated ones counted as often as they are seen."""
+    """The number of images in one epoch, repeated images counted as often as they are seen."""
     if not upsample:
         return len(labels)
     counts = np.unique(labels, return_counts=True)[1]
@@ -70,7 +70,7 @@ def epoch_size(labels: NDArray[np.int64], upsample: bool) -> int:
 
 
 def steps_per_epoch(labels: NDArray[np.int64], training: TrainingSettings) -> int:
-    """Batches in one epoch: as few as hold all its images at `training.batch_size`."""
+    """The number of batches in one epoch: as few as hold all its images at `training.batch_size`."""
     return math.ceil(epoch_size(labels, training.upsample) / training.batch_size)
 
 
@@ -84,7 +84,7 @@ def training_batches(
     """Batches of augmented training images, without end, each epoch `steps_per_epoch` of them.
 
     Batch `k` depends on the seed, `k // steps` and `k % steps` alone: an epoch that begins a resumed
-    training equals the one that was lost. Take one iterator for all epochs: a new one each epoch
+    training equals the one that was lost. Take one iterator for all epochs: a new iterator per epoch
     can wait a second or more for tf.data's autotuner to end.
 
     Args:
@@ -133,10 +133,10 @@ def training_batches(
 
 
 def _give_way() -> None:
-    """Let the threads of the step go first where they want the core of this one, which is the dataset's own.
+    """Lower the priority of this thread of the dataset, so that the threads of the training step go first.
 
-    An operation waits for the last of its threads, and one that the next batch interrupts holds up all: this, and no
-    second thread here, shorten the training part of an epoch by some 7 % on two cores.
+    An operation waits for the last of its threads, so the thread that the next batch interrupts holds up all: this, and
+    no second thread here, shorten the training part of an epoch by some 7 % on two cores.
     """
     if sys.platform == "linux":  # where a thread has a niceness of its own
         ours = os.getpriority(os.PRIO_PROCESS, os.getpid())

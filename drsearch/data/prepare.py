@@ -73,7 +73,8 @@ class Prepared:
 class UnusableData(DataError):
     """Some photographs or labels cannot be used.
 
-    Attributes:
+    Args:
+        sentence: The message.
         audit: All findings.
         audit_path: The file that holds them.
     """
@@ -85,19 +86,19 @@ class UnusableData(DataError):
 
 @dataclass(slots=True)
 class _Item:
-    """One photograph on its way into the records; every step fills in what it finds out.
+    """One photograph on its way into the records; every step fills in its result.
 
     Attributes:
-        photograph: Its place, grade and patient, as the folder and the tables tell.
+        photograph: Its place, grade and patient, by the folder and its tables.
         file: Its name within the folder, for messages.
         sha256: Of its bytes; empty where they cannot be read.
         n_bytes: How many bytes it has.
-        problem: Why it cannot be used, of its bytes and its pixels; empty where it can.
+        problem: Why its bytes or pixels cannot be used; empty where they can.
         thumbnail: uint8, shape (THUMBNAIL_PX, THUMBNAIL_PX); None where there is a problem.
         stored_at: Where its stored image begins in the spool, and how many bytes it has.
         picture: The number of the picture that it shows; -1 where there is a problem.
         split: The split whose shards hold it; empty where it is left out.
-        left_out: Why it is left out, although it can be used by itself.
+        left_out: Why it is left out, although it could be used by itself.
     """
 
     photograph: Photograph
@@ -130,7 +131,7 @@ class _Item:
         return self.photograph.grade
 
     def entry(self, split: Split, patients: dict[str, str]) -> EyeEntry:
-        """What the records say of it."""
+        """Its line in `eyes.jsonl`."""
         assert self.thumbnail is not None
         patient = patients[self.photograph.patient]
         return EyeEntry(self.photograph.name, split, self.grade, self.sha256, self.thumbnail, patient)
@@ -378,7 +379,7 @@ def _crop(item: _Item, decoded: Decoded, settings: ImageSettings) -> bytes:
 
 
 def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
-    """The findings; which photographs show the same picture, and which of these are graded both ways, goes to items."""
+    """The findings. Every item gets the number of its picture, and the reason if its picture is graded both ways."""
     shown = [item for item in items if not item.problem]
     hashes = [item.sha256 for item in shown]
     pictures = picture_groups(hashes, np.array([item.thumbnail for item in shown], np.uint8))

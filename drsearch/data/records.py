@@ -1,4 +1,4 @@
-"""Which eyes does a record set hold, and are they whole?"""
+"""Record sets on disk: shards, manifest and the entries of the eyes."""
 
 import base64
 import hashlib
@@ -21,13 +21,13 @@ from drsearch.home import Home
 from drsearch.settings import DataSettings, ImageSettings
 
 SCHEMA_VERSION = 3
-"""Of the manifest and of the records; a change in how photographs are divided changes it too.
+"""Of the manifest and of the records; raise it also when photographs are divided in another way.
 
 Before 3 the eyes of a patient could lie in two splits.
 """
 
 SHARD_EYES = 64
-"""Photographs a shard: 2.4 MB at 256 pixels."""
+"""Photographs per shard: 2.4 MB at 256 pixels."""
 
 MANIFEST, AUDIT, EYES = "manifest.json", "audit.json", "eyes.jsonl"
 
@@ -70,7 +70,7 @@ def joined(*parts: Eyes) -> Eyes:
 
 @dataclass(frozen=True)
 class EyeEntry:
-    """What `eyes.jsonl` says of one eye, so that it can be told by content without its image.
+    """The line of `eyes.jsonl` about one eye, by which it is recognised without its image.
 
     Attributes:
         name: Of the photograph, without extension.
@@ -78,7 +78,7 @@ class EyeEntry:
         grade: 0 to 4.
         sha256: Of the photograph's file, hexadecimal.
         thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), see `same_pictures`.
-        patient: A number that stands for whose eye it is within this record set; empty where that is unknown.
+        patient: A number for the patient within this record set; empty where the patient is unknown.
     """
 
     name: str
@@ -101,7 +101,7 @@ class EyeEntry:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EyeEntry":
-        """The entry that `to_json` gave these values of."""
+        """The entry of the values that `to_json` returned."""
         pixels = np.frombuffer(base64.b64decode(values["look"]), np.uint8)
         thumbnail = pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX)
         return cls(
@@ -123,32 +123,32 @@ class RecordSet:
 
     @property
     def fingerprint(self) -> str:
-        """Of the photographs, their grades and the settings `images.*` and `data.*`: 16 hexadecimal digits."""
+        """The fingerprint of photographs, grades and the settings `images.*` and `data.*`: 16 hexadecimal digits."""
         return str(self.manifest["fingerprint"])
 
     @property
     def data_fingerprint(self) -> str:
-        """Of the photographs, their grades and how they are split: what `data.fingerprint` asks for."""
+        """The fingerprint of photographs, grades and split, to which `data.fingerprint` is compared."""
         return str(self.manifest["data_fingerprint"])
 
     @property
     def test_fingerprint(self) -> str:
-        """Of the photographs of the test split."""
+        """The fingerprint of the photographs of the test split."""
         return str(self.manifest["test_fingerprint"])
 
     @property
     def images(self) -> ImageSettings:
-        """What the photographs were made into."""
+        """The image settings that the records were made with."""
         return ImageSettings(**self.manifest["settings"]["images"])
 
     @property
     def data(self) -> DataSettings:
-        """How they were divided."""
+        """The data settings that the records were made with."""
         return DataSettings(**self.manifest["settings"]["data"])
 
     @property
     def counts(self) -> dict[str, dict[str, Any]]:
-        """Photographs by split: `n`, by class (`NRDR`, `RDR`) and by grade (`grades`)."""
+        """The numbers of photographs per split: `n`, by class (`NRDR`, `RDR`) and by grade (`grades`)."""
         return dict(self.manifest["counts"])
 
     @property
@@ -167,7 +167,7 @@ class RecordSet:
         return self.folder / AUDIT
 
     def eyes(self, *splits: Split) -> tuple[EyeEntry, ...]:
-        """What is known of the eyes of some splits, in the order of the records.
+        """The entries of the eyes of some splits, in the order of the records.
 
         Raises:
             RecordsError: If `eyes.jsonl` is missing, torn or altered.
@@ -214,7 +214,7 @@ def open_records(folder: Path) -> RecordSet:
 
 
 def _files(manifest: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What the manifest says of every file beside it: `file`, `bytes`, `sha256`."""
+    """The manifest's entries of the files beside it: `file`, `bytes`, `sha256`."""
     yield from manifest["shards"]
     yield manifest["eyes"]
 
@@ -241,11 +241,11 @@ def file_sha256(path: Path) -> str:
 
 
 def read_eyes(records: RecordSet, split: Literal["train", "validation"]) -> Eyes:
-    """The eyes that a trial may see.
+    """The eyes of a split that a trial may see.
 
     Raises:
         RecordsError: If a shard is missing, torn or altered.
-        ValueError: If another split is asked for; `read_test_eyes` reads the test split.
+        ValueError: For another split; `read_test_eyes` reads the test split.
     """
     if split not in ("train", "validation"):
         raise ValueError(f"{split!r} is neither 'train' nor 'validation'; the test split is read by read_test_eyes")
@@ -331,17 +331,17 @@ def _parse(example: Any) -> tuple[Any, Any, Any, Any]:
     import tensorflow as tf
 
     kinds = {"image": tf.string, "name": tf.string, "grade": tf.int64, "label": tf.int64}
-    found = tf.io.parse_single_example(example, {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()})
+    record = tf.io.parse_single_example(example, {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()})
     # The accurate transform gives the pixels of `decode_stored`; TensorFlow's default is off by one here and there.
-    image = tf.io.decode_jpeg(found["image"], channels=3, dct_method="INTEGER_ACCURATE")
-    return found["name"], image, found["grade"], found["label"]
+    image = tf.io.decode_jpeg(record["image"], channels=3, dct_method="INTEGER_ACCURATE")
+    return record["name"], image, record["grade"], record["label"]
 
 
 def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> None:
     """Write one shard.
 
     Args:
-        path: The file to be.
+        path: The new file.
         eyes: Stored JPEG and entry of each eye, all of one split.
     """
     import tensorflow as tf
@@ -352,12 +352,22 @@ def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> None:
 
 
 def shard_entry(path: Path, split: Split, n: int) -> dict[str, Any]:
-    """What the manifest says of a shard: with so many eyes of one split."""
+    """The entry of a shard in the manifest.
+
+    Args:
+        path: The shard.
+        split: The split whose eyes it holds.
+        n: How many eyes it holds.
+    """
     return {"file": path.name, "split": split, "n": n, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def write_eyes(folder: Path, eyes: Iterable[EyeEntry]) -> dict[str, Any]:
-    """Write `eyes.jsonl`, an eye a line in the order of the records, and say of it what the manifest says."""
+    """Write `eyes.jsonl`, one line per eye in the order of the records.
+
+    Returns:
+        The entry of the file in the manifest.
+    """
     path, n = folder / EYES, 0
     with path.open("w") as file:
         for eye in eyes:

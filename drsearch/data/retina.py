@@ -1,7 +1,7 @@
-"""Where on a photograph does the retina lie, and is it one that can be graded?
+"""Where the retina lies on a photograph, and whether it can be graded.
 
-The figures beside the limits were taken on the 413 photographs of IDRiD, its 12 originals and 120 synthetic eyes: none
-of them is refused.
+The figures beside the limits were measured on the 413 photographs of IDRiD, its 12 originals and 120 synthetic eyes;
+none of them is refused.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from drsearch.errors import PhotographError
 
 BORDER_PX = 176
-"""The border of the retina is found on a picture whose shorter side has at least as many pixels, and fewer than twice
-as many; what is retina at all, on one half as large."""
+"""The border of the retina is found on a picture whose shorter side has at least this many pixels, and fewer than twice
+as many; the patch that is retina, on a picture half as large."""
 
 LOCAL_MEAN = 128
-"""Level of what is even, where colours are normalised by local_mean."""
+"""Level of even areas where colours are normalised by local_mean."""
 
 SMALLEST_RETINA_PX = 128
-"""A retina that is lower or narrower in the photograph's own pixels is refused: it shows no lesion."""
+"""A retina that is lower or narrower than this, in the photograph's own pixels, is refused: it shows no lesion."""
 
 _SMALLEST_SIDE = 32  # pixels of the picture that a border is looked for on
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
@@ -65,20 +65,20 @@ class Retina:
 
 
 def find_retina(rgb: NDArray[np.uint8]) -> Retina:
-    """Where the retina's borders lie.
+    """The borders of the retina.
 
-    What is retina is told from a coarse picture, where its border lies from strips of a finer one, between its pixels.
-    Both are halved from the photograph, as its decoder does it, so that the border stays where it is when the same
+    A coarse picture tells which patch is retina; strips of a finer picture tell where its border lies, between their
+    pixels. Both are halved from the photograph, as a decoder does it, so that the border stays the same when the
     photograph is decoded at another scale. A retina that fills the frame has its borders at 0 and 1. A frame or bars
-    around the photograph are left out first, and a retina that is small in its surround is looked for again around it,
-    so that its borders are those of the photograph without its surround.
+    around the photograph are taken off first. A retina that is small in its surround is searched for again with less
+    of it, so that its borders are those of the photograph without its surround.
 
     Args:
         rgb: Photograph, uint8, shape (height, width, 3).
 
     Raises:
-        PhotographError: If no retina is seen, that is a large, warm-coloured, smooth and not quite even patch; or if it
-            is too dark, burnt out, grey, or one of two.
+        PhotographError: If there is no retina, that is, no large, warm-coloured, smooth and not quite even patch; or if
+            it is too dark, burnt out, grey, or one of two.
     """
     _check_shape(*rgb.shape[:2])
     fine, times = halved(rgb, min(rgb.shape[:2]), BORDER_PX)
@@ -115,7 +115,7 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
 
 
 def retina_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which pixels show retina, told by the background in the corners.
+    """The pixels that show retina, by the background in the corners.
 
     Works on a photograph, on the square that a network sees, and on one that is normalised.
 
@@ -123,7 +123,7 @@ def retina_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
         picture: uint8 RGB, shape (height, width, 3).
 
     Returns:
-        Shape (height, width); all True where the retina fills the picture, or no background is seen.
+        Bool, shape (height, width); all True where the retina fills the picture, or no background is seen.
     """
     fine, _ = halved(picture, min(picture.shape[:2]), 2 * BORDER_PX)
     background = _background(*_corners(fine))
@@ -148,7 +148,7 @@ def retina_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def check_whole(retina: Retina, height: int, width: int) -> None:
-    """Refuse a retina that is too small to show lesions, stands on its side, or is only a part of one.
+    """Refuse a retina that is too small to show lesions, lies on its side, or is only a part of a retina.
 
     Args:
         retina: Its borders.
@@ -156,7 +156,7 @@ def check_whole(retina: Retina, height: int, width: int) -> None:
         width: Of the photograph, pixels.
 
     Raises:
-        PhotographError: If so.
+        PhotographError: With the reason.
     """
     high, wide = round((retina.bottom - retina.top) * height), round((retina.right - retina.left) * width)
     if min(high, wide) < SMALLEST_RETINA_PX:
@@ -188,7 +188,7 @@ def halved(rgb: NDArray[np.uint8], side_px: float, least_px: int) -> tuple[NDArr
     Args:
         rgb: Picture, uint8, shape (height, width, 3).
         side_px: The side, in pixels of the picture.
-        least_px: Pixels that it keeps; one that has fewer is not halved.
+        least_px: Pixels that the side keeps.
 
     Returns:
         The smaller picture, and how many pixels of a row are one now.
@@ -227,7 +227,7 @@ def _bar_px(rows: NDArray[np.uint8]) -> int:
 def _in_frame(picture: NDArray[np.uint8], corners: NDArray[np.int32]) -> _Box | None:
     """What lies inside a frame or bars of one colour; None where there are none.
 
-    A frame is told from the surround of a round retina by what lies just inside it: all of it differs.
+    Just inside a frame nearly all pixels differ from it, which they do not in the surround of a round retina.
     """
     seen: list[NDArray[np.uint8]] = []
     for colour in corners.astype(np.uint8):
@@ -244,7 +244,7 @@ def _in_frame(picture: NDArray[np.uint8], corners: NDArray[np.int32]) -> _Box | 
 
 
 def _without_ends(is_frame: NDArray[np.bool_], through_lettering: bool) -> slice:
-    """What is left of the rows when those of the frame are taken off at both ends."""
+    """The rows that are left when those of the frame are taken off at both ends."""
     half = len(is_frame) // 2
     first, last = is_frame[:half], is_frame[: half - 1 : -1]
     if through_lettering:
@@ -255,7 +255,7 @@ def _without_ends(is_frame: NDArray[np.bool_], through_lettering: bool) -> slice
 
 
 def _is_frame_around(rows: slice, columns: slice, same: NDArray[np.bool_]) -> bool:
-    """Whether what lies just inside the rows and columns that are taken off differs from them."""
+    """Whether the pixels just inside the rows and columns that are taken off differ from them."""
     inner = ~same[rows, columns]
     if inner.shape == same.shape or min(inner.shape) < _SMALLEST_SIDE // 2:
         return False

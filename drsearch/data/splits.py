@@ -15,7 +15,7 @@ from drsearch.settings import DataSettings
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
 
 LEFT_OUT = ""
-"""The split of a photograph whose picture or patient was published for another side, which keeps it."""
+"""The split of a photograph whose picture or patient was published for another split, and is used there."""
 
 
 def split(
@@ -73,14 +73,14 @@ def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, settings: Da
     Args:
         grades: Grade of every photograph, in the order of their names.
         groups: A number that is equal for photographs which belong in one fold, see `kept_together`.
-        n: How many folds, at least 2.
+        n: Number of folds, at least 2.
         settings: Way (`blocks` or `random`) and seed.
 
     Returns:
         0 to n - 1 for each photograph, int64.
 
     Raises:
-        DataError: If a fold would lack one of the two classes.
+        DataError: If a fold lacks one of the two classes, and no other division gives it to all.
     """
     grade_of = np.asarray(grades, dtype=np.int64)
     sides = np.full(len(grade_of), "train", dtype="<U10")
@@ -152,7 +152,7 @@ def _groups(pool: NDArray[np.intp], groups: NDArray[np.int64], settings: DataSet
 
 
 def quotas(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """How many photographs of each grade a split takes, by largest remainder, the classes' shares first.
+    """The number of photographs of each grade that a split takes, by largest remainder per class, then per grade.
 
     Args:
         counts: Photographs of each grade, shape (5,).
@@ -184,7 +184,7 @@ def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int6
 
 
 def check_classes(counts: Mapping[str, Sequence[int]]) -> None:
-    """Refuse a set that nothing can be trained on.
+    """Refuse a set on which no model can be trained.
 
     Args:
         counts: Photographs of each split, NRDR and RDR.
@@ -193,14 +193,14 @@ def check_classes(counts: Mapping[str, Sequence[int]]) -> None:
         DataError: If the set, or one of its splits, lacks one of the two classes.
     """
     for label, name in enumerate(CLASS_NAMES):
-        if not any(found[label] for found in counts.values()):
+        if not any(of_side[label] for of_side in counts.values()):
             n = sum(map(sum, counts.values()))
             raise DataError(
                 f"none of the {n} photographs is {name}: add photographs of that class; to judge a model on these,"
                 " run `drsearch evaluate --split all`."
             )
-    for side, found in counts.items():
-        for name, n in zip(CLASS_NAMES, found, strict=True):
+    for side, of_side in counts.items():
+        for name, n in zip(CLASS_NAMES, of_side, strict=True):
             if n == 0:
                 table = ", ".join(f"{side} {n[0]} NRDR and {n[1]} RDR" for side, n in counts.items())
                 raise DataError(

@@ -1,4 +1,4 @@
-"""What would a folder of fundus photographs look like? Draws one, with the lesions that make an eye referable.
+"""Draws a folder of synthetic fundus photographs, with the lesions that make an eye referable.
 
 The photographs imitate those of IDRiD: a round retina, cut at top and bottom, on a black or dimly lit surround, with
 optic disc, branching vessels, macula and uneven light. Colour, brightness, sharpness, haze and the side of the disc
@@ -41,7 +41,7 @@ _Planes = NDArray[np.float32]  # (3, height, width), red first: a channel in one
 
 @dataclass(frozen=True)
 class LesionBox:
-    """A box round one finding.
+    """A box around one lesion or the optic disc.
 
     Attributes:
         lesion: `optic_disc`, `hard_exudate` or `haemorrhage_or_microaneurysm`.
@@ -81,8 +81,8 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
     appears at the end: it is drawn in a hidden folder inside `out`, which is removed if drawing is interrupted.
 
     Args:
-        out: Folder to make; it may exist, empty.
-        n_images: How many eyes; both classes are present from 2 on.
+        out: New folder, or one that is empty.
+        n_images: Number of eyes; both classes are present from 2 on.
         seed: The same seed draws the same bytes.
         image_px: Width and height of a photograph, pixels.
 
@@ -111,8 +111,8 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
         _write_labels(labels / "train.csv", [(name, grade, risk) for name, grade, risk, _ in eyes])
         if len(list(out.iterdir())) > 1:
             raise DataError(f"{out}: something was put there meanwhile; name another folder.")
-        for made in ("images", "labels"):
-            (drawing / made).rename(out / made)
+        for name in ("images", "labels"):
+            (drawing / name).rename(out / name)
     finally:
         shutil.rmtree(drawing, ignore_errors=True)
         if is_new:
@@ -122,7 +122,7 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
 
 
 def photograph_names(n_images: int) -> tuple[str, ...]:
-    """`SYN_001` and on, with as many digits as the last one needs: the names sort as they count."""
+    """The names `SYN_001` and on, with as many digits as the last number needs, so that they sort as they count."""
     digits = max(3, len(str(n_images)))
     return tuple(f"SYN_{number:0{digits}d}" for number in range(1, n_images + 1))
 
@@ -134,6 +134,9 @@ def draw_eye(grade: int, rng: np.random.Generator, *, image_px: tuple[int, int] 
         grade: Retinopathy grade, 0 to 4. It sets number and size of lesions and nothing else.
         rng: Source of everything that is not the grade.
         image_px: Width and height, pixels.
+
+    Returns:
+        The photograph, with the boxes of its lesions.
 
     Raises:
         DataError: If a photograph of that size has no room for a retina.

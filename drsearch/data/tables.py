@@ -1,4 +1,4 @@
-"""What does a table of labels say of each photograph?"""
+"""Tables of labels, as spreadsheets save them: the grade, patient and split of each photograph."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ SIDES: Mapping[str, PublishedSplit] = {
     "test": "test",
     "testing": "test",
 }
-"""What folders, tables and cells call a published split."""
+"""The published split by its names in folders, tables and cells."""
 
 PICTURES = tuple(
     (
@@ -43,12 +43,12 @@ _BINARY = {b"PK\x03\x04": "an Excel workbook", b"\xd0\xcf\x11\xe0": "an Excel wo
 
 @dataclass(frozen=True)
 class Label:
-    """What a table says of one photograph.
+    """The row of a table about one photograph.
 
     Attributes:
-        grade: As it is written; two that differ are joined by `and`, and so are no grade.
-        patient: As it is written; empty where the table does not say.
-        split: The published split; None where the table does not say.
+        grade: As it is written; two different grades are joined by `and`, which is no valid grade.
+        patient: As it is written; empty where the table has none.
+        split: The published split; None where the table has none.
     """
 
     grade: str
@@ -58,13 +58,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a table says.
+    """The contents of a table.
 
     Attributes:
         by_name: By the name of the photograph, as `plain_name` gives it.
         nameless: Lines that have a grade and no name.
-        patient_column: The title of the column that names the patient; empty where there is none.
-        not_used: The other columns in which something is written.
+        patient_column: The title of the column that names the patient; empty without such a column.
+        not_used: The titles of other columns that are not empty.
     """
 
     by_name: Mapping[str, Label]
@@ -86,6 +86,9 @@ def read_labels(path: Path) -> Labels:
 
     Separators are commas, semicolons, tabs or bars; the encoding is UTF-8, UTF-16 or that of Windows. A column
     `patient` (or `patient_id`, `subject`) and a column `split` (or `set`, `subset`, `partition`) are read too.
+
+    Returns:
+        The labels by the names of the photographs.
 
     Raises:
         DataError: If the table cannot be read or understood.
@@ -175,7 +178,7 @@ def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
 
 
 def _column(path: Path, titles: list[str], is_it: Callable[[str], bool]) -> int | None:
-    """Where a column is that a table may have."""
+    """The place of an optional column; None without it."""
     at = [i for i, title in enumerate(titles) if is_it(title.lower())]
     if len(at) > 1:
         raise DataError(f"{path} has the columns {titles[at[0]]!r} and {titles[at[1]]!r}: which one counts? Keep one.")
@@ -192,7 +195,7 @@ def _split(path: Path, line: int, title: str, cell: str) -> PublishedSplit | Non
 
 
 def _joined(path: Path, name: str, first: Label, second: Label) -> Label:
-    """What two rows say of one photograph."""
+    """The label of a photograph that has two rows."""
     if (first.patient, first.split) != (second.patient, second.split):
         raise DataError(f"{path} has two rows for {name} that differ in its patient or split; keep one.")
     grades = [first.grade] if first.grade == second.grade else [first.grade, second.grade]

@@ -1,4 +1,4 @@
-"""How is a network fitted? One epoch after another, each repeatable from a checkpoint; trials and fine-tuning alike."""
+"""The fit loop of trials and fine-tuning: one epoch after another, each repeatable from a checkpoint."""
 
 import dataclasses
 import json
@@ -27,11 +27,11 @@ from drsearch.settings import Settings, TrainingSettings
 
 @dataclass(frozen=True)
 class Measures:
-    """How good predictions of one epoch are.
+    """Loss and scores of the predictions of one epoch.
 
     Attributes:
-        loss: Mean cross-entropy an image, natural logarithm, without what layers add to it.
-        accuracy: Share of images on the right side of one half.
+        loss: Mean cross-entropy per image, natural logarithm, without the losses that layers add.
+        accuracy: Share of images in their true class at the threshold 0.5.
         auc: Area under the ROC curve of the probability of RDR.
     """
 
@@ -62,7 +62,7 @@ class EpochResult:
 
 @dataclass
 class TrainingState:
-    """What an epoch changes.
+    """The state that an epoch changes.
 
     Attributes:
         model: The network.
@@ -70,8 +70,8 @@ class TrainingState:
         training: Schedule and batch size.
         epoch: Epochs finished.
         fit: Takes steps, see `Fit`.
-        predict: Asks the network.
-        seen: What it said of the validation eyes at the end of the last epoch: probabilities of RDR, shape `(n,)`.
+        predict: Returns the network's probabilities.
+        seen: Probabilities of RDR of the validation eyes at the end of the last epoch, shape `(n,)`.
     """
 
     model: keras.Model
@@ -85,11 +85,11 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What an epoch reads.
+    """The data that an epoch reads.
 
     Attributes:
         batches: One iterator of `training_batches` for all epochs, standing at the next epoch's first batch.
-        steps: Batches an epoch.
+        steps: Batches per epoch.
         validation: Eyes that measure the epoch.
     """
 
@@ -99,7 +99,10 @@ class TrainingData:
 
 
 def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
-    """Train one epoch more and measure it: the seam at which a faster body may stand in for this one.
+    """Train one more epoch and measure it.
+
+    Returns:
+        The scores on training and validation eyes; `state` is changed.
 
     Raises:
         TrialFailed: If the loss is not finite, or memory does not suffice.
@@ -127,13 +130,13 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
 
 
 class Training:
-    """A network, its optimizer and its data, trained an epoch at a time.
+    """A network, its optimizer and its data, trained epoch by epoch.
 
     Any Keras model that takes images of 0..255 and ends in a softmax over NRDR and RDR can
     be trained. It is compiled with the optimizer, so that the saved `.keras` holds both.
 
     Args:
-        model: Its present weights are where training starts.
+        model: Training starts from its present weights.
         train: Eyes to fit; upsampled and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used.
@@ -161,7 +164,7 @@ class Training:
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """The number of finished epochs."""
         return self._state.epoch
 
     @property
@@ -175,7 +178,10 @@ class Training:
         return tuple(self._history)
 
     def run_epoch(self) -> EpochResult:
-        """Train one epoch more and measure it.
+        """Train one more epoch and measure it.
+
+        Returns:
+            The scores on training and validation eyes.
 
         Raises:
             TrialFailed: If the loss is not finite, or memory does not suffice.
@@ -191,7 +197,7 @@ class Training:
 
         Args:
             path: The checkpoint; an old one is replaced.
-            extra: What else belongs to this moment, as JSON can hold it.
+            extra: More values to save with it, as JSON can hold them.
         """
         about = {
             "epoch": self.epoch,
@@ -203,10 +209,10 @@ class Training:
             np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
 
     def restore(self, path: Path) -> dict[str, Any]:
-        """Go back, or on, to a checkpoint; the epochs after it equal those of the training that saved it.
+        """Go to a checkpoint, an earlier or a later one; the epochs after it equal those of the training that saved it.
 
         Returns:
-            The `extra` it was saved with.
+            The `extra` that it was saved with.
 
         Raises:
             TrialFailed: If the file is damaged, or belongs to another model or optimizer. Nothing is changed then.
@@ -297,12 +303,12 @@ def set_seeds(seed: int) -> None:
 
 
 def set_threads(threads: int, cores: int) -> None:
-    """Let this process compute on some cores; call it before TensorFlow computes anything.
+    """Limit the cores of this process; call it before TensorFlow computes anything.
 
     Args:
-        threads: That one operation computes with: `training.threads`. The last digits depend on them.
-        cores: That compute at once, each an operation that does not wait for another: the gradients of a convolution
-            with respect to its input and to its filter, say. No digit depends on them.
+        threads: Number of threads of one operation: `training.threads`. The last digits of results depend on it.
+        cores: Number of operations that run at once, such as the gradients of a convolution with respect to its input
+            and to its filter. No digit depends on it.
 
     Raises:
         RuntimeError: If TensorFlow has computed something already.

@@ -1,8 +1,8 @@
-"""How is one step of training computed? As Keras defines it, by one kernel instead of several where both mean the same.
+"""One training step as one graph: as Keras defines it, with one kernel instead of several where both mean the same.
 
-Nothing here is another method: batch normalisation and Adam are those of Keras to rounding, and the model that is saved
-is the one that was given. `python -m benchmarks.operations` counts what a step is spared, `python -m benchmarks.epoch`
-times it.
+The methods are Keras's own: batch normalisation and Adam agree with it up to rounding, and the saved model is the model
+that was given. `python -m benchmarks.operations` counts the operations that a step saves, `python -m benchmarks.epoch`
+measures its time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,8 @@ import tensorflow as tf
 from drsearch.model.predictor import RDR
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
-"""`fit(batches, steps)` takes that many steps and returns, an image each in the order seen, cross-entropy, label, and
-the probability of RDR before its step."""
+"""`fit(batches, steps)` takes that many steps and returns three values per image, in the order seen: cross-entropy,
+label, and the probability of RDR before its step."""
 
 
 def compiled_fit(model: keras.Model, optimizer: keras.Optimizer, fused: bool = True) -> Fit:
@@ -24,7 +24,7 @@ def compiled_fit(model: keras.Model, optimizer: keras.Optimizer, fused: bool = T
     Args:
         model: Ends in a softmax over NRDR and RDR.
         optimizer: Built for the model's trainable weights.
-        fused: Take fused kernels where there are; False computes every step with Keras's own operations.
+        fused: Use fused kernels where they exist; False computes every step with Keras's own operations.
     """
     network = _with_other_kernels(model) if fused else model
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
@@ -87,7 +87,7 @@ def _is_strided_projection(layer: keras.layers.Layer) -> bool:
 
 
 class _SubsampledConvolution(keras.layers.Layer):  # type: ignore[misc]  # Keras is untyped
-    """A 1x1 convolution with strides, on its weights: take every second place first, then convolve every one.
+    """A 1x1 convolution with strides, on its weights: first take the places that remain, then convolve without strides.
 
     oneDNN in TensorFlow 2.21 writes beyond its memory in the gradient of such a filter where that has fewer
     than 16 channels of input and more than one thread: trials die, or go on with wrong numbers.
@@ -98,7 +98,7 @@ class _SubsampledConvolution(keras.layers.Layer):  # type: ignore[misc]  # Keras
         self.layer = layer
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the layer; told, Keras need not trace a call to learn it."""
+        """The shape of the layer's output, so that Keras need not trace a call to learn it."""
         return self.layer.compute_output_shape(shape)  # type: ignore[no-any-return]
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -119,7 +119,7 @@ class _FusedNormalisation(keras.layers.Layer):  # type: ignore[misc]  # Keras is
         self.layer = layer
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input; told, Keras need not trace a call to learn it."""
+        """The shape of the input, so that Keras need not trace a call to learn it."""
         return shape
 
     def call(self, x: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
@@ -144,7 +144,7 @@ class _FusedNormalisation(keras.layers.Layer):  # type: ignore[misc]  # Keras is
 
 
 def _is_plain_adam(optimizer: keras.Optimizer, model: keras.Model) -> bool:
-    """Whether an Adam does nothing that the kernel does not."""
+    """Whether an optimizer is an Adam that the kernel computes in full."""
     return (
         type(optimizer) in (keras.optimizers.Adam, keras.optimizers.AdamW)
         and not optimizer.amsgrad
@@ -167,7 +167,7 @@ def _apply(
 def _apply_fused(
     optimizer: keras.Optimizer, gradients: Sequence[tf.Tensor | None], variables: Sequence[keras.Variable]
 ) -> None:
-    """One kernel a weight, in place of Keras's dozen; the moments stay those of the Keras optimizer."""
+    """One kernel per weight, in place of Keras's dozen; the moments stay those of the Keras optimizer."""
     if any(gradient is None for gradient in gradients):
         return _apply(optimizer, gradients, variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)

@@ -1,4 +1,4 @@
-"""Which network grades an eye? The simplified ResNetV2, in ordinary Keras layers."""
+"""The default network: the simplified ResNetV2, in ordinary Keras layers."""
 
 import keras
 from keras import layers
@@ -7,11 +7,11 @@ from drsearch.settings import ModelSettings
 
 
 def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> keras.Model:
-    """The simplified ResNetV2 with fresh weights; `set_seeds` decides which.
+    """The simplified ResNetV2 with fresh weights, which `set_seeds` determines.
 
     7x7 convolution (stride 2), batch normalisation, ReLU; 3x3 max pool (stride 2); `stages`
     stages of pre-activation blocks, each halving the resolution at its first block and twice
-    as wide as the one before; ReLU; global average pool; dropout where asked; softmax.
+    as wide as the one before; ReLU; global average pool; dropout if set; softmax.
 
     Args:
         settings: Width, depth and dropout.
@@ -27,7 +27,7 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
     Source:
         He, Zhang, Ren and Sun (2016), Identity Mappings in Deep Residual Networks,
         arXiv:1603.05027, figure 4(e); a projection starts from the activated input, as in their published code.
-        Without their batch normalisation before the last ReLU.
+        Their batch normalisation before the last ReLU is left out.
 
     Example:
         >>> build_resnet(ModelSettings(), image_px=64).count_params()
