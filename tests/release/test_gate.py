@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from tags_page import undocumented_metrics
 
 from drsearch.data.prepare import prepare
 from drsearch.data.records import EyeEntry, RecordSet, count_test_evaluations, read_eyes
@@ -160,6 +161,7 @@ def test_models_of_different_images_are_judged_on_the_same_eyes_with_one_test_ev
     assert len(found.labels) == shelf.records.counts["test"]["n"]
     assert found.challenger.scores == scores(found.labels, found.challenger.probabilities, 0.4)
     numbers = found.metrics()
+    assert undocumented_metrics(set(numbers)) == set()
     assert (numbers["challenger_threshold"], numbers["champion_threshold"]) == (0.4, 0.5)
     assert found.table()[-1] == ("threshold", "0.4000", "0.5000", "")
     gap = numbers["challenger_auc"] - numbers["champion_auc"]
