@@ -51,4 +51,4 @@ class MetricError(DrsearchError, ValueError):
 
 
 class Interrupted(DrsearchError):
-    """The person at the terminal stopped the command; nothing is lost, and the same command goes on."""
+    """The person at the terminal stopped the command; nothing is lost, and the same command resumes it."""

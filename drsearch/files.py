@@ -248,7 +248,7 @@ def when_space(write: Callable[[], T], where: Path, stop_asked: Callable[[], boo
                 logging.warning("%s; waiting for space", text)
             waited = True
             if pause(next(pauses), stop_asked):
-                raise DiskFull(f"{text}; make space, and the same command goes on.") from wrong
+                raise DiskFull(f"{text}; make space, and the same command resumes it.") from wrong
         else:
             if waited:
                 logging.info("there is space again in %s", where)

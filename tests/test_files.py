@@ -63,7 +63,7 @@ def test_who_is_asked_to_stop_waits_no_more(tmp_path: Path) -> None:
 
     with pytest.raises(DiskFull) as told:
         when_space(write, tmp_path, lambda: True)
-    assert str(told.value) == f"the disk that holds {tmp_path} is full; make space, and the same command goes on."
+    assert str(told.value) == f"the disk that holds {tmp_path} is full; make space, and the same command resumes it."
 
 
 def test_another_error_is_raised_at_once(tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ class Study:
         return self._plot("pareto")
 
     def stop(self) -> None:
-        """Start no further trial; those that run come to their end. For callbacks; the same call goes on later.
+        """Start no further trial; those that run come to their end. For callbacks; the same call resumes it later.
 
         Raises:
             StudyError: If this process does not run the study; `cancel` stops one that runs elsewhere.
@@ -395,7 +395,7 @@ def run_study(
                 say_stopping=show.stopping,
             )
         if result.stopped in ("interrupted", "cancelled"):
-            raise Interrupted(f"study {name!r} is {result.stopped}; the same command goes on where it stopped.")
+            raise Interrupted(f"study {name!r} is {result.stopped}; the same command resumes it.")
         with training_view(out) as listener:
             after = AfterSearch(result, read, home, listener, supervisor.cancelled).run()
     opened.results = (result, after)

@@ -166,7 +166,7 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
     out.print(f"\nstudy {study.name}: {counts}; best is trial {result.best_trial} with {objective} {result.value:.4f}:")
     out.print(f"  {settings_text(result.params)}", markup=False)
     if study.spent:
-        out.print(f"no more trials: {study.spent}; a larger budget goes on")
+        out.print(f"no more trials: {study.spent}; a larger budget adds trials")
     if cost != "none":
         costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
         out.print(f"Pareto front, {objective} at {cost}: {costs}")

@@ -155,7 +155,7 @@ def cancel(
         say(f"study {study} is asked to stop at the next checkpoint; Ctrl-C ends only the waiting here")
         one.cancel(print_stopped)
     state = one.reconcile(say).state
-    goes_on = "" if state == "complete" else "; the same run-study command goes on where it stopped"
+    goes_on = "" if state == "complete" else "; the same run-study command resumes it"
     n_stopped = f"{len(stopped)} trial{'s' if len(stopped) != 1 else ''} stopped"
     out.print(f"study {study} is {state}, {n_stopped}{goes_on}", soft_wrap=True)
     print_json(as_json, {"study": study, "state": state, "stopped": stopped})

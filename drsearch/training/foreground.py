@@ -87,5 +87,5 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: Foreground
         if not sender.stop(_SENT_S):
             logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")
     if outcome.state == "interrupted":
-        raise Interrupted(f"{plan.start.name} {outcome.reason}; the same command goes on from there.")
+        raise Interrupted(f"{plan.start.name} {outcome.reason}; the same command resumes it.")
     return outcome

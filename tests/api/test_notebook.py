@@ -63,7 +63,7 @@ def test_interrupting_the_kernel_stops_at_a_checkpoint_and_the_same_cell_resumes
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=None)["content"]
         assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
-        assert "the same command goes on where it stopped" in reply["evalue"]
+        assert "the same command resumes it" in reply["evalue"]
         assert "KILLED" in journal.read_text()
         states = ask(client, 'print(drsearch.load_study("rates").trials["state"].to_list())')
         assert states == "['waiting', 'waiting']\n"

@@ -21,9 +21,7 @@ def cancelled(desk: Any, process: Command) -> Any:
     told = desk.json("cancel", "two_rates")
     said, complained = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, (said, complained)
-    assert complained.splitlines()[-1] == (
-        "drsearch: study 'two_rates' is cancelled; the same command goes on where it stopped."
-    )
+    assert complained.splitlines()[-1] == ("drsearch: study 'two_rates' is cancelled; the same command resumes it.")
     return told
 
 

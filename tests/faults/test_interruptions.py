@@ -61,9 +61,7 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(
     said, complained = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, complained
     assert said == ""
-    assert complained.splitlines()[-1] == (
-        "drsearch: study 'two_rates' is interrupted; the same command goes on where it stopped."
-    )
+    assert complained.splitlines()[-1] == ("drsearch: study 'two_rates' is interrupted; the same command resumes it.")
     assert "RUNNING" not in statuses(desk)
     trials = optuna.load_study(study_name="two_rates", storage=f"sqlite:///{desk.home / 'studies.db'}").trials
     assert optuna.trial.TrialState.RUNNING not in {trial.state for trial in trials}

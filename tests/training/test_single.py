@@ -75,9 +75,7 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_in_the_same_run(
 ) -> None:
     with pytest.raises(Interrupted) as stopped:
         run("war", CtrlC())
-    assert re.fullmatch(
-        "war-[0-9a-f]{8} stopped at epoch 1 of 4; the same command goes on from there.", str(stopped.value)
-    )
+    assert re.fullmatch("war-[0-9a-f]{8} stopped at epoch 1 of 4; the same command resumes it.", str(stopped.value))
     client = MlflowClient(home.tracking_uri)
     experiment = client.get_experiment_by_name("trainings")
     assert experiment is not None
