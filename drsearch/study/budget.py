@@ -182,13 +182,12 @@ class LaunchersBudget(Budget):
     Args:
         study: The study.
         settings: Its settings, with the budgets of this call.
-        n_trials: Trials in total; where another budget ends the study, those that it has already.
-        grows: Whether another budget ends the study.
+        total: Trials in total; None where another budget ends the study.
     """
 
-    def __init__(self, study: optuna.Study, settings: Settings, n_trials: int, grows: bool) -> None:
+    def __init__(self, study: optuna.Study, settings: Settings, total: int | None) -> None:
         super().__init__(study, settings)
-        self.n_trials, self._grows = n_trials, grows
+        self.n_trials, self._grows = total or 0, total is None
         self._hours = Hours(study)
         self._is_known = False
         self._stop = ""

@@ -136,7 +136,7 @@ def code_now() -> dict[str, str]:
 
 
 def open_study(
-    storage: Storage, name: str, wanted: StudyDefinition, n_trials: int
+    storage: Storage, name: str, wanted: StudyDefinition, n_trials: int | None
 ) -> tuple[optuna.Study, StudyDefinition]:
     """Begin a study, or open the one of this name if it has the same definition.
 
@@ -144,7 +144,7 @@ def open_study(
         storage: The study database.
         name: The study's name.
         wanted: The definition that the command asks for; its `uid` counts only if the study begins now.
-        n_trials: Trials in total.
+        n_trials: Trials in total; None where another budget ends the study, which keeps the number it has.
 
     Returns:
         The study, and the definition that it was begun with.
@@ -164,7 +164,8 @@ def open_study(
         else:
             _check_same(name, begun, wanted)
             _note_other_code(name, begun, wanted)
-        study.set_user_attr(N_TRIALS, n_trials)
+        if n_trials is not None or begun is None:
+            study.set_user_attr(N_TRIALS, n_trials or 0)
         study.set_user_attr(CODE, wanted.code)
         return study, begun or wanted
 
@@ -233,7 +234,7 @@ def wanted_study(space: Path, source: str, settings: Settings, data: Path) -> St
         data: The folder of photographs.
     """
     return StudyDefinition(
-        uid=new_uid(),
+        uid=uuid.uuid4().hex,
         space_file=space.name,
         space_source=source,
         settings=settings,
@@ -290,8 +291,3 @@ def _note_other_code(name: str, begun: StudyDefinition, wanted: StudyDefinition)
     changed = sorted(key for key in {*begun.code, *wanted.code} if begun.code.get(key) != wanted.code.get(key))
     if changed:
         logging.warning("study %s goes on with other code than it was begun with: %s", name, ", ".join(changed))
-
-
-def new_uid() -> str:
-    """A new uid, 32 hexadecimal digits."""
-    return uuid.uuid4().hex

@@ -248,7 +248,7 @@ def study_status(study: optuna.Study, definition: StudyDefinition, storage: Stor
     return StudyStatus(
         progress=Progress(study.study_name, objective, tuple(trials), n_trials, tuple(workers)),
         state=_state(study, definition, trials, n_trials, bool(running) or is_launched(folder)),
-        idle=tuple(each.worker for each in _worker_statuses(folder) if each.worker not in busy),
+        idle=tuple(each.worker for each in worker_statuses(folder) if each.worker not in busy),
         abandoned=abandoned,
         best=_best(trials, definition, folder),
         left_s=study_left_s(trials, n_trials, workers),
@@ -275,7 +275,7 @@ def trial_rows(storage: Storage, name: str, home: Home) -> tuple[list[TrialRow],
     """
     study, definition = load_study(storage, name)
     folder, n_trials = study_folder(home, name, definition.uid), n_trials_of(study)
-    statuses = {status.worker: status for status in _worker_statuses(folder)}
+    statuses = {status.worker: status for status in worker_statuses(folder)}
     trials = {trial.number: trial for trial in read_trials(study)}
     rows = [
         _row(trials[n], folder, statuses) if n in trials else TrialRow(number=n, state="waiting")
@@ -337,25 +337,19 @@ def study_left_s(trials: Sequence[Trial], n_trials: int, workers: Sequence[Worke
     return left / len(workers)
 
 
-def _worker_statuses(folder: Path) -> list[WorkerStatus]:
-    """The last reports of this machine's living workers."""
+def worker_statuses(folder: Path) -> list[WorkerStatus]:
+    """The last reports of this machine's living workers.
+
+    Args:
+        folder: The study's folder.
+    """
     statuses = []
     for file in sorted((folder / "workers").glob("*.json")):
         with contextlib.suppress(FileNotFoundError):  # its worker has ended
-            status = read_worker_status(file)
-            if not is_dead(status.worker, ran_here=True):
-                statuses.append(status)
+            report = json.loads(file.read_text())
+            if not is_dead(report["worker"], ran_here=True):
+                statuses.append(WorkerStatus(**{item.name: report[item.name] for item in fields(WorkerStatus)}))
     return statuses
-
-
-def read_worker_status(file: Path) -> WorkerStatus:
-    """The report that a worker wrote last.
-
-    Raises:
-        FileNotFoundError: If the worker has ended.
-    """
-    report = json.loads(file.read_text())
-    return WorkerStatus(**{item.name: report[item.name] for item in fields(WorkerStatus)})
 
 
 def _is_dead(trial: FrozenTrial) -> bool:
@@ -379,7 +373,7 @@ def _best(trials: Sequence[Trial], definition: StudyDefinition, folder: Path) ->
 
 def _workers(running: Sequence[Trial], folder: Path, definition: StudyDefinition) -> list[WorkerStatus]:
     """The workers that run a trial, here by their own reports, elsewhere by what they reported to the study."""
-    statuses = {status.worker: status for status in _worker_statuses(folder)}
+    statuses = {status.worker: status for status in worker_statuses(folder)}
     workers = []
     for trial in running:
         worker = str(trial.last.user_attrs.get(WORKER, ""))

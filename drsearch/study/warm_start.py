@@ -21,21 +21,21 @@ from drsearch.trials.storage import transaction
 from drsearch.trials.trials import Trial, read_trials
 
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
-"""Settings of a training in which two of one point may differ, and one that is compared value by value."""
+"""Settings in which two trainings of one point may differ, and one that is compared value by value."""
 
 _OF_A_RESULT = ("study.objective", "study.cost", "search.folds", "search.repeats")
-"""Settings of a study that its trials' values depend on."""
+"""Settings of a study on which the values of its trials depend."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Which trials of which study are inherited.
+    """The trials that a study inherits.
 
     Attributes:
-        study: Where from.
-        trials: Trials there, by the number that each gets in the new study.
-        n_left: Finished trials there that the new study could not have run.
-        why_left: Of the first of these.
+        study: The other study.
+        trials: Maps numbers of trials in the new study to their numbers in the other.
+        n_left: Finished trials of the other study that the new one could not have run.
+        why_left: Why not, of the first of these.
     """
 
     study: str
@@ -45,17 +45,20 @@ class WarmStart:
 
 
 def planned(storage: Storage, name: str, source: str, space: SearchSpace, wanted: StudyDefinition) -> WarmStart | None:
-    """What a study inherits: as it was planned when it began, or is planned now.
+    """The trials that a study inherits: those planned when it began, or planned now.
 
     Args:
-        storage: Where both studies are.
-        name: The new study; it may have begun, and then goes on with what it was begun with.
-        source: The other; empty for none.
-        space: Of the new study.
-        wanted: Its definition; before its photographs are prepared, data are not compared.
+        storage: The database of both studies.
+        name: The new study; if it has begun, it keeps its plan.
+        source: The other study; empty for none.
+        space: The space of the new study.
+        wanted: Its definition; data are compared if its photographs are prepared.
+
+    Returns:
+        None without another study.
 
     Raises:
-        StudyError: If there is no such study, nothing of it can be inherited, or the new study has begun without it.
+        StudyError: If there is no such study, none of its trials can be inherited, or the new study began without it.
     """
     begun = _begun(storage, name)
     plan = begun.user_attrs.get(WARM_START) if begun is not None else None
@@ -103,18 +106,18 @@ def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefini
 
 
 def inherit(study: optuna.Study, storage: Storage, warm: WarmStart, space: SearchSpace) -> None:
-    """Add the inherited trials that are not in the study yet, each finished and marked with where it comes from.
+    """Add the inherited trials that the study lacks, each finished and marked with its origin.
 
-    Repeating this, or dying in the middle of it, does no harm.
+    It may be repeated, also after a crash in the middle of it.
 
     Args:
-        study: The new one.
-        storage: Where both are.
-        warm: What to inherit.
-        space: Of the new study.
+        study: The new study.
+        storage: The database of both studies.
+        warm: The trials to inherit.
+        space: The space of the new study.
     """
-    there = {trial.number for trial in read_trials(study)}
-    if warm.trials.keys() <= there and WARM_START in study.user_attrs:
+    numbers = {trial.number for trial in read_trials(study)}
+    if warm.trials.keys() <= numbers and WARM_START in study.user_attrs:
         return  # the other study may be gone by now
     source, definition = load_study(storage, warm.study)
     old = {trial.number: trial for trial in read_trials(source)}
@@ -123,9 +126,9 @@ def inherit(study: optuna.Study, storage: Storage, warm: WarmStart, space: Searc
         if WARM_START not in study.user_attrs:
             origin = {"study": warm.study, "trials": {str(new): number for new, number in warm.trials.items()}}
             study.set_user_attr(WARM_START, origin)
-        there = {attempt.user_attrs.get(TRIAL) for attempt in study.get_trials(deepcopy=False)}
+        numbers = {attempt.user_attrs.get(TRIAL) for attempt in study.get_trials(deepcopy=False)}
         for new, number in sorted(warm.trials.items()):
-            if new not in there:
+            if new not in numbers:
                 fitted = _fitted(space, old_space, definition, old[number])
                 study.add_trial(_inherited(old[number], new, fitted, warm.study, definition))
 
@@ -154,7 +157,7 @@ def _inherited(trial: Trial, number: int, fitted: Fitted, source: str, definitio
 
 @contextmanager
 def _space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
-    """The space that a study keeps."""
+    """Open the space that a study keeps."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / definition.space_file
         path.write_text(definition.space_source, encoding="utf-8")
@@ -162,7 +165,7 @@ def _space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
 
 
 def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefinition) -> None:
-    """Refuse a study whose results mean something else."""
+    """Refuse a study whose values cannot be compared."""
     if wanted.data_fingerprint and there.data_fingerprint != wanted.data_fingerprint:
         raise StudyError(
             f"--warm-start {source}: it was run on other data ({there.data_fingerprint[:12]} of {there.data_source}, "
@@ -185,7 +188,7 @@ def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefiniti
 
 
 def _fitted(space: SearchSpace, old_space: SearchSpace, there: StudyDefinition, trial: Trial) -> Fitted:
-    """What the new study's space draws for a trial of another study; the training would be the same.
+    """The values that the new study's space draws for a trial of another study, with the same training.
 
     Raises:
         Misfit: If the new study could not run that training.

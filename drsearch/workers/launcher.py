@@ -13,7 +13,7 @@ from drsearch.study.preparation import define
 from drsearch.study.study_run import StudyRun
 from drsearch.study.warm_start import WarmStart, inherit, planned
 from drsearch.trials.storage import may_hold_studies, open_storage
-from drsearch.trials.trials import enqueue
+from drsearch.trials.trials import enqueue, read_trials
 from drsearch.workers.supervisor import Supervisor
 
 
@@ -70,21 +70,21 @@ def launch_study(
 
     Raises:
         StudyError: If a study of this name has another definition, could not begin with the other's trials, or has no
-            room for the enqueued ones.
+            room for the enqueued values.
     """
     wanted, settings, total = define(space, data, prepared), space.settings, total_trials(space)
-    n_trials = total or 0
     storage = open_storage(storage_url)
     warm = planned(storage, name, warm_start, space, wanted)
-    if warm is not None and settings.study.sampler != "grid":
-        n_trials += len(warm.trials)  # in a grid they are some of its points
-    study, definition = open_study(storage, name, wanted, n_trials)
+    if total is not None and warm is not None and settings.study.sampler != "grid":
+        total += len(warm.trials)  # in a grid they are some of its points
+    study, definition = open_study(storage, name, wanted, total)
     if warm is not None:
         inherit(study, storage, warm, space)
-    enqueue(study, storage, n_trials, enqueued)
+    n_taken = 1 + max((trial.number for trial in read_trials(study)), default=-1)
+    enqueue(study, storage, n_taken + len(enqueued) if total is None else total, enqueued)
     folder = study_folder(home, name, definition.uid)
     run = StudyRun(
         name, definition, settings, folder, prepared[0].records.audit_path, warm.study if warm is not None else ""
     )
-    budget = LaunchersBudget(study, settings, n_trials, grows=total is None)
+    budget = LaunchersBudget(study, settings, total)
     return Supervisor(study, definition, storage, storage_url, home, budget, run)

@@ -143,7 +143,7 @@ def put_records(definition: StudyDefinition, home: Home) -> bool:
 
 
 def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[[], bool]) -> bool:
-    """Fetch the study's record sets into this machine's home, each by one process, and check them.
+    """Fetch the study's record sets into this machine's home, and check them.
 
     Args:
         definition: The study's definition.
@@ -156,20 +156,19 @@ def fetch_records(definition: StudyDefinition, home: Home, stop_asked: Callable[
     Raises:
         RecordsError: If what arrived is not the set that the study was begun on.
     """
-    home.records.mkdir(parents=True, exist_ok=True)
-    with open(home.records / "fetch.lock", "w") as file:
-        lock(file)  # goes with its process; who waits here finds them fetched
-        for fingerprint in sorted(set(definition.records.values())):
-            if not _is_whole(home.records / fingerprint) and not _fetch_records(fingerprint, home, stop_asked):
-                return False
-    return True
+    return all(fetch_record_set(each, home, stop_asked) for each in sorted(set(definition.records.values())))
 
 
-def fetch_record_set(fingerprint: str, home: Home) -> bool:
-    """Fetch one record set into this machine's home, without waiting for it.
+def fetch_record_set(fingerprint: str, home: Home, stop_asked: Callable[[], bool] = lambda: True) -> bool:
+    """Fetch one record set into this machine's home and check it; of several processes, one fetches it.
+
+    Args:
+        fingerprint: The set's fingerprint.
+        home: The home of this machine.
+        stop_asked: Whether to stop waiting for MLflow, or for the upload; by default it does not wait.
 
     Returns:
-        False if it is neither here nor, at this moment, on an MLflow server.
+        False if it is neither here nor on an MLflow server when it stops waiting.
 
     Raises:
         RecordsError: If what arrived is another set.
@@ -180,8 +179,8 @@ def fetch_record_set(fingerprint: str, home: Home) -> bool:
         return False
     home.records.mkdir(parents=True, exist_ok=True)
     with open(home.records / "fetch.lock", "w") as file:
-        lock(file)
-        return _is_whole(home.records / fingerprint) or _fetch_records(fingerprint, home, lambda: True)
+        lock(file)  # goes with its process
+        return _is_whole(home.records / fingerprint) or _fetch_records(fingerprint, home, stop_asked)
 
 
 def _fetch_records(fingerprint: str, home: Home, stop_asked: Callable[[], bool]) -> bool:

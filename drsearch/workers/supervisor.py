@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -78,6 +78,8 @@ class Supervisor:
         self._trials: list[Trial] = []
         self._over: set[int] = set()  # trials that were over before, or that `on_trial` was called with
         self._stopped = ""
+        self._show: Callable[[Progress], None] = lambda _progress: None
+        self._on_trial: Callable[[Trial], None] | None = None
         self._error: BaseException | None = None
 
     @property
@@ -130,30 +132,24 @@ class Supervisor:
             StudyError: If a worker ended with an error that is no trial's own.
         """
         allow_retries()
+        self._show, self._on_trial = show, on_trial
         if self._run is None:
             with Interrupts(self._interrupt, say_stopping):
                 if not fetch_records(self._definition, self._home, lambda: bool(self._stopped)):
                     return self._result()
-            self._supervise(n_workers, show, timeout_s, on_trial, say_stopping)
+            self._supervise(n_workers, timeout_s, say_stopping)
         else:
             let_go_on(self._study)
             with launching(self._folder):
                 self._with_space(self._run.begin)
                 if is_shared(self._url, self._home.tracking_uri):
                     start_upload(self._definition, self._home)
-                self._supervise(n_workers, show, timeout_s, on_trial, say_stopping)
+                self._supervise(n_workers, timeout_s, say_stopping)
         if self._error is not None:
             raise self._error
         return self._result()
 
-    def _supervise(
-        self,
-        n_workers: int | None,
-        show: Callable[[Progress], None],
-        timeout_s: float | None,
-        on_trial: Callable[[Trial], None] | None,
-        say_stopping: Callable[[str], None],
-    ) -> None:
+    def _supervise(self, n_workers: int | None, timeout_s: float | None, say_stopping: Callable[[str], None]) -> None:
         self._over = {trial.number for trial in self._read() if trial.is_over}
         threads = self._definition.settings.training.threads
         n = n_workers or len(gpus(os.environ)) or 1
@@ -162,7 +158,7 @@ class Supervisor:
         reason = "the launcher ended unexpectedly"
         try:
             with Interrupts(self._interrupt, say_stopping):
-                self._watch(pool, show, timeout_s, on_trial)
+                self._watch(pool, timeout_s)
             status, reason = "FINISHED", ""
         except StorageAway as away:
             status, reason = "KILLED", f"{self._stopped}; {away}"
@@ -177,8 +173,8 @@ class Supervisor:
                 self._reconcile()
                 self._budget.close()
                 self._read()
-            self._report(self._trials, on_trial)
-            show(self._progress(pool))
+            self._report()
+            self._show(self._progress(pool))
             if status == "FINISHED" and self._stopped:
                 status = "KILLED"
             if self._run is not None:
@@ -188,22 +184,17 @@ class Supervisor:
             if not self._sender.stop(STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
 
-    def _watch(
-        self,
-        pool: WorkerPool,
-        show: Callable[[Progress], None],
-        timeout_s: float | None,
-        on_trial: Callable[[Trial], None] | None,
-    ) -> None:
+    def _watch(self, pool: WorkerPool, timeout_s: float | None) -> None:
         began, reconciled = time.monotonic(), -_RECONCILE_S
         while True:
             self._sender.ensure_running()
             if pool.ended(self._read) or time.monotonic() - reconciled > _RECONCILE_S:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()
-            self._report(self._read(), on_trial)
+            self._read()
+            self._report()
             self._budget.update(self._trials, pool.size)
-            show(self._progress(pool))
+            self._show(self._progress(pool))
             if timeout_s is not None and time.monotonic() - began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
                 stop_retrying()
@@ -222,13 +213,14 @@ class Supervisor:
             return bool(self._budget.spent)
         return pool.is_idle if self._run is None else not any(trial.state == "running" for trial in self._counted())
 
-    def _report(self, trials: Sequence[Trial], on_trial: Callable[[Trial], None] | None) -> None:
-        for trial in trials:
+    def _report(self) -> None:
+        """Call `on_trial` with the trials that are over since the last time."""
+        for trial in self._trials:
             if trial.is_over and trial.number not in self._over and self._error is None:
                 self._over.add(trial.number)
                 try:
-                    if on_trial is not None:
-                        on_trial(trial)
+                    if self._on_trial is not None:
+                        self._on_trial(trial)
                 except BaseException as error:
                     self._error, self._stopped = error, f"on_trial raised {type(error).__name__}: {error}"
                     stop_retrying()

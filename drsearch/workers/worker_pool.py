@@ -15,8 +15,8 @@ from absl import logging
 from drsearch.errors import StudyError
 from drsearch.files import lock
 from drsearch.home import Home
-from drsearch.processes import cores, gpus, is_dead, this_machine
-from drsearch.study.status import WorkerStatus, read_worker_status
+from drsearch.processes import cores, gpus, this_machine
+from drsearch.study.status import WorkerStatus, worker_statuses
 from drsearch.trials.attributes import WORKER
 from drsearch.trials.trials import Trial
 
@@ -45,7 +45,8 @@ class WorkerPool:
     def __init__(
         self, study: str, folder: Path, home: Home, storage_url: str, n: int, threads: int | None = None
     ) -> None:
-        self._study, self._folder, self._home, self._url, self._n = study, folder / "workers", home, storage_url, n
+        self._study, self._home, self._url, self._n = study, home, storage_url, n
+        self._study_folder, self._folder = folder, folder / "workers"
         self._cores = max(1, cores() // n)
         self._threads = threads or self._cores
         self._gpus = gpus(os.environ)
@@ -145,23 +146,15 @@ class WorkerPool:
     def statuses(self, trials: Sequence[Trial]) -> list[WorkerStatus]:
         """The last reports of this machine's living workers about running trials."""
         running = {trial.number for trial in trials if trial.state == "running"}
-        statuses = []
-        for file in sorted(self._folder.glob("*.json")):
-            try:
-                status = read_worker_status(file)
-            except FileNotFoundError:  # its worker has ended
-                continue
-            if is_dead(status.worker):
-                file.unlink(missing_ok=True)
-            elif status.trial in running:
-                statuses.append(status)
-        return statuses
+        return [status for status in worker_statuses(self._study_folder) if status.trial in running]
 
     def _start(self, index: int) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-P", "-m", "drsearch.workers.worker", "--study", self._study]
         command += ["--home", str(self._home.path), "--index", str(index), "--threads", str(self._threads)]
         command += ["--cores", str(self._cores), "--launcher", str(os.getpid())]
         environment = worker_environment(os.environ, self._gpus, index) | {STORAGE_VARIABLE: self._url}
+        for report in self._folder.glob(f"{index}-*.json"):  # of a worker that was killed
+            report.unlink(missing_ok=True)
         with open(self._log(index), "ab") as output:
             # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to stop.
             return subprocess.Popen(

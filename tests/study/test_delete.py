@@ -86,8 +86,8 @@ def test_a_study_whose_trials_another_study_carries_is_not_deleted(
     with pytest.raises(StudyError) as refused:
         Remover(storage, home).plan("source")
     assert str(refused.value) == (
-        "study 'source' stays: study 'carrier' inherited 1 of its trials, whose runs and weights lie here; delete that "
-        "one first: drsearch delete carrier"
+        "study 'source' stays: study 'heir' inherited 1 of its trials, whose runs and weights lie here; delete that "
+        "one first: drsearch delete heir"
     )
     for name in ("heir", "source"):
         delete_study(storage, name)

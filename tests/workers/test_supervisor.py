@@ -3,6 +3,7 @@
 import signal
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,9 @@ def launched(tmp_path: Path) -> Any:
     synthesize(data, 30, 1)
     prepared = prepare_all(data, space, home, skip_bad=False)
 
-    def launch() -> Supervisor:
-        return launch_study("rates", space, data, prepared, home, home.storage_url)
+    def launch(name: str = "rates", enqueued: Sequence[Any] = (), **changes: Any) -> Supervisor:
+        on = space.on(space.settings.replace({key.replace("__", "."): value for key, value in changes.items()}))
+        return launch_study(name, on, data, prepared, home, home.storage_url, enqueued=enqueued)
 
     return launch
 
@@ -106,3 +108,11 @@ def test_a_callback_hears_of_each_trial_once_and_can_stop_the_study(launched: An
     assert results[0].counts()["complete"] == 10 and (results[0].stopped, results[0].spent) == ("", "")
     assert len({number for number, _ in over}) == len(over) <= 10 - n_before - 1
     assert last_end(launcher) == ("FINISHED", "")
+
+
+def test_a_study_that_hours_end_has_room_for_settings_to_try_first(launched: Any, tmp_path: Path) -> None:
+    rates = [{"training.learning_rate": rate} for rate in (0.02, 0.05, 0.08)]
+    for _ in range(2):  # settings that were enqueued before stay
+        launched("timed", rates, study__sampler="tpe", study__hours=1.0)
+    study, _ = load_study(open_storage(Home(tmp_path / "home").storage_url), "timed")
+    assert [trial.last.system_attrs["fixed_params"] for trial in read_trials(study)] == rates

@@ -46,8 +46,8 @@ def test_cores_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("drsearch.workers.worker_pool.cores", lambda: 8)
 
     def given(n: int, asked: int | None = None) -> Any:
-        crew = WorkerPool("s", tmp_path, Home(tmp_path), "", n, asked)
-        return crew._threads, crew._cores
+        pool = WorkerPool("s", tmp_path, Home(tmp_path), "", n, asked)
+        return pool._threads, pool._cores
 
     assert (given(3), given(20), given(3, 5)) == ((2, 2), (1, 1), (5, 2))
 
@@ -55,13 +55,13 @@ def test_cores_are_divided_among_the_workers(monkeypatch: pytest.MonkeyPatch, tm
 def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crew = WorkerPool("s", tmp_path, Home(tmp_path), "", 1, 1)
-    monkeypatch.setattr(crew, "_start", lambda _: subprocess.Popen(["sh", "-c", "kill -9 $$"]))
+    pool = WorkerPool("s", tmp_path, Home(tmp_path), "", 1, 1)
+    monkeypatch.setattr(pool, "_start", lambda _: subprocess.Popen(["sh", "-c", "kill -9 $$"]))
 
     def die() -> bool:
-        crew.fill(1)
-        crew._workers[0].wait()
-        return crew.ended(lambda: [])
+        pool.fill(1)
+        pool._workers[0].wait()
+        return pool.ended(lambda: [])
 
     assert die() and die()
     with pytest.raises(StudyError) as stopped:
@@ -70,7 +70,7 @@ def test_workers_that_all_die_before_they_take_a_trial_stop_the_study(
         "3 workers of study 's' in a row were killed (SIGKILL) before they took a trial, so the study stops; "
         f"a lack of memory does that, and {tmp_path / 'workers' / '0.log'} may tell."
     )
-    crew.stop(lambda: None)
+    pool.stop(lambda: None)
 
 
 def test_two_crews_of_one_home_give_their_workers_other_numbers(tmp_path: Path) -> None:
@@ -79,5 +79,5 @@ def test_two_crews_of_one_home_give_their_workers_other_numbers(tmp_path: Path) 
     first.stop(lambda: None)
     third = WorkerPool("s", tmp_path, Home(tmp_path), "", 1, 1)
     assert third._numbers() == [0]
-    for crew in (second, third):
-        crew.stop(lambda: None)
+    for pool in (second, third):
+        pool.stop(lambda: None)
