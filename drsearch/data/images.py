@@ -20,7 +20,7 @@ JPEG_QUALITY = 98
 THUMBNAIL_PX = 32
 """Side of a thumbnail, by which pictures are compared."""
 
-PICTURE_VERSION = 5
+PICTURE_VERSION = 6
 """Raise it when the same photograph comes out with other pixels, so that older records are not reused."""
 
 _REDUCED_PX = 4 * THUMBNAIL_PX
