@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,16 @@ def test_no_file_is_in_a_circle() -> None:
         used = {each.removeprefix("drsearch.") for each in imported(path)}
         below[name] = {other for other in names if any(f"{each}.".startswith(f"{other}.") for each in used)}
     graphlib.TopologicalSorter(below).prepare()  # raises CycleError with the circle
+
+
+ROOMS_THAT_RUN_STUDIES = ("space", "training", "trials", "study", "workers")
+
+
+def test_docstrings_say_what_functions_take_and_give() -> None:
+    counts = runpy.run_path(str(ROOT.parent / "docs" / "counts.py"))
+    for room in ROOMS_THAT_RUN_STUDIES:
+        totals = [counts["count"](path) for path in FILES if room_of(path) == room]
+        with_three_arguments, with_args = sum(each.long for each in totals), sum(each.with_args for each in totals)
+        assert with_args >= 0.9 * with_three_arguments, f"{room}: `Args:` in {with_args} of {with_three_arguments}"
+        returning, say_what = sum(each.returning for each in totals), sum(each.say_what for each in totals)
+        assert say_what >= 0.8 * returning, f"{room}: {say_what} of {returning} docstrings say what is returned"
