@@ -187,5 +187,5 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float,
     fitted = float(np.exp(optimum.x))
     for bound in TEMPERATURES:
         if np.isclose(fitted, bound, rtol=1e-3):
-            return bound, f"held at its bound of {bound:g}"
+            return bound, f"at its limit of {bound:g}"
     return fitted, ""

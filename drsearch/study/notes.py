@@ -43,7 +43,7 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
     """The tags of a study's MLflow experiment: the text of its page, and the metric by which it sorts."""
     note = (
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
-        f"(data `{definition.data_fingerprint[:12]}`). One run a trial (`drsearch.kind = trial`), one for the study "
+        f"(data `{definition.data_fingerprint[:12]}`). One run per trial (`drsearch.kind = trial`), one for the study "
         f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by "
         f"`{best_metric(objective)}`: its best checkpointed epoch, with 95 % intervals in `_low` and `_high`. "
         "Accuracy, sensitivity and specificity of "

@@ -72,7 +72,7 @@ def test_eyes_without_an_error_fit_no_temperature() -> None:
 def test_a_temperature_stays_within_its_bounds() -> None:
     nearly = [0.49, *[0.499] * 20, *[0.501] * 20, 0.4999]
     labels = [0, *[0] * 20, *[1] * 20, 1]
-    assert fit_temperature(labels, nearly) == (TEMPERATURES[0], "held at its bound of 0.25")
+    assert fit_temperature(labels, nearly) == (TEMPERATURES[0], "at its limit of 0.25")
     assert fit_temperature([0, 1, 0, 1], [0.999, 0.001, 0.01, 0.99])[0] == TEMPERATURES[1]
 
 
