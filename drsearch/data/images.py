@@ -14,8 +14,8 @@ from drsearch.data.retina import BORDER_PX, LOCAL_MEAN, Retina, check_whole, fin
 from drsearch.settings import ImageSettings
 
 JPEG_QUALITY = 98
-"""Of the stored image, with full colour resolution (4:4:4). On IDRiD at 256 px: 40 kB per photograph, mean absolute error
-0.82 of 255 (95: 25 kB and 1.21; 99: 56 kB and 0.58; a 4:2:0 picture of quality 100 has 43 kB and 0.91)."""
+"""Of the stored image, with full colour resolution (4:4:4). On IDRiD at 256 px: 40 kB per photograph, mean absolute
+error 0.82 of 255 (95: 25 kB and 1.21; 99: 56 kB and 0.58; a 4:2:0 picture of quality 100 has 43 kB and 0.91)."""
 
 THUMBNAIL_PX = 32
 """Side of a thumbnail, by which pictures are compared."""

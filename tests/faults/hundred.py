@@ -357,7 +357,7 @@ def report(
         check("no attempt is waiting or running", not any(
             t.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials for t in trial.attempts)),
         check("drsearch sync found nothing that had not come, or sent it", synced.returncode == 0, synced.stderr),
-        check("one run a trial and one for the study, all FINISHED", len(runs) == options.trials + 1
+        check("one run per trial and one for the study, all FINISHED", len(runs) == options.trials + 1
               and {run.info.status for run in runs.values()} == {"FINISHED"},
               {key: run.info.status for key, run in runs.items() if run.info.status != "FINISHED"}),
         check("every curve has every epoch once", all(
