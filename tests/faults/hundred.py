@@ -158,7 +158,7 @@ class Storm:
 
     def database_down(self, fault: Fault) -> None:
         assert self.database is not None
-        # A command that begins while its database is away ends with a sentence; tests/faults/test_servers.py has that.
+        # A command that begins while its database is away ends with a sentence; tests/trials/test_storage.py has that.
         while self.launcher.poll() is None and not children(self.launcher, "drsearch.workers.worker"):
             time.sleep(0.05)
         seconds = self.draw.uniform(0.5, 5.0)

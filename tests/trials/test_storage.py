@@ -13,6 +13,7 @@ import sqlalchemy.exc
 from absl import logging
 from services import HANG_S, when
 
+from drsearch.errors import StudyError
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials import retrying
 from drsearch.trials.heartbeat import Heartbeat, HeartbeatMonitor
@@ -300,3 +301,8 @@ def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(po
         assert is_away(lost.value)
         stopped.invalidate()
     engine.dispose()
+
+
+def test_a_command_that_begins_while_its_database_is_away_ends_at_once() -> None:
+    with pytest.raises(StudyError, match=r"^--storage postgresql://ann@127.0.0.1:1/optuna: no study database there \("):
+        open_storage("postgresql://ann@127.0.0.1:1/optuna")
