@@ -207,6 +207,9 @@ def _run(arguments: list[str]) -> None:
                 sys.argv = arguments
                 runpy.run_path(script, run_name="__main__")
         status = 0
+    except KeyboardInterrupt:
+        status = -signal.SIGINT
+        raise
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
@@ -221,6 +224,9 @@ def _leave() -> None:
     """End without taking apart a million objects, which would copy them first. The last of what Python does at exit."""
     for status in _statuses:
         sys.stdout.flush()
+        if status == -signal.SIGINT:  # as Python ends after a Ctrl-C that nobody caught
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
         os._exit(status)
 
 
