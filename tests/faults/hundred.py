@@ -348,7 +348,7 @@ def report(
         followed = Counter(fault.outcome.partition(" in attempt")[0] for fault in faults if fault.kind == kind)
         print(f"| {kind} | {n} | {', '.join(f'{many} x {what}' for what, many in followed.most_common())} |")
     attempts = Counter(len(trial.attempts) for trial in trials)
-    print(f"\nattempts a trial: {', '.join(f'{n} trials in {k}' for k, n in sorted(attempts.items()))}\n")
+    print(f"\nattempts per trial: {', '.join(f'{n} trials in {k}' for k, n in sorted(attempts.items()))}\n")
     for fault in faults:
         print(f"<!-- {fault.at:5.1%} {fault.kind}: {fault.met}: {fault.outcome} -->", file=sys.stderr)
     runs = study.runs()
