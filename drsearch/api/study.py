@@ -132,10 +132,11 @@ class Study:
         from drsearch.api.access import reach_runs
         from drsearch.api.model import Model
         from drsearch.release.registry import Registry
-        from drsearch.tracking.tags import STUDY_TAG
+        from drsearch.tracking.tags import STUDY_ID_TAG
 
         reach_runs(self._home)
-        versions = Registry(self._home.tracking_uri).versions(tags={STUDY_TAG: self.name})
+        registry, tags = Registry(self._home.tracking_uri), {STUDY_ID_TAG: self._definition.uid}
+        versions = registry.versions(self.settings.registry.model_name, tags)
         return Model(max(versions, key=lambda version: version.version), self._home) if versions else None
 
     def importances(self) -> dict[str, float]:

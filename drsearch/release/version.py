@@ -29,6 +29,7 @@ from drsearch.tracking.tags import (
     OPERATING_POINT_TAG,
     RECORDS_FINGERPRINT_TAG,
     RUN_ID_TAG,
+    STUDY_ID_TAG,
     STUDY_TAG,
     TEMPERATURE_TAG,
     TEST_CAUTION_TAG,
@@ -108,6 +109,7 @@ def register_version(
     lineage = {
         KIND_TAG: kind,
         STUDY_TAG: candidate.study.name,
+        STUDY_ID_TAG: candidate.study.definition.uid,
         TRIAL_TAG: str(candidate.number),
         RUN_ID_TAG: run_id,
         DATA_FINGERPRINT_TAG: records.data_fingerprint,

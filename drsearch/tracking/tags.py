@@ -29,6 +29,7 @@ PARENT_MODEL_TAG = "drsearch.parent_model"  # of a fine-tuning: the version that
 PARENT_RUN_TAG = "drsearch.parent_run"  # of a fine-tuning: run id of that version
 
 # Registered versions
+STUDY_ID_TAG = "drsearch.study_id"  # of the study: a deleted study's name may be used again, its id may not
 RUN_ID_TAG = "drsearch.run_id"  # of the training that made the version
 PARENT_VERSION_TAG = "drsearch.parent_version"  # of a fine-tuned version: the number of the one that it starts from
 DATA_FINGERPRINT_TAG = "drsearch.data_fingerprint"  # of photographs, grades and split

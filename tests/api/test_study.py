@@ -171,3 +171,14 @@ def test_every_object_says_what_it_is(bench: Bench) -> None:
     assert repr(data).startswith("<Data eyes: ")
     for one in (study, model, data):
         assert "<table" in one._repr_html_() and "<script" not in one._repr_html_()
+
+
+def test_a_new_study_of_a_deleted_ones_name_has_not_its_model(bench: Bench) -> None:
+    def wrong(study: drsearch.Study, trial: Any) -> None:
+        raise ZeroDivisionError
+
+    drsearch.load_study("mine").delete()
+    with pytest.raises(ZeroDivisionError):
+        bench.run(1, wrong)
+    assert drsearch.load_study("mine").model is None
+    assert drsearch.load_model("retinopathy@champion").version.tags["drsearch.study"] == "mine"
