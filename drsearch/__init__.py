@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
     from drsearch.api.data import Data, prepare, synthesize
     from drsearch.api.model import Model, Training, evaluate, load_model, train
-    from drsearch.api.server import serve, sync, ui
+    from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space
     from drsearch.api.study import Study, join_study, load_study, run_study, studies
     from drsearch.errors import DrsearchError, Interrupted
@@ -51,6 +51,9 @@ _HOMES = {
     "serve": "api.server",
     "ui": "api.server",
     "sync": "api.server",
+    "dashboard": "api.server",
+    "set_users": "api.server",
+    "change_password": "api.server",
     "Settings": "settings",
     "DrsearchError": "errors",
     "Interrupted": "errors",
@@ -65,6 +68,8 @@ __all__ = [
     "Settings",
     "Study",
     "Training",
+    "change_password",
+    "dashboard",
     "describe_space",
     "evaluate",
     "history",
@@ -77,6 +82,7 @@ __all__ = [
     "rollback",
     "run_study",
     "serve",
+    "set_users",
     "studies",
     "sync",
     "synthesize",

@@ -1,10 +1,11 @@
-"""What runs until it is stopped: a model over HTTP, MLflow's pages; and sending runs to MLflow."""
+"""Servers: a model over HTTP, MLflow's pages, what was not sent to MLflow yet, and its accounts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drsearch.api.access import open_home, open_studies, reach_mlflow, reach_runs
@@ -13,6 +14,7 @@ from drsearch.errors import DrsearchError
 
 if TYPE_CHECKING:
     from drsearch.serving.http_service import Service
+    from drsearch.tracking.accounts import Change
     from drsearch.tracking.mlflow_server import UiServer
 
 
@@ -143,3 +145,48 @@ def send_all() -> tuple[int, dict[str, str]]:
     if not left:
         check_experiments(home, *experiments(home))
     return n, left
+
+
+def set_users(file: str | Path, on_change: Callable[[Change], None] = lambda _: None) -> list[Change]:
+    """Set the accounts of an MLflow server from a file, as an admin; a second call with it changes nothing.
+
+    Args:
+        file: CSV with the columns user, role (reader, researcher, registrar or gone) and, optionally, password: the
+            name of the environment variable that holds it. Without it a password is generated.
+        on_change: Called with each change once it is done: a generated password is known nowhere else, should the
+            next change fail.
+
+    Returns:
+        The change of each user: role, what was done, and the password if it was generated.
+
+    Raises:
+        DrsearchError: If the file is wrong, or MLflow does not answer or has no accounts.
+    """
+    from drsearch.tracking.accounts import Users, read_users
+
+    home = open_home()
+    reach_mlflow(home)
+    changes = []
+    for change in Users(home.tracking_uri).apply(read_users(Path(file).expanduser())):
+        changes.append(change)
+        on_change(change)
+    return changes
+
+
+def change_password(password: str) -> str:
+    """Change your own password on the MLflow server; you are the user that MLFLOW_TRACKING_USERNAME names.
+
+    Args:
+        password: The new one. MLFLOW_TRACKING_PASSWORD must be set to it for further calls.
+
+    Returns:
+        The user's name.
+
+    Raises:
+        DrsearchError: If MLflow does not answer, has no accounts, or refuses the password.
+    """
+    from drsearch.tracking.accounts import Users
+
+    home = open_home()
+    reach_mlflow(home)
+    return Users(home.tracking_uri).change_password(password)

@@ -1,15 +1,17 @@
 """Commands on the accounts of a team's MLflow server: users, password."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drsearch.api.access import open_home, reach_mlflow
 from drsearch.cli.app import command
 from drsearch.cli.options import Json
 from drsearch.cli.output import console, print_json
 from drsearch.display.output import liner
+
+if TYPE_CHECKING:
+    from drsearch.tracking.accounts import Change
 
 
 @command("MLflow")
@@ -28,18 +30,20 @@ def users(
     Example:
         drsearch users team.csv
     """
-    from drsearch.tracking.accounts import Users, read_users
+    from drsearch.api.server import set_users
 
-    say, changes, home = liner(console(as_json)), [], open_home()
-    reach_mlflow(home)
-    for change in Users(home.tracking_uri).apply(read_users(file)):
+    say = liner(console(as_json))
+
+    def print_change(change: "Change") -> None:
         role = f", {change.role}," if change.role else ""
         once = f"; password {change.password} (to be changed: `drsearch password`)" if change.password else ""
         say(f"{change.name}{role} {change.what}{once}")
-        changes.append(
-            {"user": change.name, "role": change.role or None, "change": change.what}
-            | ({"password": change.password} if change.password else {})
-        )
+
+    changes = [
+        {"user": change.name, "role": change.role or None, "change": change.what}
+        | ({"password": change.password} if change.password else {})
+        for change in set_users(file, print_change)
+    ]
     print_json(as_json, {"users": changes})
 
 
@@ -52,10 +56,9 @@ def password() -> None:
     Example:
         drsearch password
     """
-    from drsearch.tracking.accounts import Users
+    from drsearch.api.access import open_home, reach_mlflow
+    from drsearch.api.server import change_password
 
-    home = open_home()
-    reach_mlflow(home)
-    accounts = Users(home.tracking_uri)
-    name = accounts.change_password(typer.prompt("New password", hide_input=True, confirmation_prompt=True))
+    reach_mlflow(open_home())  # before anything is asked
+    name = change_password(typer.prompt("New password", hide_input=True, confirmation_prompt=True))
     liner(console(False))(f"{name} has a new password; set MLFLOW_TRACKING_PASSWORD to it.")

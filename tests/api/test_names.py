@@ -10,8 +10,9 @@ import drsearch
 
 CLASSES = ["Data", "DrsearchError", "Interrupted", "Model", "Promotion", "Settings", "Study", "Training"]
 FUNCTIONS = [
-    "describe_space", "evaluate", "history", "join_study", "lineage", "load_model", "load_study", "prepare", "promote",
-    "rollback", "run_study", "serve", "studies", "sync", "synthesize", "train", "ui",
+    "change_password", "dashboard", "describe_space", "evaluate", "history", "join_study", "lineage", "load_model",
+    "load_study", "prepare", "promote", "rollback", "run_study", "serve", "set_users", "studies", "sync", "synthesize",
+    "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",
