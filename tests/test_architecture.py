@@ -28,6 +28,7 @@ GROUND_IN_ORDER = [
 ]
 GROUND_TO_ROOF = [
     set(GROUND_IN_ORDER),
+    {"datasets"},
     {"data", "measure", "tracking", "config"},
     {"model"},
     {"space"},
@@ -50,11 +51,15 @@ ONLY_IN = {
     "optuna": {"space", "trials", "study", "workers"},
     "optuna_dashboard": {"study"},
     "keras_tuner": {"space"},
+    "openpyxl": {"datasets"},
+    "pydicom": {"data"},
+    "tomli_w": {"datasets"},
     "typer": {"cli"},
     "pandas": {"serving", "api"},
     "rich": {"display", "api", "cli"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
+    "xlrd": {"datasets"},
 }
 
 
