@@ -160,7 +160,7 @@ def register(folder: Path) -> Grader:
     set_seeds(1)
     (folder / "files").mkdir()
     build_resnet(settings.model, settings.images.image_px).save(folder / "files/model.keras")
-    serving = Serving(settings.images, settings.data, 0.5, 1.0, "none")
+    serving = Serving(settings.images, settings.data, settings.task, 0.5, 1.0, "none")
     drawn = (draw_eye(number % 5, np.random.default_rng(number)).image for number in range(20))
     eyes = np.stack([eye_image(eye, settings.images).image for eye in drawn])
     familiarity = fit_familiarity(eyes[:10], eyes[10:])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from drsearch.errors import SettingsError
+from drsearch.grades import GRADES
 
 Value = bool | int | float | str | None
 
@@ -116,6 +117,53 @@ class DataSettings(_Section):
     )
     seed: int = _setting(0, "seed of the random split", low=0)
     fingerprint: str = _setting("", "the data that these settings were run on; empty: any")
+
+
+@dataclass(frozen=True)
+class TaskSettings(_Section):
+    """Which eyes are referable; shapes the records, and is never searched.
+
+    Source:
+        Grade 2 or higher with macular edema: Abramoff et al. (2018), npj Digital Medicine 1, 39,
+        doi:10.1038/s41746-018-0040-6. Grade 3 or higher is called vision-threatening: Ting et al. (2017), JAMA 318(22),
+        doi:10.1001/jama.2017.18152.
+    """
+
+    referable_from: int = _setting(
+        2, "lowest grade that is referable (RDR): 2, or 3 for vision-threatening retinopathy", low=1, high=4
+    )
+    edema: bool = _setting(False, "macular edema is referable too, whatever the grade; needs labels that have it")
+
+    def label(self, grade: int, edema: bool = False) -> int:
+        """The binary label of an eye: 1 (RDR) where it is referable, else 0 (NRDR).
+
+        Args:
+            grade: 0 to 4.
+            edema: Whether it has macular edema.
+
+        Raises:
+            ValueError: If `grade` is not one of the five grades.
+
+        Example:
+            >>> [TaskSettings().label(grade) for grade in GRADES]
+            [0, 0, 1, 1, 1]
+            >>> TaskSettings(edema=True).label(0, edema=True)
+            1
+        """
+        if grade not in GRADES:
+            raise ValueError(f"grade {grade!r} is not one of {GRADES}")
+        return int(grade >= self.referable_from or (self.edema and edema))
+
+    @property
+    def words(self) -> str:
+        """Which eyes are referable, as pages say it.
+
+        Example:
+            >>> TaskSettings().words, TaskSettings(edema=True).words
+            ('grade 2 or higher', 'grade 2 or higher, or macular edema')
+        """
+        grade = f"grade {self.referable_from}" + (" or higher" if self.referable_from < GRADES[-1] else "")
+        return grade + (", or macular edema" if self.edema else "")
 
 
 @dataclass(frozen=True)
@@ -301,6 +349,7 @@ class GateSettings(_Section):
 _NAMES: dict[type, str] = {
     ImageSettings: "images",
     DataSettings: "data",
+    TaskSettings: "task",
     AugmentationSettings: "augmentation",
     ModelSettings: "model",
     TrainingSettings: "training",
@@ -327,6 +376,7 @@ class Settings:
 
     images: ImageSettings = field(default_factory=ImageSettings)
     data: DataSettings = field(default_factory=DataSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)

@@ -53,8 +53,8 @@ def test_values_are_replaced_by_name_and_the_rest_stays() -> None:
         (
             "loss",
             3,
-            "'loss' is no setting; its section may be 'images', 'data', 'augmentation', 'model', 'training', 'study', "
-            "'search', 'finetune', 'registry' or 'gate'.",
+            "'loss' is no setting; its section may be 'images', 'data', 'task', 'augmentation', 'model', 'training', "
+            "'study', 'search', 'finetune', 'registry' or 'gate'.",
         ),
     ],
 )

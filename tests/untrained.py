@@ -19,7 +19,7 @@ def untrained_files(folder: Path, records: RecordSet, settings: Settings) -> dic
     """The files of a model with the weights it began with, which counts the train split as seen."""
     set_seeds(3)
     build_resnet(settings.model, settings.images.image_px).save(folder / "model.keras")
-    serving = Serving(settings.images, settings.data, 0.5, 1.0, records.fingerprint)
+    serving = Serving(settings.images, settings.data, settings.task, 0.5, 1.0, records.fingerprint)
     seen = json.dumps([eye.to_json() for eye in records.eyes("train")])
     familiarity = fit_familiarity(read_eyes(records, "train").images, read_eyes(records, "validation").images)
     return model_files(folder, folder / "model.keras", serving.to_json(), seen, familiarity.to_json())

@@ -27,7 +27,7 @@ class Data:
     Attributes:
         folder: The photographs and labels.
         prepared: The record set, the audit, and how long they took.
-        settings: The `data.*` and `images.*` settings that differ from the defaults; calls that take the data use them.
+        settings: The `data.*`, `task.*` and `images.*` settings that are not the defaults, for calls with this data.
         skip_bad: Whether photographs and labels that cannot be used are left out.
     """
 
@@ -96,7 +96,7 @@ def prepare(
 
     Args:
         data: The folder: IDRiD as published, or a flat one (README.md).
-        settings: Settings by name, of which `data.*` and `images.*` count here.
+        settings: Settings by name, of which `data.*`, `task.*` and `images.*` count here.
         config: Gin files.
         skip_bad: Leave out photographs and labels that cannot be used. Without it, one of them is an error, and
             nothing is written.
@@ -138,12 +138,12 @@ def folder_and_settings(data: str | Path | Data, settings: GivenSettings) -> tup
 
 
 def own_settings(settings: Settings) -> dict[str, Value]:
-    """The `data.*` and `images.*` settings that differ from the defaults."""
+    """The `data.*`, `task.*` and `images.*` settings that differ from the defaults."""
     defaults = Settings().flat()
     return {
         name: value
         for name, value in settings.flat().items()
-        if name.startswith(("data.", "images.")) and value != defaults[name]
+        if name.startswith(("data.", "task.", "images.")) and value != defaults[name]
     }
 
 

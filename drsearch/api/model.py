@@ -281,7 +281,7 @@ def evaluate(
     read_folder(folder, home.path)
     version = load_model(model)
     grader = version._load().grader
-    settings = Settings(images=grader.serving.images, data=grader.serving.data)
+    settings = Settings(images=grader.serving.images, data=grader.serving.data, task=grader.serving.task)
     with counting(out, "photographs") as count:
         prepared = prepare(folder, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
     return score(grader, prepared.records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked above

@@ -9,8 +9,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.grades import label_of
-
 
 class Finding(NamedTuple):
     """One file, and why it cannot be used, or the text of its invalid grade."""
@@ -26,26 +24,24 @@ class SamePicture:
     Attributes:
         files: The files.
         grades: The grade of each; None where it has no valid one.
+        labels: The label of each, 1 for referable; None where it has no valid grade.
         how: `bytes`: the files are identical; `pixels`: the same picture encoded or sized differently.
     """
 
     files: tuple[str, ...]
     grades: tuple[int | None, ...]
+    labels: tuple[int | None, ...]
     how: Literal["bytes", "pixels"]
 
     @property
     def contradicts_itself(self) -> bool:
         """Whether its files have different grades."""
-        return len(self._known) > 1
+        return len({grade for grade in self.grades if grade is not None}) > 1
 
     @property
     def contradicts_itself_in_class(self) -> bool:
         """Whether its files are graded on both sides of the line between NRDR and RDR."""
-        return len({label_of(grade) for grade in self._known}) > 1
-
-    @property
-    def _known(self) -> set[int]:
-        return {grade for grade in self.grades if grade is not None}
+        return len({label for label in self.labels if label is not None}) > 1
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,10 @@ class Audit:
             findings("invalid_grade"),
             tuple(values["label_without_photograph"]),
             tuple(values["unlabelled"]),
-            tuple(SamePicture(tuple(p["files"]), tuple(p["grades"]), p["how"]) for p in values["duplicates"]),
+            tuple(
+                SamePicture(tuple(p["files"]), tuple(p["grades"]), tuple(p["labels"]), p["how"])
+                for p in values["duplicates"]
+            ),
             findings("left_out"),
             tuple(values["not_used"]),
             values["patients"],
@@ -138,19 +137,25 @@ def _picture_json(picture: SamePicture) -> dict[str, Any]:
     return {
         "files": list(picture.files),
         "grades": list(picture.grades),
+        "labels": list(picture.labels),
         "how": picture.how,
         "contradicts_itself_in_class": picture.contradicts_itself_in_class,
     }
 
 
 def same_picture_findings(
-    files: Sequence[str], grades: Sequence[int | None], hashes: Sequence[str], groups: NDArray[np.int64]
+    files: Sequence[str],
+    grades: Sequence[int | None],
+    labels: Sequence[int | None],
+    hashes: Sequence[str],
+    groups: NDArray[np.int64],
 ) -> tuple[SamePicture, ...]:
     """The pictures that several files hold, in the order of their first file.
 
     Args:
         files: Names of the files, n of them.
         grades: The grade of each; None where it has no valid one.
+        labels: The label of each; None where it has no valid grade.
         hashes: Hash of the bytes of each.
         groups: The number of the picture that each shows, shape (n,), see `picture_groups`.
     """
@@ -161,6 +166,7 @@ def same_picture_findings(
         SamePicture(
             tuple(files[i] for i in same),
             tuple(grades[i] for i in same),
+            tuple(labels[i] for i in same),
             "bytes" if len({hashes[i] for i in same}) == 1 else "pixels",
         )
         for same in members.values()

@@ -61,6 +61,9 @@ class Photograph:
     published_split: PublishedSplit
     patient: str = ""
     label: str | None = None
+    edema: bool = False
+    eye: str = ""
+    source: str = ""
 
     @property
     def has_invalid_grade(self) -> bool:

@@ -43,9 +43,9 @@ from drsearch.data.records import (
 from drsearch.data.splits import SPLITS, check_classes, split
 from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.files import read_file, sync, write_whole
-from drsearch.grades import CLASS_NAMES, GRADES, label_of
+from drsearch.grades import CLASS_NAMES, GRADES
 from drsearch.home import Home
-from drsearch.settings import ImageSettings, Settings
+from drsearch.settings import ImageSettings, Settings, TaskSettings
 
 _PARTIAL = ".partial-"
 _NAMED = 3  # bad photographs that the one sentence names
@@ -91,6 +91,7 @@ class _Item:
     Attributes:
         photograph: Its place, grade and patient, by the folder and its tables.
         file: Its name within the folder, for messages.
+        label: 1 for referable, 0 for not; None where it has no valid grade.
         sha256: Of its bytes; empty where they cannot be read.
         n_bytes: How many bytes it has.
         problem: Why its bytes or pixels cannot be used; empty where they can.
@@ -103,6 +104,7 @@ class _Item:
 
     photograph: Photograph
     file: str
+    label: int | None
     sha256: str = ""
     n_bytes: int = 0
     problem: str = ""
@@ -125,16 +127,27 @@ class _Item:
         return not (self.problem or self.left_out or self.photograph.grade is None)
 
     @property
-    def grade(self) -> int:
-        """The grade of a photograph that can be used, and so has one."""
+    def grade_and_label(self) -> tuple[int, int]:
+        """Grade and label of a photograph that can be used, and so has both."""
         assert self.photograph.grade is not None
-        return self.photograph.grade
+        assert self.label is not None
+        return self.photograph.grade, self.label
 
     def entry(self, split: Split, patients: dict[str, str]) -> EyeEntry:
         """Its line in `eyes.jsonl`."""
         assert self.thumbnail is not None
-        patient = patients[self.photograph.patient]
-        return EyeEntry(self.photograph.name, split, self.grade, self.sha256, self.thumbnail, patient)
+        photograph, (grade, label) = self.photograph, self.grade_and_label
+        return EyeEntry(
+            photograph.name,
+            split,
+            grade,
+            label,
+            self.sha256,
+            self.thumbnail,
+            patient=patients[photograph.patient],
+            eye=photograph.eye,
+            source=photograph.source,
+        )
 
 
 def prepare(
@@ -170,7 +183,7 @@ def prepare(
     """
     start = time.monotonic()
     folder = read_folder(data, home.path)
-    items = [_Item(photograph, folder.file(photograph)) for photograph in folder.photographs]
+    items = [_item(folder, photograph, settings.task) for photograph in folder.photographs]
     home.records.mkdir(parents=True, exist_ok=True)
     _remove_stale(home.records)
     existing = _find_records(folder, items, settings, home)
@@ -185,6 +198,11 @@ def prepare(
         records, audit = _make_records(folder, items, settings, home, skip_bad, for_training, on_photograph)
     _refused_audit(folder, home).unlink(missing_ok=True)
     return Prepared(records, audit, existing is not None, time.monotonic() - start)
+
+
+def _item(folder: Folder, photograph: Photograph, task: TaskSettings) -> _Item:
+    label = None if photograph.grade is None else task.label(photograph.grade, photograph.edema)
+    return _Item(photograph, folder.file(photograph), label)
 
 
 # Records made before
@@ -236,7 +254,7 @@ def _size(path: Path) -> int:
 def _shaping(settings: Settings) -> dict[str, dict[str, Any]]:
     """The settings that shape records."""
     data = {key: value for key, value in asdict(settings.data).items() if key != "fingerprint"}
-    return {"images": asdict(settings.images), "data": data}
+    return {"images": asdict(settings.images), "data": data, "task": asdict(settings.task)}
 
 
 def _fingerprints(folder: Folder, items: Sequence[_Item], settings: Settings) -> tuple[str, str]:
@@ -246,7 +264,7 @@ def _fingerprints(folder: Folder, items: Sequence[_Item], settings: Settings) ->
     labelled = [row for row, item in zip(rows, items, strict=True) if item.photograph.grade is not None]
     return (
         _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, folder.labels_without_photograph]),
-        _digest([SCHEMA_VERSION, shaping["data"], labelled]),
+        _digest([SCHEMA_VERSION, shaping["data"], shaping["task"], labelled]),
     )
 
 
@@ -290,7 +308,7 @@ def _make_records(
             "test_fingerprint": _digest(sorted(item.sha256 for item in members["test"])),
             "listing": _listing(folder, items, settings),
             "settings": _shaping(settings),
-            "counts": {side: _counts([item.grade for item in members[side]]) for side in SPLITS},
+            "counts": {side: _counts(members[side]) for side in SPLITS},
             "source_bytes": sum(item.n_bytes for item in recorded),
             "record_bytes": sum(shard["bytes"] for shard in shards),
             "shards": shards,
@@ -385,8 +403,8 @@ def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
     pictures = picture_groups(hashes, np.array([item.thumbnail for item in shown], np.uint8))
     for item, picture in zip(shown, pictures.tolist(), strict=True):
         item.picture = picture
-    grades = [item.photograph.grade for item in shown]
-    duplicates = same_picture_findings([item.file for item in shown], grades, hashes, pictures)
+    grades, labels = [item.photograph.grade for item in shown], [item.label for item in shown]
+    duplicates = same_picture_findings([item.file for item in shown], grades, labels, hashes, pictures)
     _leave_out_graded_both_ways(items)
     usable = [item for item in items if item.is_usable]
     of_patient = Counter(item.photograph.patient for item in usable if item.photograph.patient)
@@ -419,10 +437,11 @@ def _leave_out_graded_both_ways(items: Sequence[_Item]) -> None:
             by_picture.setdefault(item.picture, []).append(item)
     for same in by_picture.values():
         last = max((item.photograph.published_split for item in same), key=SPLITS.index)
-        grades = {item.grade for item in same if item.photograph.published_split == last}
-        if len(set(map(label_of, grades))) > 1:
+        graded = {item.grade_and_label for item in same if item.photograph.published_split == last}
+        if len({label for _, label in graded}) > 1:
+            grades = " and ".join(str(grade) for grade, _ in sorted(graded))
             for item in same:
-                item.left_out = f"the same picture is graded {' and '.join(map(str, sorted(grades)))}"
+                item.left_out = f"the same picture is graded {grades}"
 
 
 def _split(folder: Folder, items: Sequence[_Item], settings: Settings, for_training: bool) -> None:
@@ -431,8 +450,10 @@ def _split(folder: Folder, items: Sequence[_Item], settings: Settings, for_train
     if not usable:
         raise DataError(f"{folder.path} has no photograph that can be used.")
     pictures = np.array([item.picture for item in usable])
+    graded = [item.grade_and_label for item in usable]
     sides = split(
-        [item.grade for item in usable],
+        [grade for grade, _ in graded],
+        [label for _, label in graded],
         kept_together(pictures, [item.photograph.patient for item in usable]),
         [item.photograph.published_split for item in usable],
         settings.data,
@@ -484,8 +505,8 @@ def _finish_shard(path: Path, side: Split, n: int) -> dict[str, Any]:
     return shard_entry(path, side, n)
 
 
-def _counts(grades: Sequence[int]) -> dict[str, Any]:
-    labels = [label_of(grade) for grade in grades]
+def _counts(items: Sequence[_Item]) -> dict[str, Any]:
+    grades, labels = [item.grade_and_label[0] for item in items], [item.label for item in items]
     by_class = {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
     return {"n": len(grades), **by_class, "grades": {str(grade): grades.count(grade) for grade in GRADES}}
 

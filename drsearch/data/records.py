@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from drsearch.data.images import THUMBNAIL_PX
 from drsearch.errors import RecordsError
-from drsearch.grades import label_of
 from drsearch.home import Home
-from drsearch.settings import DataSettings, ImageSettings
+from drsearch.settings import DataSettings, ImageSettings, TaskSettings
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Of the manifest and of the records; raise it also when photographs are divided in another way.
 
-Before 3 the eyes of a patient could lie in two splits.
+Before 3 the eyes of a patient could lie in two splits; before 4 records had neither patient nor source.
 """
 
 SHARD_EYES = 64
@@ -45,17 +44,23 @@ class Eyes:
         images: uint8 RGB, shape (n, image_px, image_px, 3).
         grades: Grade of retinopathy 0 to 4, int64, shape (n,).
         labels: 1 for referable (RDR), 0 for not (NRDR), int64, shape (n,).
+        patients: A number for the patient of each, as text, within the record set; empty where the patient is unknown.
+        sources: Name of the data set that each comes from.
     """
 
     names: tuple[str, ...]
     images: NDArray[np.uint8]
     grades: NDArray[np.int64]
     labels: NDArray[np.int64]
+    patients: tuple[str, ...]
+    sources: tuple[str, ...]
 
     def some(self, which: NDArray[Any]) -> "Eyes":
         """The eyes at some indices, or where a mask is true."""
-        names = tuple(np.asarray(self.names, dtype=object)[which])
-        return Eyes(names, self.images[which], self.grades[which], self.labels[which])
+        names, patients, sources = (
+            tuple(np.asarray(texts, dtype=object)[which]) for texts in (self.names, self.patients, self.sources)
+        )
+        return Eyes(names, self.images[which], self.grades[which], self.labels[which], patients, sources)
 
 
 def joined(*parts: Eyes) -> Eyes:
@@ -65,6 +70,8 @@ def joined(*parts: Eyes) -> Eyes:
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.grades for part in parts]),
         np.concatenate([part.labels for part in parts]),
+        tuple(patient for part in parts for patient in part.patients),
+        tuple(source for part in parts for source in part.sources),
     )
 
 
@@ -76,37 +83,34 @@ class EyeEntry:
         name: Of the photograph, without extension.
         split: The split in whose shards it lies.
         grade: 0 to 4.
+        label: 1 for referable (RDR), 0 for not (NRDR), by the settings `task.*` of the record set.
         sha256: Of the photograph's file, hexadecimal.
         thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), see `same_pictures`.
         patient: A number for the patient within this record set; empty where the patient is unknown.
+        eye: `left` or `right`; empty where it is unknown.
+        source: Name of the data set that it comes from.
     """
 
     name: str
     split: Split
     grade: int
+    label: int
     sha256: str
     thumbnail: NDArray[np.uint8]
     patient: str = ""
+    eye: str = ""
+    source: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
-        return {
-            "name": self.name,
-            "split": self.split,
-            "grade": self.grade,
-            "sha256": self.sha256,
-            "look": base64.b64encode(self.thumbnail.tobytes()).decode(),  # its name in schema 3
-            "patient": self.patient,
-        }
+        thumbnail = base64.b64encode(self.thumbnail.tobytes()).decode()
+        return {**{item.name: getattr(self, item.name) for item in fields(self)}, "thumbnail": thumbnail}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EyeEntry":
         """The entry of the values that `to_json` returned."""
-        pixels = np.frombuffer(base64.b64decode(values["look"]), np.uint8)
-        thumbnail = pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX)
-        return cls(
-            values["name"], values["split"], values["grade"], values["sha256"], thumbnail, values.get("patient", "")
-        )
+        pixels = np.frombuffer(base64.b64decode(values["thumbnail"]), np.uint8)
+        return cls(**{**values, "thumbnail": pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX)})
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class RecordSet:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of photographs, grades and the settings `images.*` and `data.*`: 16 hexadecimal digits."""
+        """The fingerprint of photographs, grades and the settings `images.*`, `data.*` and `task.*`: 16 hex digits."""
         return str(self.manifest["fingerprint"])
 
     @property
@@ -145,6 +149,11 @@ class RecordSet:
     def data(self) -> DataSettings:
         """The data settings that the records were made with."""
         return DataSettings(**self.manifest["settings"]["data"])
+
+    @property
+    def task(self) -> TaskSettings:
+        """Which eyes of these records are referable."""
+        return TaskSettings(**self.manifest["settings"]["task"])
 
     @property
     def counts(self) -> dict[str, dict[str, Any]]:
@@ -314,27 +323,29 @@ def _read(records: RecordSet, split: Split) -> Eyes:
     for shard in shards:
         _check_file(records.folder, shard)
     n, side = sum(shard["n"] for shard in shards), records.images.image_px
-    eyes = Eyes((), np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64))
-    names: list[str] = []
+    images, grades, labels = np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64)
+    texts: list[tuple[str, ...]] = []
     if not shards:
-        return eyes
+        return Eyes((), images, grades, labels, (), ())
     data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
-    for name, image, grade, label in data.map(_parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
-        at = len(names)
-        eyes.images[at], eyes.grades[at], eyes.labels[at] = image, grade, label
-        names.append(name.decode())
-    return Eyes(tuple(names), eyes.images, eyes.grades, eyes.labels)
+    for image, grade, label, *words in data.map(_parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
+        at = len(texts)
+        images[at], grades[at], labels[at] = image, grade, label
+        texts.append(tuple(word.decode() for word in words))
+    names, patients, sources = zip(*texts, strict=True)
+    return Eyes(names, images, grades, labels, patients, sources)
 
 
-def _parse(example: Any) -> tuple[Any, Any, Any, Any]:
-    """Name, image, grade and label of one record, as tensors."""
+def _parse(example: Any) -> tuple[Any, ...]:
+    """Image, grade, label, name, patient and source of one record, as tensors."""
     import tensorflow as tf
 
-    kinds = {"image": tf.string, "name": tf.string, "grade": tf.int64, "label": tf.int64}
+    words = ("name", "patient", "source")
+    kinds = {"image": tf.string, "grade": tf.int64, "label": tf.int64, **dict.fromkeys(words, tf.string)}
     record = tf.io.parse_single_example(example, {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()})
     # The accurate transform gives the pixels of `decode_stored`; TensorFlow's default is off by one here and there.
     image = tf.io.decode_jpeg(record["image"], channels=3, dct_method="INTEGER_ACCURATE")
-    return record["name"], image, record["grade"], record["label"]
+    return image, record["grade"], record["label"], *(record[word] for word in words)
 
 
 def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> None:
@@ -381,8 +392,9 @@ def _example(stored: bytes, eye: EyeEntry) -> bytes:
 
     example = tf.train.Example()
     features = example.features.feature
-    for key, text in {"image": stored, "name": eye.name.encode(), "sha256": eye.sha256.encode()}.items():
-        features[key].bytes_list.value.append(text)
-    for key, number in {"grade": eye.grade, "label": label_of(eye.grade)}.items():
+    features["image"].bytes_list.value.append(stored)
+    for key in ("name", "sha256", "patient", "eye", "source"):
+        features[key].bytes_list.value.append(getattr(eye, key).encode())
+    for key, number in {"grade": eye.grade, "label": eye.label}.items():
         features[key].int64_list.value.append(number)
     return bytes(example.SerializeToString(deterministic=True))  # else the order of features differs from run to run

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.tables import PublishedSplit
 from drsearch.errors import DataError
-from drsearch.grades import CLASS_NAMES, GRADES, label_of
+from drsearch.grades import CLASS_NAMES, GRADES
 from drsearch.settings import DataSettings
 
 SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validation", "test")
@@ -20,6 +20,7 @@ LEFT_OUT = ""
 
 def split(
     grades: Sequence[int],
+    labels: Sequence[int],
     groups: NDArray[np.int64],
     published: Sequence[PublishedSplit],
     settings: DataSettings,
@@ -36,6 +37,7 @@ def split(
 
     Args:
         grades: Grade of every photograph, n of them, in the order of their names.
+        labels: Label of each, 1 for referable.
         groups: A number that is equal for photographs which belong in one split, shape (n,), see `kept_together`.
         published: Split for which each was published.
         settings: Fractions, way and seed.
@@ -47,9 +49,8 @@ def split(
     Raises:
         DataError: If a split lacks one of the two classes, and no other division gives it to all.
     """
-    grade_of = np.asarray(grades, dtype=np.int64)
-    labels = np.array([label_of(grade) for grade in grades], dtype=np.int64)
-    sides = np.full(len(grade_of), "train", dtype="<U10")
+    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels)
+    sides = np.full(len(strata), "train", dtype="<U10")
     published_for = np.asarray(published, dtype="<U10")
     carved: dict[str, float] = {}
     for side, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
@@ -60,18 +61,26 @@ def split(
         else:
             carved[side] = fraction
     for side, fraction in carved.items():
-        _carve(sides, side, fraction, grade_of, groups, settings)
-    _give_each_both_classes(sides, ("train", *carved), labels, groups)
+        _carve(sides, side, fraction, strata, groups, settings)
+    _give_each_both_classes(sides, ("train", *carved), label_of, groups)
     if both_classes:
-        check_classes({side: np.bincount(labels[sides == side], minlength=2).tolist() for side in SPLITS})
+        check_classes({side: np.bincount(label_of[sides == side], minlength=2).tolist() for side in SPLITS})
     return sides
 
 
-def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, settings: DataSettings) -> NDArray[np.int64]:
+def _strata(grades: Sequence[int], labels: Sequence[int]) -> NDArray[np.int64]:
+    """A number from 0 to 9 for each grade of each class: with macular edema, a label does not follow from the grade."""
+    return np.asarray(labels, np.int64) * len(GRADES) + np.asarray(grades, np.int64)
+
+
+def folds(
+    grades: Sequence[int], labels: Sequence[int], groups: NDArray[np.int64], n: int, settings: DataSettings
+) -> NDArray[np.int64]:
     """The fold of every photograph: stratified by grade, the same picture and patient always in one.
 
     Args:
         grades: Grade of every photograph, in the order of their names.
+        labels: Label of each, 1 for referable.
         groups: A number that is equal for photographs which belong in one fold, see `kept_together`.
         n: Number of folds, at least 2.
         settings: Way (`blocks` or `random`) and seed.
@@ -82,20 +91,20 @@ def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, settings: Da
     Raises:
         DataError: If a fold lacks one of the two classes, and no other division gives it to all.
     """
-    grade_of = np.asarray(grades, dtype=np.int64)
-    sides = np.full(len(grade_of), "train", dtype="<U10")
+    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels)
+    sides = np.full(len(strata), "train", dtype="<U10")
     for fold in range(n - 1):
-        _carve(sides, str(fold), 1 / (n - fold), grade_of, groups, settings)
+        _carve(sides, str(fold), 1 / (n - fold), strata, groups, settings)
     sides[sides == "train"] = str(n - 1)
-    labels = np.array([label_of(grade) for grade in grades], dtype=np.int64)
-    _give_each_both_classes(sides, [str(fold) for fold in range(n)], labels, groups)
+    _give_each_both_classes(sides, [str(fold) for fold in range(n)], label_of, groups)
     fold_of = sides.astype(np.int64)
     for fold in range(n):
         for label, name in enumerate(CLASS_NAMES):
-            if not (labels[fold_of == fold] == label).any():
+            if not (label_of[fold_of == fold] == label).any():
+                share = f"{int((label_of == label).sum())} of {len(labels)} are"
                 raise DataError(
-                    f"of {n} folds one has no {name} photograph ({int((labels == label).sum())} of {len(labels)} are): "
-                    "add photographs of the rarer class, or ask for fewer with search.folds."
+                    f"of {n} folds one has no {name} photograph ({share}): add photographs of the rarer class, or ask"
+                    " for fewer with search.folds."
                 )
     return fold_of
 
@@ -125,15 +134,16 @@ def _carve(
     sides: NDArray[np.str_],
     side: str,
     fraction: float,
-    grades: NDArray[np.int64],
+    strata: NDArray[np.int64],
     groups: NDArray[np.int64],
     settings: DataSettings,
 ) -> None:
     """Move a share of the training photographs to another side, group by group while the quotas last."""
     pool = np.flatnonzero(sides == "train")
-    left = quotas(np.bincount(grades[pool], minlength=len(GRADES)), fraction)
+    n_strata = len(CLASS_NAMES) * len(GRADES)
+    left = quotas(np.bincount(strata[pool], minlength=n_strata).reshape(len(CLASS_NAMES), -1), fraction).ravel()
     for group in _groups(pool, groups, settings):
-        wanted = np.bincount(grades[group], minlength=len(GRADES))
+        wanted = np.bincount(strata[group], minlength=n_strata)
         if (wanted <= left).all():
             sides[group] = side
             left = left - wanted
@@ -152,26 +162,23 @@ def _groups(pool: NDArray[np.intp], groups: NDArray[np.int64], settings: DataSet
 
 
 def quotas(counts: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
-    """The number of photographs of each grade that a split takes, by largest remainder per class, then per grade.
+    """The number of photographs of each class and grade that a split takes, by largest remainder per class, then grade.
 
     Args:
-        counts: Photographs of each grade, shape (5,).
+        counts: Photographs of each class (rows) and grade (columns), shape (2, 5).
         fraction: Share of all that the split takes.
 
     Returns:
-        int64, shape (5,), in total the fraction of the total, rounded.
+        int64, shape (2, 5), in total the fraction of the total, rounded.
 
     Example:
-        >>> quotas(np.array([134, 20, 136, 74, 49]), 0.2)
-        array([27,  4, 27, 15, 10])
+        >>> quotas(np.array([[134, 20, 0, 0, 0], [0, 0, 136, 74, 49]]), 0.2).tolist()
+        [[27, 4, 0, 0, 0], [0, 0, 27, 15, 10]]
     """
-    labels = np.array([label_of(grade) for grade in GRADES])
     total = math.floor(counts.sum() * fraction + 0.5)
-    of_class = _largest_remainder(np.bincount(labels, weights=counts).astype(np.int64), total)
-    taken = np.zeros(len(GRADES), np.int64)
-    for label, share in enumerate(of_class):
-        taken[labels == label] = _largest_remainder(counts[labels == label], int(share))
-    return taken
+    of_class = _largest_remainder(counts.sum(axis=1), total)
+    shares = zip(counts, of_class.tolist(), strict=True)
+    return np.stack([_largest_remainder(of_grade, share) for of_grade, share in shares])
 
 
 def _largest_remainder(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:

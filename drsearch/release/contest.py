@@ -230,7 +230,7 @@ def contest(
     grader = _grader(registry, challenger)
 
     def prepared(folder: Path, images: ImageSettings) -> RecordSet:
-        settings = Settings(images=images, data=grader.serving.data)
+        settings = Settings(images=images, data=grader.serving.data, task=grader.serving.task)
         return prepare(folder, settings, home, skip_bad=skip_bad, on_photograph=on_photograph).records
 
     records = prepared(data, grader.serving.images) if data else _records_of(challenger, grader.serving, home)

@@ -93,6 +93,7 @@ def register_version(
     serving = Serving(
         images=settings.images,
         data=dataclasses.replace(settings.data, fingerprint=""),
+        task=settings.task,
         threshold=chosen.point.threshold,
         temperature=chosen.temperature,
         fingerprint=records.fingerprint,

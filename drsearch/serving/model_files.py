@@ -8,7 +8,7 @@ from pathlib import Path
 from drsearch.files import write_whole
 from drsearch.grades import CLASS_NAMES
 from drsearch.run_folder import MODEL_FILE
-from drsearch.settings import DataSettings, ImageSettings
+from drsearch.settings import DataSettings, ImageSettings, TaskSettings
 
 SERVING_FILE = "serving.json"
 TRAINED_ON_FILE = "trained_on.json"
@@ -22,6 +22,7 @@ class Serving:
     Attributes:
         images: How a photograph becomes the network's input.
         data: How the training data was split.
+        task: Which eyes are referable.
         threshold: Probability of RDR from which an eye is called referable, in 0..1.
         temperature: Divides the log-odds before they become a probability, above 0; 1 changes nothing.
         fingerprint: The record set that the model was trained on.
@@ -30,6 +31,7 @@ class Serving:
 
     images: ImageSettings
     data: DataSettings
+    task: TaskSettings
     threshold: float
     temperature: float
     fingerprint: str
@@ -50,6 +52,7 @@ class Serving:
         serving = cls(
             images=ImageSettings(**values["images"]),
             data=DataSettings(**values["data"]),
+            task=TaskSettings(**values["task"]),
             threshold=values["threshold"],
             temperature=values["temperature"],
             fingerprint=values["fingerprint"],

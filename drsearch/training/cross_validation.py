@@ -130,7 +130,7 @@ def assign_folds(
     for repeat in range(search.repeats):
         way = data if repeat == 0 else dataclasses.replace(data, split="random", seed=data.seed + repeat)
         fold_of = np.empty(len(entries), np.int64)
-        fold_of[by_name] = folds([eye.grade for eye in eyes], groups, search.folds, way)
+        fold_of[by_name] = folds([eye.grade for eye in eyes], [eye.label for eye in eyes], groups, search.folds, way)
         per_repeat.append(fold_of)
     return tuple(per_repeat)
 

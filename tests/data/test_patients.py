@@ -66,13 +66,13 @@ def test_no_picture_and_no_patient_is_on_two_sides_or_in_two_folds(
 ) -> None:
     grades, pictures, patients = case
     groups = kept_together(np.array(pictures), patients)
-    published = ["train"] * len(grades)
+    published, labels = ["train"] * len(grades), [int(grade >= 2) for grade in grades]
     divided = [
-        split(grades, groups, published, DataSettings(split=way), both_classes=False)  # type: ignore[arg-type]
+        split(grades, labels, groups, published, DataSettings(split=way), both_classes=False)  # type: ignore[arg-type]
         for way in ("blocks", "random")
     ]
     try:
-        divided.append(folds(grades, groups, 3, DataSettings()))
+        divided.append(folds(grades, labels, groups, 3, DataSettings()))
     except DataError:
         pass  # too few of one class
     for sides in divided:

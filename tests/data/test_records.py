@@ -21,7 +21,6 @@ from drsearch.data.records import (
     write_shard,
 )
 from drsearch.errors import RecordsError
-from drsearch.grades import label_of
 from drsearch.home import Home
 from drsearch.settings import ImageSettings, Settings
 
@@ -51,7 +50,7 @@ def test_records_read_back_what_the_photographs_give(eyes: Path, records: Record
             photograph = (eyes / f"images/train/{name}.jpg").read_bytes()
             # Bit for bit: TensorFlow's decoder and ours agree, so a prediction is the same from either.
             assert np.array_equal(image, eye_image(photograph, ImageSettings(image_px=48)).image)
-            assert grade == int(grades[name]) and label == label_of(int(grade))
+            assert grade == int(grades[name]) and label == int(int(grade) >= 2)
 
 
 def test_the_manifest_tells_eyes_by_content(eyes: Path, records: RecordSet) -> None:
@@ -64,10 +63,13 @@ def test_the_manifest_tells_eyes_by_content(eyes: Path, records: RecordSet) -> N
 
 def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
     thumbnails = np.arange(3 * THUMBNAIL_PX * THUMBNAIL_PX, dtype=np.uint8).reshape(3, THUMBNAIL_PX, THUMBNAIL_PX)
-    eyes = [(bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, "0" * 64, thumbnails[i])) for i in range(3)]
+    eyes = [
+        (bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, int(i >= 2), "0" * 64, thumbnails[i]))
+        for i in range(3)
+    ]
     write_shard(tmp_path / "shard", eyes)
     assert shard_entry(tmp_path / "shard", "train", 3)["sha256"] == (
-        "ce8a225889ae6e80cf6ff16e4fbd4daf80b8627b99ba2532d9697fa1539fccec"
+        "41f6740d1e0d2a30e7040cd67092d5276162fa25db5e73c0bc29fc367a6e185e"
     )
 
 
@@ -75,7 +77,7 @@ def test_an_entry_reads_back_from_json() -> None:
     thumbnail = (
         np.arange(THUMBNAIL_PX * THUMBNAIL_PX, dtype=np.int64).astype(np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
     )
-    eye = EyeEntry("a", "test", 3, "00ff", thumbnail, "7")
+    eye = EyeEntry("a", "test", 3, 1, "00ff", thumbnail, "7", "left", "aptos")
     again = EyeEntry.from_json(json.loads(json.dumps(eye.to_json())))
     assert dataclasses.replace(again, thumbnail=thumbnail) == dataclasses.replace(eye, thumbnail=thumbnail)
     assert np.array_equal(again.thumbnail, thumbnail)
@@ -140,7 +142,7 @@ def test_a_missing_shard_is_named(records: RecordSet) -> None:
     [
         (None, "{folder} holds no records: it has no manifest.json; run `drsearch prepare` again."),
         ('{"schema_version": 1, "sha', "{folder}/manifest.json is torn or altered; run `drsearch prepare` again."),
-        ('{"schema_version": 99}', "{folder}/manifest.json has schema version 99, this drsearch reads 3;"
+        ('{"schema_version": 99}', "{folder}/manifest.json has schema version 99, this drsearch reads 4;"
                                    " run `drsearch prepare` again."),
     ],
 )  # fmt: skip

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -7,12 +8,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from drsearch.data.splits import LEFT_OUT, SPLITS, check_classes, folds, quotas, split
+from drsearch.data import splits
+from drsearch.data.splits import LEFT_OUT, SPLITS, check_classes
 from drsearch.data.tables import PublishedSplit
 from drsearch.errors import DataError
 from drsearch.settings import DataSettings
 
 IDRID = [0] * 134 + [1] * 20 + [2] * 136 + [3] * 74 + [4] * 49
+
+
+def referable(grades: Sequence[int]) -> list[int]:
+    return [int(grade >= 2) for grade in grades]
+
+
+def split(
+    grades: Sequence[int], groups: NDArray[np.int64], published: Sequence[PublishedSplit], way: DataSettings, **kw: bool
+) -> NDArray[np.str_]:
+    return splits.split(grades, referable(grades), groups, published, way, **kw)
+
+
+def folds(grades: Sequence[int], groups: NDArray[np.int64], n: int, way: DataSettings) -> NDArray[np.int64]:
+    return splits.folds(grades, referable(grades), groups, n, way)
+
+
+def quotas(counts: Sequence[int] | NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Of photographs per grade, where the label follows from the grade."""
+    by_class = np.zeros((2, 5), np.int64)
+    by_class[0, :2], by_class[1, 2:] = counts[:2], counts[2:]
+    return splits.quotas(by_class, fraction).sum(axis=0)
 
 
 def everything_train(n: int) -> list[PublishedSplit]:
@@ -105,6 +128,13 @@ def test_what_is_published_for_validation_and_testing_tests_only() -> None:
     sides = split([0, 2] * 20, groups, published, DataSettings())
     assert sides[25] == "test" and sides[39] == LEFT_OUT
     assert Counter(sides.tolist()) == {"train": 20, "test": 10, "validation": 9, LEFT_OUT: 1}
+
+
+def test_macular_edema_makes_a_stratum_of_its_own() -> None:
+    labels = [0] * 60 + [1] * 40  # all of grade 0; forty have macular edema
+    sides = splits.split([0] * 100, labels, np.arange(100), everything_train(100), DataSettings(split="random"))
+    for side, n in (("test", 20), ("validation", 16), ("train", 64)):
+        assert np.bincount(np.array(labels)[sides == side]).tolist() == pytest.approx([0.6 * n, 0.4 * n], abs=0.5)
 
 
 @given(st.lists(st.integers(0, 60), min_size=5, max_size=5), st.floats(0.01, 0.5))

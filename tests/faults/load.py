@@ -151,7 +151,7 @@ def register(folder: Path, home: Home) -> Grader:
     set_seeds(1)
     (folder / "files").mkdir()
     build_resnet(chosen.model, chosen.images.image_px).save(folder / "files/model.keras")
-    serving = Serving(chosen.images, chosen.data, 0.5, 1.0, "none")
+    serving = Serving(chosen.images, chosen.data, chosen.task, 0.5, 1.0, "none")
     drawn = (draw_eye(number % 5, np.random.default_rng(number)).image for number in range(20))
     eyes = np.stack([eye_image(eye, chosen.images).image for eye in drawn])
     familiarity = fit_familiarity(eyes[:10], eyes[10:])

@@ -1,4 +1,4 @@
-"""Makes `records_v3`: sixteen synthetic eyes at 32 px, as the record schema of that number writes them.
+"""Makes `records_v4`: sixteen synthetic eyes at 32 px, as the record schema of that number writes them.
 
     python tests/golden/make_records.py
 

@@ -38,7 +38,7 @@ def judged(number: int, separation: float, threshold: float = 0.5, seed: int = 0
     said = 1 / (1 + np.exp(-np.random.default_rng(seed).normal(separation * (LABELS - 0.5), 1.0)))
     settings = Settings()
     version = ModelVersion("retinopathy", number, "m-1", "r-1", {}, ())
-    serving = Serving(settings.images, settings.data, threshold, 1.0, "")
+    serving = Serving(settings.images, settings.data, settings.task, threshold, 1.0, "")
     return ScoredVersion(version, serving, said, scores(LABELS, said, threshold), calibration(LABELS, said))
 
 
@@ -114,7 +114,7 @@ class Shelf:
         set_seeds(4)
         network = home.path / "model.keras"
         build_resnet(settings.model, 48).save(network)
-        serving = Serving(larger.images, larger.data, 0.4, 1.5, self.larger.fingerprint)
+        serving = Serving(larger.images, larger.data, larger.task, 0.4, 1.5, self.larger.fingerprint)
         seen = json.dumps([eye.to_json() for eye in self.larger.eyes("train")])
         train, validation = (read_eyes(self.larger, split).images for split in ("train", "validation"))
         familiarity = fit_familiarity(train, validation).to_json()

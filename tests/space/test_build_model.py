@@ -93,7 +93,9 @@ def test_a_trials_settings_build_its_network_again(space: SearchSpace) -> None:
 
 def eyes(n: int) -> Eyes:
     images = np.random.default_rng(0).integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
-    return Eyes(tuple(f"eye{i:02d}" for i in range(n)), images, np.arange(n) % 2 * 3, np.arange(n) % 2)
+    return Eyes(
+        tuple(f"eye{i:02d}" for i in range(n)), images, np.arange(n) % 2 * 3, np.arange(n) % 2, *2 * [("",) * n]
+    )
 
 
 class StopAt:

@@ -30,13 +30,15 @@ def entries() -> list[EyeEntry]:
     hashes = [f"{i:064d}" for i in range(N)]
     hashes[-2:] = hashes[:2]
     sides = ["train"] * N_TRAIN + ["validation"] * (N - N_TRAIN)
-    return [EyeEntry(f"eye{i:02d}", sides[i], i % 5, hashes[i], thumbnails[i]) for i in range(N)]  # type: ignore[arg-type]
+    return [EyeEntry(f"eye{i:02d}", sides[i], i % 5, int(i % 5 >= 2), hashes[i], thumbnails[i]) for i in range(N)]  # type: ignore[arg-type]
 
 
 def eyes_of(some: list[EyeEntry]) -> Eyes:
     grades = np.array([eye.grade for eye in some])
     images = np.zeros((len(some), 4, 4, 3), np.uint8)
-    return Eyes(tuple(eye.name for eye in some), images, grades, (grades >= 2).astype(np.int64))
+    return Eyes(
+        tuple(eye.name for eye in some), images, grades, (grades >= 2).astype(np.int64), *2 * [("",) * len(some)]
+    )
 
 
 def trial_folds(search: SearchSettings, **data: Any) -> TrialFolds:

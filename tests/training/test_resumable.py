@@ -42,7 +42,7 @@ def eyes(n: int, seed: int) -> Eyes:
     labels = np.arange(n) % 2
     images = rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
     images[labels == 1, :12, :12, 0] = 255
-    return Eyes(tuple(f"eye{i:02d}" for i in range(n)), images, labels * 3, labels)
+    return Eyes(tuple(f"eye{i:02d}" for i in range(n)), images, labels * 3, labels, *2 * [("",) * n])
 
 
 TRAIN, VALIDATION = eyes(12, 0), eyes(8, 1)
@@ -291,6 +291,8 @@ def test_the_same_eyes_are_explained_whatever_the_order() -> None:
         VALIDATION.images[shuffled],
         VALIDATION.grades[shuffled],
         VALIDATION.labels[shuffled],
+        VALIDATION.patients,
+        VALIDATION.sources,
     )
     named = {VALIDATION.names[i] for i in fixed_eyes(VALIDATION, 3)}
     assert named == {other.names[i] for i in fixed_eyes(other, 3)}

@@ -37,7 +37,7 @@ def eyes(n: int, seed: int) -> Eyes:
     labels = np.arange(n) % 2
     images = rng.integers(0, 255, (n, 32, 32, 3), dtype=np.uint8)
     images[labels == 1, :12, :12, 0] = 255
-    return Eyes(tuple(f"eye{seed}{i:02d}" for i in range(n)), images, labels * 3, labels)
+    return Eyes(tuple(f"eye{seed}{i:02d}" for i in range(n)), images, labels * 3, labels, *2 * [("",) * n])
 
 
 TRAIN, VALIDATION = eyes(8, 0), eyes(4, 1)
