@@ -33,16 +33,20 @@ class Part:
 
     Attributes:
         images: Folders of the photographs, looked through with all folders in them; "." is the data set's own.
-        labels: The table; empty where each photograph lies in a folder that is named as its grade.
+        labels: The table; empty where each photograph lies in a folder that is named as its grade: the innermost folder
+            of its path within the data set that `Description.grades` names. Rows of a photograph that say the same are
+            one.
         titles: Whether the table's first row has the titles.
         image_column: Names the photograph: its file with or without ending, or a path that ends in it.
         grade_column: Has the grade; of several columns the first that is not empty counts, for example one per eye.
-        grade_separator: Stands between several findings in a cell, of which the highest grade counts; empty: one each.
+        grade_separator: Stands between several findings in a cell, of which the highest grade above 0 counts, without
+            one `excluded`, then `ungradable`, then 0; empty: each cell has one.
         patient_column: Names the patient.
         eye_column: Says which eye it is: `left`, `L`, `OS` or `right`, `R`, `OD`; other words by `Description.eyes`.
         edema_column: Has macular edema.
         quality_column: Say whether a photograph can be graded, by `Description.ungradable`.
-        split_column: Names the split, as `train` does, or by `Description.splits`.
+        split_column: Names the split, as `train` does, or by `Description.splits`; it counts for more than `split`,
+            which holds for empty cells. Only a part of the split `train`, or of none, may be divided by it.
         split: The split that all photographs of this part were published for; empty: none, drsearch divides them.
         eye: Which eye all photographs of this part show; empty: unknown, or by the column.
         source: Name of the data set they come from, where one folder holds several; empty: `Description.name`.
