@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from drsearch.measure.bootstrap import drawn_counts
+from drsearch.measure.bootstrap import clusters, drawn_counts
 from drsearch.measure.scores import Interval, _both_classes, _checked, percentile_intervals
 
 BINS = 10
@@ -33,8 +33,14 @@ class Calibration:
     ece: Interval
 
 
-def calibration(labels: ArrayLike, probabilities: ArrayLike, resamples: int = 2000, seed: int = 0) -> Calibration:
-    """The Brier score and the expected calibration error, with 95 % bootstrap intervals drawn within each class.
+def calibration(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> Calibration:
+    """The Brier score and the expected calibration error, with 95 % bootstrap intervals, see `drawn_counts`.
 
     The calibration error of few eyes is too high (an empty gap can only widen), and so is its interval: compare it
     between models on the same eyes, not between sets.
@@ -44,6 +50,7 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, resamples: int = 20
         probabilities: Of RDR, shape `(n,)`.
         resamples: Number of resamples.
         seed: The same seed gives the same intervals.
+        groups: A value per eye that is equal for eyes of one patient, shape `(n,)`; None without patients.
 
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
@@ -54,8 +61,8 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, resamples: int = 20
     """
     truth, chance = _checked(labels, probabilities)
     _both_classes(truth)
-    errors = calibration_terms(truth, chance)
-    drawn = np.concatenate([errors.of(counts) for counts in drawn_counts(truth, resamples, seed)], axis=1)
+    errors, cluster = calibration_terms(truth, chance), clusters(groups, truth.size)
+    drawn = np.concatenate([errors.of(counts) for counts in drawn_counts(truth, resamples, seed, cluster)], axis=1)
     return Calibration(*percentile_intervals(errors.of(np.ones((1, truth.size)))[:, 0], drawn))
 
 
@@ -103,8 +110,8 @@ class CalibrationTerms:
 
     def of(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """The Brier score and calibration error of resampled eyes, shape `(2, rows)`, from counts `(rows, n)`."""
-        n = self.squares.size
-        result: NDArray[np.float64] = np.stack([counts @ self.squares, np.abs(counts @ self.gaps).sum(1)]) / n
+        sums = np.stack([counts @ self.squares, np.abs(counts @ self.gaps).sum(1)])
+        result: NDArray[np.float64] = sums / counts.sum(1)
         return result
 
 

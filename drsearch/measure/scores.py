@@ -3,7 +3,7 @@
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`, everywhere in this room.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from drsearch.errors import MetricError
 from drsearch.grades import CLASS_NAMES
+from drsearch.measure.bootstrap import clusters, drawn_counts
 
 CONFIDENCE = 0.95
 """Nominal coverage of the intervals."""
-
-_CELLS_AT_ONCE = 4_000_000  # of resamples x values, 32 MB per array: the bootstrap of 100,000 eyes fits in memory too
-
 
 TRIAL_THRESHOLD = 0.5
 """The threshold at which trials and their epochs are scored; a registered version has its own."""
@@ -82,6 +80,7 @@ class Scores:
         confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
         n: Eyes.
         threshold: An eye is called RDR from this probability on. All scores but the AUC depend on it.
+        unit: What is counted: `eyes` or `patients`.
     """
 
     accuracy: Interval
@@ -91,6 +90,7 @@ class Scores:
     confusion: tuple[tuple[int, int], tuple[int, int]]
     n: int
     threshold: float
+    unit: str = "eyes"
 
     @property
     def labelled(self) -> tuple[tuple[str, Interval], ...]:
@@ -107,9 +107,11 @@ class Scores:
     def caution(self) -> str:
         """Why these scores do not show that the model tells eyes apart, one sentence; empty where they do."""
         if self.is_constant:
-            return f"The model answers the same for each of the {self.n} eyes, so it cannot tell them apart."
+            return f"The model answers the same for each of the {self.n} {self.unit}, so it cannot tell them apart."
         if self.auc.low <= CHANCE:
-            return f"The AUC {self.auc} is not shown to be better than chance ({CHANCE:g}) on these {self.n} eyes."
+            return (
+                f"The AUC {self.auc} is not shown to be better than chance ({CHANCE:g}) on these {self.n} {self.unit}."
+            )
         return ""
 
     def metrics(self, prefix: str, score_prefix: str) -> dict[str, float]:
@@ -149,10 +151,10 @@ class Scores:
         """
         if "threshold" not in values:
             raise MetricError("These scores were stored by an older drsearch, without their threshold; train anew.")
-        intervals = {name: Interval(**values[name]) for name in SCORE_NAMES}
         first, second = values["confusion"]
-        return cls(**intervals, confusion=((first[0], first[1]), (second[0], second[1])), n=values["n"],
-                   threshold=values["threshold"])  # fmt: skip
+        confusion = (first[0], first[1]), (second[0], second[1])
+        intervals: dict[str, Any] = {name: Interval(**values[name]) for name in SCORE_NAMES}
+        return cls(**intervals, confusion=confusion, n=values["n"], threshold=values["threshold"])
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class OneClassScores:
         confusion: Counts, rows the true and columns the predicted class, each NRDR then RDR.
         n: Eyes.
         threshold: An eye is called RDR from this probability on.
+        unit: What is counted: `eyes` or `patients`.
     """
 
     label: int
@@ -172,6 +175,7 @@ class OneClassScores:
     confusion: tuple[tuple[int, int], tuple[int, int]]
     n: int
     threshold: float
+    unit: str = "eyes"
     auc: None = None
     caution: str = ""
 
@@ -217,14 +221,17 @@ def scores(
     threshold: float = TRIAL_THRESHOLD,
     resamples: int = 2000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> Scores:
     """Every score of a set of predictions, with 95 % percentile bootstrap intervals.
 
     The bootstrap draws eyes with replacement within each class, so that every resample has as many referable eyes as
-    the set, and all scores see the same resamples. A share that is the same in every resample has Wilson's interval
-    instead of one of width 0: sensitivity and specificity of exactly 0 or 1, and the accuracy where both are. An area
-    that is the same in every resample keeps width 0, since an area is no share of independent trials: 1 is to be read
-    with the number of eyes, and 0.5 is the area of a model that answers the same for every eye.
+    the set, and all scores see the same resamples. With groups it draws whole patients, see `drawn_counts`. A share
+    that is the same in every resample has Wilson's interval instead of one of width 0: sensitivity and specificity of
+    exactly 0 or 1, and the accuracy where both are. With groups that interval counts patients instead of eyes, as if
+    the eyes of a patient always agreed: it errs on the wide side. An area that is the same in every resample keeps
+    width 0, since an area is no share of independent trials: 1 is to be read with the number of eyes, and 0.5 is the
+    area of a model that answers the same for every eye.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
@@ -232,6 +239,7 @@ def scores(
         threshold: An eye is called RDR from this probability on.
         resamples: Number of resamples.
         seed: The same seed gives the same intervals.
+        groups: A value per eye that is equal for eyes of one patient, shape `(n,)`; None without patients.
 
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
@@ -247,19 +255,22 @@ def scores(
     """
     truth, chance = _checked(labels, probabilities)
     _both_classes(truth)
-    counts, values = _tallies(truth, chance)
-    positive = values >= threshold
-    point = _scores_of(counts[0][None], counts[1][None], positive)[:, 0]
-    drawn = [_scores_of(*resampled, positive) for resampled in _resamples(truth, chance, resamples, seed)]
+    cluster = clusters(groups, truth.size)
+    values, place = np.unique(chance, return_inverse=True)
+    tallies, positive = TallyTerms(truth, place), values >= threshold
+    point = _scores_of(*tallies.of(np.ones((1, truth.size))), positive)[:, 0]
+    drawn = [_scores_of(*tallies.of(counts), positive) for counts in drawn_counts(truth, resamples, seed, cluster)]
     accuracy, area, sensitivity, specificity = percentile_intervals(point, np.concatenate(drawn, axis=1))
-    n, n_positive = len(truth), int(truth.sum())
+    n_other, n_referable = (_independent(truth == label, cluster) for label in (0, 1))
+    if _is_constant(sensitivity) and _is_constant(specificity):
+        accuracy = _wilson(accuracy, truth.size if cluster is None else int(cluster.max()) + 1)
     return Scores(
-        _with_width(accuracy, n),
+        accuracy,
         area,
-        _with_width(sensitivity, n_positive),
-        _with_width(specificity, n - n_positive),
+        _with_width(sensitivity, n_referable),
+        _with_width(specificity, n_other),
         _confusion(truth, chance, threshold),
-        n,
+        truth.size,
         float(threshold),
     )
 
@@ -270,6 +281,7 @@ def one_class_scores(
     threshold: float = TRIAL_THRESHOLD,
     resamples: int = 2000,
     seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> OneClassScores:
     """The scores of predictions on eyes of one class, with the intervals that `scores` would give.
 
@@ -279,6 +291,7 @@ def one_class_scores(
         threshold: An eye is called RDR from this probability on.
         resamples: Number of resamples.
         seed: The same seed gives the same intervals.
+        groups: A value per eye that is equal for eyes of one patient, shape `(n,)`; None without patients.
 
     Raises:
         MetricError: If there are two classes, or the arrays are no labels and probabilities of the same eyes.
@@ -291,11 +304,16 @@ def one_class_scores(
     truth, chance = _checked(labels, probabilities)
     if len(np.unique(truth)) > 1:
         raise MetricError("The eyes are of both classes; `scores` scores them.")
-    share = float(np.mean((chance >= threshold) == truth))
-    # As many right as when the eyes are drawn with replacement.
-    drawn = np.random.default_rng(seed).binomial(truth.size, share, resamples) / truth.size
+    right = (chance >= threshold) == truth
+    share, cluster = float(np.mean(right)), clusters(groups, truth.size)
+    if cluster is None:  # as many right as when the eyes are drawn with replacement
+        drawn = np.random.default_rng(seed).binomial(truth.size, share, resamples) / truth.size
+    else:
+        drawn = np.concatenate(
+            [counts @ right / counts.sum(1) for counts in drawn_counts(truth, resamples, seed, cluster)]
+        )
     (interval,) = percentile_intervals(np.array([share]), drawn[None])
-    interval = _with_width(interval, truth.size)
+    interval = _with_width(interval, _independent(np.ones(truth.size, bool), cluster))
     return OneClassScores(int(truth[0]), interval, _confusion(truth, chance, threshold), truth.size, float(threshold))
 
 
@@ -321,10 +339,23 @@ def _confusion(
     return (tn, fp), (fn, tp)
 
 
+def _is_constant(score: Interval) -> bool:
+    """Whether a score is the same in every resample."""
+    return score.high - score.low <= 1e-12
+
+
+def _independent(eyes: NDArray[np.bool_], cluster: NDArray[np.int64] | None) -> int:
+    """The number of patients that have some of these eyes; of eyes without clusters."""
+    return int(eyes.sum()) if cluster is None else np.unique(cluster[eyes]).size
+
+
 def _with_width(share: Interval, n: int) -> Interval:
-    """Wilson's interval for a share of n eyes that did not vary over resamples; any other is left as it is."""
-    if share.high - share.low > 1e-12:
-        return share
+    """Wilson's interval for a share that did not vary over resamples; any other is left as it is."""
+    return _wilson(share, n) if _is_constant(share) else share
+
+
+def _wilson(share: Interval, n: int) -> Interval:
+    """Wilson's interval for a share of n eyes or patients."""
     from scipy.stats import binomtest  # here: it takes half a second to import, and few scores need it
 
     wilson = binomtest(round(share.value * n), n).proportion_ci(CONFIDENCE, method="wilson")
@@ -364,8 +395,8 @@ def auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """
     truth, chance = _checked(labels, probabilities)
     _both_classes(truth)
-    (negatives, positives), _ = _tallies(truth, chance)
-    return float(_auc_of(negatives[None], positives[None])[0])
+    _, place = np.unique(chance, return_inverse=True)
+    return float(_auc_of(*TallyTerms(truth, place).of(np.ones((1, truth.size))))[0])
 
 
 def confusion_matrix(
@@ -412,45 +443,38 @@ def _both_classes(truth: NDArray[np.int64]) -> None:
             )
 
 
-# A class is held as a tally: how many of its eyes have each distinct probability. A resample is then a row of counts,
-# and every score a sum over rows, with no sorting inside the bootstrap.
+class TallyTerms:
+    """What each eye adds to the tallies of its class: how many of its eyes have each distinct probability.
 
+    A resample is then a row of counts, and every score a sum over rows, with no sorting inside the bootstrap.
 
-def _tallies(
-    truth: NDArray[np.int64], chance: NDArray[np.float64]
-) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]:
-    """The tallies of class 0 and 1, and the distinct probabilities, rising; all of shape `(values,)`."""
-    values, place = np.unique(chance, return_inverse=True)
-    negatives, positives = (np.bincount(place[truth == label], minlength=values.size) for label in (0, 1))
-    return (negatives, positives), values
+    Args:
+        truth: 0 or 1, shape `(n,)`.
+        place: The place of each eye's probability among the distinct ones, rising, shape `(n,)`.
+    """
 
+    def __init__(self, truth: NDArray[np.int64], place: NDArray[np.intp]) -> None:
+        self._n_values = int(place.max()) + 1
+        self._classes = []
+        for label in (0, 1):
+            eyes = np.flatnonzero(truth == label)
+            eyes = eyes[np.argsort(place[eyes], kind="stable")]
+            values, starts = np.unique(place[eyes], return_index=True)
+            self._classes.append((eyes, values, starts))
 
-def _resamples(
-    truth: NDArray[np.int64], chance: NDArray[np.float64], resamples: int, seed: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Tallies of resampled classes, shape `(some resamples, values)` each."""
-    values, place = np.unique(chance, return_inverse=True)
-    draws = np.random.default_rng(seed).spawn(2)  # one a class: how many rows are done at once changes nothing
-    rows_at_once = max(1, _CELLS_AT_ONCE // max(values.size, truth.size))
-    for first in range(0, resamples, rows_at_once):
-        rows = min(rows_at_once, resamples - first)
-        negatives, positives = (
-            _resampled(draw, place[truth == label], rows, values.size) for label, draw in enumerate(draws)
-        )
-        yield negatives, positives
-
-
-def _resampled(draw: np.random.Generator, places: NDArray[np.intp], rows: int, n_values: int) -> NDArray[np.int64]:
-    drawn = places[draw.integers(0, places.size, (rows, places.size))]
-    drawn += n_values * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * n_values).reshape(rows, n_values)
+    def of(self, counts: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The tallies of class 0 and 1, shape `(rows, values)` each, from counts `(rows, n)`."""
+        negatives, positives = np.zeros((2, len(counts), self._n_values), np.int64)
+        for tallies, (eyes, values, starts) in zip((negatives, positives), self._classes, strict=True):
+            tallies[:, values] = np.add.reduceat(counts[:, eyes], starts, axis=1)
+        return negatives, positives
 
 
 def _scores_of(
     negatives: NDArray[np.int64], positives: NDArray[np.int64], positive: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Accuracy, AUC, sensitivity and specificity of every row, shape `(4, rows)`."""
-    n_negative, n_positive = negatives[0].sum(), positives[0].sum()
+    n_negative, n_positive = negatives.sum(1), positives.sum(1)
     found, left = positives[:, positive].sum(1), negatives[:, ~positive].sum(1)
     right = (found + left) / (n_negative + n_positive)
     return np.stack([right, _auc_of(negatives, positives), found / n_positive, left / n_negative])
@@ -459,6 +483,6 @@ def _scores_of(
 def _auc_of(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> NDArray[np.float64]:
     """Pairs in the right order, ties half, over all pairs, of every row."""
     below_doubled = 2 * np.cumsum(negatives, axis=1) - negatives
-    pairs = negatives[0].sum() * positives[0].sum()
+    pairs = negatives.sum(1) * positives.sum(1)
     right: NDArray[np.float64] = (positives * below_doubled).sum(1) / (2 * pairs)
     return right
