@@ -23,6 +23,17 @@ from typing import Literal
 PublishedSplit = Literal["train", "validation", "test"]
 Grade = int | Literal["ungradable", "excluded"]
 
+SIDES: Mapping[str, PublishedSplit] = {
+    "train": "train",
+    "training": "train",
+    "valid": "validation",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""The published split by its usual names in folders, tables and cells."""
+
 
 @dataclass(frozen=True)
 class Part:
