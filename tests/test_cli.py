@@ -83,6 +83,18 @@ def test_json_is_all_that_stands_on_standard_output(tmp_path: Path) -> None:
     } <= told.keys()
 
 
+def test_synthesize_draws_public_layouts_and_names_the_nearest(tmp_path: Path) -> None:
+    done = drsearch(tmp_path, "synthesize", "mock", "--layout", "messidor2", "--images", "30", "--json")
+    told = json.loads(done.stdout)
+    assert (told["layout"], sum(told["grades"].values())) == ("messidor2", 29)
+    assert "1 without a grade" in done.stderr
+    assert (tmp_path / "mock" / "messidor-2.csv").read_bytes().startswith(b"left;right\n")
+    done = drsearch(tmp_path, "synthesize", "other", "--layout", "mesidor2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "drsearch: No layout is called 'mesidor2'; did you mean 'messidor2'?\n"
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_photograph_cut_short_stops_prepare_and_skip_bad_goes_on(tmp_path: Path) -> None:
     drsearch(tmp_path, "synthesize", "eyes", "--images", "30", "--seed", "1")
     eye = tmp_path / "eyes" / "images" / "train" / "SYN_004.jpg"

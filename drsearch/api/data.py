@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,27 +147,36 @@ def own_settings(settings: Settings) -> dict[str, Value]:
     }
 
 
-def synthesize(folder: str | Path, images: int = 100, seed: int = 0) -> dict[int, int]:
+def synthesize(folder: str | Path, images: int = 100, seed: int = 0, layout: str = "flat") -> dict[int, int]:
     """Draw synthetic eyes with lesions, to try drsearch without data.
 
     Args:
-        folder: A new folder; it gets a train and a test split, grades 0 to 4, and the boxes of the lesions.
-        images: Number of photographs.
+        folder: A new folder. In the flat layout it gets `images/train`, `labels/train.csv`, and the boxes of the
+            lesions; in another one the folders, names and tables with which that data set is published.
+        images: Number of photographs; at least 24 in a layout other than the flat one.
         seed: The same seed draws the same photographs.
+        layout: `flat`, or the layout of a public data set: docs/data.md lists them.
 
     Returns:
-        Photographs per grade.
+        Photographs per grade; those that the layout has without a grade, or as ungradable, are not counted.
 
     Raises:
-        DrsearchError: If the folder exists and is not empty.
+        DrsearchError: If the folder exists and is not empty, or if there is no such layout.
 
     Example:
         >>> import drsearch
         >>> sum(drsearch.synthesize("few-eyes", images=10, seed=1).values())
         10
     """
+    from drsearch.data.mockups import synthesize_layout
     from drsearch.data.synthetic import synthesize as draw
+    from drsearch.datasets.mockups import FLAT
     from drsearch.grades import GRADES
 
-    grades = draw(Path(folder).expanduser(), images, seed)
+    out = Path(folder).expanduser()
+    grades: Sequence[object]
+    if layout == FLAT:
+        grades = draw(out, images, seed)
+    else:
+        grades = [photograph.grade for photograph in synthesize_layout(out, layout, images, seed).photographs]
     return {grade: grades.count(grade) for grade in GRADES}

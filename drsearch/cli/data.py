@@ -8,6 +8,7 @@ import typer
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, SkipBad
 from drsearch.cli.output import console, print_json
+from drsearch.datasets.mockups import FLAT, LAYOUTS
 
 if TYPE_CHECKING:
     from drsearch.api.data import Data
@@ -56,22 +57,34 @@ def synthesize(
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, help="The same seed draws the same photographs.")
     ] = 0,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--layout",
+            metavar="NAME",
+            help=f"With the folders, names and tables of this data set: {', '.join((FLAT, *LAYOUTS))}.",
+        ),
+    ] = FLAT,
     as_json: Json = False,
 ) -> None:
     """Draw synthetic eyes with lesions, to try drsearch without data.
 
-    The folder has a train and a test split, grades 0 to 4, and the boxes of the lesions.
+    The folder has grades 0 to 4 and the boxes of the lesions. With --layout it has the folders, names and tables of a
+    public data set, to try a loader before the data is there.
 
     Example:
         drsearch synthesize eyes --images 200
+        drsearch synthesize mock-aptos --layout aptos
     """
     from drsearch.api.data import synthesize as draw
 
-    counts = draw(out_folder, images, seed)
+    counts = draw(out_folder, images, seed, layout)
     shown = ", ".join(f"{n} of grade {grade}" for grade, n in counts.items())
+    if images > sum(counts.values()):
+        shown += f", {images - sum(counts.values())} without a grade"
     console(as_json).print(f"{images} photographs in {out_folder}: {shown}")
     grades = {str(grade): n for grade, n in counts.items()}
-    print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "grades": grades})
+    print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "layout": layout, "grades": grades})
 
 
 def _prepared_json(dataset: "Data") -> dict[str, Any]:

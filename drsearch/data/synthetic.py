@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -92,33 +93,44 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
     Raises:
         DataError: If `out` holds anything or is no folder, or if a number makes no photograph.
     """
-    _check_request(out, n_images, seed, image_px)
+    check_request(out, n_images, seed, image_px)
     grades = _draw_grades(n_images, np.random.default_rng([seed, 0]))
     names = photograph_names(n_images)
-    is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    drawing = Path(tempfile.mkdtemp(prefix=".drawing-", dir=out))
-    try:
+    with filled_at_once(out) as drawing:
         photographs, labels = drawing / "images" / "train", drawing / "labels"
         photographs.mkdir(parents=True)
         labels.mkdir()
         eyes = []
         for number, (name, grade) in enumerate(zip(names, grades, strict=True), start=1):
             eye = draw_eye(grade, np.random.default_rng([seed, number]), image_px=image_px)
-            _write_jpeg(photographs / f"{name}.jpg", eye.image)
+            write_photograph(photographs / f"{name}.jpg", eye.image)
             eyes.append((name, grade, eye.edema_risk, eye.boxes))
         _write_boxes(labels / "lesion_boxes_train.csv", [(name, boxes) for name, _, _, boxes in eyes])
         _write_labels(labels / "train.csv", [(name, grade, risk) for name, grade, risk, _ in eyes])
+    return grades
+
+
+@contextlib.contextmanager
+def filled_at_once(out: Path) -> Iterator[Path]:
+    """A hidden folder inside `out`, whose content moves to `out` at the end, or is removed after an error.
+
+    Raises:
+        DataError: If something else was put into `out` meanwhile.
+    """
+    is_new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    drawing = Path(tempfile.mkdtemp(prefix=".drawing-", dir=out))
+    try:
+        yield drawing
         if len(list(out.iterdir())) > 1:
             raise DataError(f"{out}: something was put there meanwhile; name another folder.")
-        for name in ("images", "labels"):
-            (drawing / name).rename(out / name)
+        for entry in sorted(drawing.iterdir()):
+            entry.rename(out / entry.name)
     finally:
         shutil.rmtree(drawing, ignore_errors=True)
         if is_new:
             with contextlib.suppress(OSError):  # it holds the eyes
                 out.rmdir()
-    return grades
 
 
 def photograph_names(n_images: int) -> tuple[str, ...]:
@@ -127,13 +139,25 @@ def photograph_names(n_images: int) -> tuple[str, ...]:
     return tuple(f"SYN_{number:0{digits}d}" for number in range(1, n_images + 1))
 
 
-def draw_eye(grade: int, rng: np.random.Generator, *, image_px: tuple[int, int] = (536, 356)) -> SyntheticEye:
+def draw_eye(
+    grade: int,
+    rng: np.random.Generator,
+    *,
+    image_px: tuple[int, int] = (536, 356),
+    side: Literal["left", "right"] | None = None,
+    edema_risk: int | None = None,
+    colours: np.random.Generator | None = None,
+) -> SyntheticEye:
     """Draw one eye.
 
     Args:
         grade: Retinopathy grade, 0 to 4. It sets number and size of lesions and nothing else.
         rng: Source of everything that is not the grade.
         image_px: Width and height, pixels.
+        side: Which eye; by chance without it. The disc of a right eye lies to the right of its macula.
+        edema_risk: Risk of macular edema that the exudates are to have; by chance without it. It must go with the
+            grade: 0 below 2, 1 or 2 from there on.
+        colours: Source of colour, light and sharpness instead of `rng`: one for both eyes of a person.
 
     Returns:
         The photograph, with the boxes of its lesions.
@@ -143,10 +167,12 @@ def draw_eye(grade: int, rng: np.random.Generator, *, image_px: tuple[int, int] 
     """
     _check_size(image_px)
     frame = _draw_frame(rng, image_px)
-    anatomy = _draw_anatomy(rng, frame)
+    anatomy = _draw_anatomy(rng, frame, side)
     # Lesions draw from a generator of their own: eyes of one seed and two grades differ in lesions only.
     lesions = _draw_lesions(grade, rng.spawn(1)[0], anatomy)
-    look = _draw_look(rng)
+    while edema_risk not in (None, lesions.edema_risk):
+        lesions = _draw_lesions(grade, rng.spawn(1)[0], anatomy)
+    look = _draw_look(colours or rng)
     image = _paint(rng, frame, anatomy, lesions, look)
     boxes = (
         frame.box("optic_disc", anatomy.disc_outline),
@@ -155,7 +181,12 @@ def draw_eye(grade: int, rng: np.random.Generator, *, image_px: tuple[int, int] 
     return SyntheticEye(image, tuple(box for box in boxes if box.w > 0 and box.h > 0), lesions.edema_risk)
 
 
-def _check_request(out: Path, n_images: int, seed: int, image_px: tuple[int, int]) -> None:
+def check_request(out: Path, n_images: int, seed: int, image_px: tuple[int, int]) -> None:
+    """Refuse to draw into a folder that holds something, or numbers that make no photograph.
+
+    Raises:
+        DataError: With the reason.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: already holds something; name a folder that is empty or not there yet.")
     if n_images < 1:
@@ -183,8 +214,10 @@ def _draw_grades(n_images: int, rng: np.random.Generator) -> tuple[int, ...]:
     return tuple(int(grade) for grade in rng.permutation(np.repeat(GRADES, counts)))
 
 
-def _write_jpeg(path: Path, image: NDArray[np.uint8]) -> None:
-    encoded, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+def write_photograph(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB or grey picture in the format of the file's ending."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if path.suffix.lower().startswith(".j") else []
+    encoded, data = cv2.imencode(path.suffix, image[..., ::-1] if image.ndim == 3 else image, quality)
     assert encoded
     path.write_bytes(data.tobytes())  # not cv2.imwrite: it returns False on a full disk
 
@@ -264,8 +297,9 @@ class _Anatomy:
     disc_outline: _Points
 
 
-def _draw_anatomy(rng: np.random.Generator, frame: _Frame) -> _Anatomy:
-    temporal = int(rng.choice([-1, 1]))
+def _draw_anatomy(rng: np.random.Generator, frame: _Frame, side: Literal["left", "right"] | None) -> _Anatomy:
+    by_chance = int(rng.choice([-1, 1]))  # drawn in any case, so that the rest is the same eye
+    temporal = by_chance if side is None else 1 if side == "left" else -1
     disc = np.array([-temporal * rng.uniform(0.42, 0.78), rng.uniform(-0.14, 0.14)])
     radii = (rng.uniform(0.135, 0.165), rng.uniform(0.15, 0.185))
     macula = disc + (temporal * rng.uniform(0.78, 0.92), rng.uniform(0.02, 0.14))

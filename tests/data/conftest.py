@@ -1,5 +1,6 @@
 """A small set of synthetic eyes, made once, and the real one where it lies."""
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from drsearch.data.mockups import synthesize_layout
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.mockups import Mockup
 from drsearch.home import Home
 
 CHECKOUT = Path(__file__).parents[2]
+MOCKUP_IMAGES = 24
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +57,15 @@ def relabel(eyes: Path) -> Callable[[Callable[[list[str]], list[str]]], None]:
         table.write_text("\n".join(edit(table.read_text().splitlines())) + "\n")
 
     return change
+
+
+@pytest.fixture(scope="session")
+def mockup_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Mockup]]:
+    """A small mock-up of a layout, drawn when it is first asked for, not to be changed; and the truth about it."""
+    root = tmp_path_factory.mktemp("mockups")
+
+    @functools.cache
+    def drawn(layout: str) -> tuple[Path, Mockup]:
+        return root / layout, synthesize_layout(root / layout, layout, MOCKUP_IMAGES, seed=0, image_px=(130, 86))
+
+    return drawn
