@@ -189,13 +189,13 @@ def measure_size(folder: Path) -> dict[str, Any]:
         peak = peak_bytes()
         eyes = prepared.records.eyes("train", "validation", "test")
     hashes, thumbnails = [eye.sha256 for eye in eyes], np.stack([eye.thumbnail for eye in eyes])
-    grades, groups = [eye.grade for eye in eyes], np.arange(len(eyes))
+    grades, labels, groups = [eye.grade for eye in eyes], [eye.label for eye in eyes], np.arange(len(eyes))
     return {
         "photographs": prepared.audit.n_photographs,
         "seconds": prepared.seconds,
         "peak_bytes": peak,
         "same_pictures_seconds": shortest(lambda: picture_groups(hashes, thumbnails)),
-        "split_seconds": shortest(lambda: split(grades, groups, ["train"] * len(eyes), Settings().data)),
+        "split_seconds": shortest(lambda: split(grades, labels, groups, ["train"] * len(eyes), Settings().data)),
         "duplicates": len(prepared.audit.duplicates),
     }
 

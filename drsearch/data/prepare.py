@@ -122,6 +122,12 @@ class _Item:
         return photograph.name, photograph.published_split, text, photograph.patient
 
     @property
+    def patient(self) -> str:
+        """The patient, who is another one in every source; empty where the patient is unknown."""
+        photograph = self.photograph
+        return photograph.patient and f"{photograph.source}\0{photograph.patient}"
+
+    @property
     def is_usable(self) -> bool:
         """Whether it shows a retina, has a grade, and is not left out."""
         return not (self.problem or self.left_out or self.photograph.grade is None)
@@ -144,7 +150,7 @@ class _Item:
             label,
             self.sha256,
             self.thumbnail,
-            patient=patients[photograph.patient],
+            patient=patients[self.patient],
             eye=photograph.eye,
             source=photograph.source,
         )
@@ -295,7 +301,7 @@ def _make_records(
             _check_bad(audit, folder, skip_bad, _refused_audit(folder, home))
             _split(folder, items, settings, for_training)
             members = {side: [item for item in items if item.split == side] for side in SPLITS}
-            shards, eyes = _write_records(partial, members, spool, _patient_numbers(folder))
+            shards, eyes = _write_records(partial, members, spool, _patient_numbers(items))
         (partial / "spool").unlink()
         recorded = [item for side in SPLITS for item in members[side]]
         left_out = tuple(Finding(item.file, item.left_out) for item in items if item.left_out)
@@ -449,14 +455,16 @@ def _split(folder: Folder, items: Sequence[_Item], settings: Settings, for_train
     usable = [item for item in items if item.is_usable]
     if not usable:
         raise DataError(f"{folder.path} has no photograph that can be used.")
-    pictures = np.array([item.picture for item in usable])
+    pictures, patients = np.array([item.picture for item in usable]), [item.patient for item in usable]
     graded = [item.grade_and_label for item in usable]
     sides = split(
         [grade for grade, _ in graded],
         [label for _, label in graded],
-        kept_together(pictures, [item.photograph.patient for item in usable]),
+        kept_together(pictures, patients),
         [item.photograph.published_split for item in usable],
         settings.data,
+        patients,
+        [item.photograph.source for item in usable],
         both_classes=for_training,
     )
     for item, side in zip(usable, sides.tolist(), strict=True):
@@ -471,9 +479,9 @@ def _split(folder: Folder, items: Sequence[_Item], settings: Settings, for_train
             )
 
 
-def _patient_numbers(folder: Folder) -> dict[str, str]:
+def _patient_numbers(items: Sequence[_Item]) -> dict[str, str]:
     """Numbers for patients, because entries go to MLflow with a model, and a table may hold the names of people."""
-    patients = dict.fromkeys(photograph.patient for photograph in folder.photographs if photograph.patient)
+    patients = dict.fromkeys(item.patient for item in items if item.patient)
     return {"": "", **{patient: str(number) for number, patient in enumerate(patients, start=1)}}
 
 

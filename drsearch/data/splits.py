@@ -24,16 +24,19 @@ def split(
     groups: NDArray[np.int64],
     published: Sequence[PublishedSplit],
     settings: DataSettings,
+    patients: Sequence[str] = (),
+    sources: Sequence[str] = (),
     *,
     both_classes: bool = True,
 ) -> NDArray[np.str_]:
-    """The split of every photograph: stratified by grade, the same picture and patient always in one split.
+    """The split of every photograph: stratified by the worst grade of each patient, who is always in one split.
 
     The test split is the published one where there is one, else `data.test_fraction` of the photographs published for
     training; validation is the published one, else `data.validation_fraction` of the rest. Of each grade a split takes
-    the first photographs (`blocks`, as the first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded
-    ones (`random`). A split that lacks a class, as in small sets with many photographs per patient, then takes a
-    patient of another split that has more of that class.
+    the first patients (`blocks`, as the first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded
+    ones (`random`), as many as have that share of the photographs. What is too little for a patient is added to the
+    next lower grade. A split that lacks a class, as in small sets with many photographs per patient, then takes a
+    patient of another split that has more of that class. Several sources are divided one by one.
 
     Args:
         grades: Grade of every photograph, n of them, in the order of their names.
@@ -41,6 +44,8 @@ def split(
         groups: A number that is equal for photographs which belong in one split, shape (n,), see `kept_together`.
         published: Split for which each was published.
         settings: Fractions, way and seed.
+        patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
+        sources: The data set of each photograph in a pooled set; none where there is one.
         both_classes: Refuse a set of which a split lacks a class.
 
     Returns:
@@ -49,34 +54,63 @@ def split(
     Raises:
         DataError: If a split lacks one of the two classes, and no other division gives it to all.
     """
-    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels)
+    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels, patients)
     sides = np.full(len(strata), "train", dtype="<U10")
     published_for = np.asarray(published, dtype="<U10")
-    carved: dict[str, float] = {}
-    for side, fraction in (("test", settings.test_fraction), ("validation", settings.validation_fraction)):
+    fractions = {"test": settings.test_fraction, "validation": settings.validation_fraction}
+    for side in fractions:
         members = (published_for == side) & (sides == "train")
-        if (published_for == side).any():
+        if members.any():
             sides[np.isin(groups, groups[members]) & (sides == "train")] = LEFT_OUT
             sides[members] = side
-        else:
-            carved[side] = fraction
-    for side, fraction in carved.items():
-        _carve(sides, side, fraction, strata, groups, settings)
-    _give_each_both_classes(sides, ("train", *carved), label_of, groups)
+    divided: list[set[str]] = []
+    for source in _each_source(sources, groups):
+        carved = {side: part for side, part in fractions.items() if not (published_for[source] == side).any()}
+        for side, fraction in carved.items():
+            _carve(sides, side, fraction, strata, groups, settings, source)
+        divided.append(set(carved))
+        _give_each_both_classes(sides, ("train", *carved), label_of, groups, source)
+    everywhere = [side for side in fractions if all(side in carved for carved in divided)]
+    _give_each_both_classes(sides, ("train", *everywhere), label_of, groups, np.arange(len(sides)))
     if both_classes:
         check_classes({side: np.bincount(label_of[sides == side], minlength=2).tolist() for side in SPLITS})
     return sides
 
 
-def _strata(grades: Sequence[int], labels: Sequence[int]) -> NDArray[np.int64]:
-    """A number from 0 to 9 for each grade of each class: with macular edema, a label does not follow from the grade."""
-    return np.asarray(labels, np.int64) * len(GRADES) + np.asarray(grades, np.int64)
+def _strata(grades: Sequence[int], labels: Sequence[int], patients: Sequence[str]) -> NDArray[np.int64]:
+    """A number from 0 to 9 for each grade of each class, shape (n,): the patient's worst where the patient is known.
+
+    With macular edema, a label does not follow from the grade.
+    """
+    strata = np.asarray(labels, np.int64) * len(GRADES) + np.asarray(grades, np.int64)
+    worst: dict[str, int] = {}
+    for patient, stratum in zip(patients, strata.tolist(), strict=False):  # no patients: none to go through
+        worst[patient] = max(stratum, worst.get(patient, 0))
+    for i, patient in enumerate(patients):
+        if patient:
+            strata[i] = worst[patient]
+    return strata
+
+
+def _each_source(sources: Sequence[str], groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """The photographs of each source; a group that is in several counts with the source of its first photograph."""
+    if not len(set(sources)) > 1:
+        return [np.arange(len(groups))]
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    source_of = np.asarray(sources, dtype=object)[first][group]
+    return [np.flatnonzero(source_of == source) for source in sorted(set(source_of))]
 
 
 def folds(
-    grades: Sequence[int], labels: Sequence[int], groups: NDArray[np.int64], n: int, settings: DataSettings
+    grades: Sequence[int],
+    labels: Sequence[int],
+    groups: NDArray[np.int64],
+    n: int,
+    settings: DataSettings,
+    patients: Sequence[str] = (),
+    sources: Sequence[str] = (),
 ) -> NDArray[np.int64]:
-    """The fold of every photograph: stratified by grade, the same picture and patient always in one.
+    """The fold of every photograph: stratified by the worst grade of each patient, who is always in one fold.
 
     Args:
         grades: Grade of every photograph, in the order of their names.
@@ -84,6 +118,8 @@ def folds(
         groups: A number that is equal for photographs which belong in one fold, see `kept_together`.
         n: Number of folds, at least 2.
         settings: Way (`blocks` or `random`) and seed.
+        patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
+        sources: The data set of each photograph in a pooled set, which are divided one by one; none where there is one.
 
     Returns:
         0 to n - 1 for each photograph, int64.
@@ -91,12 +127,15 @@ def folds(
     Raises:
         DataError: If a fold lacks one of the two classes, and no other division gives it to all.
     """
-    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels)
+    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels, patients)
+    names = [str(fold) for fold in range(n)]
     sides = np.full(len(strata), "train", dtype="<U10")
-    for fold in range(n - 1):
-        _carve(sides, str(fold), 1 / (n - fold), strata, groups, settings)
-    sides[sides == "train"] = str(n - 1)
-    _give_each_both_classes(sides, [str(fold) for fold in range(n)], label_of, groups)
+    for source in _each_source(sources, groups):
+        for fold in range(n - 1):
+            _carve(sides, names[fold], 1 / (n - fold), strata, groups, settings, source)
+        sides[source] = np.where(sides[source] == "train", names[-1], sides[source])
+        _give_each_both_classes(sides, names, label_of, groups, source)
+    _give_each_both_classes(sides, names, label_of, groups, np.arange(len(sides)))
     fold_of = sides.astype(np.int64)
     for fold in range(n):
         for label, name in enumerate(CLASS_NAMES):
@@ -110,24 +149,31 @@ def folds(
 
 
 def _give_each_both_classes(
-    sides: NDArray[np.str_], names: Sequence[str], labels: NDArray[np.int64], groups: NDArray[np.int64]
+    sides: NDArray[np.str_],
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64],
+    source: NDArray[np.intp],
 ) -> None:
     """Move the smallest group that another split can do without to a split that lacks its class.
 
     This gives each of n splits both classes wherever that is possible, that is, where n groups have a photograph of
     either class: if one split has none of a class, another has two groups with it, and can do without one of them.
+    Only the photographs of `source` are counted and moved, all of some groups.
     """
+    side_of, labels, groups = sides[source], labels[source], groups[source]
     numbers, first, sizes = np.unique(groups, return_index=True, return_counts=True)
     for name in names:
         for label in np.unique(labels):
-            if (labels[sides == name] == label).any():
+            if (labels[side_of == name] == label).any():
                 continue
-            candidates = np.isin(numbers, groups[np.isin(sides, names) & (labels == label)])
-            for i in np.lexsort((sides[first] != "train", sizes)):  # of equal ones first those that train
-                members, donor = groups == numbers[i], sides == sides[first[i]]
+            candidates = np.isin(numbers, groups[np.isin(side_of, names) & (labels == label)])
+            for i in np.lexsort((side_of[first] != "train", sizes)):  # of equal ones first those that train
+                members, donor = groups == numbers[i], side_of == side_of[first[i]]
                 if candidates[i] and np.unique(labels[donor & ~members]).size == np.unique(labels[donor]).size:
-                    sides[members] = name
+                    side_of[members] = name
                     break
+    sides[source] = side_of
 
 
 def _carve(
@@ -137,16 +183,27 @@ def _carve(
     strata: NDArray[np.int64],
     groups: NDArray[np.int64],
     settings: DataSettings,
+    source: NDArray[np.intp],
 ) -> None:
-    """Move a share of the training photographs to another side, group by group while the quotas last."""
-    pool = np.flatnonzero(sides == "train")
+    """Move a share of a source's training photographs to another side, group by group while the quotas last.
+
+    From the worst grade down: what is left of a quota, because the next group is larger, is added to the next one.
+    """
+    pool = source[sides[source] == "train"]
     n_strata = len(CLASS_NAMES) * len(GRADES)
-    left = quotas(np.bincount(strata[pool], minlength=n_strata).reshape(len(CLASS_NAMES), -1), fraction).ravel()
+    counts = np.bincount(strata[pool], minlength=n_strata).reshape(len(CLASS_NAMES), -1)
+    left = quotas(counts, fraction).ravel()
+    of_stratum: dict[int, list[NDArray[np.intp]]] = {}
     for group in _groups(pool, groups, settings):
-        wanted = np.bincount(strata[group], minlength=n_strata)
-        if (wanted <= left).all():
-            sides[group] = side
-            left = left - wanted
+        of_stratum.setdefault(int(strata[group].max()), []).append(group)
+    for stratum in reversed(range(n_strata)):
+        for group in of_stratum.get(stratum, ()):
+            wanted = np.bincount(strata[group], minlength=n_strata)
+            if (wanted <= left).all():
+                sides[group] = side
+                left = left - wanted
+        if stratum:
+            left[stratum - 1] += left[stratum]
 
 
 def _groups(pool: NDArray[np.intp], groups: NDArray[np.int64], settings: DataSettings) -> list[NDArray[np.intp]]:

@@ -125,12 +125,21 @@ def assign_folds(
     by_name = sorted(range(len(entries)), key=lambda i: entries[i].name)  # as `split` takes them
     eyes = [entries[i] for i in by_name]
     pictures = picture_groups([eye.sha256 for eye in eyes], np.array([eye.thumbnail for eye in eyes], dtype=np.uint8))
-    groups = kept_together(pictures, [eye.patient for eye in eyes])
+    patients = [eye.patient for eye in eyes]
+    groups = kept_together(pictures, patients)
     per_repeat = []
     for repeat in range(search.repeats):
         way = data if repeat == 0 else dataclasses.replace(data, split="random", seed=data.seed + repeat)
         fold_of = np.empty(len(entries), np.int64)
-        fold_of[by_name] = folds([eye.grade for eye in eyes], [eye.label for eye in eyes], groups, search.folds, way)
+        fold_of[by_name] = folds(
+            [eye.grade for eye in eyes],
+            [eye.label for eye in eyes],
+            groups,
+            search.folds,
+            way,
+            patients,
+            [eye.source for eye in eyes],
+        )
         per_repeat.append(fold_of)
     return tuple(per_repeat)
 

@@ -1,6 +1,5 @@
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -163,19 +162,6 @@ def data_sets(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[Publi
     return grades, groups, published, way
 
 
-def without_patients_for_a_class(
-    grades: NDArray[np.int64], groups: NDArray[np.int64], sides: NDArray[np.str_]
-) -> list[NDArray[np.int64]]:
-    """The grades of the test split without the one or two groups that give it a class."""
-    of_test = np.unique(groups[sides == "test"])
-    fewer = []
-    for some in [*combinations(of_test, 1), *combinations(of_test, 2)]:
-        rest = grades[(sides == "test") & ~np.isin(groups, some)]
-        if not (rest >= 2).any() or not (rest < 2).any():
-            fewer.append(np.bincount(rest, minlength=5))
-    return fewer
-
-
 @st.composite
 def few_patients(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], DataSettings]:
     """Photographs of 2 to 9 patients, up to 12 of each, all of one class or of both."""
@@ -262,9 +248,105 @@ def test_no_picture_is_on_two_sides_and_every_eye_is_on_one(
         return
     assert LEFT_OUT not in sides
     taken = np.bincount(np.array(grades)[sides == "test"], minlength=5)
-    assert any(
-        (n <= quotas(np.bincount(grades, minlength=5), way.test_fraction)).all()
-        for n in [taken, *without_patients_for_a_class(np.array(grades), groups, sides)]
-    )
     if len(np.unique(groups)) == len(groups):
         assert (taken == quotas(np.bincount(grades, minlength=5), way.test_fraction)).all()
+
+
+@st.composite
+def patients_with_several_eyes(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[str], DataSettings]:
+    """Photographs of 30 to 80 patients, up to 6 of each, from one to three sources; both classes are frequent."""
+    n = draw(st.integers(30, 80))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    sizes = rng.integers(1, draw(st.integers(2, 7)), n)
+    worst = rng.integers(0, 5, n)
+    worst[:20] = np.tile([1, 3], 10)
+    groups = np.repeat(np.arange(n), sizes)
+    grades = np.maximum(0, worst[groups] - rng.integers(0, 5, len(groups)) * (rng.random(len(groups)) < 0.3))
+    grades[np.cumsum(sizes) - 1] = worst  # an eye of each patient has the worst grade
+    shuffled = rng.permutation(len(groups))
+    sources = np.array(["a", "b", "c"])[rng.integers(0, draw(st.integers(1, 3)), n)][groups]
+    way = DataSettings(split=draw(st.sampled_from(["blocks", "random"])), seed=draw(st.integers(0, 5)))
+    return grades[shuffled].tolist(), groups[shuffled], sources[shuffled].tolist(), way
+
+
+def patients_of(groups: NDArray[np.int64]) -> list[str]:
+    return [f"P{group}" for group in groups]
+
+
+def has_both_classes_to_give(grades: NDArray[np.int64], groups: NDArray[np.int64], n: int) -> bool:
+    """Whether so many patients are of either class that each of n parts takes some by its quotas."""
+    worst = np.array([grades[groups == group].max() for group in np.unique(groups)])
+    return min((worst >= 2).sum(), (worst < 2).sum()) >= 6 * n
+
+
+@given(patients_with_several_eyes())
+@settings(max_examples=80, deadline=None)
+def test_the_share_of_each_source_is_the_fraction_but_for_one_patient(
+    case: tuple[list[int], NDArray[np.int64], list[str], DataSettings],
+) -> None:
+    grades, groups, sources, way = case
+    labels = referable(grades)
+    sides = splits.split(
+        grades, labels, groups, everything_train(len(grades)), way, patients_of(groups), sources, both_classes=False
+    )
+    assert all(len(set(sides[groups == group])) == 1 for group in np.unique(groups))
+    for source in set(sources):
+        of_source = np.array(sources) == source
+        if not has_both_classes_to_give(np.array(grades)[of_source], groups[of_source], 3):
+            continue
+        largest, n = int(np.bincount(groups[of_source]).max()), int(of_source.sum())
+        tested = int((sides[of_source] == "test").sum())
+        assert way.test_fraction * n - largest < tested <= way.test_fraction * n + 0.5
+        rest, validated = n - tested, int((sides[of_source] == "validation").sum())
+        assert way.validation_fraction * rest - largest < validated <= way.validation_fraction * rest + 0.5
+
+
+@given(patients_with_several_eyes())
+@settings(max_examples=50, deadline=None)
+def test_a_patient_counts_with_the_worst_grade(
+    case: tuple[list[int], NDArray[np.int64], list[str], DataSettings],
+) -> None:
+    grades, groups, _, way = case
+    worst = np.array([max(np.array(grades)[groups == group]) for group in groups])
+    results = []
+    if not has_both_classes_to_give(np.array(grades), groups, 4):
+        return
+    for grade, patients in ((grades, patients_of(groups)), (worst.tolist(), [])):
+        label, everything = referable(grade), everything_train(len(grade))
+        divided = (
+            splits.split(grade, label, groups, everything, way, patients),
+            splits.folds(grade, label, groups, 4, way, patients),
+        )
+        results.append([each.tolist() for each in divided])
+    assert results[0] == results[1]
+
+
+@given(patients_with_several_eyes(), st.integers(2, 5))
+@settings(max_examples=50, deadline=None)
+def test_folds_hold_whole_patients_of_each_source_in_like_shares(
+    case: tuple[list[int], NDArray[np.int64], list[str], DataSettings], n: int
+) -> None:
+    grades, groups, sources, way = case
+    if not can_be_divided(grades, groups, n):
+        return
+    fold_of = splits.folds(grades, referable(grades), groups, n, way, patients_of(groups), sources)
+    assert all(len(set(fold_of[groups == group])) == 1 for group in np.unique(groups))
+    for fold in range(n):
+        assert set(np.array(referable(grades))[fold_of == fold]) == {0, 1}
+    for source in set(sources):
+        of_source = np.array(sources) == source
+        if has_both_classes_to_give(np.array(grades)[of_source], groups[of_source], n):
+            shares = np.bincount(fold_of[of_source], minlength=n)
+            assert np.abs(shares - of_source.sum() / n).max() <= 1 + np.bincount(groups[of_source]).max()
+
+
+def test_a_source_with_a_published_test_split_keeps_it_and_another_is_divided() -> None:
+    grades, sources = [0, 2] * 40, ["a"] * 40 + ["b"] * 40
+    published = [*everything_train(30), *everything_test(10), *everything_train(40)]
+    groups = np.arange(80)
+    groups[45] = groups[3]  # a picture of both sources
+    sides = splits.split(grades, referable(grades), groups, published, DataSettings(), sources=sources)
+    assert Counter([*sides[:40].tolist(), sides[45]]) == {"train": 25, "validation": 6, "test": 10}
+    assert (sides[30:40] == "test").all()
+    assert Counter(sides[40:].tolist())["test"] == 8
+    assert sides[45] == sides[3]

@@ -1,5 +1,6 @@
 """Who judges in which fold? Every eye once a repeat, the same picture in one fold, the same for all settings."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,16 @@ def eyes_of(some: list[EyeEntry]) -> Eyes:
 def trial_folds(search: SearchSettings, **data: Any) -> TrialFolds:
     all_ = entries()
     return split_folds(eyes_of(all_[:N_TRAIN]), eyes_of(all_[N_TRAIN:]), all_, DataSettings(**data), search)
+
+
+def test_the_eyes_of_a_patient_are_in_one_fold_of_every_repeat() -> None:
+    patients = [str(1 + i // 4) if i < 20 else "" for i in range(N)]
+    eyes = [dataclasses.replace(eye, patient=patient) for eye, patient in zip(entries(), patients, strict=True)]
+    repeats = assign_folds(eyes, DataSettings(), SearchSettings(folds=3, repeats=4))
+    assert len({tuple(fold_of.tolist()) for fold_of in repeats}) > 1
+    for fold_of in repeats:
+        for patient in set(patients) - {""}:
+            assert len({fold for fold, of in zip(fold_of.tolist(), patients, strict=True) if of == patient}) == 1
 
 
 @pytest.mark.parametrize("way", ["blocks", "random"])
