@@ -1,1 +1,247 @@
-"""The layouts in which public data sets are distributed, each recognised by what lies in a folder."""
+"""The layouts in which data sets are distributed, each recognised by what lies in a folder."""
+
+import difflib
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from drsearch.datasets.class_folders import aptos_class_folders, class_folders, paraguay, pooled_class_folders
+from drsearch.datasets.description import Description, Part
+from drsearch.datasets.flat import TITLES, flat
+from drsearch.datasets.folder_tree import FolderTree, cells, is_in, parent, plain, stem
+from drsearch.datasets.listing import Listing, readable
+from drsearch.datasets.public_sets import PUBLIC_SETS, PublicSet, TablePart
+from drsearch.datasets.table_files import plain_title
+from drsearch.errors import DataError
+
+_Recogniser = Callable[[FolderTree, str], Iterator[Description]]
+_NAMED = 4  # tables or folders that a message names
+_TITLES_NAMED = 12
+
+
+def recognise(listing: Listing) -> list[Description]:
+    """Find all layouts that fit a folder, by the names of folders and files and by the titles of tables.
+
+    The folder may be the data set's own, or hold it up to three levels deep. No photograph is opened.
+
+    Returns:
+        A description for each layout that fits, with distinct `layout`; its paths are within the listing. Where a
+        layout fits, a more general one of the same photographs is left out.
+
+    Raises:
+        DataError: If nothing fits, but the folder is nearly of the flat layout and has a fault that can be named, for
+            example photographs without a table of grades.
+    """
+    tree = FolderTree(listing)
+    bases = tree.bases()
+    fitting: list[tuple[str, Description]] = []
+    faults: list[DataError] = []
+    for recogniser in (*_PUBLISHED, flat, class_folders):
+        taken = [base for base, _ in fitting] if recogniser is class_folders else []
+        found: list[tuple[str, Description]] = []
+        for base in bases:
+            if any(is_in(base, other) for other, _ in found):
+                continue
+            if any(is_in(base, other) or is_in(other, base) for other in taken):
+                continue
+            try:
+                found += [(base, description) for description in recogniser(tree, base)]
+            except DataError as fault:
+                faults.append(fault)
+        fitting += [(base, each) for base, each in found if not any(_is_part_of(each, other) for _, other in fitting)]
+    if faults and not fitting:
+        raise faults[0]
+    return _distinct(fitting)
+
+
+def _is_part_of(description: Description, other: Description) -> bool:
+    """Whether all photographs of a description are photographs of another."""
+    folders = [folder for part in other.parts for folder in part.images]
+    return all(any(is_in(image, folder) for folder in folders) for part in description.parts for image in part.images)
+
+
+def _distinct(fitting: Sequence[tuple[str, Description]]) -> list[Description]:
+    """Tell equal layouts in different folders apart by the folder."""
+    count = Counter(description.layout for _, description in fitting)
+    return [
+        replace(description, layout=f"{description.layout} in {readable(base)}")
+        if count[description.layout] > 1
+        else description
+        for base, description in fitting
+    ]
+
+
+# Sets with tables
+
+
+def _public_set(public_set: PublicSet, tree: FolderTree, base: str) -> Iterator[Description]:
+    choices = [list(_table_parts(tree, base, wanted)) for wanted in public_set.parts]
+    described = _with_pairs(public_set, tree, base) if any(choices) else public_set.description
+    if len(choices) == 1 and len(choices[0]) > 1:
+        for part in choices[0]:
+            yield replace(described, layout=f"{described.layout} by {readable(part.labels)}", parts=(part,))
+    elif any(choices):
+        yield replace(described, parts=tuple(parts[0] for parts in choices if parts))
+
+
+def _with_pairs(public_set: PublicSet, tree: FolderTree, base: str) -> Description:
+    """What is known of a set, with the table of its pairs where it has one."""
+    described = public_set.description
+    if not public_set.without_pairs:
+        return described
+    for file in tree.tables(base, "**/*"):
+        if tree.titled(file, ("left", "right")):
+            return replace(described, pairs=file)
+    return replace(described, patients=(), notes=(*described.notes, public_set.without_pairs))
+
+
+def _table_parts(tree: FolderTree, base: str, wanted: TablePart) -> Iterator[Part]:
+    """The part with each table that fits; several where their names fit equally well."""
+    for pattern in wanted.tables:
+        parts = [part for file in tree.tables(base, pattern) if (part := _table_part(tree, base, wanted, file))]
+        if parts:
+            yield from parts
+            return
+
+
+def _table_part(tree: FolderTree, base: str, wanted: TablePart, file: str) -> Part | None:
+    part = wanted.part
+    table = tree.titled(file, wanted.titles) if part.titles else tree.untitled(file)
+    names = cells(table, part.image_column) if table else []
+    if not table or not any(re.fullmatch(wanted.names, stem(name)) for name in names):
+        return None
+    images = _images(tree, base, wanted, file, names)
+    if not images:
+        return None
+
+    def present(title: str) -> str:
+        return title if title and table.column(title) is not None else ""
+
+    return replace(
+        part,
+        images=(images,),
+        labels=file,
+        patient_column=present(part.patient_column),
+        eye_column=present(part.eye_column),
+        edema_column=present(part.edema_column),
+        split_column=present(part.split_column),
+    )
+
+
+def _images(tree: FolderTree, base: str, wanted: TablePart, file: str, names: Sequence[str]) -> str:
+    """The folder of a table's photographs: that of the usual name, or where those that it names lie."""
+    usual = [folder for pattern in wanted.images for folder in tree.folders(base, pattern)]
+    for folder in usual:
+        if tree.has_any(folder, names):
+            return folder
+    if not wanted.elsewhere:
+        return ""
+    return tree.home(parent(file), names) or tree.home(base, names) or (usual[0] if usual else "")
+
+
+_PUBLISHED: tuple[_Recogniser, ...] = (
+    aptos_class_folders,
+    *(functools.partial(_public_set, public_set) for public_set in PUBLIC_SETS),
+    pooled_class_folders,
+    paraguay,
+)
+
+LAYOUTS = (
+    *dict.fromkeys(public_set.description.layout for public_set in PUBLIC_SETS),
+    "GDRBench",
+    "Paraguay",
+    "flat",
+    "class folders",
+    "binary class folders",
+)
+"""Names of layouts, as descriptions have them; copies of APTOS 2019 in class folders are named by their folder."""
+
+
+# What lies in a folder that no layout fits
+
+_WITHOUT_GRADES = {
+    "2. all segmentation groundtruths": "the segmentation part of IDRiD",
+    "e optha ex": "e-ophtha",
+    "e optha ma": "e-ophtha",
+    "all mg codes.txt": "STARE",
+    "aria d markups": "ARIA",
+    "lesion segmentation": "the segmentation part of DDR",
+}
+_PAIRS_ONLY = "has the pairs of Messidor-2, whose grades are published apart as messidor_data.csv: put that there, too"
+
+
+def unrecognised(listing: Listing) -> str:
+    """The sentence about a folder that no layout fits: what lies there, what to name, and the nearest layout."""
+    tree = FolderTree(listing)
+    lies_there = " and ".join(filter(None, (_pictures_there(tree), _tables_there(tree))))
+    table = readable(listing.tables[0]) if len(listing.tables) == 1 else "FILE"
+    cure = (
+        f"name its columns with --labels {table} --image-column TITLE --grade-column TITLE"
+        if listing.tables
+        else "put a table of the grades there, or put the photographs into folders that are named 0 to 4"
+    )
+    nearest = _nearest(tree)
+    return (
+        f"{listing.root} has no layout that drsearch knows: it has {lies_there}; {cure}"
+        f"{f' ({nearest})' if nearest else ''}."
+    )
+
+
+def _pictures_there(tree: FolderTree) -> str:
+    n = len(tree.listing.pictures)
+    folders = sorted({parent(picture) for picture in tree.listing.pictures} - {"."})
+    named = ", ".join(map(readable, folders[:_NAMED]))
+    more = f" and {len(folders) - _NAMED} other folders" if len(folders) > _NAMED else ""
+    photographs = f"{n} photograph{'s' if n > 1 else ''}" if n else "no photographs"
+    return f"{photographs} in {named}{more}" if folders else photographs
+
+
+def _tables_there(tree: FolderTree) -> str:
+    tables = tree.listing.tables
+    named = "; ".join(f"{readable(file)} ({_first_row(tree, file)})" for file in tables[:_NAMED])
+    more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
+    if not tables:
+        return "no table"
+    return f"the table {named}" if len(tables) == 1 else f"the tables {named}{more}"
+
+
+def _first_row(tree: FolderTree, file: str) -> str:
+    try:
+        row = tree.listing.table(file).first_row
+    except DataError:
+        return "which cannot be read"
+    more = ", ..." if len(row) > _TITLES_NAMED else ""
+    return f"begins with {', '.join(map(repr, row[:_TITLES_NAMED]))}{more}" if row else "empty"
+
+
+def _nearest(tree: FolderTree) -> str:
+    """The layout that is nearest, and what it lacks; empty where none is near."""
+    for path in (*tree.listing.folders, *tree.listing.tables):
+        if plain(path) in _WITHOUT_GRADES:
+            return f"{readable(path)} is of {_WITHOUT_GRADES[plain(path)]}, which has no grades of retinopathy"
+    near: list[tuple[int, int, str]] = []
+    for file in [file for tables in tree.tables_in.values() for file in tables]:
+        if tree.titled(file, ("left", "right")):
+            near.append((0, 0, f"{readable(file)} {_PAIRS_ONLY}"))
+        wanted = [(each.description.layout, part.titles) for each in PUBLIC_SETS for part in each.parts if part.titles]
+        for layout, titles in [*wanted, ("flat", TITLES)]:
+            near += [(len(titles), -len(layout), words)] if (words := _almost(tree, file, layout, titles)) else []
+    return max(near)[-1] if near else ""  # of equal ones that with the shorter name: EyePACS, not its copies
+
+
+def _almost(tree: FolderTree, file: str, layout: str, titles: Sequence[str]) -> str:
+    """What a table lacks for a layout, where that is its photographs or just one column."""
+    if table := tree.titled(file, titles):
+        name = next(filter(None, cells(table, titles[0])), "")
+        return f"{readable(file)} is a table as of {layout}, but its photographs, such as {name!r}, are not there"
+    for lacking in titles:
+        table = tree.titled(file, [title for title in titles if title != lacking]) if len(titles) > 1 else None
+        if table:
+            others = [title for title in table.titles if plain_title(title) not in map(plain_title, titles)]
+            near = difflib.get_close_matches(plain_title(lacking), list(map(plain_title, others)), n=1)
+            if near or len(titles) > 2:
+                closest = f"; its column {near[0]!r} is named most like it" if near else ""
+                return f"{readable(file)} would be of {layout} if it had a column {lacking!r}{closest}"
+    return ""
