@@ -182,6 +182,15 @@ def make_desk(folder: Path, n_eyes: int) -> Desk:
 
 
 @pytest.fixture(scope="session")
+def idrid() -> Path:
+    """The real photographs, where they lie."""
+    path = Path(os.environ.get("DRSEARCH_IDRID") or Path(__file__).parents[1] / "../shared/idrid").resolve()
+    if not path.is_dir():
+        pytest.skip(f"the real photographs are not at {path}; DRSEARCH_IDRID names another place")
+    return path
+
+
+@pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return make_desk(tmp_path_factory.mktemp("desk"), 40)
 

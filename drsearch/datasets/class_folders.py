@@ -191,7 +191,7 @@ def pooled_class_folders(tree: FolderTree, base: str) -> Iterator[Description]:
         layout="GDRBench" if published else "pooled class folders",
         name="gdrbench" if published else name_of(tree, base),
         parts=tuple(parts),
-        grades=grades if divided else {},
+        grades={**{str(grade): grade for grade in range(5)}, **grades} if divided else {},
         notes=tuple(notes),
         scale=_ICDR.scale,
         source="https://github.com/chehx/DGDR" if published else "",

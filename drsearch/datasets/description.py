@@ -53,6 +53,8 @@ class Part:
         grade_separator: Stands between several findings in a cell, of which the highest grade above 0 counts, without
             one `excluded`, then `ungradable`, then 0; empty: each cell has one.
         patient_column: Names the patient.
+        patient_pattern: Finds the patient in the name of a photograph without ending: what the first group of this
+            regular expression matches at its beginning. It is the way `names` of this part, where the name fits.
         eye_column: Says which eye it is: `left`, `L`, `OS` or `right`, `R`, `OD`; other words by `Description.eyes`.
         edema_column: Has macular edema.
         quality_column: Say whether a photograph can be graded, by `Description.ungradable`.
@@ -70,6 +72,7 @@ class Part:
     grade_column: tuple[str, ...] = ()
     grade_separator: str = ""
     patient_column: str = ""
+    patient_pattern: str = ""
     eye_column: str = ""
     edema_column: str = ""
     quality_column: tuple[str, ...] = ()

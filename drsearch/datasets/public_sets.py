@@ -529,31 +529,31 @@ _RFMID = PublicSet(
     (_rfmid_part("training", "train"), _rfmid_part("validation", "validation"), _rfmid_part("testing", "test")),
 )
 
-_SUSTECH = PublicSet(
-    Description(
-        layout="SUSTech-SYSU",
-        name="sustech-sysu",
-        parts=(),
-        grades={**_ICDR, "5": "excluded"},
-        patients=(),
-        scale="ICDR 0-4; 5 (treated by laser, or other) is excluded: it is no grade",
-        notes=(
-            "The international scale is read; that of the American Academy of Ophthalmology beside it is not used.",
-            _NO_PATIENTS,
-        ),
-        source="Lin et al. (2020), Scientific Data 7, 409, doi:10.1038/s41597-020-00755-0",
-    ),
-    (
-        TablePart(
-            Part(
-                image_column="Fundus_images",
-                grade_column=("DR_grade_International_Clinical_DR_Severity_Scale",),
+
+def _sustech(grade_column: str) -> PublicSet:
+    return PublicSet(
+        Description(
+            layout="SUSTech-SYSU",
+            name="sustech-sysu",
+            parts=(),
+            grades={**_ICDR, "5": "ungradable"},
+            patients=(),
+            scale="ICDR 0-4; 5 (scars of a laser, or too poor) is ungradable",
+            notes=(
+                "The international scale is read; the other scales beside it are not used.",
+                _NO_PATIENTS,
             ),
-            tables=("labels.csv", "*"),
-            images=("originalimages", "original images"),
+            source="Lin et al. (2020), Scientific Data 7, 409, doi:10.1038/s41597-020-00755-0",
         ),
-    ),
-)
+        (
+            TablePart(
+                Part(image_column="Fundus_images", grade_column=(grade_column,)),
+                tables=("labels.csv", "drlabels.csv", "*"),
+                images=("originalimages", "original images"),
+            ),
+        ),
+    )
+
 
 _JICHI = PublicSet(
     Description(
@@ -567,12 +567,15 @@ _JICHI = PublicSet(
             "sdr (simple retinopathy) has mild and moderate retinopathy; it is read as grade 2, since haemorrhages and"
             " exudates are more than microaneurysms. Write sdr = 1 to count it as not referable.",
             "The grade of the single photograph is read, not that of the composed figure.",
+            "The first number of a name, as in 4_7_L, is taken for the patient.",
         ),
         source="Takahashi et al. (2017), PLoS ONE 12(6), e0179790, doi:10.1371/journal.pone.0179790",
     ),
     (
         TablePart(
-            Part(image_column="Image", grade_column=("Davis_grading_of_one_figure",)),
+            Part(
+                image_column="Image", grade_column=("Davis_grading_of_one_figure",), patient_pattern=r"(\d+)_\d+_[LR]"
+            ),
             tables=("list.csv", "*"),
             images=("documents", "images"),
         ),
@@ -595,7 +598,8 @@ PUBLIC_SETS = (
     _MBRSET,
     _ODIR,
     _RFMID,
-    _SUSTECH,
+    _sustech("DR_grade_International_Clinical_DR_Severity_Scale"),
+    _sustech("DR_grade(International_Clinical_DR_Severity_Scale)"),
     _JICHI,
 )
 """In the order in which they are tried: of two that read the same table and photographs the first counts."""

@@ -1,7 +1,6 @@
-"""A small set of synthetic eyes, made once, and the real one where it lies."""
+"""A small set of synthetic eyes, made once."""
 
 import functools
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,14 +37,6 @@ def photograph(eyes_made_once: Path) -> bytes:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home")
-
-
-@pytest.fixture(scope="session")
-def idrid() -> Path:
-    path = Path(os.environ.get("DRSEARCH_IDRID") or CHECKOUT / "../shared/idrid").resolve()
-    if not path.is_dir():
-        pytest.skip(f"the real photographs are not at {path}; DRSEARCH_IDRID names another place")
-    return path
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from drsearch.datasets.description import Description
 from drsearch.datasets.layouts import LAYOUTS, recognise, unrecognised
 from drsearch.datasets.listing import list_folder
+from drsearch.datasets.mockups import LAYOUTS as ALL_MOCKUPS
+from drsearch.datasets.mockups import mockup
 from drsearch.errors import DataError
 
 BRSET = (
@@ -131,7 +133,7 @@ CASES: dict[str, Case] = {
         ("images/APTOS", "images/APTOS", "images/DEEPDR"),
         ("splits/APTOS_train.txt", "splits/APTOS_crossval.txt", ""),
         {"titles": False, "image_column": "1", "grade_column": ("2",), "split": "train", "source": "aptos"},
-        {"grades": dict(zip(NPDR, range(5), strict=True))},
+        {"grades": {**{str(grade): grade for grade in range(5)}, **dict(zip(NPDR, range(5), strict=True))}},
     ),
     "Messidor-2": Case(
         {"messidor-2.csv": "left;right\n20051020_43808_0100_PP.png;IM000180.JPG\n", "messidor_readme.txt": "words",
@@ -242,7 +244,8 @@ CASES: dict[str, Case] = {
     "Jichi": Case(
         {"list.csv": "Image,Davis_grading_of_concatenated_figures,Davis_grading_of_one_figure\n1_1_L.jpg,sdr,ndr\n",
          "documents/1_1_L.jpg": ""},
-        ("documents",), ("list.csv",), {"grade_column": ("Davis_grading_of_one_figure",)},
+        ("documents",), ("list.csv",),
+        {"grade_column": ("Davis_grading_of_one_figure",), "patient_pattern": r"(\d+)_\d+_[LR]"},
         {"grades": {"ndr": 0, "sdr": 2, "ppdr": 3, "pdr": 4}},
     ),
     "flat": Case(
@@ -306,11 +309,43 @@ OTHER_FORMS: dict[str, tuple[str, Case]] = {
         {**class_files("DR", "No_DR", below="train/"), **class_files("DR", "No_DR", below="valid/")},
         ("train", "valid"), ("", ""), {"split": "train"}, {"grades": {"DR": 2, "No_DR": 0}},
     )),
+    "SUSTech-SYSU, published titles": ("SUSTech-SYSU", Case(
+        {"drLabels.csv": "Fundus_images,DR_grade(American_Academy_of_Ophthalmology),"
+         "DR_grade(International_Clinical_DR_Severity_Scale)\n0001.jpg,2,5\n", "originalImages/0001.jpg": ""},
+        ("originalImages",), ("drLabels.csv",),
+        {"grade_column": ("DR_grade(International_Clinical_DR_Severity_Scale)",)},
+    )),
     "several sets in class folders": ("pooled class folders", Case(
         {**class_files("0", "2", below="images/Aptos/"), **class_files("0", "3", below="images/Clinic/")},
         ("images/Aptos", "images/Clinic"), ("", ""), {"source": "aptos"},
     )),
 }  # fmt: skip
+
+MOCKUPS = {
+    "aptos": ["APTOS 2019"],
+    "aptos-folders": ["APTOS 2019, colored images"],
+    "binary-folders": ["binary class folders"],
+    "brset": ["BRSET"],
+    "class-folders": ["class folders"],
+    "ddr": ["DDR"],
+    "deepdrid": ["DeepDRiD"],
+    "eyepacs": ["EyePACS"],
+    "eyepacs-aptos": ["EyePACS and APTOS 2019, resized"],
+    "eyepacs-resized": ["EyePACS, resized and cropped", "EyePACS, resized"],
+    "fgadr": ["FGADR"],
+    "gdrbench": ["GDRBench"],
+    "idrid": ["IDRiD"],
+    "idrid-nested": ["IDRiD"],
+    "jichi": ["Jichi"],
+    "mbrset": ["mBRSET"],
+    "messidor1": ["Messidor"],
+    "messidor2": ["Messidor-2"],
+    "messidor2-kaggle": ["Messidor-2"],
+    "odir": ["ODIR-5K"],
+    "paraguay": ["Paraguay"],
+    "rfmid": ["RFMiD"],
+    "sustech": ["SUSTech-SYSU"],
+}
 
 
 def lay(root: Path, files: Mapping[str, str]) -> Path:
@@ -505,6 +540,27 @@ def test_of_a_folder_without_layout_is_said_what_lies_there_and_what_to_name(
     said = unrecognised(listing)
     assert said.startswith(f"{tmp_path} has no layout that drsearch knows: it has ")
     assert said.endswith(sentence)
+
+
+@pytest.mark.parametrize("mock", MOCKUPS)
+def test_a_mockup_is_recognised_as_itself_and_its_graded_photographs_are_found(mock: str, tmp_path: Path) -> None:
+    drawn = mockup(mock, 48, 0)
+    copies = (each.cropped for each in drawn.photographs if each.cropped)
+    masks = (mask for each in drawn.photographs for mask in each.masks)
+    for file in (*(each.file for each in drawn.photographs), *copies, *masks, *drawn.files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(drawn.files.get(file, b""))
+    descriptions = layouts(tmp_path)
+    assert [each.layout for each in descriptions] == MOCKUPS[mock]
+    parts = descriptions[-1].parts
+    read = {
+        picture for part in parts for folder in part.images for picture in list_folder(tmp_path).pictures_in(folder)
+    }
+    assert read == {each.file for each in drawn.photographs if each.grade is not None}
+
+
+def test_every_mockup_has_its_layout_here() -> None:
+    assert set(MOCKUPS) == set(ALL_MOCKUPS)
 
 
 def test_idrid_as_it_lies_here_is_the_flat_layout(idrid: Path) -> None:
