@@ -2,10 +2,9 @@
 
 import fnmatch
 import functools
-import os.path
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
 from drsearch.datasets.listing import PICTURES, Listing, plain_name, readable
@@ -13,8 +12,8 @@ from drsearch.datasets.table_files import Table
 from drsearch.errors import DataError
 
 _DEEPEST = 3  # folders between the one that is given and a data set's own
+_MOST_FOLDERS = 100  # in one folder: where there are more, each is a patient's
 _MOST_TABLES = 50  # of one folder: where there are more, each is about one photograph
-_SAMPLE = 20
 
 
 class FolderTree:
@@ -26,6 +25,7 @@ class FolderTree:
 
     def __init__(self, listing: Listing) -> None:
         self.listing = listing
+        self._titled: dict[tuple[str, ...], Table | None] = {}
         self.n_pictures: Counter[str] = Counter()
         """Photographs in each folder and in all folders in it."""
         for picture in listing.pictures:
@@ -47,10 +47,13 @@ class FolderTree:
 
     def titled(self, file: str, titles: Iterable[str]) -> Table | None:
         """A table that has these titles; None where it has not, or cannot be read."""
-        try:
-            return self.listing.table(file).with_titles(titles)
-        except DataError:
-            return None
+        key = (file, *titles)
+        if key not in self._titled:
+            try:
+                self._titled[key] = self.listing.table(file).with_titles(titles)
+            except DataError:
+                self._titled[key] = None
+        return self._titled[key]
 
     def untitled(self, file: str) -> Table | None:
         """A table without titles whose rows begin with a photograph and its grade; None where it is no such table."""
@@ -65,9 +68,18 @@ class FolderTree:
         """The folders that may be a data set's own: `.` first, then by depth, three levels deep."""
         found, level = ["."], ["."]
         for _ in range(_DEEPEST):
-            level = [f for folder in level for f in self.folders_in.get(folder, ())]
+            level = self._below(level)
             found += [f for f in level if self.folders_in.get(f) or self.tables_in.get(f)]
         return found
+
+    def _below(self, folders: Iterable[str]) -> list[str]:
+        """The folders in those that may hold a data set or a part of it."""
+        return [
+            f
+            for folder in folders
+            if len(self.folders_in.get(folder, ())) <= _MOST_FOLDERS
+            for f in self.folders_in.get(folder, ())
+        ]
 
     def picture_folders(self, base: str) -> list[str]:
         """The folders directly in one that have photographs in them or below."""
@@ -93,34 +105,39 @@ class FolderTree:
             if pattern == "**":
                 level = found
                 for _ in range(_DEEPEST):
-                    level = [f for folder in level for f in self.folders_in.get(folder, ())]
+                    level = self._below(level)
                     found = [*found, *level]
             else:
                 below = [f for folder in found for f in self.folders_in.get(folder, ())]
                 found = [folder for folder in below if fnmatch.fnmatchcase(plain(folder), pattern)]
         return found
 
-    def home(self, base: str, names: Sequence[str]) -> str:
-        """The innermost folder in which the photographs of these names lie; empty where most are not in `base`.
+    def home(self, base: str, names: Iterable[str]) -> str:
+        """The innermost folder with most photographs of these names; empty where it has fewer than half of them.
 
-        It is empty, too, where a name has two photographs: then it must be said which are meant.
+        It is empty, too, where two folders have equally many, or where a name has two photographs in it: then it must
+        be said which are meant.
 
         Args:
             base: The folder to look in.
-            names: Of photographs, with or without folder and ending; twenty of them are looked up.
+            names: Of photographs, with or without folder and ending.
         """
-        places = self._places(base, names)
-        if any(len(place) > 1 for place in places) or 2 * sum(map(len, places)) < len(places) or not any(places):
+        n_names, n_found, ambiguous = 0, Counter[str](), set[str]()
+        for name in filter(None, names):
+            n_names += 1
+            of_name = Counter(folder for file in self._by_stem.get(stem(name), ()) for folder in _upwards(file))
+            n_found.update(of_name.keys())
+            ambiguous |= {folder for folder, n in of_name.items() if n > 1}
+        inside = {folder: n for folder, n in n_found.items() if is_in(folder, base) and folder not in ambiguous}
+        most = max(inside.values(), default=0)
+        best = sorted((folder for folder, n in inside.items() if n == most), key=_depth)
+        if not best or 2 * most < n_names or not all(is_in(best[-1], folder) for folder in best):
             return ""
-        return os.path.commonpath([parent(place[0]) for place in places if place]) or "."
+        return best[-1]
 
-    def has_any(self, base: str, names: Sequence[str]) -> bool:
-        """Whether one of twenty of these names is that of a photograph in a folder."""
-        return any(self._places(base, names))
-
-    def _places(self, base: str, names: Sequence[str]) -> list[list[str]]:
-        sample = filter(None, names[:: max(1, len(names) // _SAMPLE)])
-        return [[file for file in self._by_stem.get(stem(name), ()) if is_in(file, base)] for name in sample]
+    def has_any(self, base: str, names: Iterable[str]) -> bool:
+        """Whether one of these names is that of a photograph in a folder."""
+        return any(is_in(file, base) for name in names for file in self._by_stem.get(stem(name), ()))
 
     @functools.cached_property
     def _by_stem(self) -> Mapping[str, list[str]]:
@@ -172,6 +189,10 @@ def stem(name: str) -> str:
     name = plain_name(name.replace("\\", "/").rpartition("/")[2]).lower()
     start, dot, ending = name.rpartition(".")
     return start if dot + ending in PICTURES else name
+
+
+def _depth(folder: str) -> int:
+    return 0 if folder == "." else 1 + folder.count("/")
 
 
 def _upwards(path: str) -> Iterable[str]:

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -169,23 +170,36 @@ _WITHOUT_GRADES = {
     "aria d markups": "ARIA",
     "lesion segmentation": "the segmentation part of DDR",
 }
+_ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".zip.001")
 _PAIRS_ONLY = "has the pairs of Messidor-2, whose grades are published apart as messidor_data.csv: put that there, too"
 
 
 def unrecognised(listing: Listing) -> str:
     """The sentence about a folder that no layout fits: what lies there, what to name, and the nearest layout."""
     tree = FolderTree(listing)
-    lies_there = " and ".join(filter(None, (_pictures_there(tree), _tables_there(tree))))
-    table = readable(listing.tables[0]) if len(listing.tables) == 1 else "FILE"
-    cure = (
-        f"name its columns with --labels {table} --image-column TITLE --grade-column TITLE"
-        if listing.tables
-        else "put a table of the grades there, or put the photographs into folders that are named 0 to 4"
-    )
     nearest = _nearest(tree)
     return (
-        f"{listing.root} has no layout that drsearch knows: it has {lies_there}; {cure}"
-        f"{f' ({nearest})' if nearest else ''}."
+        f"{listing.root} has no layout that drsearch knows: it has {_pictures_there(tree)} and {_tables_there(tree)};"
+        f" {_cure(tree)}{f' ({nearest})' if nearest else ''}."
+    )
+
+
+def _cure(tree: FolderTree) -> str:
+    archives = [file for file in tree.listing.files if file.lower().endswith(_ARCHIVES)]
+    if archives and not tree.listing.pictures:
+        return f"unpack {readable(archives[0])} first"
+    if not tree.listing.tables:
+        return "put a table of the grades there, or put the photographs into folders that are named 0 to 4"
+    file, image, grade = tree.listing.tables[0] if len(tree.listing.tables) == 1 else "FILE", "TITLE", "TITLE"
+    for table, part in (
+        (table, each.part) for table in tree.listing.tables for known in PUBLIC_SETS for each in known.parts
+    ):
+        if part.titles and tree.titled(table, (part.image_column, *part.grade_column)):
+            file, image, grade = table, part.image_column, part.grade_column[0]
+            break
+    return (
+        f"name its columns with --labels {shlex.quote(readable(file))} --image-column {shlex.quote(image)}"
+        f" --grade-column {shlex.quote(grade)}"
     )
 
 
@@ -221,26 +235,40 @@ def _nearest(tree: FolderTree) -> str:
     for path in (*tree.listing.folders, *tree.listing.tables):
         if plain(path) in _WITHOUT_GRADES:
             return f"{readable(path)} is of {_WITHOUT_GRADES[plain(path)]}, which has no grades of retinopathy"
-    near: list[tuple[int, int, str]] = []
+    known = [(part.titles, each.description.layout) for each in PUBLIC_SETS for part in each.parts if part.titles]
+    known.append((TITLES, "flat"))
+    known.sort(key=lambda each: (-len(each[0]), len(each[1])))  # EyePACS, not its copies
     for file in [file for tables in tree.tables_in.values() for file in tables]:
         if tree.titled(file, ("left", "right")):
-            near.append((0, 0, f"{readable(file)} {_PAIRS_ONLY}"))
-        wanted = [(each.description.layout, part.titles) for each in PUBLIC_SETS for part in each.parts if part.titles]
-        for layout, titles in [*wanted, ("flat", TITLES)]:
-            near += [(len(titles), -len(layout), words)] if (words := _almost(tree, file, layout, titles)) else []
-    return max(near)[-1] if near else ""  # of equal ones that with the shorter name: EyePACS, not its copies
+            return f"{readable(file)} {_PAIRS_ONLY}"
+        complete = [(titles, layout) for titles, layout in known if tree.titled(file, titles)]
+        words = (
+            [_without_photographs(tree, file, *complete[0])]
+            if complete
+            else [_lacking(tree, file, *each) for each in known]
+        )
+        if any(words):
+            return next(filter(None, words))
+    return ""
 
 
-def _almost(tree: FolderTree, file: str, layout: str, titles: Sequence[str]) -> str:
-    """What a table lacks for a layout, where that is its photographs or just one column."""
-    if table := tree.titled(file, titles):
-        name = next(filter(None, cells(table, titles[0])), "")
-        return f"{readable(file)} is a table as of {layout}, but its photographs, such as {name!r}, are not there"
-    for lacking in titles:
-        table = tree.titled(file, [title for title in titles if title != lacking]) if len(titles) > 1 else None
+def _without_photographs(tree: FolderTree, file: str, titles: Sequence[str], layout: str) -> str:
+    """What is wrong with the photographs of a table; empty where they are there, so that it need only be named."""
+    table = tree.titled(file, titles)
+    names = [name for name in cells(table, titles[0]) if name] if table else []
+    if tree.home(".", names):
+        return ""
+    where = "lie in more than one folder: keep one of them" if tree.has_any(".", names) else "are not there"
+    example = f", such as {names[0]!r}," if names else ""
+    return f"{readable(file)} is a table as of {layout}, but its photographs{example} {where}"
+
+
+def _lacking(tree: FolderTree, file: str, titles: Sequence[str], layout: str) -> str:
+    """The one column that a table lacks for a layout; empty where it lacks more."""
+    for lacking in titles if len(titles) > 1 else ():
+        table = tree.titled(file, tuple(title for title in titles if title != lacking))
         if table:
-            others = [title for title in table.titles if plain_title(title) not in map(plain_title, titles)]
-            near = difflib.get_close_matches(plain_title(lacking), list(map(plain_title, others)), n=1)
+            near = difflib.get_close_matches(plain_title(lacking), [plain_title(title) for title in table.titles], n=1)
             if near or len(titles) > 2:
                 closest = f"; its column {near[0]!r} is named most like it" if near else ""
                 return f"{readable(file)} would be of {layout} if it had a column {lacking!r}{closest}"

@@ -12,7 +12,6 @@ from drsearch.data.synthetic import synthesize
 from drsearch.datasets.mockups import Mockup
 from drsearch.home import Home
 
-CHECKOUT = Path(__file__).parents[2]
 MOCKUP_IMAGES = 24
 
 

@@ -284,6 +284,11 @@ OTHER_FORMS: dict[str, tuple[str, Case]] = {
         {"train.csv": APTOS["train.csv"], f"pictures/part 1/{HEX}.png": ""},
         ("pictures/part 1",), ("train.csv",),
     )),
+    "APTOS beside samples of it": ("APTOS 2019", Case(
+        {"train.csv": f"id_code,diagnosis\n{HEX},2\n0005cfc8afb6,1\n", f"all/a/{HEX}.png": "",
+         "all/b/0005cfc8afb6.png": "", "examples/0005cfc8afb6.png": ""},
+        ("all",), ("train.csv",),
+    )),
     "RFMiD of the challenge": ("RFMiD", Case(
         {"Training_Set/Training_Set/RFMiD_Training_Labels.csv": "ID,Disease_Risk,DR,ARMD\n1,1,1,0\n",
          "Training_Set/Training_Set/Training/1.png": "",
@@ -528,6 +533,15 @@ def test_a_table_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
         ({"messidor-2.csv": "left;right\na.png;b.png\n", "IMAGES/a.png": ""},
          "(messidor-2.csv has the pairs of Messidor-2, whose grades are published apart as messidor_data.csv: put that"
          " there, too)."),
+        ({"train.csv": "id_code,diagnosis\nown 1,2\n", "photos/own 1.jpg": ""},
+         "the table train.csv (begins with 'id_code', 'diagnosis'); name its columns with --labels train.csv"
+         " --image-column id_code --grade-column diagnosis."),
+        ({"list.csv": "Image,Davis_grading_of_one_figure\n1_1_L.jpg,ndr\n", "a/1_1_L.jpg": "", "b/1_1_L.jpg": ""},
+         "(list.csv is a table as of Jichi, but its photographs, such as '1_1_L.jpg', lie in more than one folder: keep"
+         " one of them)."),
+        ({"train.csv": "id_code,diagnosis\n", "train_images.zip": ""},
+         "it has no photographs and the table train.csv (begins with 'id_code', 'diagnosis'); unpack train_images.zip"
+         " first (train.csv is a table as of APTOS 2019, but its photographs are not there)."),
         ({"e_optha_EX/EX/E0019457/C0001273.jpg": ""},
          "(e_optha_EX is of e-ophtha, which has no grades of retinopathy)."),
     ],
