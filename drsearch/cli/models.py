@@ -9,7 +9,7 @@ import typer
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Data, Json, Model, SkipBad
 from drsearch.cli.output import console, print_json
-from drsearch.display.output import liner, print_scores
+from drsearch.display.output import liner, print_patients, print_scores
 from drsearch.errors import DrsearchError
 
 
@@ -91,7 +91,8 @@ def evaluate(
     n = evaluation.test_evaluations
     counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
     print_scores(out, f"{model} on {evaluation.scores.n} eyes of {data}, split {split}{counted}", evaluation.scores)
-    print_json(as_json, {"model": model, "split": split, "test_evaluations": n, **evaluation.scores.to_json()})
+    print_patients(out, evaluation.patients)
+    print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
 
 
 @command("Models")

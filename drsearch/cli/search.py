@@ -11,7 +11,7 @@ from rich.table import Table
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
 from drsearch.cli.output import command_name, console, print_json
-from drsearch.display.output import liner, print_scores
+from drsearch.display.output import liner, print_patients, print_scores
 from drsearch.display.tables import settings_text
 
 SpaceFile = Annotated[
@@ -159,7 +159,7 @@ def _print_space(out: Console, file: Path, seen: "Overview") -> None:
 
 
 def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult") -> None:
-    from drsearch.measure.scores import Scores
+    from drsearch.measure.scores import Scores, scores_of_json
 
     counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
     objective, cost = study.definition.settings.study.objective, study.definition.settings.study.cost
@@ -171,9 +171,9 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
         costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
         out.print(f"Pareto front, {objective} at {cost}: {costs}")
     out.print(f"model {result.model.name} version {result.model.version}")
-    test = {key: value for key, value in result.test.items() if key != "test_evaluations"}
-    n = result.test["test_evaluations"]
-    print_scores(out, f"test split, test evaluations: {n}", Scores.from_json(test))
+    n, patients = result.test["test_evaluations"], result.test.get("patients")
+    print_scores(out, f"test split, test evaluations: {n}", Scores.from_json(result.test))
+    print_patients(out, scores_of_json(patients) if patients else None)
     out.print(f"\nnext:\n  {command_name()} ui")
     out.print(f"  {command_name()} promote {result.model.name} --version {result.model.version}")
 

@@ -59,8 +59,9 @@ class Audit:
         duplicates: The same picture in several files.
         left_out: Photographs that could be used by themselves, but are not recorded; with the reason.
         not_used: What looks like photographs or tables and is neither, and columns of tables that are not read.
-        patients: Number of patients with several photographs, which lie in one split.
+        patients: Number of patients that are known, whose photographs lie in one split.
         patients_by: What names the patient: a column, or file names; empty without patients.
+        of_unknown_patients: Number of recorded photographs whose patient is unknown.
     """
 
     n_photographs: int
@@ -75,6 +76,7 @@ class Audit:
     not_used: tuple[str, ...] = ()
     patients: int = 0
     patients_by: str = ""
+    of_unknown_patients: int = 0
 
     @property
     def contradicting(self) -> tuple[SamePicture, ...]:
@@ -92,11 +94,28 @@ class Audit:
             *(f"{file} (photograph without label)" for file in self.unlabelled if file not in seen),
         )
 
+    @property
+    def patients_text(self) -> str:
+        """How many patients are known, by what, and what follows for the splits.
+
+        Example:
+            >>> print(Audit(10, 10, patients=4, patients_by="column 'patient_id'", of_unknown_patients=2).patients_text)
+            patients: 4, by column 'patient_id'; each is on one side of every split; unknown for 2 photographs
+            >>> print(Audit(10, 10).patients_text)
+            patients: unknown; both eyes of a patient may lie on two sides
+        """
+        if not self.patients:
+            return "patients: unknown; both eyes of a patient may lie on two sides"
+        text = f"patients: {self.patients}, by {self.patients_by}; each is on one side of every split"
+        n = self.of_unknown_patients
+        return text + (f"; unknown for {n} photographs" if n else "")
+
     def counts(self) -> dict[str, int]:
         """The number of findings of each kind."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         lists = {kind: len(findings) for kind, findings in values.items() if isinstance(findings, tuple)}
-        return {**lists, "contradicting": len(self.contradicting), "patients": self.patients}
+        patients = {"patients": self.patients, "of_unknown_patients": self.of_unknown_patients}
+        return {**lists, "contradicting": len(self.contradicting), **patients}
 
     def to_json(self) -> dict[str, Any]:
         """The audit as JSON values; `contradicting` and `counts` are written for the reader."""
@@ -130,6 +149,7 @@ class Audit:
             tuple(values["not_used"]),
             values["patients"],
             values["patients_by"],
+            values["of_unknown_patients"],
         )
 
 

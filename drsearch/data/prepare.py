@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -413,8 +413,7 @@ def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
     duplicates = same_picture_findings([item.file for item in shown], grades, labels, hashes, pictures)
     _leave_out_graded_both_ways(items)
     usable = [item for item in items if item.is_usable]
-    of_patient = Counter(item.photograph.patient for item in usable if item.photograph.patient)
-    n_patients = sum(n > 1 for n in of_patient.values())
+    patients = [item.patient for item in usable]
     problems = [Finding(item.file, item.problem) for item in items if item.problem]
     return Audit(
         n_photographs=len(items),
@@ -427,8 +426,9 @@ def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
         duplicates=duplicates,
         left_out=tuple(Finding(item.file, item.left_out) for item in items if item.left_out),
         not_used=folder.not_used,
-        patients=n_patients,
-        patients_by=folder.patients_by if n_patients else "",
+        patients=len(set(patients) - {""}),
+        patients_by=folder.patients_by if any(patients) else "",
+        of_unknown_patients=patients.count(""),
     )
 
 

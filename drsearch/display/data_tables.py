@@ -39,8 +39,7 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
         out.print(table)
     else:
         out.print(f"audit of {audit.n_photographs} photographs: nothing found")
-    if audit.patients:
-        out.print(f"{audit.patients} patients have several photographs, by {audit.patients_by}: each is on one side")
+    out.print(audit.patients_text, soft_wrap=True, markup=False)
     if audit.not_used:
         out.print("\n  ".join(["not used:", *_first(audit.not_used)]), markup=False, soft_wrap=True)
     if skipped and audit.bad:

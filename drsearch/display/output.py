@@ -1,7 +1,7 @@
 """Where text for people goes: consoles, lines, bars, and tables of scores."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from drsearch.measure.scores import OneClassScores, Scores
+    from drsearch.measure.scores import Interval, OneClassScores, Scores
 
 _FILE_WIDTH = 120  # a file or a pipe has no width, and Rich's default of 80 columns cuts names short
 
@@ -67,13 +67,7 @@ def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_scores(out: Console, title: str, scores: "Scores | OneClassScores") -> None:
     """Print scores with their intervals and threshold, the confusion matrix, and what speaks against the model."""
-    table = Table("", "value", "95 % interval", title=title, title_justify="left")
-    for name, interval in scores.labelled:
-        if interval is None:
-            table.add_row(name, "not defined", "all eyes are of one class")
-        else:
-            table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
-    out.print(table)
+    out.print(_intervals(title, scores.unit, scores.labelled))
     (tn, fp), (fn, tp) = scores.confusion
     confusion = Table(f"at {scores.threshold:.4g}", "called NRDR", "called RDR")
     confusion.add_row("NRDR", str(tn), str(fp))
@@ -81,3 +75,24 @@ def print_scores(out: Console, title: str, scores: "Scores | OneClassScores") ->
     out.print(confusion)
     if scores.caution:
         out.print(scores.caution, soft_wrap=True, markup=False)
+
+
+def print_patients(out: Console, scores: "Scores | OneClassScores | None") -> None:
+    """Print the scores of patients, below those of eyes; without them, what that means for the intervals."""
+    if scores is None:
+        text = "patients: unknown; if both eyes of a patient are among these, the intervals are too narrow"
+        out.print(text, soft_wrap=True, markup=False)
+        return
+    title = f"{scores.n} patients, each with the larger probability of the eyes; referable if an eye is"
+    rows = [row for row in scores.labelled if not row[0].startswith("accuracy")]
+    out.print(_intervals(title, scores.unit, rows))
+
+
+def _intervals(title: str, unit: str, labelled: "Sequence[tuple[str, Interval | None]]") -> Table:
+    table = Table("", "value", "95 % interval", title=title, title_justify="left")
+    for name, interval in labelled:
+        if interval is None:
+            table.add_row(name, "not defined", f"all {unit} are of one class")
+        else:
+            table.add_row(name, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+    return table

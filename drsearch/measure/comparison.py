@@ -65,6 +65,7 @@ class Comparison:
         brier: Below 0: the first is better.
         ece: Below 0: the first is better.
         mcnemar: On the errors.
+        by_patients: Whether some patient has several eyes, so that patients were drawn.
     """
 
     auc: AucDifference
@@ -75,6 +76,7 @@ class Comparison:
     brier: Interval
     ece: Interval
     mcnemar: McNemar
+    by_patients: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as numbers and dicts, as `--json` prints it."""
@@ -115,11 +117,13 @@ def compare(
     _, other = _checked(labels, second)
     models = [_Terms(truth, chance, cut) for chance, cut in zip((one, other), thresholds, strict=True)]
     point = _difference(models, np.ones((1, truth.size)))[:, 0]
-    draws = drawn_counts(truth, resamples, seed, clusters(groups, truth.size))
+    cluster = clusters(groups, truth.size)
+    draws = drawn_counts(truth, resamples, seed, cluster)
     drawn = np.concatenate([_difference(models, counts) for counts in draws], axis=1)
     errors = mcnemar(truth, one >= thresholds[0], other >= thresholds[1], groups)
     auc, *rest = percentile_intervals(point, drawn)
-    return Comparison(area, auc, **dict(zip(_COMPARED, rest, strict=True)), mcnemar=errors)
+    differences = dict(zip(_COMPARED, rest, strict=True))
+    return Comparison(area, auc, **differences, mcnemar=errors, by_patients=cluster is not None)
 
 
 def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike, groups: ArrayLike | None = None) -> AucDifference:

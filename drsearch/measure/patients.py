@@ -1,11 +1,13 @@
 """Scores of patients instead of eyes: a patient is referable if an eye is."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drsearch.measure.bootstrap import clusters
 from drsearch.measure.scores import (
     TRIAL_THRESHOLD,
     OneClassScores,
@@ -14,6 +16,9 @@ from drsearch.measure.scores import (
     one_class_scores,
     scores,
 )
+
+PATIENT_SCORES = ("auc", "sensitivity", "specificity")
+"""The scores of patients that are shown and logged; the accuracy of patients says no more."""
 
 
 def patient_groups(patients: Sequence[str]) -> NDArray[np.int64] | None:
@@ -89,3 +94,50 @@ def patient_scores(
     label, probability = by_patient(labels, probabilities, patients)
     score = scores if np.unique(label).size == 2 else one_class_scores
     return dataclasses.replace(score(label, probability, threshold), unit="patients")
+
+
+def patient_metrics(patients: Scores | OneClassScores, prefix: str) -> dict[str, float]:
+    """The scores of patients with their intervals as a run's metrics, such as `test_patient_auc_low`.
+
+    Args:
+        patients: Of patients, see `patient_scores`.
+        prefix: Begins the names: `test_`.
+
+    Returns:
+        The defined scores by name.
+    """
+    intervals = {name: getattr(patients, name) for name in PATIENT_SCORES}
+    return {
+        name: value
+        for score, interval in intervals.items()
+        if interval is not None
+        for name, value in interval.metrics(f"{prefix}patient_{score}").items()
+    }
+
+
+def error_of_mean(values: NDArray[np.float64], groups: ArrayLike | None = None) -> float:
+    """The standard error of the mean of a value of eyes.
+
+    Args:
+        values: Shape `(n,)`.
+        groups: A value per eye that is equal for eyes of one patient, shape `(n,)`; None without patients.
+
+    Returns:
+        The error; 0 for a single eye or patient.
+
+    Raises:
+        MetricError: If there is not one group per eye.
+
+    Example:
+        >>> values = np.array([0.0, 0.0, 1.0, 1.0])
+        >>> round(error_of_mean(values), 4), round(error_of_mean(values, [7, 7, 8, 8]), 4)
+        (0.2887, 0.5)
+
+    Source:
+        The variance of a mean over clusters: Cochran (1977), Sampling Techniques, 3rd edition, section 6.3.
+    """
+    n, cluster = values.size, clusters(groups, values.size)
+    if cluster is None:
+        return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    sums = np.bincount(cluster, values - values.mean())
+    return math.sqrt(sums.size / (sums.size - 1) * float((sums**2).sum())) / n if sums.size > 1 else 0.0

@@ -3,7 +3,7 @@
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`, everywhere in this room.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,7 @@ class Scores:
             "confusion": [list(row) for row in self.confusion],
             "n": self.n,
             "threshold": self.threshold,
+            "unit": self.unit,
             "caution": self.caution,
         }
 
@@ -151,10 +152,14 @@ class Scores:
         """
         if "threshold" not in values:
             raise MetricError("These scores were stored by an older drsearch, without their threshold; train anew.")
-        first, second = values["confusion"]
-        confusion = (first[0], first[1]), (second[0], second[1])
         intervals: dict[str, Any] = {name: Interval(**values[name]) for name in SCORE_NAMES}
-        return cls(**intervals, confusion=confusion, n=values["n"], threshold=values["threshold"])
+        return cls(
+            **intervals,
+            confusion=_both_rows(values["confusion"]),
+            n=values["n"],
+            threshold=values["threshold"],
+            unit=values.get("unit", "eyes"),
+        )
 
 
 @dataclass(frozen=True)
@@ -206,8 +211,33 @@ class OneClassScores:
             "confusion": [list(row) for row in self.confusion],
             "n": self.n,
             "threshold": self.threshold,
+            "unit": self.unit,
             "caution": self.caution,
         }
+
+
+def scores_of_json(values: dict[str, Any]) -> Scores | OneClassScores:
+    """The scores that `to_json` of either kind wrote.
+
+    Raises:
+        MetricError: If they have no threshold: an older drsearch wrote them.
+    """
+    if values["auc"] is not None:
+        return Scores.from_json(values)
+    label = int(values["sensitivity"] is not None)
+    return OneClassScores(
+        label,
+        Interval(**values["accuracy"]),
+        _both_rows(values["confusion"]),
+        values["n"],
+        values["threshold"],
+        values["unit"],
+    )
+
+
+def _both_rows(confusion: Sequence[Sequence[int]]) -> tuple[tuple[int, int], tuple[int, int]]:
+    (tn, fp), (fn, tp) = confusion
+    return (tn, fp), (fn, tp)
 
 
 def _labels(threshold: float) -> tuple[str, ...]:
@@ -335,8 +365,7 @@ def percentile_intervals(points: NDArray[np.float64], drawn: NDArray[np.float64]
 def _confusion(
     truth: NDArray[np.int64], chance: NDArray[np.float64], threshold: float
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    (tn, fp), (fn, tp) = confusion_matrix(truth, chance, threshold).tolist()
-    return (tn, fp), (fn, tp)
+    return _both_rows(confusion_matrix(truth, chance, threshold).tolist())
 
 
 def _is_constant(score: Interval) -> bool:

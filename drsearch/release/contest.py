@@ -17,8 +17,9 @@ from drsearch.home import Home
 from drsearch.measure.calibration import Calibration, calibration
 from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.figures import contest_roc_figure, png, reliability_figure
-from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
-from drsearch.release.evaluate import same_eyes, some_of
+from drsearch.measure.patients import PATIENT_SCORES, patient_groups, patient_metrics, patient_scores
+from drsearch.measure.scores import SCORE_NAMES, Interval, OneClassScores, Scores, scores
+from drsearch.release.evaluate import eyes_of_seen_patients, same_eyes, some_of
 from drsearch.release.gate import Check, rule
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.serving.grader import Grader
@@ -42,6 +43,7 @@ class ScoredVersion:
         probabilities: Of RDR, shape `(eyes,)`.
         scores: With 95 % intervals.
         calibration: Brier score and expected calibration error, with 95 % intervals.
+        patients: Scores of patients, who are referable if an eye is; None if no patient is known.
     """
 
     version: ModelVersion
@@ -49,6 +51,7 @@ class ScoredVersion:
     probabilities: NDArray[np.float64]
     scores: Scores
     calibration: Calibration
+    patients: Scores | OneClassScores | None = None
 
     def interval(self, name: str) -> Interval:
         """The value and interval of one of `SCORES`."""
@@ -63,6 +66,7 @@ class ScoredVersion:
             "temperature": self.serving.temperature,
             "scores": {name: self.interval(name).to_json() for name in SCORES},
             "confusion": [list(row) for row in self.scores.confusion],
+            "patients": self.patients.to_json() if self.patients is not None else None,
         }
 
 
@@ -94,7 +98,7 @@ class Contest:
         return all(check.passed for check in self.checks)
 
     def difference(self, name: str) -> Interval | None:
-        """Challenger minus champion in one of `SCORES`: the AUC by DeLong, the others by the bootstrap."""
+        """Challenger minus champion in one of `SCORES`: the AUC by `delong`, the others by the bootstrap."""
         if self.comparison is None:
             return None
         difference: Interval = self.comparison.auc.difference if name == "auc" else getattr(self.comparison, name)
@@ -103,11 +107,15 @@ class Contest:
     def metrics(self) -> dict[str, float]:
         """All figures as a run's metrics: `challenger_auc`, `champion_auc_low`, `difference_auc`, ..."""
         metrics = {"test_eyes": float(len(self.labels)), "test_evaluations": float(self.test_evaluations)}
+        if self.challenger.patients is not None:
+            metrics["test_patients"] = float(self.challenger.patients.n)
         for role, side in (("challenger", self.challenger), ("champion", self.champion)):
             if side is not None:
                 metrics[f"{role}_threshold"] = side.serving.threshold
                 for name in SCORES:
                     metrics |= side.interval(name).metrics(f"{role}_{name}")
+                if side.patients is not None:
+                    metrics |= patient_metrics(side.patients, f"{role}_")
         for name in SCORES:
             if (difference := self.difference(name)) is not None:
                 metrics |= difference.metrics(f"difference_{name}")
@@ -123,6 +131,11 @@ class Contest:
             difference = self.difference(name)
             shown = format(difference, "+.3f") if difference is not None else ""
             rows.append((_TITLES.get(name, name), str(self.challenger.interval(name)), champion, shown))
+        for name in PATIENT_SCORES if self.challenger.patients is not None else ():
+            ours, theirs = (
+                str(getattr(side.patients, name) or "") if side else "" for side in (self.challenger, self.champion)
+            )
+            rows.append((f"{_TITLES.get(name, name)} of patients", ours, theirs, ""))
         threshold = f"{self.champion.serving.threshold:.4f}" if self.champion is not None else ""
         return [*rows, ("threshold", f"{self.challenger.serving.threshold:.4f}", threshold, "")]
 
@@ -131,10 +144,15 @@ class Contest:
         if self.comparison is None:
             return []
         auc, errors = self.comparison.auc, self.comparison.mcnemar
+        names = (
+            ("Obuchowski's", "exact p by patients")
+            if self.comparison.by_patients
+            else ("DeLong's", "McNemar's exact p")
+        )
         return [
-            f"AUC, paired: DeLong's p {_p_text(auc.p)}; by the bootstrap {self.comparison.auc_bootstrap:+.3f}",
+            f"AUC, paired: {names[0]} p {_p_text(auc.p)}; by the bootstrap {self.comparison.auc_bootstrap:+.3f}",
             f"errors, paired: eyes that only the challenger gets wrong {errors.first_only}, only the champion "
-            f"{errors.second_only} (McNemar's exact p {_p_text(errors.p)})",
+            f"{errors.second_only} ({names[1]} {_p_text(errors.p)})",
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -166,7 +184,7 @@ class Contest:
 
 
 class TrainedOnTestEyes(RegistryError):
-    """The challenger was trained on eyes of the test split: its scores there count for nothing."""
+    """The challenger was trained on eyes or patients of the test split: its scores there count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -177,18 +195,25 @@ class _Contender:
     grader: Grader
     records: RecordSet
 
-    def trained_on(self, records: RecordSet) -> list[str]:
-        """Names of the test eyes that this version was trained on."""
-        return same_eyes(records.eyes("test"), self.grader.trained_on)
+    def seen(self, records: RecordSet) -> str:
+        """What of the test split this version was trained on, in words; empty if nothing."""
+        eyes, trained_on = records.eyes("test"), self.grader.trained_on
+        if names := same_eyes(eyes, trained_on):
+            return f"{len(names)} of the {len(eyes)} test eyes ({some_of(names)})"
+        if names := eyes_of_seen_patients(eyes, records, trained_on):
+            return f"other photographs of the patients of {len(names)} of the {len(eyes)} test eyes ({some_of(names)})"
+        return ""
 
     def scored(self, eyes: Eyes) -> ScoredVersion:
-        probabilities = self.grader.probabilities(eyes.images)
+        probabilities, threshold = self.grader.probabilities(eyes.images), self.grader.serving.threshold
+        groups = patient_groups(eyes.patients)
         return ScoredVersion(
             self.version,
             self.grader.serving,
             probabilities,
-            scores(eyes.labels, probabilities, self.grader.serving.threshold),
-            calibration(eyes.labels, probabilities),
+            scores(eyes.labels, probabilities, threshold, groups=groups),
+            calibration(eyes.labels, probabilities, groups=groups),
+            patient_scores(eyes.labels, probabilities, eyes.patients, threshold),
         )
 
 
@@ -224,7 +249,8 @@ def contest(
         eyes, the challenger is scored alone; in the latter case the rule fails.
 
     Raises:
-        TrainedOnTestEyes: If the challenger was trained on a photograph of the test split; nothing is evaluated then.
+        TrainedOnTestEyes: If the challenger was trained on a photograph of the test split, or on another one of a
+            patient of the test split; nothing is evaluated then.
         RegistryError: If the records are neither here nor on the MLflow server.
     """
     grader = _grader(registry, challenger)
@@ -249,11 +275,10 @@ def _grader(registry: Registry, version: ModelVersion) -> Grader:
 
 
 def _refuse_trained_on_test(challenger: _Contender) -> None:
-    if names := challenger.trained_on(challenger.records):
+    if seen := challenger.seen(challenger.records):
         raise TrainedOnTestEyes(
-            f"version {challenger.version.version} was trained on {len(names)} of the "
-            f"{len(challenger.records.eyes('test'))} test eyes ({some_of(names)}), so that its scores there say "
-            "nothing; judge it on other eyes with --data FOLDER."
+            f"version {challenger.version.version} was trained on {seen}, so that its scores there say nothing; judge "
+            "it on other eyes with --data FOLDER."
         )
 
 
@@ -269,18 +294,19 @@ def _alone(challenger: _Contender, gate: GateSettings, home: Home, failed: Check
 def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, home: Home) -> Contest:
     """Score challenger and champion on the same eyes."""
     records = challenger.records
-    if names := champion.trained_on(records):
+    if seen := champion.seen(records):
         failed = Check(
             False,
-            f"the champion, version {champion.version.version}, was trained on {len(names)} of these "
-            f"{len(records.eyes('test'))} test eyes ({some_of(names)}), so the two cannot be compared on them; give "
-            "other eyes with --data FOLDER",
+            f"the champion, version {champion.version.version}, was trained on {seen}, so the two cannot be compared "
+            "on them; give other eyes with --data FOLDER",
         )
         return _alone(challenger, gate, home, failed)
     eyes, champion_eyes = read_same_test_eyes([records, champion.records], home, _purpose(challenger))
     ours, theirs = challenger.scored(eyes), champion.scored(champion_eyes)
     thresholds = ours.serving.threshold, theirs.serving.threshold
-    comparison = compare(eyes.labels, ours.probabilities, theirs.probabilities, thresholds)
+    comparison = compare(
+        eyes.labels, ours.probabilities, theirs.probabilities, thresholds, groups=patient_groups(eyes.patients)
+    )
     checks = rule(ours.scores, theirs.scores, comparison, gate)
     return Contest(ours, theirs, comparison, eyes.labels, checks, count_test_evaluations(records, home), records)
 

@@ -5,7 +5,8 @@ from typing import cast
 
 from drsearch.measure.calibration import fit_temperature, tempered
 from drsearch.measure.operating_point import OperatingPoint, Rule, operating_point
-from drsearch.measure.scores import Scores, scores
+from drsearch.measure.patients import patient_groups, patient_scores
+from drsearch.measure.scores import OneClassScores, Scores, scores
 from drsearch.settings import Settings
 from drsearch.training.cross_validation import folds_or_repeats, n_trainings
 from drsearch.training.outcome import Predictions
@@ -19,12 +20,14 @@ class ChosenThreshold:
         temperature: Divides the log-odds.
         point: The threshold on probabilities at that temperature, with its sensitivity and specificity.
         scores: Of the validation eyes, at that threshold.
+        patients: Of their patients, at that threshold; None if no patient is known.
         text: Both, and how they were chosen, two sentences.
     """
 
     temperature: float
     point: OperatingPoint
     scores: Scores
+    patients: Scores | OneClassScores | None
     text: str
 
 
@@ -51,4 +54,7 @@ def choose_threshold(predictions: Predictions, settings: Settings) -> ChosenThre
         f"Decision threshold {point.threshold:.4f} ({by} on {eyes}: sensitivity {point.sensitivity:.3f}, specificity "
         f"{point.specificity:.3f}). Temperature {temperature:.3f}{f' ({remark})' if remark else ''}."
     )
-    return ChosenThreshold(temperature, point, scores(predictions.labels, probabilities, point.threshold), text)
+    groups = patient_groups(predictions.patients)
+    of_eyes = scores(predictions.labels, probabilities, point.threshold, groups=groups)
+    of_patients = patient_scores(predictions.labels, probabilities, predictions.patients, point.threshold)
+    return ChosenThreshold(temperature, point, of_eyes, of_patients, text)

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drsearch.data.audit import Audit
 from drsearch.data.records import RecordSet, read_eyes
 from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, png, roc_figure
+from drsearch.measure.patients import PATIENT_SCORES, patient_metrics
 from drsearch.measure.scores import Scores
 from drsearch.release.candidate import Candidate
 from drsearch.release.evaluate import Evaluation, evaluate
@@ -148,7 +150,14 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
     ]
     columns = ("", f"{held_out} ({chosen.scores.n})", f"test ({test.scores.n})" if test else "test")
     lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`.", ""]
-    lines += [*note_table(columns, rows), "", chosen.text]
+    lines += [*note_table(columns, rows), "", chosen.text, "", _patients_sentence(candidate.records())]
+    if chosen.patients is not None:
+        of_test = test.patients if test else None
+        columns = ("patients", f"{held_out} ({chosen.patients.n})", f"test ({of_test.n})" if of_test else "test")
+        of_both = (chosen.patients, of_test)
+        values = [(name, *(str(getattr(side, name, None) or "") for side in of_both)) for name in PATIENT_SCORES]
+        lines += ["", *note_table(columns, values)]
+        lines += ["", "A patient is referable if an eye is, and has the larger probability of its eyes."]
     for split, caution in ((held_out, chosen.scores.caution), ("test", test.scores.caution if test else "")):
         if caution:
             lines += ["", f"**On {split}: {caution}**"]
@@ -157,6 +166,12 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
         front = f"the Pareto front of {settings.study.objective} against {settings.study.cost}"
         lines += ["", f"This is {pick_rule(settings)} on {front}."]
     return "\n".join(lines)
+
+
+def _patients_sentence(records: RecordSet) -> str:
+    """How patients are known."""
+    text = Audit.from_json(json.loads(records.audit_path.read_text())).patients_text
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def evaluate_version(
@@ -178,7 +193,9 @@ def evaluate_version(
     test = evaluate(grader, candidate.records(), "test", candidate.home, f"end of study {candidate.study.name}")
     assert isinstance(test.scores, Scores), "a study has records of which each split has both classes"
     unfamiliar = float(np.mean(grader.familiarity.distances(test.eyes.images) > 1))
-    values = {**test.scores.to_json(), "test_evaluations": test.test_evaluations}
+    values, of_patients = test.to_json(), {}
+    if test.patients is not None:
+        of_patients = {"test_patients": float(test.patients.n)} | patient_metrics(test.patients, "test_")
     probabilities = grader.probabilities(test.eyes.images)
     files = {
         "confusion.png": png(confusion_figure(test.scores.confusion, test.scores.threshold, "test")),
@@ -189,7 +206,7 @@ def evaluate_version(
         (folder / name).write_bytes(content)
     registry.log_scores(
         version,
-        test.scores.metrics("test_", "test_") | {"test_unfamiliar": unfamiliar},
+        test.scores.metrics("test_", "test_") | of_patients | {"test_unfamiliar": unfamiliar},
         {TEST_CAUTION_TAG: test.scores.caution} if test.scores.caution else {},
         [folder / name for name in files],
         _description(candidate, outcome, version.tags[KIND_TAG], test),

@@ -13,6 +13,7 @@ from drsearch.data.records import Eyes
 from drsearch.data.retina import retina_mask
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
+from drsearch.measure.patients import error_of_mean, patient_groups
 from drsearch.measure.scores import SCORE_NAMES, Scores, scores
 from drsearch.model.fit import EpochResult
 from drsearch.model.predictor import Predictor
@@ -21,7 +22,6 @@ from drsearch.settings import StudySettings
 from drsearch.tracking.events import Artifact, Event, Image
 from drsearch.tracking.markdown import note_table
 from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
-from drsearch.training.cross_validation import spread
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Predictions
 from drsearch.training.plan import Plan
@@ -69,9 +69,11 @@ class BestNetwork:
         self.predictions: Predictions | None = None
         self.metrics = {BEST_EPOCH: float(result.epoch), "model_parameters": float(model.count_params())}
         if not plan.is_refit:
-            self.scores = scores(validation.labels, probabilities)
-            self.error = _standard_error(self._study, self.scores, validation.labels, probabilities)
-            self.predictions = Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()))
+            self.scores = scores(validation.labels, probabilities, groups=patient_groups(validation.patients))
+            self.error = _standard_error(self._study, self.scores, validation, probabilities)
+            self.predictions = Predictions(
+                tuple(validation.labels.tolist()), tuple(probabilities.tolist()), validation.patients
+            )
             self.metrics |= self.scores.metrics("best_", "best_val_") | {
                 best_metric("val_loss"): result.validation.loss
             }
@@ -118,14 +120,12 @@ class BestNetwork:
         return events
 
 
-def _standard_error(
-    study: StudySettings, scores: Scores, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
-) -> float:
-    """Standard error of the objective: from the interval's width, and of the loss from its spread over eyes."""
+def _standard_error(study: StudySettings, scores: Scores, eyes: Eyes, probabilities: NDArray[np.float32]) -> float:
+    """Standard error of the objective: from the interval's width, and of the loss from its spread over patients."""
     if (interval := Objective(study.objective).interval_of(scores)) is None:
-        of_label = np.where(labels == 1, probabilities, 1 - probabilities)
+        of_label = np.where(eyes.labels == 1, probabilities, 1 - probabilities)
         losses = -np.log(np.clip(of_label.astype(np.float64), 1e-7, 1.0))
-        return spread(losses.tolist()) / math.sqrt(len(losses))
+        return error_of_mean(losses, patient_groups(eyes.patients))
     return (interval.high - interval.low) / (2 * 1.96)
 
 

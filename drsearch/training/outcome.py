@@ -20,10 +20,12 @@ class Predictions:
     Attributes:
         labels: 0 or 1; an eye that several networks judge appears once per network.
         probabilities: Of RDR, in the same order.
+        patients: The patient of each, empty where unknown.
     """
 
     labels: tuple[int, ...]
     probabilities: tuple[float, ...]
+    patients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,9 @@ def _pooled(folds: Sequence[Outcome]) -> Predictions:
     """The held-out predictions of all folds, one after another."""
     each = [fold.predictions for fold in folds if fold.predictions is not None]
     return Predictions(
-        tuple(label for one in each for label in one.labels), tuple(p for one in each for p in one.probabilities)
+        tuple(label for one in each for label in one.labels),
+        tuple(p for one in each for p in one.probabilities),
+        tuple(patient for one in each for patient in one.patients),
     )
 
 
