@@ -152,6 +152,7 @@ _PUBLISHED: tuple[_Recogniser, ...] = (
 LAYOUTS = (
     *dict.fromkeys(public_set.description.layout for public_set in PUBLIC_SETS),
     "GDRBench",
+    "pooled class folders",
     "Paraguay",
     "flat",
     "class folders",
