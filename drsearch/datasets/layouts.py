@@ -128,6 +128,7 @@ def _table_part(tree: FolderTree, base: str, wanted: TablePart, file: str) -> Pa
         eye_column=present(part.eye_column),
         edema_column=present(part.edema_column),
         split_column=present(part.split_column),
+        split="" if present(part.split_column) else part.split,
     )
 
 

@@ -448,6 +448,14 @@ def test_names_of_mirrors_are_recognised(tmp_path: Path) -> None:
     check(description, "IDRiD", CASES["IDRiD"], "B.%20Disease%20Grading/B. Disease Grading")
 
 
+def test_test_labels_without_a_column_for_their_halves_are_the_test_set(tmp_path: Path) -> None:
+    (description,) = layouts(lay(tmp_path / "both", CASES["EyePACS"].files))
+    assert [(part.split, part.split_column) for part in description.parts] == [("train", ""), ("", "Usage")]
+    files = {**EYEPACS, "train/10_left.jpeg": "", "testLabels.csv": "image,level\n1_left,0\n", "test/1_left.jpeg": ""}
+    (description,) = layouts(lay(tmp_path / "test", files))
+    assert [(part.split, part.split_column) for part in description.parts] == [("train", ""), ("test", "")]
+
+
 def test_two_forms_side_by_side_are_both_given(tmp_path: Path) -> None:
     lay(tmp_path, {**CASES["EyePACS, resized"].files, **CASES["EyePACS, resized and cropped"].files})
     assert [each.layout for each in layouts(tmp_path)] == ["EyePACS, resized and cropped", "EyePACS, resized"]
