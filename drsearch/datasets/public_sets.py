@@ -536,9 +536,9 @@ def _sustech(grade_column: str) -> PublicSet:
             layout="SUSTech-SYSU",
             name="sustech-sysu",
             parts=(),
-            grades={**_ICDR, "5": "ungradable"},
+            grades={**_ICDR, "5": "excluded"},
             patients=(),
-            scale="ICDR 0-4; 5 (scars of a laser, or too poor) is ungradable",
+            scale="ICDR 0-4; 5 (treated by laser, or other) is excluded: it is no grade",
             notes=(
                 "The international scale is read; the other scales beside it are not used.",
                 _NO_PATIENTS,
