@@ -36,7 +36,8 @@ class MockPhotograph:
     Attributes:
         file: Where it lies in the data set's folder; its ending says the format.
         lesions_of: The grade, 0 to 4, whose lesions are drawn.
-        grade: What the labels say, as an ICDR grade where their scale is another; None where they say nothing.
+        grade: What the labels say, as an ICDR grade where their scale is another, grade 2 where they only say yes;
+            `excluded` where they say what is no grade, None where they say nothing.
         person: Number of the person; the eyes of one person have one colour and one camera.
         eye: Which eye is drawn.
         edema_risk: Risk of macular edema, 0 to 2; 0 below grade 2, where no exudates are drawn.
@@ -49,7 +50,7 @@ class MockPhotograph:
 
     file: str
     lesions_of: int
-    grade: int | Literal["ungradable"] | None
+    grade: int | Literal["ungradable", "excluded"] | None
     person: int
     eye: _Side
     edema_risk: int
@@ -145,7 +146,7 @@ class _Draft:
         file: str,
         split: _Split = "",
         *,
-        grade: int | Literal["ungradable", "as drawn"] | None = "as drawn",
+        grade: int | Literal["ungradable", "excluded", "as drawn"] | None = "as drawn",
         patient: str = "",
         is_square: bool = False,
         cropped: str = "",
@@ -314,7 +315,9 @@ def _binary_folders(draft: _Draft, n: int) -> None:
     eyes = draft.eyes(n_train, 2) + draft.eyes(n_test, 2)
     for at, (eye, name) in enumerate(zip(eyes, _eyepacs_names(draft, eyes), strict=True)):
         split: _Split = "train" if at < n_train else "test"
-        draft.photograph(eye, f"{split}/{int(eye.grade >= 2)}/{name}.jpeg", split, patient=_number(name))
+        is_referable = int(eye.grade >= 2)
+        file = f"{split}/{is_referable}/{name}.jpeg"
+        draft.photograph(eye, file, split, grade=2 * is_referable, patient=_number(name))
 
 
 def _messidor_name(draft: _Draft, at: int) -> str:
@@ -510,13 +513,13 @@ def _odir(draft: _Draft, n: int) -> None:
     sheet: list[Row] = [sheet_titles]
     full: dict[_Side, list[Row]] = {"right": [], "left": []}
     for person, own in by_person.items():
-        files = {side: f"{person}_{side}.jpg" for side in _SIDES}
+        files = {eye.side: f"{person}_{eye.side}.jpg" for eye in own}
         texts = {eye.side: text_of[eye] for eye in own}
         is_diabetic, is_cloudy = any(eye.grade for eye in own), any("cataract" in text for text in texts.values())
         flags = [int(not is_diabetic), int(is_diabetic), 0, int(is_cloudy), 0, 0, 0, 0]
         sex = "Female" if person % 2 else "Male"
-        left, right = (texts.get(side, "no fundus image") for side in _SIDES)
-        row: Row = (person, 41 + 7 * person % 40, sex, files["left"], files["right"], left, right, *flags)
+        by_side = [of_side.get(side, "") for of_side in (files, texts) for side in _SIDES]
+        row: Row = (person, 41 + 7 * person % 40, sex, *by_side, *flags)
         sheet.append(row)
         for eye in own:
             file = files[eye.side]
@@ -563,8 +566,7 @@ def _sustech(draft: _Draft, n: int) -> None:
     lasered = _ungradable(draft, eyes)
     for at, eye in enumerate(eyes):
         file = f"{at + 1:04d}.jpg"
-        grade: Literal["ungradable", "as drawn"] = "ungradable" if at in lasered else "as drawn"
-        draft.photograph(eye, f"originalImages/{file}", grade=grade)
+        draft.photograph(eye, f"originalImages/{file}", grade="excluded" if at in lasered else "as drawn")
         level = 5 if at in lasered else eye.grade
         rows.append((file, level, level))
         if eye.grade >= 2:
@@ -587,13 +589,13 @@ def _paraguay(draft: _Draft, n: int) -> None:
 
 
 def _jichi(draft: _Draft, n: int) -> None:
-    stages = {0: "ndr", 1: "sdr", 2: "sdr", 3: "ppdr", 4: "pdr"}
+    stages = {0: "ndr", 1: "sdr", 2: "sdr", 3: "ppdr", 4: "pdr"}  # Davis has one stage for mild and moderate
     rows: list[Row] = [("Image", "Davis_grading_of_one_figure", "Davis_grading_of_concatenated_figures")]
     seen: dict[int, int] = {}
     for eye in draft.eyes(n, 2):
         number = seen[eye.person] = seen.get(eye.person, 0) + 1
         file = f"{eye.person}_{number}_{eye.side[0].upper()}.jpg"
-        draft.photograph(eye, f"documents/{file}")
+        draft.photograph(eye, f"documents/{file}", grade=2 if eye.grade == 1 else "as drawn", patient=str(eye.person))
         rows.append((file, stages[eye.grade], stages[eye.grade]))
     draft.table("list.csv", rows)
 

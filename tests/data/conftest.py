@@ -56,6 +56,6 @@ def mockup_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], t
 
     @functools.cache
     def drawn(layout: str) -> tuple[Path, Mockup]:
-        return root / layout, synthesize_layout(root / layout, layout, MOCKUP_IMAGES, seed=0, image_px=(130, 86))
+        return root / layout, synthesize_layout(root / layout, layout, MOCKUP_IMAGES, seed=0, image_px=(206, 137))
 
     return drawn

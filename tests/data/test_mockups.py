@@ -50,7 +50,7 @@ def test_a_folder_has_its_files_and_no_other(mockup_folder: Drawn, layout: str) 
 def test_the_same_seed_draws_the_same_bytes(mockup_folder: Drawn, tmp_path: Path) -> None:
     for layout in ("odir", "messidor1"):
         folder, data_set = mockup_folder(layout)
-        synthesize_layout(tmp_path / layout, layout, len(data_set.photographs), seed=0, image_px=(130, 86))
+        synthesize_layout(tmp_path / layout, layout, len(data_set.photographs), seed=0, image_px=(206, 137))
         assert digests(tmp_path / layout) == digests(folder)
 
 
@@ -86,7 +86,7 @@ def test_the_disc_of_a_right_eye_lies_on_the_right_and_edema_is_as_asked() -> No
     for seed in range(6):
         for side in ("left", "right"):
             for edema_risk in (1, 2):
-                eye = draw_eye(3, np.random.default_rng(seed), image_px=(130, 86), side=side, edema_risk=edema_risk)
+                eye = draw_eye(3, np.random.default_rng(seed), image_px=(206, 137), side=side, edema_risk=edema_risk)
                 assert (eye.boxes[0].cx > 0.463) == (side == "right")  # the retina's centre
                 assert eye.edema_risk == edema_risk
 
@@ -109,7 +109,7 @@ def test_an_interrupted_mockup_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synthesize_layout(tmp_path / "mock", "ddr", 24, 0, image_px=(130, 86), on_photograph=stop)
+        synthesize_layout(tmp_path / "mock", "ddr", 24, 0, image_px=(206, 137), on_photograph=stop)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,6 @@
 """Can a study be looked at by who may not write, and while somebody else writes?"""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rights import as_reader
 
 from drsearch.study.status import trial_rows
 from drsearch.trials.storage import open_storage
@@ -21,16 +21,6 @@ PROGRAM = (
     "    try: main()\n"
     "    except SystemExit as ended: assert not ended.code, ended.code"
 )
-
-
-def as_reader() -> list[str]:
-    """What to put before a command so that permissions hold for it: root ignores them."""
-    if os.geteuid() != 0:
-        return []
-    prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
-    if shutil.which("setpriv") is None or subprocess.run([*prefix, "true"], capture_output=True).returncode:
-        pytest.skip("root ignores permissions, and setpriv cannot take that right away here")
-    return prefix
 
 
 def test_who_may_only_read_a_home_can_look(begin: Callable[..., Any]) -> None:
