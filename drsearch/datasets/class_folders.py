@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from glob import escape
 
 from drsearch.datasets.description import SIDES, Description, Grade, Part, PublishedSplit
 from drsearch.datasets.flat import by_split, name_of
@@ -118,6 +119,13 @@ def _graded(scale: _Scale, tree: FolderTree, base: str) -> dict[str, dict[str, G
     return {side: grades for side in sides if (grades := scale.grades_in(tree, side))}
 
 
+def other_classes(tree: FolderTree, base: str) -> tuple[list[str], list[str]]:
+    """The folders in one that are named as grades, and those with photographs that are not."""
+    folders = tree.picture_folders(base)
+    graded = [folder for folder in folders if _ICDR.grade(plain(folder)) is not None]
+    return graded, [folder for folder in folders if folder not in graded]
+
+
 def paraguay(tree: FolderTree, base: str) -> Iterator[Description]:
     """Seven classes, of which ICDR has five."""
     folders = {last_name(folder): _PARAGUAY.get(plain(folder)) for folder in tree.picture_folders(base)}
@@ -158,7 +166,7 @@ def aptos_class_folders(tree: FolderTree, base: str) -> Iterator[Description]:
         order = "The alphabetical order of the class folders is not the order of the grades."
         yield replace(
             APTOS.description,
-            layout=f"APTOS 2019, {plain(folder)}",
+            layout=f"APTOS 2019, {last_name(folder)}",
             parts=(replace(wanted.part, labels=file, images=(folder,)) if complete else Part(images=(folder,)),),
             grades={} if complete else grades,
             notes=(note, order, *APTOS.description.notes),
@@ -201,8 +209,8 @@ def pooled_class_folders(tree: FolderTree, base: str) -> Iterator[Description]:
 def _listed(tree: FolderTree, base: str, folder: str) -> Iterator[Part]:
     """The published lists of a set's train and validation split, where they name all its photographs."""
     lists: dict[PublishedSplit, list[str]] = {
-        "train": tree.tables(base, f"splits/{plain(folder)} train.txt"),
-        "validation": tree.tables(base, f"splits/{plain(folder)} crossval.txt"),
+        "train": tree.tables(base, f"splits/{escape(plain(folder))} train.txt"),
+        "validation": tree.tables(base, f"splits/{escape(plain(folder))} crossval.txt"),
     }
     tables = [table for files in lists.values() for file in files if (table := tree.untitled(file))]
     if not tree.stems(folder) <= {stem(cell) for table in tables for cell in cells(table, "1")}:

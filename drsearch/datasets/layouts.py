@@ -8,7 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from drsearch.datasets.class_folders import aptos_class_folders, class_folders, paraguay, pooled_class_folders
+from drsearch.datasets.class_folders import (
+    aptos_class_folders,
+    class_folders,
+    other_classes,
+    paraguay,
+    pooled_class_folders,
+)
 from drsearch.datasets.description import Description, Part
 from drsearch.datasets.flat import TITLES, flat
 from drsearch.datasets.folder_tree import FolderTree, cells, is_in, parent, plain, stem
@@ -251,6 +257,13 @@ def _nearest(tree: FolderTree) -> str:
         )
         if any(words):
             return next(filter(None, words))
+    for base in tree.bases():
+        graded, others = other_classes(tree, base)
+        if len(graded) > 1 and others:
+            return (
+                f"beside folders that are named as grades, such as {readable(graded[0])}, lies {readable(others[0])},"
+                " which is not: take it away or name it as its grade"
+            )
     return ""
 
 

@@ -121,7 +121,7 @@ CASES: dict[str, Case] = {
         ("labels/trainLabels15.csv", "labels/testLabels15.csv", "labels/trainLabels19.csv"),
         {"source": "eyepacs", "split": "train"}, {"patients": ("names",)},
     ),
-    "APTOS 2019, colored images": Case(
+    "APTOS 2019, colored_images": Case(
         {"train.csv": "id_code,diagnosis\n" + "".join(f"{n:012x},{n}\n" for n in range(5)),
          **class_files(*CLASSES, below="colored_images/")},
         ("colored_images",), ("train.csv",), {"image_column": "id_code"}, {"grades": {}},
@@ -329,7 +329,7 @@ OTHER_FORMS: dict[str, tuple[str, Case]] = {
 
 MOCKUPS = {
     "aptos": ["APTOS 2019"],
-    "aptos-folders": ["APTOS 2019, colored images"],
+    "aptos-folders": ["APTOS 2019, colored_images"],
     "binary-folders": ["binary class folders"],
     "brset": ["BRSET"],
     "class-folders": ["class folders"],
@@ -399,7 +399,7 @@ def test_every_layout_has_a_case_and_a_row_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
     rows = page.partition("## Layouts")[2].partition("\n## ")[0].splitlines()
     documented = {name for row in rows if row.startswith("| `") for name in re.findall("`(.+?)`", row.split("|")[1])}
-    assert documented == {*LAYOUTS, "APTOS 2019, colored images"}
+    assert documented == {*LAYOUTS, "APTOS 2019, colored_images"}
 
 
 @pytest.mark.parametrize("layout", CASES)
@@ -426,6 +426,54 @@ def test_photographs_that_cannot_be_opened_are_recognised_too(layout: str, tmp_p
         (root / picture).symlink_to("nowhere")
     (description,) = layouts(root)
     check(description, layout, CASES[layout])
+
+
+PIECES = sorted({piece for case in CASES.values() for piece in case.files.items()})
+DAMAGED = (
+    b"",
+    b"\0" * 9,
+    b"PK\x03\x04 cut short",
+    b"\xd0\xcf\x11\xe0",
+    b"a,b\n1",
+    "Image name\u2028,\n".encode("utf-16"),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=25),
+    damaged=st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(DAMAGED)), max_size=3),
+    inside=st.sampled_from(["", "a/", "train/", "images/"]),
+)
+def test_whatever_lies_in_a_folder_what_is_recognised_is_there_or_one_sentence_is_said(
+    pieces: list[tuple[str, str]],
+    damaged: list[tuple[tuple[str, str], bytes]],
+    inside: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("set")
+    for path, text in pieces:
+        if not any(parent.is_file() for parent in (root / inside / path).parents):
+            lay(root, {inside + path: text})
+    for (path, _), data in damaged:
+        if (root / inside / path).is_file():
+            (root / inside / path).write_bytes(data)
+    listing = list_folder(root)
+    try:
+        descriptions = recognise(listing)
+        said = "" if descriptions else unrecognised(listing)
+    except DataError as refused:
+        descriptions, said = [], str(refused)
+    assert said.endswith(".") != bool(descriptions)
+    assert len(said.splitlines()) == (not descriptions)
+    assert len({each.layout for each in descriptions}) == len(descriptions)
+    for description in descriptions:
+        for part in description.parts:
+            assert part.labels in ("", *listing.tables)
+            assert all(listing.pictures_in(folder) for folder in part.images)
+            columns = [part.image_column, *part.grade_column, part.patient_column, part.split_column, part.edema_column]
+            titles = list(filter(None, columns))
+            assert not titles or not part.titles or listing.table(part.labels).with_titles(titles)
 
 
 def test_a_workbook_with_a_row_per_patient_is_odir(tmp_path: Path) -> None:
@@ -476,18 +524,13 @@ def test_equal_layouts_are_told_apart_by_their_folders(tmp_path: Path) -> None:
 
 
 def test_class_folders_beside_their_table_are_read_where_the_table_is_not_complete(tmp_path: Path) -> None:
-    (complete,) = layouts(lay(tmp_path / "a", CASES["APTOS 2019, colored images"].files))
+    (complete,) = layouts(lay(tmp_path / "a", CASES["APTOS 2019, colored_images"].files))
     assert complete.notes[0] == "The class folders of colored_images say the same as train.csv, and are not used."
-    files = {**CASES["APTOS 2019, colored images"].files, "train.csv": f"id_code,diagnosis\n{0:012x},0\n"}
+    files = {**CASES["APTOS 2019, colored_images"].files, "train.csv": f"id_code,diagnosis\n{0:012x},0\n"}
     (description,) = layouts(lay(tmp_path / "b", files))
     assert description.parts[0].labels == ""
     assert description.grades == dict(zip(CLASSES, range(5), strict=True))
     assert description.notes[0].startswith("train.csv does not name all photographs, and is not used")
-
-
-def test_class_folders_with_other_classes_are_not_recognised(tmp_path: Path) -> None:
-    lay(tmp_path, class_files("normal", "mild", "glaucoma"))
-    assert layouts(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -555,6 +598,9 @@ def test_a_table_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
         ({"train.csv": "id_code,diagnosis\n", "train_images.zip": ""},
          "it has no photographs and the table train.csv (begins with 'id_code', 'diagnosis'); unpack train_images.zip"
          " first (train.csv is a table as of APTOS 2019, but its photographs are not there)."),
+        ({**class_files("normal", "mild", "glaucoma")},
+         "(beside folders that are named as grades, such as mild, lies glaucoma, which is not: take it away or name it"
+         " as its grade)."),
         ({"e_optha_EX/EX/E0019457/C0001273.jpg": ""},
          "(e_optha_EX is of e-ophtha, which has no grades of retinopathy)."),
     ],
