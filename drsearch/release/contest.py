@@ -19,7 +19,7 @@ from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.figures import contest_roc_figure, png, reliability_figure
 from drsearch.measure.patients import PATIENT_SCORES, patient_groups, patient_metrics, patient_scores
 from drsearch.measure.scores import SCORE_NAMES, Interval, OneClassScores, Scores, scores
-from drsearch.release.evaluate import eyes_of_seen_patients, same_eyes, some_of
+from drsearch.release.evaluate import seen_eyes
 from drsearch.release.gate import Check, rule
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.serving.grader import Grader
@@ -184,7 +184,7 @@ class Contest:
 
 
 class TrainedOnTestEyes(RegistryError):
-    """The challenger was trained on eyes or patients of the test split: its scores there count for nothing."""
+    """The challenger was trained on eyes of the test split: its scores there count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -197,12 +197,7 @@ class _Contender:
 
     def seen(self, records: RecordSet) -> str:
         """What of the test split this version was trained on, in words; empty if nothing."""
-        eyes, trained_on = records.eyes("test"), self.grader.trained_on
-        if names := same_eyes(eyes, trained_on):
-            return f"{len(names)} of the {len(eyes)} test eyes ({some_of(names)})"
-        if names := eyes_of_seen_patients(eyes, records, trained_on):
-            return f"other photographs of the patients of {len(names)} of the {len(eyes)} test eyes ({some_of(names)})"
-        return ""
+        return seen_eyes(records.eyes("test"), self.grader.trained_on, "test eyes")
 
     def scored(self, eyes: Eyes) -> ScoredVersion:
         probabilities, threshold = self.grader.probabilities(eyes.images), self.grader.serving.threshold
@@ -249,8 +244,7 @@ def contest(
         eyes, the challenger is scored alone; in the latter case the rule fails.
 
     Raises:
-        TrainedOnTestEyes: If the challenger was trained on a photograph of the test split, or on another one of a
-            patient of the test split; nothing is evaluated then.
+        TrainedOnTestEyes: If the challenger was trained on a photograph of the test split; nothing is evaluated then.
         RegistryError: If the records are neither here nor on the MLflow server.
     """
     grader = _grader(registry, challenger)

@@ -67,16 +67,8 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
     if not listed:
         raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
-    if names := same_eyes(listed, grader.trained_on):
-        raise DataError(
-            f"the model was trained on {len(names)} of the {len(listed)} pictures of split {split!r}: "
-            f"{some_of(names)}; evaluate it on eyes that it has not seen."
-        )
-    if names := eyes_of_seen_patients(listed, records, grader.trained_on):
-        raise DataError(
-            f"the model was trained on other photographs of the patients of {len(names)} of the {len(listed)} pictures "
-            f"of split {split!r}: {some_of(names)}; evaluate it on patients that it has not seen."
-        )
+    if seen := seen_eyes(listed, grader.trained_on, f"pictures of split {split!r}"):
+        raise DataError(f"the model was trained on {seen}; evaluate it on eyes that it has not seen.")
     eyes = _read(records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
     n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
@@ -99,34 +91,32 @@ def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
     return read_eyes(records, split)
 
 
-def same_eyes(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry]) -> list[str]:
-    """The names of the eyes whose photograph a model was trained on: the same bytes or the same thumbnail."""
-    return sorted({eyes[i].name for i in _seen(eyes, trained_on)})
+def seen_eyes(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry], what: str) -> str:
+    """Which eyes a model has seen in its training, and which are of patients whom it has seen.
 
-
-def eyes_of_seen_patients(eyes: Sequence[EyeEntry], records: RecordSet, trained_on: Sequence[EyeEntry]) -> list[str]:
-    """The names of the eyes of patients of whom a model was trained on another photograph.
-
-    The numbers of patients mean something only within a record set. So patients are told by the photographs of the
-    record set that the model was trained on, in whatever split they are.
+    A photograph is told by its bytes or its thumbnail. Patients have numbers that mean something only within a record
+    set, so the patients that a model has seen are those of the photographs that it has seen.
 
     Args:
-        eyes: Of the record set.
-        records: Where other photographs of their patients are looked for.
-        trained_on: The eyes that the model was trained on, by whatever record set.
+        eyes: Of one record set.
+        trained_on: The eyes that the model was trained on, of whatever record set.
+        what: The word for the eyes.
 
-    Raises:
-        RecordsError: If the record set's list of eyes is missing, torn or altered.
+    Returns:
+        Numbers and names, which go on after `was trained on`; empty if the model has seen none of the eyes.
     """
-    if not any(eye.patient for eye in eyes):
-        return []
-    everything = records.eyes("train", "validation", "test")
-    seen = {everything[i].patient for i in _seen(everything, trained_on)} - {""}
-    return sorted(eye.name for eye in eyes if eye.patient in seen)
+    same = _seen(eyes, trained_on)
+    if not same:
+        return ""
+    patients = {eyes[i].patient for i in same} - {""}
+    names = sorted({eyes[i].name for i in same})
+    others = sorted({eye.name for i, eye in enumerate(eyes) if eye.patient in patients and i not in same})
+    text = f"{len(names)} of the {len(eyes)} {what} ({_some_of(names)})"
+    return text + (f" and on the patients of {len(others)} more ({_some_of(others)})" if others else "")
 
 
 def _seen(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry]) -> set[int]:
-    """The places of the eyes whose photograph a model was trained on."""
+    """The places of the eyes whose photograph a model was trained on: the same bytes or the same thumbnail."""
     hashes = {eye.sha256 for eye in trained_on}
     seen = {i for i, eye in enumerate(eyes) if eye.sha256 in hashes}
     others = [i for i in range(len(eyes)) if i not in seen]
@@ -136,7 +126,7 @@ def _seen(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry]) -> set[int]:
     return seen | {others[i] for i, _ in same_pictures(*thumbnails)}
 
 
-def some_of(names: Sequence[str]) -> str:
+def _some_of(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
     return f"{', '.join(names[:_N_NAMED])}{more}"

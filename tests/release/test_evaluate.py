@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from drsearch.data.records import RecordSet, count_test_evaluations
 from drsearch.data.synthetic import synthesize
 from drsearch.errors import DataError
 from drsearch.home import Home
+from drsearch.measure.patients import patient_groups, patient_scores
 from drsearch.measure.scores import scores
 from drsearch.release.evaluate import evaluate
 from drsearch.serving.grader import Grader
@@ -40,8 +43,8 @@ def test_the_train_split_is_refused(grader: Grader, records: RecordSet, home: Ho
     with pytest.raises(DataError) as refused:
         evaluate(grader, records, "train", home, "a test of drsearch")
     assert str(refused.value) == (
-        f"the model was trained on {len(names)} of the {len(names)} pictures of split 'train': "
-        f"{', '.join(names[:5])} and {len(names) - 5} more; evaluate it on eyes that it has not seen."
+        f"the model was trained on {len(names)} of the {len(names)} pictures of split 'train' "
+        f"({', '.join(names[:5])} and {len(names) - 5} more); evaluate it on eyes that it has not seen."
     )
 
 
@@ -113,6 +116,53 @@ def test_a_trained_on_picture_is_told_in_another_set_by_its_content(
     with pytest.raises(DataError) as refused:
         evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
     assert str(refused.value) == (
-        "the model was trained on 1 of the 20 pictures of split 'all': SYN_020; "
+        "the model was trained on 1 of the 20 pictures of split 'all' (SYN_020); "
         "evaluate it on eyes that it has not seen."
+    )
+
+
+@pytest.fixture
+def pairs(others: Path) -> Path:
+    """Twenty photographs of ten patients."""
+    table = others / "labels/train.csv"
+    text = table.read_text()
+    for i, file in enumerate(sorted((others / "images/train").iterdir())):
+        name = f"{1 + i // 2}_{('left', 'right')[i % 2]}"
+        file.rename(file.with_stem(name))
+        text = text.replace(file.stem, name)
+    table.write_text(text)
+    return others
+
+
+def test_patients_are_scored_beside_eyes_and_intervals_are_theirs(
+    grader: Grader, pairs: Path, settings: Settings, home: Home
+) -> None:
+    judged = evaluate(grader, prepare(pairs, settings, home).records, "all", home, "a test of drsearch")
+    labels, said, patients = judged.eyes.labels, grader.probabilities(judged.eyes.images), judged.eyes.patients
+    assert len(set(patients)) == 10
+    assert judged.scores == scores(labels, said, 0.5, groups=patient_groups(patients)) != scores(labels, said, 0.5)
+    assert judged.patients == patient_scores(labels, said, patients, 0.5)
+    assert judged.to_json()["patients"]["n"] == 10
+    assert judged.to_json()["patients"]["unit"] == "patients"
+
+
+def test_without_patients_that_is_said(grader: Grader, records: RecordSet, home: Home) -> None:
+    judged = evaluate(grader, records, "test", home, "a test of drsearch")
+    assert judged.patients is None and judged.to_json()["patients"] is None
+
+
+def test_the_other_eyes_of_seen_patients_are_named(grader: Grader, pairs: Path, settings: Settings, home: Home) -> None:
+    everything = prepare(pairs, settings, home).records
+    seen = copy.copy(grader)
+    seen.trained_on = tuple(
+        dataclasses.replace(eye, patient="") for eye in everything.eyes("test") if eye.name.endswith("left")
+    )
+    names = sorted(eye.name for eye in seen.trained_on)
+    others = [name.replace("left", "right") for name in names]
+    other_seed = prepare(pairs, settings.replace({"data.split": "random", "data.seed": 3}), home).records
+    with pytest.raises(DataError) as refused:
+        evaluate(seen, other_seed, "all", home, "a test of drsearch")
+    assert str(refused.value) == (
+        f"the model was trained on {len(names)} of the 20 pictures of split 'all' ({', '.join(names)}) and on the "
+        f"patients of {len(others)} more ({', '.join(sorted(others))}); evaluate it on eyes that it has not seen."
     )

@@ -13,6 +13,7 @@ from tags_page import undocumented_metrics
 
 from drsearch.data.prepare import prepare
 from drsearch.data.records import EyeEntry, RecordSet, count_test_evaluations, read_eyes
+from drsearch.data.synthetic import synthesize
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.measure.calibration import calibration
@@ -245,3 +246,27 @@ def test_the_rule_is_asked_before_the_person_and_only_force_overrules_it(shelf: 
     forced = promotion.decide(found, force=True, reason="it is needed")
     assert (forced.outcome, forced.changed, forced.version) == ("forced", True, version.version)
     assert shelf.registry.named("retinopathy", "champion") == shelf.registry.version("retinopathy", version.version)
+
+
+def test_patients_are_compared_and_scored_where_they_are_known(shelf: Any, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs"
+    synthesize(pairs, 60, seed=8, image_px=(268, 178))
+    table = pairs / "labels/train.csv"
+    text = table.read_text()
+    for i, file in enumerate(sorted((pairs / "images/train").iterdir())):
+        name = f"{1 + i // 2}_{('left', 'right')[i % 2]}"
+        file.rename(file.with_stem(name))
+        text = text.replace(file.stem, name)
+    table.write_text(text)
+    found = contest(shelf.registry, shelf.small, shelf.large, GATE, replace(shelf.home, path=tmp_path), pairs)
+    assert found.champion is not None and found.comparison is not None
+    assert found.challenger.patients is not None and found.champion.patients is not None
+    assert found.challenger.patients.n == len(found.labels) / 2
+    assert found.comparison.by_patients
+    assert "Obuchowski's p" in found.paired()[0] and "by patients" in found.paired()[1]
+    numbers = found.metrics()
+    assert undocumented_metrics(set(numbers)) == set()
+    assert numbers["test_patients"] == found.challenger.patients.n
+    assert numbers["champion_patient_sensitivity"] == found.champion.patients.sensitivity.value
+    assert "sensitivity of patients" in [row[0] for row in found.table()]
+    assert json.loads(json.dumps(found.to_json()))["challenger"]["patients"]["n"] == found.challenger.patients.n
