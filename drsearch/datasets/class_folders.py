@@ -154,7 +154,7 @@ def aptos_class_folders(tree: FolderTree, base: str) -> Iterator[Description]:
     ]
     for folder in tree.picture_folders(base) if tables else []:
         grades = _ICDR.grades_in(tree, folder)
-        if not grades:
+        if not grades or plain(folder) in SIDES:
             continue
         file, named = tables[0]
         complete = tree.stems(folder) <= named

@@ -46,21 +46,25 @@ def recognise(listing: Listing) -> list[Description]:
     fitting: list[tuple[str, Description]] = []
     faults: list[DataError] = []
     for recogniser in (*_PUBLISHED, flat, class_folders):
-        taken = [base for base, _ in fitting] if recogniser is class_folders else []
         found: list[tuple[str, Description]] = []
         for base in bases:
             if any(is_in(base, other) for other, _ in found):
-                continue
-            if any(is_in(base, other) or is_in(other, base) for other in taken):
                 continue
             try:
                 found += [(base, description) for description in recogniser(tree, base)]
             except DataError as fault:
                 faults.append(fault)
+        if recogniser is class_folders:
+            found = [(base, each) for base, each in found if not any(_overlaps(each, other) for other, _ in fitting)]
         fitting += [(base, each) for base, each in found if not any(_is_part_of(each, other) for _, other in fitting)]
     if faults and not fitting:
         raise faults[0]
     return _distinct(fitting)
+
+
+def _overlaps(description: Description, base: str) -> bool:
+    """Whether photographs of a description lie in another data set's folder, or that folder lies among them."""
+    return any(is_in(image, base) or is_in(base, image) for part in description.parts for image in part.images)
 
 
 def _is_part_of(description: Description, other: Description) -> bool:
@@ -144,9 +148,9 @@ def _images(tree: FolderTree, base: str, wanted: TablePart, file: str, names: Se
     for folder in usual:
         if tree.has_any(folder, names):
             return folder
-    if not wanted.elsewhere:
-        return ""
-    return tree.home(parent(file), names) or tree.home(base, names) or (usual[0] if usual else "")
+    home = (tree.home(parent(file), names) or tree.home(base, names)) if wanted.elsewhere else ""
+    divided = any(part.split for each in class_folders(tree, home) for part in each.parts) if home else False
+    return "" if divided else home  # class folders say the same grades, and the splits as well
 
 
 _PUBLISHED: tuple[_Recogniser, ...] = (

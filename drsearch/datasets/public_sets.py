@@ -203,8 +203,8 @@ def _messidor_2(image_column: str, grade_column: str) -> PublicSet:
                     edema_column="adjudicated_dme",
                     quality_column=("adjudicated_gradable",),
                 ),
-                tables=("messidor data.csv", "*", "*/*"),
-                images=("images", "**/images"),
+                tables=("messidor data.csv", "*"),
+                images=("images", "*/images"),
                 also=("adjudicated_gradable",),
             ),
         ),
@@ -239,7 +239,7 @@ _MESSIDOR_1 = PublicSet(
                 grade_column=("Retinopathy grade",),
                 edema_column="Risk of macular edema",
             ),
-            tables=(f"{base}/*{base}*", f"*{base}*", f"*/*{base}*"),
+            tables=(f"{base}/*{base}*", f"*{base}*"),
             images=(base,),
             also=("Ophthalmologic department",),
         )
@@ -466,6 +466,7 @@ _ODIR_GRADES: Mapping[str, Grade] = {
     "optic disk photographically invisible": "ungradable",
     "*": 0,
 }
+_ODIR_FOLDERS = ("", "odir 5k/", "odir 5k/odir 5k/")
 _ODIR = PublicSet(
     Description(
         layout="ODIR-5K",
@@ -492,8 +493,8 @@ _ODIR = PublicSet(
                 patient_column="ID",
                 eye=side,
             ),
-            tables=("**/data.xlsx", "**/*annotations*", "full df.csv", "*"),
-            images=("training images", "**/training images", "preprocessed images", "**/preprocessed images"),
+            tables=(*(f"{folder}data.xlsx" for folder in _ODIR_FOLDERS), "*annotations*", "full df.csv", "*"),
+            images=(*(f"{folder}training images" for folder in _ODIR_FOLDERS), "preprocessed images"),
             also=("ID",),
         )
         for side in ("left", "right")
@@ -504,7 +505,7 @@ _ODIR = PublicSet(
 def _rfmid_part(name: str, split: PublishedSplit) -> TablePart:
     return TablePart(
         Part(image_column="ID", grade_column=("DR",), split=split),
-        tables=(f"2. groundtruths/*rfmid {name} labels.csv", f"**/*rfmid {name} label*.csv"),
+        tables=tuple(f"{folder}*rfmid {name} label*.csv" for folder in ("2. groundtruths/", "", "*set/", "*set/*set/")),
         images=(f"1. original images/?. {name} set",),
         also=("Disease_Risk", "ARMD"),
     )

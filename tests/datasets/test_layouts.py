@@ -496,6 +496,26 @@ def test_names_of_mirrors_are_recognised(tmp_path: Path) -> None:
     check(description, "IDRiD", CASES["IDRiD"], "B.%20Disease%20Grading/B. Disease Grading")
 
 
+def test_sets_that_lie_side_by_side_are_all_recognised(tmp_path: Path) -> None:
+    for layout, case in CASES.items():
+        lay(tmp_path / layout, case.files)
+    assert sorted(each.layout for each in layouts(tmp_path)) == sorted(CASES)
+
+
+def test_a_table_of_other_photographs_is_not_used(tmp_path: Path) -> None:
+    lay(tmp_path, {**EYEPACS, **class_files("0", "1", below="train/"), **class_files("0", "1", below="test/")})
+    (description,) = layouts(tmp_path)
+    check(description, "binary class folders", CASES["binary class folders"])
+
+
+def test_class_folders_that_are_divided_count_for_more_than_a_table(tmp_path: Path) -> None:
+    files = {**class_files(*CLASSES, below="train/"), **class_files(*CLASSES, below="val/")}
+    names = "".join(f"{n:012x},{n}\n" for n in range(5))
+    (description,) = layouts(lay(tmp_path, {**files, "train.csv": f"id_code,diagnosis\n{names}"}))
+    assert description.layout == "class folders"
+    assert [part.split for part in description.parts] == ["train", "validation"]
+
+
 def test_test_labels_without_a_column_for_their_halves_are_the_test_set(tmp_path: Path) -> None:
     (description,) = layouts(lay(tmp_path / "both", CASES["EyePACS"].files))
     assert [(part.split, part.split_column) for part in description.parts] == [("train", ""), ("", "Usage")]
