@@ -13,6 +13,7 @@ from drsearch.errors import DataError
 
 _DEEPEST = 3  # folders between the one that is given and a data set's own
 _MOST_FOLDERS = 100  # in one folder: where there are more, each is a patient's
+_SUBMISSION = "samplesubmission"  # Kaggle's example of an answer has titles and ids of a table of grades, and zeros
 _MOST_TABLES = 50  # of one folder: where there are more, each is about one photograph
 
 
@@ -37,13 +38,17 @@ class FolderTree:
             if folder != ".":
                 folders_in[parent(folder)].append(folder)
         for table in listing.tables:
-            tables_in[parent(table)].append(table)
+            if not plain(table).replace(" ", "").startswith(_SUBMISSION):
+                tables_in[parent(table)].append(table)
         self.folders_in: Mapping[str, list[str]] = folders_in
         """The folders that lie directly in each."""
         self.tables_in: Mapping[str, list[str]] = {
             folder: tables for folder, tables in tables_in.items() if len(tables) <= _MOST_TABLES
         }
-        """The tables that lie directly in each; none where there are too many to be tables of a whole set."""
+        """The tables that lie directly in each; none where there are too many to be tables of a whole set.
+
+        Kaggle's examples of answers (`sample_submission.csv`) are left out.
+        """
 
     def titled(self, file: str, titles: Iterable[str]) -> Table | None:
         """A table that has these titles; None where it has not, or cannot be read."""

@@ -28,6 +28,7 @@ _ABOUT = (
     "cc-",
     "cc0",
 )  # begin files that are no tables
+_NOT_PRINTED = ("Cc", "Zl", "Zp")  # categories of Unicode: control characters, ends of lines and paragraphs
 _SYSTEM = ("thumbs.db", "desktop.ini", "__macosx")
 
 
@@ -120,15 +121,30 @@ def _walk(
             continue
         if besides is not None and entry.name == besides.name and besides == Path(entry.path).resolve():
             continue
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link that leads to itself: a file that cannot be opened
+            is_folder = False
+        if is_folder:
             yield from _walk(Path(entry.path), f"{within}{entry.name}/", besides, visited, problems)
         else:
             yield within + entry.name
 
 
 def readable(name: str) -> str:
-    """A name as it can be printed and stored; bytes that are no UTF-8 become `\\xfc`."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A name as it can be printed and stored on one line; bytes that are no UTF-8 become `\\xfc`, line ends `\\n`.
+
+    Example:
+        >>> readable("a\\nb"), readable("\\udcfc.jpg"), readable("Müller")
+        ('a\\\\nb', '\\\\xfc.jpg', 'Müller')
+    """
+    text = name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _NOT_PRINTED else letter
+        for letter in text
+    )
 
 
 def plain_name(name: str) -> str:
@@ -136,4 +152,4 @@ def plain_name(name: str) -> str:
 
     macOS decomposes the letters of file names (e and an accent), spreadsheets compose them.
     """
-    return unicodedata.normalize("NFC", readable(name)).strip()
+    return unicodedata.normalize("NFC", readable(name.strip()))

@@ -653,6 +653,12 @@ def test_a_mockup_is_recognised_as_itself_and_its_graded_photographs_are_found(m
     assert read <= {each.file for each in drawn.photographs}  # neither copies nor masks
 
 
+@pytest.mark.parametrize("name", ["sample_submission.csv", "sampleSubmission.csv"])
+def test_the_zeros_of_an_example_answer_are_no_grades(name: str, tmp_path: Path) -> None:
+    lay(tmp_path, {name: "id_code,diagnosis\n0123456789ab,0\n", "test_images/0123456789ab.png": ""})
+    assert layouts(tmp_path) == []
+
+
 def test_every_mockup_has_its_layout_here() -> None:
     assert set(MOCKUPS) == set(ALL_MOCKUPS)
 
