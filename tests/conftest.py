@@ -113,6 +113,13 @@ def no_mlflow_of_another_module() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def warm_children() -> Iterator[None]:
+    """Fork the workers and the sender of studies that a test runs in this process; see `warm.py`."""
+    with warm.warm_children():
+        yield
+
+
 @dataclass(frozen=True)
 class Desk:
     """A user's folder: a home, a data set, a space file, and the command."""
@@ -150,11 +157,11 @@ class Desk:
     def start(self, *arguments: str) -> Command:
         return Command(self.command(*arguments), self.environment(), self.folder)
 
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return warm.run(self.command(*arguments), self.environment(), self.folder)
+    def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return warm.run(self.command(*arguments), self.environment() | variables, self.folder)
 
-    def json(self, *arguments: str) -> Any:
-        done = self.run(*arguments, "--json")
+    def json(self, *arguments: str, **variables: str) -> Any:
+        done = self.run(*arguments, "--json", **variables)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -197,8 +204,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 @pytest.fixture(scope="session")
 def told(desk: Desk) -> Any:
-    """What `run-study --json` printed."""
-    return desk.json(*desk.study("--workers", "2"))
+    """What `run-study --json` printed; its workers and its sender start as for a user."""
+    return desk.json(*desk.study("--workers", "2"), **{warm.COLD: "1"})
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,18 @@
 """Commands of drsearch as processes of their own that need not import TensorFlow, Keras and MLflow first.
 
 `Command` is what `subprocess.Popen` would be. Its process is forked from one that has imported everything and run
-nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. What the command starts,
-workers and senders, starts as for a user.
+nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. So are the workers and the
+sender that a command starts: they have its number as parent, the command line, environment, session and open files
+that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets them start as for a user.
 """
 
 import atexit
 import contextlib
+import ctypes
 import functools
 import gc
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -19,7 +22,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +32,14 @@ from services import HANG_S
 _WORDS = 2**17  # bytes of a request at most: the command line and the environment
 _ALSO = ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "scipy.stats", "sklearn.metrics")
 """What drsearch, or MLflow on its behalf, imports while a command runs."""
+
+COLD = "COLD_WORKERS"
+"""Set in the environment of a command whose workers and sender are to be processes of a new Python."""
+
+_STARTED = ("drsearch.workers.worker", "drsearch.tracking.sender")
+_PR_SET_CHILD_SUBREAPER = 36
+_NURSERY = b"nursery"
+_SHOWN = 2000  # bytes of a command line that the system shows
 
 
 class Command:
@@ -117,7 +129,7 @@ def _text(file: int) -> str:
 def _forker() -> socket.socket:
     """The way to the process that forks."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, __file__, str(theirs.fileno())]
+    command = [sys.executable, __file__, str(theirs.fileno()), " " * _SHOWN]
     process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
     theirs.close()
 
@@ -153,12 +165,15 @@ def _serve(requests: socket.socket) -> list[str]:
             requests.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             line = socket.socket(fileno=files[0])
+            if request == _NURSERY:
+                return _bear(line)
             pid = os.fork()
             if pid == 0:
                 line.close()
                 command = json.loads(request)
-                _become(command, *files[1:])
-                return list(command["arguments"])
+                if COLD not in command["env"] and (arguments := _keep_nursery()):
+                    return arguments
+                return _become(command, os.open(os.devnull, os.O_RDONLY), *files[1:])
             for file in files[1:]:
                 os.close(file)
             _watch(pid, line)
@@ -166,18 +181,122 @@ def _serve(requests: socket.socket) -> list[str]:
             os.close(file)
 
 
-def _become(request: dict[str, Any], out: int, err: int) -> None:
-    """Be a process that was started with these arguments."""
-    for file, number in ((out, 1), (err, 2)):
+def _become(request: dict[str, Any], *files: int) -> list[str]:
+    """Be a process that was started with these arguments and files; returns what it is to run."""
+    arguments: list[str] = request["arguments"]
+    _show(arguments)
+    for number, file in enumerate(files):
         os.dup2(file, number)
+    for file in files:
         os.close(file)
     os.chdir(request["cwd"])
     kept = {"TF_CPP_MIN_LOG_LEVEL": os.environ["TF_CPP_MIN_LOG_LEVEL"]}
     os.environ.clear()
     os.environ.update(kept | request["env"])
-    how = request["arguments"][0]
-    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:1] = [request["cwd"] if how in ("-m", "-c") else str(Path(how).parent), *filter(None, path)]
+    path = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    if arguments[0] == "-P":
+        arguments = arguments[1:]
+    else:
+        path.insert(0, request["cwd"] if arguments[0] in ("-m", "-c") else str(Path(arguments[0]).parent))
+    sys.path[:1] = path
+    return arguments
+
+
+def _show(arguments: Sequence[str]) -> None:
+    """Let the system show these as the arguments of this process, in the room that its own first ones took."""
+    start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+    text = "\0".join([sys.executable, *arguments]).encode()
+    ctypes.memmove(start, text[: end - start - 1].ljust(end - start, b"\0"), end - start)
+
+
+class _Popen(subprocess.Popen):  # type: ignore[type-arg]
+    """Lets the nursery fork what would be a worker or a sender; starts everything else as ever."""
+
+    nursery: socket.socket
+
+    def _execute_child(self, args: Any, *how: Any) -> None:
+        if not (isinstance(args, list) and args[1:3] == ["-P", "-m"] and args[3] in _STARTED):
+            super()._execute_child(args, *how)  # type: ignore[misc]
+            return
+        names = list(inspect.signature(super()._execute_child).parameters)[1:]  # type: ignore[misc]
+        given = dict(zip(names, how, strict=True))
+        request = {"arguments": args[1:], "env": given["env"], "session": given["start_new_session"]}
+        files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        files = [number if file == -1 else file for number, file in enumerate(files)]
+        socket.send_fds(self.nursery, [json.dumps(request | {"cwd": os.getcwd()}).encode()], files)
+        self.pid = int(self.nursery.recv(64))
+        self._child_created = True
+        pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(given[name] for name in pipes))  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def warm_children() -> Iterator[None]:
+    """Let workers and senders that this process starts meanwhile be forked, too."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    socket.send_fds(_forker(), [_NURSERY], [theirs.fileno()])
+    theirs.close()
+    usual = subprocess.Popen
+    _use_nursery(ours)
+    try:
+        yield
+    finally:
+        subprocess.Popen = usual  # type: ignore[misc]
+        _adopt_orphans(False)
+        ours.close()
+
+
+def _keep_nursery() -> list[str]:
+    """Fork a process that stays as it is now, and from which the children of this process are forked.
+
+    Returns:
+        In each of these: what it is to run. Nothing in this process.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        ours.close()
+        return _bear(theirs)
+    theirs.close()
+    _use_nursery(ours)
+    return []
+
+
+def _use_nursery(nursery: socket.socket) -> None:
+    _Popen.nursery = nursery
+    _adopt_orphans(True)
+    subprocess.Popen = _Popen  # type: ignore[misc]
+
+
+def _adopt_orphans(wanted: bool) -> None:
+    """Whether orphans of a nursery become children of this process, which waits for them like for its own."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
+
+
+def _bear(requests: socket.socket) -> list[str]:
+    """Fork for each request, until the process that asks is gone; returns in the new process."""
+    meant_for_command = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(number, signal.SIG_IGN) for number in meant_for_command]
+    while True:
+        request, files, *_ = socket.recv_fds(requests, _WORDS, 3)
+        if not request:
+            os._exit(0)
+        if (middle := os.fork()) == 0:
+            middle = os.getpid()
+            if (pid := os.fork()) != 0:
+                requests.send(str(pid).encode())
+                os._exit(0)
+            requests.close()
+            for number, handler in zip(meant_for_command, before, strict=True):
+                signal.signal(number, handler)
+            while os.getppid() == middle:
+                time.sleep(0.001)
+            command = json.loads(request)
+            if command["session"]:
+                os.setsid()
+            return _become(command, *files)
+        os.waitpid(middle, 0)
+        for file in files:
+            os.close(file)
 
 
 def _watch(pid: int, line: socket.socket) -> NoReturn:
@@ -199,6 +318,8 @@ def _run(arguments: list[str]) -> None:
         match arguments:
             case ["-m", module, *_]:
                 sys.argv = arguments[1:]
+                if not hasattr(sys.modules.get(module), "__path__"):
+                    sys.modules.pop(module, None)  # it is run, not imported
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
             case ["-c", program, *rest]:
                 sys.argv = ["-c", *rest]

@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 import drsearch
 from drsearch.api.study import Callback
@@ -49,7 +49,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory, warm_children: None) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -94,7 +94,7 @@ def test_the_same_call_goes_on_and_calls_back_for_new_trials_only(bench: Bench) 
 
 def test_the_tables_are_those_of_the_command_line(bench: Bench) -> None:
     command = [sys.executable, "-m", "drsearch", "trials", "mine", "--json"]
-    printed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["trials"]
+    printed = json.loads(warm.run(command, os.environ).stdout)["trials"]
     table = drsearch.load_study("mine").trials
     assert table.index.to_list() == list(range(len(printed)))
     for row in printed:

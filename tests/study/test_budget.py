@@ -167,7 +167,7 @@ def test_a_study_without_a_number_of_trials_has_twenty_unless_another_budget_end
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
+def space(tmp_path_factory: pytest.TempPathFactory, warm_children: None) -> SearchSpace:
     file = tmp_path_factory.mktemp("budget") / "widths.py"
     file.write_text(SPACE)
     return load_space(file)

@@ -43,7 +43,7 @@ class Enough(Exception):
 
 
 @pytest.fixture
-def launched(tmp_path: Path) -> Any:
+def launched(tmp_path: Path, warm_children: None) -> Any:
     """Opens the same study, as each call of the same command does."""
     (tmp_path / "rates.py").write_text(SPACE)
     space, home, data = load_space(tmp_path / "rates.py"), Home(tmp_path / "home"), tmp_path / "eyes"
