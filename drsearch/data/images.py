@@ -10,6 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from drsearch.data.decode import Decoded, PhotographData, decode
+from drsearch.data.quality import QUALITY_PX, Quality, measure_quality
 from drsearch.data.retina import BORDER_PX, LOCAL_MEAN, Retina, check_whole, find_retina, halved
 from drsearch.settings import ImageSettings
 
@@ -40,6 +41,7 @@ class EyeImage:
         width: Of the photograph, pixels.
         thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), between the borders, not normalised: what
             `same_pictures` compares.
+        quality: How well the photograph shows its retina.
     """
 
     stored: bytes
@@ -47,6 +49,7 @@ class EyeImage:
     height: int
     width: int
     thumbnail: NDArray[np.uint8]
+    quality: Quality
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -99,7 +102,21 @@ def eye_of(decoded: Decoded, settings: ImageSettings) -> EyeImage:
         cv2.cvtColor(larger, cv2.COLOR_RGB2GRAY), (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA
     )
     stored = encode_stored(normalised(square, settings))
-    return EyeImage(stored, retina, decoded.height, decoded.width, _uint8(thumbnail))
+    quality = quality_of(decoded, retina)
+    return EyeImage(stored, retina, decoded.height, decoded.width, _uint8(thumbnail), quality)
+
+
+def quality_of(decoded: Decoded, retina: Retina) -> Quality:
+    """The quality of a photograph, nearly the same at whatever scale it was decoded.
+
+    Args:
+        decoded: The photograph.
+        retina: Its borders.
+    """
+    height, width = decoded.pixels.shape[:2]
+    smaller, _ = halved(decoded.pixels, min(height, width), BORDER_PX)
+    high, wide = (retina.bottom - retina.top) * height, (retina.right - retina.left) * width
+    return measure_quality(cropped(smaller, retina, QUALITY_PX), high / wide)
 
 
 def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray[np.uint8]:
