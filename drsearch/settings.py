@@ -116,6 +116,9 @@ class DataSettings(_Section):
         0.2, "share of what is left that validates where the set has no validation split", above=0.0, high=0.5
     )
     seed: int = _setting(0, "seed of the random split", low=0)
+    least_quality: float = _setting(
+        0.0, "photographs of a lower quality score are left out; 0: none", low=0.0, high=1.0
+    )
     fingerprint: str = _setting("", "the data that these settings were run on; empty: any")
 
 
@@ -473,7 +476,7 @@ def name_to_write(name: str, names: Sequence[str]) -> str:
         >>> name_to_write("training.learning_rat", setting_names())
         "did you mean 'training.learning_rate'?"
         >>> name_to_write("data.loss", setting_names())
-        "data has 'split', 'test_fraction', 'validation_fraction', 'seed' and 'fingerprint'."
+        "data has 'split', 'test_fraction', 'validation_fraction', 'seed', 'least_quality' and 'fingerprint'."
     """
     if near := near_names(name, names):
         return f"did you mean {quoted(near, 'or')}?"

@@ -67,6 +67,27 @@ class Data:
         }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("split")
 
+    @property
+    def quality(self) -> pd.DataFrame:
+        """Quality of every recorded photograph (rows, the worst first): split, grade, score, its measures, reason."""
+        import pandas as pd
+
+        from drsearch.data.quality import MEASURES
+        from drsearch.data.splits import SPLITS
+
+        rows = {
+            eye.name: {
+                "split": eye.split,
+                "grade": eye.grade,
+                "score": eye.quality.score,
+                **dict(zip(MEASURES, eye.quality.values, strict=True)),
+                "reason": eye.quality.reason,
+            }
+            for eye in self.records.eyes(*SPLITS)
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("photograph")
+        return table.sort_values("score", kind="stable")
+
     def __repr__(self) -> str:
         splits = ", ".join(f"{counts['n']} {split}" for split, counts in self.records.counts.items())
         return f"<Data {self.folder.name}: {splits}; fingerprint {self.fingerprint[:12]}>"

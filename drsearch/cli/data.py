@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drsearch.cli.app import command
-from drsearch.cli.options import Assignments, Configs, Json, SkipBad
+from drsearch.cli.options import Assignments, Configs, Json, LeastQuality, SkipBad, given_settings
 from drsearch.cli.output import console, print_json
 from drsearch.datasets.mockups import FLAT, LAYOUTS
 
@@ -23,6 +23,7 @@ def prepare(
     config: Configs = [],  # noqa: B006  # typer wants the default itself
     set_: Assignments = [],  # noqa: B006
     skip_bad: SkipBad = False,
+    least_quality: LeastQuality = None,
     as_json: Json = False,
 ) -> None:
     """Audit a folder of photographs, split it, and write TFRecords.
@@ -34,13 +35,14 @@ def prepare(
         drsearch prepare ~/IDRiD --set images.image_px=256
     """
     from drsearch.api.data import prepare as make_records
-    from drsearch.config import assignments
     from drsearch.data.prepare import UnusableData
     from drsearch.display.data_tables import print_audit, print_counts
 
     out = console(as_json)
     try:
-        dataset = make_records(data, settings=assignments(set_), config=config, skip_bad=skip_bad, progress=out)
+        dataset = make_records(
+            data, settings=given_settings(set_, least_quality), config=config, skip_bad=skip_bad, progress=out
+        )
     except UnusableData as refused:
         print_audit(out, refused.audit, skip_bad)
         print_json(as_json, {"refused": str(refused), "audit": str(refused.audit_path)})

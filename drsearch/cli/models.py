@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from drsearch.cli.app import command
-from drsearch.cli.options import Assignments, Configs, Data, Json, Model, SkipBad
+from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, Model, SkipBad, given_settings
 from drsearch.cli.output import console, print_json
 from drsearch.display.output import liner, print_patients, print_scores
 from drsearch.errors import DrsearchError
@@ -24,6 +24,7 @@ def train(
     ] = None,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the MLflow run.")] = "training",
     skip_bad: SkipBad = False,
+    least_quality: LeastQuality = None,
     as_json: Json = False,
 ) -> None:
     """Train one network without a study, e.g. to repeat a trial.
@@ -37,10 +38,17 @@ def train(
     from dataclasses import asdict
 
     from drsearch.api.model import train as run
-    from drsearch.config import assignments
 
     out = console(as_json)
-    training = run(data, assignments(set_), config=config, space=space, name=name, skip_bad=skip_bad, progress=out)
+    training = run(
+        data,
+        given_settings(set_, least_quality),
+        config=config,
+        space=space,
+        name=name,
+        skip_bad=skip_bad,
+        progress=out,
+    )
     result, outcome = training.result, training.outcome
     if outcome.scores is not None:
         print_scores(out, f"validation, epoch {outcome.epoch} of {len(outcome.history)}", outcome.scores)

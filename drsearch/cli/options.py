@@ -1,9 +1,12 @@
 """Options and arguments that several commands have: one word, one meaning."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from drsearch.settings import Value
 
 Json = Annotated[
     bool,
@@ -37,9 +40,31 @@ StorageUrl = Annotated[
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out photographs and labels that cannot be used.")]
+LeastQuality = Annotated[
+    float | None,
+    typer.Option(
+        "--least-quality",
+        metavar="SCORE",
+        min=0,
+        max=1,
+        help="Leave out photographs of a lower quality score, 0 to 1; short for --set data.least_quality=SCORE.",
+    ),
+]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A registered version: retinopathy/3 or retinopathy@champion.")
 ]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, e.g. retinopathy.")]
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study; `drsearch status` lists them.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+
+
+def given_settings(set_: Sequence[str], least_quality: float | None) -> dict[str, Value]:
+    """The settings of `--set` and `--least-quality`.
+
+    Raises:
+        SettingsError: If a text of `--set` is of another form, or names no setting.
+    """
+    from drsearch.config import assignments
+
+    quality = {} if least_quality is None else {"data.least_quality": least_quality}
+    return {**assignments(set_), **quality}

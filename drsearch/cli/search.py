@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsearch.cli.app import command
-from drsearch.cli.options import Assignments, Configs, Data, Json, SkipBad, StorageUrl
+from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, SkipBad, StorageUrl, given_settings
 from drsearch.cli.output import command_name, console, print_json
 from drsearch.display.output import liner, print_patients, print_scores
 from drsearch.display.tables import settings_text
@@ -62,6 +62,7 @@ def run_study(
         typer.Option("--warm-start", metavar="STUDY", help="Another study, whose finished trials are inherited."),
     ] = "",
     skip_bad: SkipBad = False,
+    least_quality: LeastQuality = None,
     as_json: Json = False,
 ) -> None:
     """Search, then register, fine-tune and test the best model.
@@ -72,7 +73,6 @@ def run_study(
         drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2
     """
     from drsearch.api.study import run_study as run
-    from drsearch.config import assignments
 
     out = console(as_json)
     ended = run(
@@ -81,7 +81,7 @@ def run_study(
         study=study,
         trials=trials,
         workers=workers,
-        settings=assignments(set_),
+        settings=given_settings(set_, least_quality),
         config=config,
         storage=storage,
         timeout=timeout,

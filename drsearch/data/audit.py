@@ -9,12 +9,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+QUALITY_STEPS = 10
+"""Steps of the score of quality that photographs are counted by."""
+
 
 class Finding(NamedTuple):
     """One file, and why it cannot be used, or the text of its invalid grade."""
 
     file: str
     found: str
+
+
+class QualityFinding(NamedTuple):
+    """One photograph's score of quality, 0 to 1, and what is worst about it, in words that follow its name."""
+
+    file: str
+    score: float
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,9 @@ class Audit:
         patients: Number of patients that are known, whose photographs lie in one split.
         patients_by: What names the patient: a column, or file names; empty without patients.
         of_unknown_patients: Number of recorded photographs whose patient is unknown.
+        quality: Photographs by their score of quality: how many have 0 to 0.1, 0.1 to 0.2, ... 0.9 to 1.
+        lowest_quality: Some photographs of the lowest quality, the worst first. They are recorded, unless
+            `data.least_quality` leaves them out.
     """
 
     n_photographs: int
@@ -77,6 +91,8 @@ class Audit:
     patients: int = 0
     patients_by: str = ""
     of_unknown_patients: int = 0
+    quality: tuple[int, ...] = (0,) * QUALITY_STEPS
+    lowest_quality: tuple[QualityFinding, ...] = ()
 
     @property
     def contradicting(self) -> tuple[SamePicture, ...]:
@@ -113,6 +129,7 @@ class Audit:
     def counts(self) -> dict[str, int]:
         """The number of findings of each kind."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["quality"], values["lowest_quality"]  # every photograph has one, and some are the lowest
         lists = {kind: len(findings) for kind, findings in values.items() if isinstance(findings, tuple)}
         patients = {"patients": self.patients, "of_unknown_patients": self.of_unknown_patients}
         return {**lists, "contradicting": len(self.contradicting), **patients}
@@ -120,7 +137,7 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """The audit as JSON values; `contradicting` and `counts` are written for the reader."""
         written: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        for kind in ("unreadable", "no_retina", "invalid_grade", "left_out"):
+        for kind in ("unreadable", "no_retina", "invalid_grade", "left_out", "lowest_quality"):
             written[kind] = [finding._asdict() for finding in getattr(self, kind)]
         written["duplicates"] = [_picture_json(picture) for picture in self.duplicates]
         written["contradicting"] = [_picture_json(picture) for picture in self.contradicting]
@@ -150,7 +167,20 @@ class Audit:
             values["patients"],
             values["patients_by"],
             values["of_unknown_patients"],
+            tuple(values["quality"]),
+            tuple(QualityFinding(**item) for item in values["lowest_quality"]),
         )
+
+
+def quality_counts(scores: Sequence[float]) -> tuple[int, ...]:
+    """The number of scores in each tenth of 0 to 1.
+
+    Example:
+        >>> quality_counts([0.0, 0.05, 0.5, 1.0])
+        (2, 0, 0, 0, 0, 1, 0, 0, 0, 1)
+    """
+    steps = [min(int(score * QUALITY_STEPS), QUALITY_STEPS - 1) for score in scores]
+    return tuple(steps.count(step) for step in range(QUALITY_STEPS))
 
 
 def _picture_json(picture: SamePicture) -> dict[str, Any]:

@@ -21,12 +21,13 @@ import psutil
 from absl import logging
 from numpy.typing import NDArray
 
-from drsearch.data.audit import Audit, Finding, same_picture_findings
+from drsearch.data.audit import Audit, Finding, QualityFinding, quality_counts, same_picture_findings
 from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
 from drsearch.data.folder import Folder, Photograph, read_folder
-from drsearch.data.images import PICTURE_VERSION, decode_photograph, eye_of
+from drsearch.data.images import PICTURE_VERSION, EyeImage, decode_photograph, eye_of
 from drsearch.data.patients import kept_together
+from drsearch.data.quality import Quality
 from drsearch.data.records import (
     AUDIT,
     MANIFEST,
@@ -40,6 +41,7 @@ from drsearch.data.records import (
     write_eyes,
     write_shard,
 )
+from drsearch.data.retina import BORDER_PX
 from drsearch.data.splits import SPLITS, check_classes, split
 from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.files import read_file, sync, write_whole
@@ -48,7 +50,9 @@ from drsearch.home import Home
 from drsearch.settings import ImageSettings, Settings, TaskSettings
 
 _PARTIAL = ".partial-"
+_WORST = 20  # photographs of the lowest quality that an audit names
 _NAMED = 3  # bad photographs that the one sentence names
+_CLOSE = 0.06  # between scores; those of one photograph at several scales lie within 0.02 of each other on IDRiD
 _THREADS = os.cpu_count() or 1
 _Done = TypeVar("_Done")
 
@@ -96,6 +100,7 @@ class _Item:
         n_bytes: How many bytes it has.
         problem: Why its bytes or pixels cannot be used; empty where they can.
         thumbnail: uint8, shape (THUMBNAIL_PX, THUMBNAIL_PX); None where there is a problem.
+        quality: How well it shows its retina; None where there is a problem.
         stored_at: Where its stored image begins in the spool, and how many bytes it has.
         picture: The number of the picture that it shows; -1 where there is a problem.
         split: The split whose shards hold it; empty where it is left out.
@@ -109,6 +114,7 @@ class _Item:
     n_bytes: int = 0
     problem: str = ""
     thumbnail: NDArray[np.uint8] | None = None
+    quality: Quality | None = None
     stored_at: tuple[int, int] = (0, 0)
     picture: int = -1
     split: str = ""
@@ -142,6 +148,7 @@ class _Item:
     def entry(self, split: Split, patients: dict[str, str]) -> EyeEntry:
         """Its line in `eyes.jsonl`."""
         assert self.thumbnail is not None
+        assert self.quality is not None
         photograph, (grade, label) = self.photograph, self.grade_and_label
         return EyeEntry(
             photograph.name,
@@ -150,6 +157,7 @@ class _Item:
             label,
             self.sha256,
             self.thumbnail,
+            self.quality,
             patient=patients[self.patient],
             eye=photograph.eye,
             source=photograph.source,
@@ -292,7 +300,7 @@ def _make_records(
 ) -> tuple[RecordSet, Audit]:
     with _partial_folder(home.records) as partial:
         with (partial / "spool").open("w+b") as spool:
-            _read_all(items, settings.images, spool, on_photograph)
+            _read_all(items, settings, spool, on_photograph)
             fingerprint, data_fingerprint = _fingerprints(folder, items, settings)
             _check_fingerprint(data_fingerprint, folder, settings)
             audit = _audit(folder, items)
@@ -328,7 +336,7 @@ def _make_records(
 
 
 def _read_all(
-    items: Sequence[_Item], settings: ImageSettings, spool: BinaryIO, on_photograph: Callable[[int, int], None] | None
+    items: Sequence[_Item], settings: Settings, spool: BinaryIO, on_photograph: Callable[[int, int], None] | None
 ) -> None:
     """Read every photograph, and write its stored image to the spool, because splits are known only at the end.
 
@@ -339,7 +347,7 @@ def _read_all(
     waiting = threading.Semaphore(2 * _THREADS)
 
     def work(item: _Item) -> Decoded | bytes:
-        decoded = _decode(item, settings)
+        decoded = _decode(item, settings.images)
         if decoded is None or waiting.acquire(blocking=False):
             return decoded or b""
         return _crop(item, decoded, settings)
@@ -391,15 +399,29 @@ def _decode(item: _Item, settings: ImageSettings) -> Decoded | None:
         return None
 
 
-def _crop(item: _Item, decoded: Decoded, settings: ImageSettings) -> bytes:
+def _crop(item: _Item, decoded: Decoded, settings: Settings) -> bytes:
     """The stored image; empty where no retina is seen."""
     try:
-        eye = eye_of(decoded, settings)
+        eye = eye_of(decoded, settings.images)
+        quality = _quality(eye, decoded, settings.data.least_quality)
     except PhotographError as error:
         item.problem = str(error)
         return b""
-    item.thumbnail = eye.thumbnail
+    item.thumbnail, item.quality = eye.thumbnail, quality
+    if quality.score < settings.data.least_quality:
+        item.left_out = f"its quality is {quality.score:.2f}: it {quality.reason}"
     return eye.stored
+
+
+def _quality(eye: EyeImage, decoded: Decoded, least: float) -> Quality:
+    """The quality by which a photograph is kept or left out, so that it is the same whatever `images.*` is.
+
+    The quality differs a little by the scale of decoding, so the smallest one decides where it is close.
+    """
+    if abs(eye.quality.score - least) > _CLOSE or not least:
+        return eye.quality
+    smallest = ImageSettings(image_px=BORDER_PX)
+    return eye_of(decode_photograph(decoded.photograph, smallest), smallest).quality
 
 
 def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
@@ -429,7 +451,15 @@ def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
         patients=len(set(patients) - {""}),
         patients_by=folder.patients_by if any(patients) else "",
         of_unknown_patients=patients.count(""),
+        quality=quality_counts([item.quality.score for item in items if item.quality]),
+        lowest_quality=_lowest_quality(items),
     )
+
+
+def _lowest_quality(items: Sequence[_Item]) -> tuple[QualityFinding, ...]:
+    """The photographs of the lowest quality, the worst first."""
+    measured = [(item.quality.score, item.file, item.quality.reason) for item in items if item.quality]
+    return tuple(QualityFinding(file, round(score, 3), reason) for score, file, reason in sorted(measured)[:_WORST])
 
 
 def _leave_out_graded_both_ways(items: Sequence[_Item]) -> None:

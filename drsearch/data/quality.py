@@ -27,7 +27,8 @@ Source:
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -86,6 +87,22 @@ class Quality:
     def values(self) -> tuple[float, ...]:
         """The measures, in the order of `MEASURES`."""
         return self.sharpness, self.exposure, self.field, self.contrast
+
+    def to_json(self) -> dict[str, Any]:
+        """Measures, to three decimals, and reason."""
+        return {name: round(value, 3) if name in MEASURES else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Quality":
+        """The quality of the values that `to_json` returned.
+
+        Raises:
+            TypeError, ValueError: If they are other values.
+        """
+        quality = cls(**values)
+        if not all(type(value) in (int, float) and 0 <= value <= 1 for value in quality.values):
+            raise ValueError("a measure of quality is out of range")
+        return quality
 
 
 def measure_quality(square: NDArray[np.uint8], height_over_width: float = 1.0) -> Quality:

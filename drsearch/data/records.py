@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.images import THUMBNAIL_PX
+from drsearch.data.quality import Quality
 from drsearch.errors import RecordsError
 from drsearch.home import Home
 from drsearch.settings import DataSettings, ImageSettings, TaskSettings
@@ -86,6 +87,7 @@ class EyeEntry:
         label: 1 for referable (RDR), 0 for not (NRDR), by the settings `task.*` of the record set.
         sha256: Of the photograph's file, hexadecimal.
         thumbnail: uint8 grey, shape (THUMBNAIL_PX, THUMBNAIL_PX), see `same_pictures`.
+        quality: How well the photograph shows its retina.
         patient: A number for the patient within this record set; empty where the patient is unknown.
         eye: `left` or `right`; empty where it is unknown.
         source: Name of the data set that it comes from.
@@ -97,6 +99,7 @@ class EyeEntry:
     label: int
     sha256: str
     thumbnail: NDArray[np.uint8]
+    quality: Quality
     patient: str = ""
     eye: str = ""
     source: str = ""
@@ -104,13 +107,15 @@ class EyeEntry:
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
         thumbnail = base64.b64encode(self.thumbnail.tobytes()).decode()
-        return {**{item.name: getattr(self, item.name) for item in fields(self)}, "thumbnail": thumbnail}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**values, "thumbnail": thumbnail, "quality": self.quality.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EyeEntry":
         """The entry of the values that `to_json` returned."""
         pixels = np.frombuffer(base64.b64decode(values["thumbnail"]), np.uint8)
-        return cls(**{**values, "thumbnail": pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX)})
+        thumbnail, quality = pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX), Quality.from_json(values["quality"])
+        return cls(**{**values, "thumbnail": thumbnail, "quality": quality})
 
 
 @dataclass(frozen=True)

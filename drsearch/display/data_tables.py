@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from drsearch.data.audit import Audit
     from drsearch.data.prepare import Prepared
 
-_N_NAMED = 8
+_N_NAMED, _N_LOWEST = 8, 3
 
 
 def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
@@ -40,10 +40,21 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
     else:
         out.print(f"audit of {audit.n_photographs} photographs: nothing found")
     out.print(audit.patients_text, soft_wrap=True, markup=False)
+    _print_quality(out, audit)
     if audit.not_used:
         out.print("\n  ".join(["not used:", *_first(audit.not_used)]), markup=False, soft_wrap=True)
     if skipped and audit.bad:
         out.print(f"gone on without {len(audit.bad)} of them (--skip-bad)")
+
+
+def _print_quality(out: Console, audit: "Audit") -> None:
+    """How many photographs have which quality, and the worst."""
+    if not sum(audit.quality):
+        return
+    counts = ", ".join(f"{n} from {step / len(audit.quality):.1f}" for step, n in enumerate(audit.quality) if n)
+    out.print(f"quality, 0 to 1: {counts}; lowest:", soft_wrap=True, markup=False)
+    for file, score, reason in audit.lowest_quality[:_N_LOWEST]:
+        out.print(f"  {score:.2f} {file} {reason}", soft_wrap=True, markup=False)
 
 
 def _first(names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from drsearch.data.audit import Audit, Finding, SamePicture, same_picture_findings
+from drsearch.data.audit import Audit, Finding, QualityFinding, SamePicture, same_picture_findings
 
 
 def test_findings_say_how_they_are_the_same_and_whether_grades_agree() -> None:
@@ -22,11 +22,12 @@ def test_an_audit_reads_back_from_json() -> None:
     audit = Audit(
         9, 5, (Finding("a.jpg", "is no picture"),), (Finding("b.jpg", "shows no retina"),), (Finding("e.jpg", "7"),),
         ("labels/train.csv: f",), ("a.jpg", "g.jpg"), (twice,), (Finding("h.jpg", "its patient"),), ("notes.txt",), 3,
-        "column 'patient'",
+        "column 'patient'", 2, (1, *9 * (0,)), (QualityFinding("i.jpg", 0.05, "is too dark"),),
     )  # fmt: skip
     written = json.loads(json.dumps(audit.to_json()))
     assert Audit.from_json(written) == audit
     assert written["counts"]["contradicting"] == 1
+    assert written["lowest_quality"] == [{"file": "i.jpg", "score": 0.05, "reason": "is too dark"}]
     assert written["contradicting"][0]["files"] == ["c.jpg", "d.jpg"]
     assert audit.bad == (
         "a.jpg (is no picture)", "b.jpg (shows no retina)", "e.jpg (grade '7')",

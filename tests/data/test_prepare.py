@@ -480,3 +480,35 @@ def test_idrid_is_split_as_promised_in_little_room(idrid: Path, tmp_path: Path) 
     assert again.reused
     assert read_eyes(open_records(again.records.folder), "train").images.shape == (263, 256, 256, 3)
     assert dataclasses.asdict(again.audit) == dataclasses.asdict(prepared.audit)
+
+
+def spoilt(path: Path) -> None:
+    """Put the photograph far out of focus."""
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    cv2.imwrite(str(path), cv2.GaussianBlur(picture, (0, 0), 6))
+
+
+def test_photographs_below_the_least_quality_are_left_out_with_their_reason(eyes: Path, home: Home) -> None:
+    spoilt(eyes / "images/train/SYN_004.jpg")
+    whole = prepare(eyes, SMALL, home)
+    worst = whole.audit.lowest_quality[0]
+    assert worst.file == "images/train/SYN_004.jpg" and worst.reason == "is out of focus, or blurred"
+    assert sum(whole.audit.quality) == 30 and whole.audit.left_out == ()
+    chosen = SMALL.replace({"data.least_quality": whole.audit.lowest_quality[1].score})
+    prepared = prepare(eyes, chosen, home)
+    assert not prepared.reused and prepared.records.data_fingerprint != whole.records.data_fingerprint
+    ((file, reason),) = prepared.audit.left_out
+    assert file == worst.file and reason == f"its quality is {worst.score:.2f}: it {worst.reason}"
+    kept = prepared.records.eyes("train", "validation", "test")
+    assert len(kept) == prepared.audit.n_usable == 29
+    assert "SYN_004" not in {eye.name for eye in kept}
+    assert prepare(eyes, chosen, home).reused
+
+
+def test_the_same_photographs_are_left_out_at_every_image_size(eyes: Path, home: Home) -> None:
+    scores = sorted(eye.quality.score for eye in prepare(eyes, SMALL, home).records.eyes("train", "validation", "test"))
+    chosen = SMALL.replace({"data.least_quality": (scores[3] + scores[4]) / 2})
+    left_out = [prepare(eyes, chosen.replace({"images.image_px": side}), home).audit.left_out for side in (32, 96, 256)]
+    assert 2 <= len(left_out[0]) <= 6
+    assert all(each == left_out[0] for each in left_out)

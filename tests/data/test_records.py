@@ -8,6 +8,7 @@ import pytest
 
 from drsearch.data.images import THUMBNAIL_PX, decode_stored, eye_image
 from drsearch.data.prepare import prepare
+from drsearch.data.quality import Quality
 from drsearch.data.records import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -26,6 +27,8 @@ from drsearch.settings import ImageSettings, Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SMALL = Settings().replace({"images.image_px": 48})
+
+FINE = Quality(0.9, 1, 1, 0.8, "is pale")
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_the_manifest_tells_eyes_by_content(eyes: Path, records: RecordSet) -> N
 def test_the_same_eyes_make_the_same_bytes_in_every_run(tmp_path: Path) -> None:
     thumbnails = np.arange(3 * THUMBNAIL_PX * THUMBNAIL_PX, dtype=np.uint8).reshape(3, THUMBNAIL_PX, THUMBNAIL_PX)
     eyes = [
-        (bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, int(i >= 2), "0" * 64, thumbnails[i]))
+        (bytes(range(100 + i)), EyeEntry(f"eye {i}", "train", i, int(i >= 2), "0" * 64, thumbnails[i], FINE))
         for i in range(3)
     ]
     write_shard(tmp_path / "shard", eyes)
@@ -77,7 +80,7 @@ def test_an_entry_reads_back_from_json() -> None:
     thumbnail = (
         np.arange(THUMBNAIL_PX * THUMBNAIL_PX, dtype=np.int64).astype(np.uint8).reshape(THUMBNAIL_PX, THUMBNAIL_PX)
     )
-    eye = EyeEntry("a", "test", 3, 1, "00ff", thumbnail, "7", "left", "aptos")
+    eye = EyeEntry("a", "test", 3, 1, "00ff", thumbnail, FINE, "7", "left", "aptos")
     again = EyeEntry.from_json(json.loads(json.dumps(eye.to_json())))
     assert dataclasses.replace(again, thumbnail=thumbnail) == dataclasses.replace(eye, thumbnail=thumbnail)
     assert np.array_equal(again.thumbnail, thumbnail)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from drsearch.data.quality import Quality
 from drsearch.data.records import EyeEntry, Eyes
 from drsearch.errors import DataError
 from drsearch.model.fit import EpochResult, Measures
@@ -31,7 +32,11 @@ def entries() -> list[EyeEntry]:
     hashes = [f"{i:064d}" for i in range(N)]
     hashes[-2:] = hashes[:2]
     sides = ["train"] * N_TRAIN + ["validation"] * (N - N_TRAIN)
-    return [EyeEntry(f"eye{i:02d}", sides[i], i % 5, int(i % 5 >= 2), hashes[i], thumbnails[i]) for i in range(N)]  # type: ignore[arg-type]
+    quality = Quality(1, 1, 1, 1, "")
+    return [
+        EyeEntry(f"eye{i:02d}", sides[i], i % 5, int(i % 5 >= 2), hashes[i], thumbnails[i], quality)  # type: ignore[arg-type]
+        for i in range(N)
+    ]
 
 
 def eyes_of(some: list[EyeEntry]) -> Eyes:
