@@ -83,7 +83,7 @@ def print_patients(out: Console, scores: "Scores | OneClassScores | None") -> No
         text = "patients: unknown; if both eyes of a patient are among these, the intervals are too narrow"
         out.print(text, soft_wrap=True, markup=False)
         return
-    title = f"{scores.n} patients, each with the larger probability of the eyes; referable if an eye is"
+    title = f"{scores.n} patients, referable if an eye is"
     rows = [row for row in scores.labelled if not row[0].startswith("accuracy")]
     out.print(_intervals(title, scores.unit, rows))
 

@@ -13,8 +13,8 @@ from drsearch.data.audit import Audit
 from drsearch.data.records import RecordSet, read_eyes
 from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, png, roc_figure
-from drsearch.measure.patients import PATIENT_SCORES, patient_metrics
-from drsearch.measure.scores import Scores
+from drsearch.measure.patients import patient_metrics
+from drsearch.measure.scores import OneClassScores, Scores
 from drsearch.release.candidate import Candidate
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
@@ -144,19 +144,11 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
     """The text of a version's page in MLflow, Markdown."""
     chosen, settings = threshold_of(candidate, outcome), candidate.settings
     held_out = "validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}"
-    test_column = [str(interval) for _, interval in test.scores.labelled] if test else [""] * 4
-    rows = [
-        (name, str(interval), text) for (name, interval), text in zip(chosen.scores.labelled, test_column, strict=True)
-    ]
-    columns = ("", f"{held_out} ({chosen.scores.n})", f"test ({test.scores.n})" if test else "test")
     lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`.", ""]
-    lines += [*note_table(columns, rows), "", chosen.text, "", _patients_sentence(candidate.records())]
+    lines += [*_score_table("", held_out, chosen.scores, test.scores if test else None), "", chosen.text]
+    lines += ["", _patients_sentence(candidate.records())]
     if chosen.patients is not None:
-        of_test = test.patients if test else None
-        columns = ("patients", f"{held_out} ({chosen.patients.n})", f"test ({of_test.n})" if of_test else "test")
-        of_both = (chosen.patients, of_test)
-        values = [(name, *(str(getattr(side, name, None) or "") for side in of_both)) for name in PATIENT_SCORES]
-        lines += ["", *note_table(columns, values)]
+        lines += ["", *_score_table("patients", held_out, chosen.patients, test.patients if test else None)]
         lines += ["", "A patient is referable if an eye is, and has the larger probability of its eyes."]
     for split, caution in ((held_out, chosen.scores.caution), ("test", test.scores.caution if test else "")):
         if caution:
@@ -166,6 +158,19 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
         front = f"the Pareto front of {settings.study.objective} against {settings.study.cost}"
         lines += ["", f"This is {pick_rule(settings)} on {front}."]
     return "\n".join(lines)
+
+
+def _score_table(
+    of: str, held_out: str, chosen: Scores | OneClassScores, test: Scores | OneClassScores | None
+) -> list[str]:
+    """The lines of a table of validation and test scores."""
+    columns = (of, f"{held_out} ({chosen.n})", f"test ({test.n})" if test else "test")
+    tested = [interval for _, interval in test.labelled] if test else [None] * len(chosen.labelled)
+    rows = [
+        (name, str(interval or ""), str(of_test or ""))
+        for (name, interval), of_test in zip(chosen.labelled, tested, strict=True)
+    ]
+    return note_table(columns, rows)
 
 
 def _patients_sentence(records: RecordSet) -> str:
