@@ -14,6 +14,7 @@ from statistics import median
 from benchmarks.rounds import Ratio, Result, Table, idrid, in_process, in_turn, ratio_of, run
 from drsearch.data.prepare import prepare
 from drsearch.data.records import RecordSet
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
 
@@ -67,7 +68,8 @@ def measure(rounds: int) -> Result:
 def prepared(image_px: int) -> Iterator[RecordSet]:
     """The photographs of IDRiD as records, for as long as they are measured on."""
     with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder:
-        yield prepare(idrid(), Settings().replace({"images.image_px": image_px}), Home(Path(folder))).records
+        settings = Settings().replace({"images.image_px": image_px})
+        yield prepare(open_dataset([idrid()]), settings, Home(Path(folder))).records
 
 
 def key(way: str, batch: int, threads: int) -> str:

@@ -23,6 +23,7 @@ from drsearch.data.images import eye_image
 from drsearch.data.prepare import prepare
 from drsearch.data.records import read_eyes, read_test_eyes
 from drsearch.data.synthetic import draw_eye
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import PhotographError
 from drsearch.home import Home
 from drsearch.measure.familiarity import fit_familiarity
@@ -42,7 +43,7 @@ def main() -> None:
     settings, data = Settings().replace({"images.image_px": options.px}), idrid()
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
-        records = prepare(data, settings, home).records
+        records = prepare(open_dataset([data]), settings, home).records
         train, validation = read_eyes(records, "train").images, read_eyes(records, "validation").images
         test = read_test_eyes(records, home, "familiarity")
     familiarity = fit_familiarity(train, validation)

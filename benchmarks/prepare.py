@@ -23,9 +23,10 @@ import simplejpeg
 
 from benchmarks.rounds import Ratio, Result, Table, idrid, in_process, in_turn, ratio_of, run, say, timed
 from drsearch.data.duplicates import picture_groups
-from drsearch.data.folder import Photograph, read_folder
 from drsearch.data.prepare import prepare
 from drsearch.data.splits import split
+from drsearch.datasets.given import open_dataset
+from drsearch.datasets.read import Photograph
 from drsearch.home import Home
 from drsearch.settings import Settings
 
@@ -48,7 +49,7 @@ def main() -> None:
 def measure(rounds: int) -> Result:
     """Every way in turn, then the three sizes, each in a process of its own."""
     folders = [make_copies(idrid("_original"), times) for times in TIMES]
-    small, middle = (read_folder(folder).photographs for folder in folders[:2])
+    small, middle = (open_dataset([folder]).photographs for folder in folders[:2])
     import tensorflow  # noqa: F401  # its import is no part of what is measured: both ways need it
 
     seconds = in_turn(
@@ -176,7 +177,7 @@ def decode_all(photographs: Sequence[Photograph]) -> None:
 def prepare_seconds(folder: Path) -> float:
     """Of `prepare` into an empty home."""
     with tempfile.TemporaryDirectory() as scratch:
-        return timed(lambda: prepare(folder, Settings(), Home(Path(scratch))))
+        return timed(lambda: prepare(open_dataset([folder]), Settings(), Home(Path(scratch))))
 
 
 # Growth
@@ -185,7 +186,7 @@ def prepare_seconds(folder: Path) -> float:
 def measure_size(folder: Path) -> dict[str, Any]:
     """Prepare one folder in this process, and take the time of the steps that could grow faster than it."""
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = prepare(folder, Settings(), Home(Path(scratch)))
+        prepared = prepare(open_dataset([folder]), Settings(), Home(Path(scratch)))
         peak = peak_bytes()
         eyes = prepared.records.eyes("train", "validation", "test")
     hashes, thumbnails = [eye.sha256 for eye in eyes], np.stack([eye.thumbnail for eye in eyes])
@@ -221,7 +222,7 @@ def exponent(smaller: dict[str, Any], larger: dict[str, Any], of: str) -> float:
 
 def make_copies(originals: Path, times: int) -> Path:
     """A data set of `times` copies of every original, each under a light of its own; what is there is kept."""
-    folder = read_folder(originals)
+    folder = open_dataset([originals])
     name = f"{times}-times-seed-{SEED}"
     images, labels = CACHE / name / "images/train", CACHE / name / "labels/train.csv"
     if labels.is_file():

@@ -19,6 +19,7 @@ from pathlib import Path
 from benchmarks.rounds import Ratio, Result, Table, idrid, in_process, in_turn, ratio_of, run, timed
 from benchmarks.spaces.twelve import BATCHES, RATES, SETTINGS
 from drsearch.data.prepare import prepare
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
 
@@ -30,7 +31,7 @@ def measure(rounds: int) -> Result:
     """The three, in turn."""
     with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder:
         home = Home(Path(folder))
-        records = prepare(idrid(), Settings(), home).records.folder
+        records = prepare(open_dataset([idrid()]), Settings(), home).records.folder
         names = iter(f"round{number}" for number in range(rounds))
         seconds = in_turn(
             {

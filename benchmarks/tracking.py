@@ -13,6 +13,7 @@ import psutil
 
 from benchmarks.rounds import Ratio, Result, Standing, Table, idrid, in_turn, ratio_of, run
 from drsearch.data.prepare import prepare
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.tracking.mlflow_server import serve_ui
@@ -26,7 +27,7 @@ def measure(rounds: int) -> Result:
     beside: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder, ExitStack() as stack:
         home = Home(Path(folder))
-        records = str(prepare(idrid(), Settings(), home).records.folder)
+        records = str(prepare(open_dataset([idrid()]), Settings(), home).records.folder)
         server = stack.enter_context(serve_ui(home, 0))
 
         options = ("benchmarks.trial", records, "--server", server.url, "--epochs", str(EPOCHS))

@@ -18,7 +18,7 @@ from drsearch.startup import hook_imports
 
 if TYPE_CHECKING:
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
-    from drsearch.api.data import Data, prepare, synthesize
+    from drsearch.api.data import Data, describe_data, prepare, synthesize
     from drsearch.api.model import Model, Training, evaluate, load_model, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space
@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "prepare": "api.data",
+    "describe_data": "api.data",
     "synthesize": "api.data",
     "Data": "api.data",
     "describe_space": "api.space",
@@ -70,6 +71,7 @@ __all__ = [
     "Training",
     "change_password",
     "dashboard",
+    "describe_data",
     "describe_space",
     "evaluate",
     "history",

@@ -29,6 +29,11 @@ class Home:
         return self.path / "records"
 
     @property
+    def labels(self) -> Path:
+        """The tables of labels that were given as DataFrames."""
+        return self.path / "labels"
+
+    @property
     def audits(self) -> Path:
         """The audits of refused data sets, one file per data set."""
         return self.path / "audits"

@@ -9,6 +9,7 @@ from untrained import untrained_files
 from drsearch.data.prepare import prepare
 from drsearch.data.records import RecordSet
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
@@ -45,7 +46,7 @@ def photograph(eyes: Path) -> bytes:
 
 @pytest.fixture(scope="session")
 def records(eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> RecordSet:
-    return prepare(eyes, SMALL, Home(tmp_path_factory.mktemp("prepared"))).records
+    return prepare(open_dataset([eyes]), SMALL, Home(tmp_path_factory.mktemp("prepared"))).records
 
 
 @pytest.fixture(scope="session")

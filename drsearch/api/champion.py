@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from drsearch.api.access import (
     open_home,
     reach_runs,
 )
-from drsearch.api.data import Data, folder_and_settings
+from drsearch.api.data import Data, GivenData, dataset_and_settings
 from drsearch.api.model import Model, load_model
 from drsearch.errors import DrsearchError
 
@@ -82,7 +81,7 @@ class Promotion:
 def promote(
     model: str | Model,
     *,
-    data: str | Path | Data | None = None,
+    data: GivenData | None = None,
     settings: GivenSettings = None,
     config: Configs = (),
     force: bool = False,
@@ -127,14 +126,10 @@ def promote(
         raise DrsearchError(
             "--force needs --reason TEXT: what is decided against the rule is recorded with its reason."
         )
-    from drsearch.data.folder import read_folder
-
     home, out = open_home(), console_of(progress)
     gate = merged_settings(settings, config).gate
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
-    folder = folder_and_settings(data, None)[0] if data is not None else None
-    if folder is not None:
-        read_folder(folder, home.path)
+    dataset = dataset_and_settings(data, None, home)[0] if data is not None else None
     reach_runs(home)
 
     from drsearch.release.decisions import check_may_decide
@@ -148,7 +143,7 @@ def promote(
 
     judging = Judging.begin(challenger.name, challenger.version, gate, home)
     with counting(out, "photographs") as count:
-        contest = judging.judge(folder, skip_bad=skip_bad, on_photograph=count)
+        contest = judging.judge(dataset, skip_bad=skip_bad, on_photograph=count)
     before = judging.earlier_decisions(contest)
     decision = judging.decide(contest, force=force, reason=reason, confirmed=lambda: confirm(contest, before))
     return Promotion(decision, contest, before)

@@ -1,15 +1,17 @@
-"""Folders of photographs: audit them, split them, write records; draw synthetic ones."""
+"""Data sets: how a folder is read, its audit, splits and records; synthetic photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Union, Unpack
 
 from rich.console import Console
 
 from drsearch.api.access import Configs, GivenSettings, console_of, merged_settings, open_home
+from drsearch.errors import DrsearchError
+from drsearch.home import Home
 from drsearch.settings import Settings, Value
 
 if TYPE_CHECKING:
@@ -18,6 +20,41 @@ if TYPE_CHECKING:
     from drsearch.data.audit import Audit
     from drsearch.data.prepare import Prepared
     from drsearch.data.records import RecordSet
+    from drsearch.datasets.description import DataSource, Grade
+    from drsearch.datasets.read import Dataset
+
+GivenData = Union[str, Path, Sequence[str | Path], "Data"]
+"""A folder of photographs with their labels, a file that says how it is read, several of these, or a `Data`."""
+
+
+class ByHand(TypedDict, total=False):
+    """What a user names by hand about one folder; what is left out is found by the layout of the folder.
+
+    Attributes:
+        labels: The table of labels, where the folder has no layout that is recognised: a file, or a DataFrame.
+        image_column: The column that names the photograph, by its title, or by its number from 1 without titles.
+        grade_column: The column that has the grade.
+        patient_column: The column that names the patient.
+        eye_column: The column that says which eye it is.
+        edema_column: The column that has macular edema.
+        quality_column: The column that says whether a photograph can be graded.
+        split_column: The column that names the split.
+        grades: The grade 0 to 4 of every text, `"ungradable"` or `"excluded"`.
+        layout: Of several layouts that fit, the one that is meant.
+        name: Of the data set.
+    """
+
+    labels: str | Path | pd.DataFrame
+    image_column: str | int
+    grade_column: str | int
+    patient_column: str | int
+    eye_column: str | int
+    edema_column: str | int
+    quality_column: str | int
+    split_column: str | int
+    grades: Mapping[str, Grade]
+    layout: str
+    name: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,13 +62,13 @@ class Data:
     """A prepared data set, from `drsearch.prepare`.
 
     Attributes:
-        folder: The photographs and labels.
+        dataset: The photographs and labels, and how they were read.
         prepared: The record set, the audit, and how long they took.
         settings: The `data.*`, `task.*` and `images.*` settings that are not the defaults, for calls with this data.
         skip_bad: Whether photographs and labels that cannot be used are left out.
     """
 
-    folder: Path
+    dataset: Dataset
     prepared: Prepared
     settings: Mapping[str, Value] = field(default_factory=dict)
     skip_bad: bool = False
@@ -90,72 +127,141 @@ class Data:
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{counts['n']} {split}" for split, counts in self.records.counts.items())
-        return f"<Data {self.folder.name}: {splits}; fingerprint {self.fingerprint[:12]}>"
+        return f"<Data {self.dataset.name}: {splits}; fingerprint {self.fingerprint[:12]}>"
 
     def _repr_html_(self) -> str:
         from drsearch.display.html import described_table
 
         findings = [f"{n} x {name.replace('_', ' ')}" for name, n in self.audit.counts().items() if n]
         return described_table(
-            f"{self.folder}, {self.audit.n_photographs} photographs",
+            f"{self.dataset.place}, {self.audit.n_photographs} photographs",
             self.counts,
             f"Audit: {'; '.join(findings) or 'nothing found'}. Fingerprint {self.fingerprint[:12]}.",
         )
 
 
 def prepare(
-    data: str | Path | Data,
+    data: GivenData,
     *,
     settings: GivenSettings = None,
     config: Configs = (),
     skip_bad: bool = False,
     progress: bool | Console = True,
+    **by_hand: Unpack[ByHand],
 ) -> Data:
-    """Audit a folder of photographs, split it, and write TFRecords; what is there already is used again.
+    """Audit a data set, split it, and write TFRecords; what is there already is used again.
 
-    `run_study` and `train` do this themselves. Call it alone to see what the audit says, and what the splits hold.
+    `run_study` and `train` do this themselves. Call it alone to see what the audit says, and what the splits hold; to
+    name columns by hand; or to pool several data sets. What it returns goes into the other functions as `data`.
 
     Args:
-        data: The folder: IDRiD as published, or a flat one (README.md).
+        data: The folder, in a layout that drsearch recognises (docs/data.md), or a file that `describe_data` wrote;
+            several are pooled.
         settings: Settings by name, of which `data.*`, `task.*` and `images.*` count here.
         config: Gin files.
         skip_bad: Leave out photographs and labels that cannot be used. Without it, one of them is an error, and
             nothing is written.
         progress: Show a bar; or the Rich console that shows it.
+        **by_hand: Columns, grades and more that drsearch does not recognise, see `ByHand`.
 
     Returns:
         The data set, with its audit and counts.
 
     Raises:
         UnusableData: If a photograph or label cannot be used; `.audit` has all of them.
-        DataError: If the folder holds no data set.
+        DataError: If the folder holds no data set, or can be read in several ways.
         SettingsError: If a setting is unknown or out of range.
 
     Example:
         >>> import drsearch
-        >>> grades = drsearch.synthesize("eyes", images=60)
-        >>> drsearch.prepare("eyes", settings={"images.image_px": 64})
+        >>> drawn = drsearch.synthesize("eyes", images=60)
+        >>> drsearch.prepare("eyes", settings={"images.image_px": 64}, progress=False)
         <Data eyes: 38 train, 10 validation, 12 test; fingerprint ...>
     """
     from drsearch.data.prepare import prepare as write_records
     from drsearch.display.output import counting
 
     home, out = open_home(), console_of(progress)
-    folder, settings = folder_and_settings(data, settings)
+    dataset, settings = dataset_and_settings(data, settings, home, by_hand)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
     chosen = merged_settings(settings, config)
+    for line in (*(each.words for each in dataset.source.sets), *dataset_notes(dataset)):
+        out.print(line, markup=False, soft_wrap=True)
     with counting(out, "photographs") as count:
-        prepared = write_records(folder, chosen, home, skip_bad=skip_bad, on_photograph=count)
-    return Data(folder, prepared, own_settings(chosen), skip_bad)
+        prepared = write_records(dataset, chosen, home, skip_bad=skip_bad, on_photograph=count)
+    return Data(dataset, prepared, own_settings(chosen), skip_bad)
 
 
-def folder_and_settings(data: str | Path | Data, settings: GivenSettings) -> tuple[Path, GivenSettings]:
-    """The folder of photographs, and settings with those on top of which a `Data` was prepared."""
+def describe_data(data: GivenData, **by_hand: Unpack[ByHand]) -> DataSource:
+    """How a data set is read: its tables, columns, folders and grades; no photograph is opened.
+
+    Args:
+        data: As for `prepare`.
+        **by_hand: Columns, grades and more that drsearch does not recognise, see `ByHand`.
+
+    Returns:
+        The description; its `to_toml()` is a file that can be edited and given to `prepare`.
+
+    Raises:
+        DataError: If the folder holds no data set, or can be read in several ways.
+
+    Example:
+        >>> import drsearch
+        >>> drsearch.describe_data("eyes").sets[0].layout
+        'flat'
+    """
+    return dataset_and_settings(data, None, open_home(), by_hand)[0].source
+
+
+def dataset_notes(dataset: Dataset) -> list[str]:
+    """What a user must know about the data sets, one sentence per line."""
+    return [note for description in dataset.source.sets for note in description.notes]
+
+
+def _table_of(labels: str | Path | pd.DataFrame, home: Home) -> str:
+    """The file of a table; a DataFrame is written to a file, so that every later call can read it again."""
+    if isinstance(labels, str | Path):
+        return str(labels)
+    import hashlib
+
+    from drsearch.files import write_whole
+
+    text = labels.to_csv(index=False).encode()
+    path = home.labels / f"{hashlib.sha256(text).hexdigest()[:16]}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text, replace=True)
+    return str(path)
+
+
+def dataset_and_settings(
+    data: GivenData, settings: GivenSettings, home: Home, by_hand: ByHand | None = None
+) -> tuple[Dataset, GivenSettings]:
+    """The photographs with their labels, and settings with those on top of which a `Data` was prepared.
+
+    Args:
+        data: What the user gave.
+        settings: What the user gave.
+        home: Left out where it lies in the data set's folder.
+        by_hand: What the user named by hand.
+
+    Raises:
+        DataError: If the data set cannot be read.
+    """
+    from drsearch.datasets.given import Naming, open_dataset, read_again
+
     if not isinstance(data, Data):
-        return Path(data).expanduser(), settings
+        texts = {name: value if name == "grades" else str(value) for name, value in (by_hand or {}).items()}
+        if by_hand and "labels" in by_hand:
+            texts["labels"] = _table_of(by_hand["labels"], home)
+        naming = Naming(**texts)  # type: ignore[arg-type]  # a mapping of grades, and texts
+        paths = [data] if isinstance(data, str | Path) else list(data)
+        return open_dataset([Path(path) for path in paths], naming, home.path), settings
+    if by_hand:
+        raise DrsearchError(f"{', '.join(by_hand)}: {data!r} is read already; give its folder to name columns by hand.")
+    dataset = read_again(data.dataset, home.path)
     if isinstance(settings, Settings):
-        return data.folder, settings
-    return data.folder, {**data.settings, **(settings or {})}
+        return dataset, settings
+    return dataset, {**data.settings, **(settings or {})}
 
 
 def own_settings(settings: Settings) -> dict[str, Value]:

@@ -19,7 +19,7 @@ from drsearch.api.access import (
     reach_runs,
     warn_if_away,
 )
-from drsearch.api.data import Data, folder_and_settings
+from drsearch.api.data import Data, GivenData, dataset_and_settings
 from drsearch.api.space import Space, space_file
 from drsearch.errors import DrsearchError, PhotographError
 from drsearch.files import OutputError, check_outputs, write_whole
@@ -130,7 +130,7 @@ class Model:
 
     def evaluate(
         self,
-        data: str | Path | Data,
+        data: GivenData,
         split: str = "test",
         *,
         skip_bad: bool = False,
@@ -236,7 +236,7 @@ def graded(
 
 def evaluate(
     model: str | Model,
-    data: str | Path | Data,
+    data: GivenData,
     split: str = "test",
     *,
     skip_bad: bool = False,
@@ -267,7 +267,6 @@ def evaluate(
         >>> drsearch.evaluate("retinopathy/1", "eyes").scores.n
         12
     """
-    from drsearch.data.folder import read_folder
     from drsearch.data.prepare import prepare
     from drsearch.display.output import counting
     from drsearch.release.evaluate import Split
@@ -276,14 +275,13 @@ def evaluate(
     home, out = open_home(), console_of(progress)
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
-    folder, _ = folder_and_settings(data, None)
+    dataset, _ = dataset_and_settings(data, None, home)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
-    read_folder(folder, home.path)
     version = load_model(model)
     grader = version._load().grader
     settings = Settings(images=grader.serving.images, data=grader.serving.data, task=grader.serving.task)
     with counting(out, "photographs") as count:
-        prepared = prepare(folder, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
+        prepared = prepare(dataset, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
     return score(grader, prepared.records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked above
 
 
@@ -337,7 +335,7 @@ class Training:
 
 
 def train(
-    data: str | Path | Data,
+    data: GivenData,
     settings: GivenSettings = None,
     *,
     config: Configs = (),
@@ -375,17 +373,15 @@ def train(
         >>> len(training.history)
         2
     """
-    from drsearch.data.folder import read_folder
     from drsearch.space.source import read_source
 
     home, out = open_home(), console_of(progress)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
-    folder, settings = folder_and_settings(data, settings)
+    dataset, settings = dataset_and_settings(data, settings, home)
     chosen = merged_settings(settings, config)
     path = space_file(space, home) if space is not None else None
     if path is not None:
         read_source(path)
-    read_folder(folder, home.path)
 
     from drsearch.study.definition import check_name
     from drsearch.tracking.remote_runs import check_experiments
@@ -404,10 +400,10 @@ def train(
     network = read_space(path) if path is not None else None
     check_network(chosen, network)
     with counting(out, "photographs") as count:
-        prepared = prepare(folder, chosen, home, skip_bad=skip_bad, on_photograph=count)
+        prepared = prepare(dataset, chosen, home, skip_bad=skip_bad, on_photograph=count)
     chosen = _with_threads(chosen)
     with training_view(out) as listener:
-        return Training(train_once(name, prepared.records, folder, chosen, home, listener, network))
+        return Training(train_once(name, prepared.records, dataset, chosen, home, listener, network))
 
 
 def _with_threads(settings: Settings) -> Settings:

@@ -18,7 +18,7 @@ from drsearch.api.access import (
     storage_url,
     warn_if_away,
 )
-from drsearch.api.data import Data, folder_and_settings
+from drsearch.api.data import Data, GivenData, dataset_and_settings
 from drsearch.api.space import Space, space_file
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.home import Home
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from drsearch.api.model import Model
+    from drsearch.datasets.read import Dataset
     from drsearch.release.after_search import AfterSearchResult
     from drsearch.space.known_files import Known
     from drsearch.study.delete import Removal
@@ -293,7 +294,7 @@ class Study:
 
 def run_study(
     space: Space,
-    data: str | Path | Data,
+    data: GivenData,
     *,
     study: str = "",
     trials: int | None = None,
@@ -352,13 +353,13 @@ def run_study(
     """
     home, out = open_home(), console_of(progress)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
-    folder, settings = folder_and_settings(data, settings)
+    dataset, settings = dataset_and_settings(data, settings, home)
     path = space_file(space, home)
     name, url = study or path.stem, storage_url(storage, home)
     given: dict[str, Value] = dict(settings.flat() if isinstance(settings, Settings) else settings or {})
     if trials is not None:
         given["study.trials"] = trials
-    known = _check_without_tensorflow(home, path, folder, name, given, config, url, enqueue, warm_start)
+    known = _check_without_tensorflow(home, path, dataset, name, given, config, url, enqueue, warm_start)
     if warn_if_away(home, out):
         _check_experiments(home, name, url)
 
@@ -378,13 +379,13 @@ def run_study(
     check_study(read.settings)
     _check_enqueued(enqueue, read.settings)
     enqueued = [enqueued_params(read, each) for each in known]
-    warm = check_begins(name, read, folder, url, warm_start)
+    warm = check_begins(name, read, dataset, url, warm_start)
     with counting(out, "photographs") as count:
-        prepared = prepare_all(folder, read, home, skip_bad=skip_bad, on_photograph=count)
+        prepared = prepare_all(dataset, read, home, skip_bad=skip_bad, on_photograph=count)
     print_audit(out, prepared[0].audit, skip_bad)
     print_counts(out, prepared[0])
     print_warm_start(out, warm)
-    supervisor = launch_study(name, read, folder, prepared, home, url, warm_start, enqueued)
+    supervisor = launch_study(name, read, dataset, prepared, home, url, warm_start, enqueued)
     opened = Study(name, open_studies(url, home), home)
     with launching(supervisor.folder):
         with study_view(out) as show:
@@ -522,7 +523,7 @@ def join_study(name: str, *, workers: int | None = None, storage: str = "", prog
 def _check_without_tensorflow(
     home: Home,
     space: Path,
-    data: Path,
+    data: Dataset,
     name: str,
     given: Mapping[str, Value],
     config: Configs,
@@ -536,14 +537,12 @@ def _check_without_tensorflow(
         The settings to try first.
     """
     from drsearch import config as gin_files
-    from drsearch.data.folder import read_folder
     from drsearch.space.known_files import Known, read_known
     from drsearch.space.source import literal_settings, read_source
 
     source = read_source(space)
     written = literal_settings(space, source)
     settings = merged_settings(given, config, Settings().replace(written or {}))
-    read_folder(data, home.path)
     if isinstance(enqueue, str | Path):
         known = read_known(Path(enqueue), gin_files.read)
     else:

@@ -34,13 +34,13 @@ def promote(
         typer.Option("--version", metavar="N", help="The challenger. NAME may say it, too: retinopathy/2."),
     ] = None,
     data: Annotated[
-        Path | None,
+        list[Path],
         typer.Option(
             "--data",
             metavar="FOLDER",
-            help="Data set whose test split decides. Default: the one that the version was trained with.",
+            help="Data set whose test split decides. Default: the one that the version was trained with. Repeatable.",
         ),
-    ] = None,
+    ] = [],  # noqa: B006
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
     force: Annotated[bool, typer.Option("--force", help="Promote even if the rule fails; needs --reason.")] = False,
@@ -77,7 +77,7 @@ def promote(
 
     promotion = decide(
         challenger,
-        data=data,
+        data=data or None,
         settings=assignments(set_),
         config=config,
         force=force,

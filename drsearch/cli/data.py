@@ -1,4 +1,4 @@
-"""Commands on photographs: prepare, synthesize."""
+"""Commands on photographs: describe, prepare, synthesize."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +14,100 @@ if TYPE_CHECKING:
     from drsearch.api.data import Data
 
 
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FOLDER", help="Photographs and labels; or a file of `drsearch describe`. Several are pooled."
+    ),
+]
+Labels = Annotated[
+    str, typer.Option("--labels", metavar="FILE", help="The table of labels: CSV of any kind, XLS or XLSX.")
+]
+ImageColumn = Annotated[
+    str,
+    typer.Option(
+        "--image-column", metavar="TITLE", help="Names the photograph. In a table without titles: its number from 1."
+    ),
+]
+GradeColumn = Annotated[str, typer.Option("--grade-column", metavar="TITLE", help="Has the grade.")]
+PatientColumn = Annotated[str, typer.Option("--patient-column", metavar="TITLE", help="Names the patient.")]
+EyeColumn = Annotated[str, typer.Option("--eye-column", metavar="TITLE", help="Says left or right.")]
+EdemaColumn = Annotated[str, typer.Option("--edema-column", metavar="TITLE", help="Has macular edema: 1, yes or true.")]
+QualityColumn = Annotated[
+    str,
+    typer.Option("--quality-column", metavar="TITLE", help="Says 0, no, bad or the like where nobody could grade it."),
+]
+SplitColumn = Annotated[str, typer.Option("--split-column", metavar="TITLE", help="Says train, validation or test.")]
+Grades = Annotated[
+    str,
+    typer.Option(
+        "--grades", metavar="TEXT=GRADE,...", help="What texts mean: 0 to 4, ungradable or excluded. 'No DR=0,Mild=1'."
+    ),
+]
+Layout = Annotated[str, typer.Option("--layout", metavar="NAME", help="Of several layouts that fit, the one meant.")]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="Of the data set. Default: that of its folder.")]
+
+
+@command("Data")
+def describe(
+    data: Folders,
+    labels: Labels = "",
+    image_column: ImageColumn = "",
+    grade_column: GradeColumn = "",
+    patient_column: PatientColumn = "",
+    eye_column: EyeColumn = "",
+    edema_column: EdemaColumn = "",
+    quality_column: QualityColumn = "",
+    split_column: SplitColumn = "",
+    grades: Grades = "",
+    layout: Layout = "",
+    name: Name = "",
+    as_json: Json = False,
+) -> None:
+    """Say how a folder of photographs is read, as a file that can be edited.
+
+    The file has the tables, their columns, the grades and how patients are known; docs/data.md explains every key.
+    Give it to prepare, or as --data to every other command, in the place of the folder.
+
+    Example:
+        drsearch describe ~/aptos2019 > aptos.toml
+    """
+    from drsearch.api.data import describe_data
+    from drsearch.datasets.given import parsed_grades
+
+    source = describe_data(
+        data,
+        labels=labels,
+        image_column=image_column,
+        grade_column=grade_column,
+        patient_column=patient_column,
+        eye_column=eye_column,
+        edema_column=edema_column,
+        quality_column=quality_column,
+        split_column=split_column,
+        grades=parsed_grades(grades),
+        layout=layout,
+        name=name,
+    )
+    if not as_json:
+        print(source.to_toml(), end="")  # for a file, not for eyes: no wrapping, no colours
+    print_json(as_json, {"name": source.name, "words": [each.words for each in source.sets], "toml": source.to_toml()})
+
+
 @command("Data")
 def prepare(
-    data: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="Photographs and labels: IDRiD as published, or flat (README.md)."),
-    ],
+    data: Folders,
+    labels: Labels = "",
+    image_column: ImageColumn = "",
+    grade_column: GradeColumn = "",
+    patient_column: PatientColumn = "",
+    eye_column: EyeColumn = "",
+    edema_column: EdemaColumn = "",
+    quality_column: QualityColumn = "",
+    split_column: SplitColumn = "",
+    grades: Grades = "",
+    layout: Layout = "",
+    name: Name = "",
     config: Configs = [],  # noqa: B006  # typer wants the default itself
     set_: Assignments = [],  # noqa: B006
     skip_bad: SkipBad = False,
@@ -28,20 +116,38 @@ def prepare(
 ) -> None:
     """Audit a folder of photographs, split it, and write TFRecords.
 
-    run-study and train do this first, too. Run it alone to see what the audit finds. Nothing is written when a
+    The layouts of public data sets are recognised (docs/data.md); of any other folder name the table and its columns.
+    run-study and train prepare first, too. Run it alone to see what the audit finds. Nothing is written when a
     photograph or a label cannot be used; --skip-bad leaves them out.
 
     Example:
         drsearch prepare ~/IDRiD --set images.image_px=256
+        drsearch prepare ~/clinic --labels grades.xlsx --image-column File --grade-column ICDR
     """
     from drsearch.api.data import prepare as make_records
     from drsearch.data.prepare import UnusableData
+    from drsearch.datasets.given import parsed_grades
     from drsearch.display.data_tables import print_audit, print_counts
 
     out = console(as_json)
     try:
         dataset = make_records(
-            data, settings=given_settings(set_, least_quality), config=config, skip_bad=skip_bad, progress=out
+            data,
+            labels=labels,
+            image_column=image_column,
+            grade_column=grade_column,
+            patient_column=patient_column,
+            eye_column=eye_column,
+            edema_column=edema_column,
+            quality_column=quality_column,
+            split_column=split_column,
+            grades=parsed_grades(grades),
+            layout=layout,
+            name=name,
+            settings=given_settings(set_, least_quality),
+            config=config,
+            skip_bad=skip_bad,
+            progress=out,
         )
     except UnusableData as refused:
         print_audit(out, refused.audit, skip_bad)
@@ -102,5 +208,6 @@ def _prepared_json(dataset: "Data") -> dict[str, Any]:
         "reused": dataset.prepared.reused,
         "records": str(records.folder),
         "audit": str(records.audit_path),
+        "description": str(records.description_path),
         "fingerprint": records.fingerprint,
     }

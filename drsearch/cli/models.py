@@ -98,7 +98,8 @@ def evaluate(
     evaluation = score(model, data, split, skip_bad=skip_bad, progress=out)
     n = evaluation.test_evaluations
     counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
-    print_scores(out, f"{model} on {evaluation.scores.n} eyes of {data}, split {split}{counted}", evaluation.scores)
+    places = " and ".join(map(str, data))
+    print_scores(out, f"{model} on {evaluation.scores.n} eyes of {places}, split {split}{counted}", evaluation.scores)
     print_patients(out, evaluation.patients)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
 

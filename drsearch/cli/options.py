@@ -13,8 +13,13 @@ Json = Annotated[
     typer.Option("--json", help="Print one JSON object on standard output; all other text goes to standard error."),
 ]
 Data = Annotated[
-    Path,
-    typer.Option("--data", metavar="FOLDER", help="Photographs and labels: IDRiD as published, or flat (README.md)."),
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="Photographs and labels, in a layout that `drsearch describe` recognises; or the file that it writes. "
+        "Repeatable: several data sets are pooled.",
+    ),
 ]
 Configs = Annotated[
     list[str],

@@ -68,6 +68,7 @@ class Audit:
         label_without_photograph: The table, and the name in it that no photograph has, as one text.
         unlabelled: No table names them.
         duplicates: The same picture in several files.
+        ungradable: Their data set says that they cannot be graded; they are no part of training.
         left_out: Photographs that could be used by themselves, but are not recorded; with the reason.
         not_used: What looks like photographs or tables and is neither, and columns of tables that are not read.
         patients: Number of patients that are known, whose photographs lie in one split.
@@ -86,6 +87,7 @@ class Audit:
     label_without_photograph: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
     duplicates: tuple[SamePicture, ...] = ()
+    ungradable: tuple[str, ...] = ()
     left_out: tuple[Finding, ...] = ()
     not_used: tuple[str, ...] = ()
     patients: int = 0
@@ -162,6 +164,7 @@ class Audit:
                 SamePicture(tuple(p["files"]), tuple(p["grades"]), tuple(p["labels"]), p["how"])
                 for p in values["duplicates"]
             ),
+            tuple(values["ungradable"]),
             findings("left_out"),
             tuple(values["not_used"]),
             values["patients"],

@@ -1,4 +1,4 @@
-"""From a folder of photographs to a record set, or to the record set that was made of it before."""
+"""From the photographs of a data set to a record set, or to the record set that was made of it before."""
 
 import contextlib
 import hashlib
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from drsearch.data.audit import Audit, Finding, QualityFinding, quality_counts, same_picture_findings
 from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
-from drsearch.data.folder import Folder, Photograph, read_folder
 from drsearch.data.images import PICTURE_VERSION, EyeImage, decode_photograph, eye_of
 from drsearch.data.patients import kept_together
 from drsearch.data.quality import Quality
 from drsearch.data.records import (
     AUDIT,
+    DESCRIPTION,
     MANIFEST,
     SCHEMA_VERSION,
     SHARD_EYES,
@@ -43,6 +43,7 @@ from drsearch.data.records import (
 )
 from drsearch.data.retina import BORDER_PX
 from drsearch.data.splits import SPLITS, check_classes, split
+from drsearch.datasets.read import Dataset, Photograph
 from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.files import read_file, sync, write_whole
 from drsearch.grades import CLASS_NAMES, GRADES
@@ -93,8 +94,7 @@ class _Item:
     """One photograph on its way into the records; every step fills in its result.
 
     Attributes:
-        photograph: Its place, grade and patient, by the folder and its tables.
-        file: Its name within the folder, for messages.
+        photograph: Its place, grade and patient, by the labels of the data set.
         label: 1 for referable, 0 for not; None where it has no valid grade.
         sha256: Of its bytes; empty where they cannot be read.
         n_bytes: How many bytes it has.
@@ -108,7 +108,6 @@ class _Item:
     """
 
     photograph: Photograph
-    file: str
     label: int | None
     sha256: str = ""
     n_bytes: int = 0
@@ -121,11 +120,17 @@ class _Item:
     left_out: str = ""
 
     @property
-    def row(self) -> tuple[str, str, str, str]:
-        """Name, published split, the text of the grade and the patient: its part in fingerprints."""
+    def file(self) -> str:
+        """Its path within the data set, for messages."""
+        return self.photograph.file
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What the labels say about it: its part in fingerprints."""
         photograph = self.photograph
-        text = f"invalid: {photograph.label}" if photograph.has_invalid_grade else str(photograph.grade)
-        return photograph.name, photograph.published_split, text, photograph.patient
+        grade = f"invalid: {photograph.label}" if photograph.has_invalid_grade else str(photograph.grade)
+        edema = str(photograph.edema)
+        return photograph.name, photograph.source, photograph.published_split, grade, edema, photograph.patient
 
     @property
     def patient(self) -> str:
@@ -165,7 +170,7 @@ class _Item:
 
 
 def prepare(
-    data: Path,
+    dataset: Dataset,
     settings: Settings,
     home: Home,
     *,
@@ -173,15 +178,15 @@ def prepare(
     for_training: bool = True,
     on_photograph: Callable[[int, int], None] | None = None,
 ) -> Prepared:
-    """Audit the photographs of a folder, crop, split and record them; or return the records made before.
+    """Audit the photographs of a data set, crop, split and record them; or return the records made before.
 
     Records appear whole or not at all: they are written to a folder beside their place and renamed. Each photograph
     is read once and decoded in a thread; only names, checksums and thumbnails of the set are held in memory, some 4 kB
     per photograph.
 
     Args:
-        data: A folder that `read_folder` reads.
-        settings: `images.*` and `data.*` are used.
+        dataset: The photographs and their labels.
+        settings: `images.*`, `data.*` and `task.*` are used.
         home: Where records are kept, one folder per fingerprint.
         skip_bad: Leave out photographs that cannot be read whole, show no retina or have no valid grade, and labels
             that have no photograph.
@@ -192,44 +197,53 @@ def prepare(
         The record set with its audit.
 
     Raises:
-        DataError: If the folder is no data set, something in it is bad and not skipped (`UnusableData`), a split would
-            lack a class, or `data.fingerprint` names other data.
+        DataError: If something in it is bad and not skipped (`UnusableData`), a split would lack a class, macular edema
+            is asked for and no label has it, or `data.fingerprint` names other data.
     """
     start = time.monotonic()
-    folder = read_folder(data, home.path)
-    items = [_item(folder, photograph, settings.task) for photograph in folder.photographs]
+    _check_edema(dataset, settings.task)
+    items = [_item(each, settings.task) for each in dataset.photographs if each.gradable and not each.excluded]
     home.records.mkdir(parents=True, exist_ok=True)
     _remove_stale(home.records)
-    existing = _find_records(folder, items, settings, home)
+    existing = _find_records(dataset, items, settings, home)
     if existing is not None:
         records, audit = existing
-        audit = _updated_audit(records, audit, folder)
-        _check_fingerprint(records.data_fingerprint, folder, settings)
-        _check_bad(audit, folder, skip_bad, records.audit_path)
+        audit = _updated_audit(records, audit, dataset)
+        _check_fingerprint(records.data_fingerprint, dataset, settings)
+        _check_bad(audit, dataset, skip_bad, records.audit_path)
         if for_training:
             check_classes({side: [n[name] for name in CLASS_NAMES] for side, n in records.counts.items()})
     else:
-        records, audit = _make_records(folder, items, settings, home, skip_bad, for_training, on_photograph)
-    _refused_audit(folder, home).unlink(missing_ok=True)
+        records, audit = _make_records(dataset, items, settings, home, skip_bad, for_training, on_photograph)
+    _refused_audit(dataset, home).unlink(missing_ok=True)
     return Prepared(records, audit, existing is not None, time.monotonic() - start)
 
 
-def _item(folder: Folder, photograph: Photograph, task: TaskSettings) -> _Item:
-    label = None if photograph.grade is None else task.label(photograph.grade, photograph.edema)
-    return _Item(photograph, folder.file(photograph), label)
+def _item(photograph: Photograph, task: TaskSettings) -> _Item:
+    if photograph.grade is None:
+        return _Item(photograph, None)
+    return _Item(photograph, task.label(photograph.grade, bool(photograph.edema)))
+
+
+def _check_edema(dataset: Dataset, task: TaskSettings) -> None:
+    if task.edema and all(photograph.edema is None for photograph in dataset.photographs):
+        raise DataError(
+            f"task.edema = True, but no label of {dataset.place} says whether an eye has macular edema: name its column"
+            " with --edema-column, or leave the setting out."
+        )
 
 
 # Records made before
 
 
 def _find_records(
-    folder: Folder, items: Sequence[_Item], settings: Settings, home: Home
+    dataset: Dataset, items: Sequence[_Item], settings: Settings, home: Home
 ) -> tuple[RecordSet, Audit] | None:
     """The whole records of the same photographs and settings, with their audit.
 
     Names and sizes are compared first: where no records can fit, each photograph is read only once, to be decoded.
     """
-    listing = _listing(folder, items, settings)
+    listing = _listing(dataset, items, settings)
     for path in sorted(home.records.glob(f"[!.]*/{MANIFEST}")):
         try:
             records = open_records(path.parent)
@@ -237,7 +251,7 @@ def _find_records(
                 continue
             for _ in _in_threads(_read, items):
                 pass
-            if records.fingerprint == _fingerprints(folder, items, settings)[0]:
+            if records.fingerprint == _fingerprints(dataset, items, settings)[0]:
                 records.check()
                 return records, Audit.from_json(json.loads(records.audit_path.read_text()))
         except (RecordsError, OSError, ValueError, KeyError) as error:
@@ -245,17 +259,24 @@ def _find_records(
     return None
 
 
-def _updated_audit(records: RecordSet, audit: Audit, folder: Folder) -> Audit:
-    """The audit of the records with the folder's other files as they are today, which are no part of the records."""
-    if audit.not_used != folder.not_used:
-        audit = replace(audit, not_used=folder.not_used)
+def _updated_audit(records: RecordSet, audit: Audit, dataset: Dataset) -> Audit:
+    """The audit of the records with the other files as they are today, which are no part of the records."""
+    if audit.not_used != dataset.not_used:
+        audit = replace(audit, not_used=dataset.not_used)
         _write_json(records.audit_path, audit.to_json())
     return audit
 
 
-def _listing(folder: Folder, items: Sequence[_Item], settings: Settings) -> str:
+def _listing(dataset: Dataset, items: Sequence[_Item], settings: Settings) -> str:
     rows = [(*item.row, _size(item.photograph.path)) for item in items]
-    return _digest([rows, folder.labels_without_photograph, _shaping(settings)])
+    return _digest([rows, _outside(dataset), _shaping(settings)])
+
+
+def _outside(dataset: Dataset) -> list[Sequence[str]]:
+    """What belongs to the audit and not to the records: it has a part in the fingerprint of records all the same."""
+    ungradable = [photograph.file for photograph in dataset.ungradable]
+    excluded = [photograph.file for photograph in dataset.photographs if photograph.excluded]
+    return [dataset.labels_without_photograph, ungradable, excluded]
 
 
 def _size(path: Path) -> int:
@@ -271,13 +292,13 @@ def _shaping(settings: Settings) -> dict[str, dict[str, Any]]:
     return {"images": asdict(settings.images), "data": data, "task": asdict(settings.task)}
 
 
-def _fingerprints(folder: Folder, items: Sequence[_Item], settings: Settings) -> tuple[str, str]:
+def _fingerprints(dataset: Dataset, items: Sequence[_Item], settings: Settings) -> tuple[str, str]:
     """The fingerprint of the records, and that of the data alone, whatever `images.*` is."""
     shaping = _shaping(settings)
     rows = [(*item.row, item.sha256 or item.problem) for item in items]
     labelled = [row for row, item in zip(rows, items, strict=True) if item.photograph.grade is not None]
     return (
-        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, folder.labels_without_photograph]),
+        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, _outside(dataset)]),
         _digest([SCHEMA_VERSION, shaping["data"], shaping["task"], labelled]),
     )
 
@@ -290,7 +311,7 @@ def _digest(value: Any) -> str:
 
 
 def _make_records(
-    folder: Folder,
+    dataset: Dataset,
     items: Sequence[_Item],
     settings: Settings,
     home: Home,
@@ -301,28 +322,31 @@ def _make_records(
     with _partial_folder(home.records) as partial:
         with (partial / "spool").open("w+b") as spool:
             _read_all(items, settings, spool, on_photograph)
-            fingerprint, data_fingerprint = _fingerprints(folder, items, settings)
-            _check_fingerprint(data_fingerprint, folder, settings)
-            audit = _audit(folder, items)
+            fingerprint, data_fingerprint = _fingerprints(dataset, items, settings)
+            _check_fingerprint(data_fingerprint, dataset, settings)
+            audit = _audit(dataset, items)
             if audit.bad and not skip_bad:
-                _write_json(_refused_audit(folder, home), audit.to_json())
-            _check_bad(audit, folder, skip_bad, _refused_audit(folder, home))
-            _split(folder, items, settings, for_training)
+                _write_json(_refused_audit(dataset, home), audit.to_json())
+            _check_bad(audit, dataset, skip_bad, _refused_audit(dataset, home))
+            _split(dataset, items, settings, for_training)
             members = {side: [item for item in items if item.split == side] for side in SPLITS}
             shards, eyes = _write_records(partial, members, spool, _patient_numbers(items))
         (partial / "spool").unlink()
         recorded = [item for side in SPLITS for item in members[side]]
-        left_out = tuple(Finding(item.file, item.left_out) for item in items if item.left_out)
-        audit = replace(audit, left_out=left_out, n_usable=len(recorded))
+        audit = replace(audit, left_out=_left_out(dataset, items), n_usable=len(recorded))
         _write_json(partial / AUDIT, audit.to_json())
+        write_whole(partial / DESCRIPTION, dataset.source.to_toml().encode(), replace=True)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "fingerprint": fingerprint,
             "data_fingerprint": data_fingerprint,
             "test_fingerprint": _digest(sorted(item.sha256 for item in members["test"])),
-            "listing": _listing(folder, items, settings),
+            "listing": _listing(dataset, items, settings),
             "settings": _shaping(settings),
             "counts": {side: _counts(members[side]) for side in SPLITS},
+            "split": _split_words(dataset, settings),
+            "sources": _sources(dataset, members),
+            "ungradable": len(dataset.ungradable),
             "source_bytes": sum(item.n_bytes for item in recorded),
             "record_bytes": sum(shard["bytes"] for shard in shards),
             "shards": shards,
@@ -424,7 +448,7 @@ def _quality(eye: EyeImage, decoded: Decoded, least: float) -> Quality:
     return eye_of(decode_photograph(decoded.photograph, smallest), smallest).quality
 
 
-def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
+def _audit(dataset: Dataset, items: Sequence[_Item]) -> Audit:
     """The findings. Every item gets the number of its picture, and the reason if its picture is graded both ways."""
     shown = [item for item in items if not item.problem]
     hashes = [item.sha256 for item in shown]
@@ -438,18 +462,19 @@ def _audit(folder: Folder, items: Sequence[_Item]) -> Audit:
     patients = [item.patient for item in usable]
     problems = [Finding(item.file, item.problem) for item in items if item.problem]
     return Audit(
-        n_photographs=len(items),
+        n_photographs=len(dataset.photographs),
         n_usable=len(usable),
         unreadable=tuple(finding for finding in problems if not finding.found.startswith("shows ")),
         no_retina=tuple(finding for finding in problems if finding.found.startswith("shows ")),
-        invalid_grade=tuple(Finding(folder.file(photograph), text) for photograph, text in folder.invalid_grades),
-        label_without_photograph=folder.labels_without_photograph,
-        unlabelled=tuple(folder.file(photograph) for photograph in folder.unlabelled),
+        invalid_grade=tuple(Finding(photograph.file, text) for photograph, text in dataset.invalid_grades),
+        label_without_photograph=dataset.labels_without_photograph,
+        unlabelled=tuple(photograph.file for photograph in dataset.unlabelled),
         duplicates=duplicates,
-        left_out=tuple(Finding(item.file, item.left_out) for item in items if item.left_out),
-        not_used=folder.not_used,
+        ungradable=tuple(photograph.file for photograph in dataset.ungradable),
+        left_out=_left_out(dataset, items),
+        not_used=dataset.not_used,
         patients=len(set(patients) - {""}),
-        patients_by=folder.patients_by if any(patients) else "",
+        patients_by=dataset.patients_by if any(patients) else "",
         of_unknown_patients=patients.count(""),
         quality=quality_counts([item.quality.score for item in items if item.quality]),
         lowest_quality=_lowest_quality(items),
@@ -460,6 +485,11 @@ def _lowest_quality(items: Sequence[_Item]) -> tuple[QualityFinding, ...]:
     """The photographs of the lowest quality, the worst first."""
     measured = [(item.quality.score, item.file, item.quality.reason) for item in items if item.quality]
     return tuple(QualityFinding(file, round(score, 3), reason) for score, file, reason in sorted(measured)[:_WORST])
+
+
+def _left_out(dataset: Dataset, items: Sequence[_Item]) -> tuple[Finding, ...]:
+    excluded = (Finding(each.file, each.excluded) for each in dataset.photographs if each.excluded)
+    return (*excluded, *(Finding(item.file, item.left_out) for item in items if item.left_out))
 
 
 def _leave_out_graded_both_ways(items: Sequence[_Item]) -> None:
@@ -480,11 +510,11 @@ def _leave_out_graded_both_ways(items: Sequence[_Item]) -> None:
                 item.left_out = f"the same picture is graded {grades}"
 
 
-def _split(folder: Folder, items: Sequence[_Item], settings: Settings, for_training: bool) -> None:
+def _split(dataset: Dataset, items: Sequence[_Item], settings: Settings, for_training: bool) -> None:
     """Give every photograph that can be used its split, or the reason why it is left out of all."""
     usable = [item for item in items if item.is_usable]
     if not usable:
-        raise DataError(f"{folder.path} has no photograph that can be used.")
+        raise DataError(f"{dataset.place} has no photograph that can be used.")
     pictures, patients = np.array([item.picture for item in usable]), [item.patient for item in usable]
     graded = [item.grade_and_label for item in usable]
     sides = split(
@@ -549,19 +579,44 @@ def _counts(items: Sequence[_Item]) -> dict[str, Any]:
     return {"n": len(grades), **by_class, "grades": {str(grade): grades.count(grade) for grade in GRADES}}
 
 
+def _split_words(dataset: Dataset, settings: Settings) -> dict[str, str]:
+    """How each split was made, for the manifest."""
+    data = settings.data
+    published = {each.published_split for each in dataset.photographs}
+    way = "contiguous by file name" if data.split == "blocks" else f"at random, seed {data.seed}"
+    fractions = {"test": data.test_fraction, "validation": data.validation_fraction}
+    return {
+        side: "as published" if side in published else f"{fraction:g} of the photographs published for training, {way}"
+        for side, fraction in fractions.items()
+    }
+
+
+def _sources(dataset: Dataset, members: dict[Split, list[_Item]]) -> dict[str, dict[str, Any]]:
+    """The counts of each data set that is pooled, by split."""
+    sources = dict.fromkeys(photograph.source for photograph in dataset.photographs if photograph.source)
+    return {
+        source: {
+            side: _counts([item for item in of if item.photograph.source == source]) for side, of in members.items()
+        }
+        for source in sources
+    }
+
+
 # Refusing
 
 
-def _check_bad(audit: Audit, folder: Folder, skip_bad: bool, audit_path: Path) -> None:
+def _check_bad(audit: Audit, dataset: Dataset, skip_bad: bool, audit_path: Path) -> None:
     bad = audit.bad
     if not bad:
         return
     more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    what = f"{len(bad)} of the photographs and labels in {folder.path} cannot be used: {', '.join(bad[:_NAMED])}{more}"
+    what = (
+        f"{len(bad)} of the photographs and labels in {dataset.place} cannot be used: {', '.join(bad[:_NAMED])}{more}"
+    )
     if skip_bad:
         logging.warning("%s; going on without them.", what)
         return
-    hint = f" ({folder.hint})" if folder.hint else ""
+    hint = f" ({dataset.hint})" if dataset.hint else ""
     raise UnusableData(
         f"{what}{hint}; mend or remove them, or go on without them with --skip-bad; all are named in {audit_path}.",
         audit,
@@ -569,17 +624,17 @@ def _check_bad(audit: Audit, folder: Folder, skip_bad: bool, audit_path: Path) -
     )
 
 
-def _refused_audit(folder: Folder, home: Home) -> Path:
+def _refused_audit(dataset: Dataset, home: Home) -> Path:
     """Where the audit of a data set that is refused is kept."""
-    path = folder.path.resolve()
-    return home.audits / f"{path.name[:64]}-{_digest(str(path))}.json"
+    places = [str(Path(description.folder).resolve()) for description in dataset.source.sets]
+    return home.audits / f"{dataset.name[:64]}-{_digest(places)}.json"
 
 
-def _check_fingerprint(data_fingerprint: str, folder: Folder, settings: Settings) -> None:
+def _check_fingerprint(data_fingerprint: str, dataset: Dataset, settings: Settings) -> None:
     wanted = settings.data.fingerprint
     if wanted and wanted != data_fingerprint:
         raise DataError(
-            f"{folder.path} is other data than these settings were run on: its fingerprint is {data_fingerprint},"
+            f"{dataset.place} is other data than these settings were run on: its fingerprint is {data_fingerprint},"
             f" data.fingerprint asks for {wanted}; give that data, or leave data.fingerprint empty."
         )
 

@@ -29,7 +29,7 @@ Before 3 the eyes of a patient could lie in two splits; before 4 records had nei
 SHARD_EYES = 64
 """Photographs per shard: 2.4 MB at 256 pixels."""
 
-MANIFEST, AUDIT, EYES = "manifest.json", "audit.json", "eyes.jsonl"
+MANIFEST, AUDIT, EYES, DESCRIPTION = "manifest.json", "audit.json", "eyes.jsonl", "data.toml"
 
 Split = Literal["train", "validation", "test"]
 
@@ -46,7 +46,7 @@ class Eyes:
         grades: Grade of retinopathy 0 to 4, int64, shape (n,).
         labels: 1 for referable (RDR), 0 for not (NRDR), int64, shape (n,).
         patients: A number for the patient of each, as text, within the record set; empty where the patient is unknown.
-        sources: Name of the data set that each comes from.
+        sources: Name of the data set that each comes from; empty where none are pooled.
     """
 
     names: tuple[str, ...]
@@ -90,7 +90,7 @@ class EyeEntry:
         quality: How well the photograph shows its retina.
         patient: A number for the patient within this record set; empty where the patient is unknown.
         eye: `left` or `right`; empty where it is unknown.
-        source: Name of the data set that it comes from.
+        source: Name of the data set that it comes from; empty where none are pooled.
     """
 
     name: str
@@ -123,7 +123,7 @@ class RecordSet:
     """A record set on disk.
 
     Attributes:
-        folder: Holds the shards, `manifest.json`, `eyes.jsonl` and `audit.json`.
+        folder: Holds the shards, `manifest.json`, `eyes.jsonl`, `audit.json`, and how the set was read: `data.toml`.
         manifest: The manifest's JSON values.
     """
 
@@ -166,6 +166,16 @@ class RecordSet:
         return dict(self.manifest["counts"])
 
     @property
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """The counts of each data set that is pooled here, by split; empty where there is one."""
+        return dict(self.manifest["sources"])
+
+    @property
+    def n_ungradable(self) -> int:
+        """Photographs that their data set says cannot be graded; they are not in the records."""
+        return int(self.manifest["ungradable"])
+
+    @property
     def source_bytes(self) -> int:
         """Bytes of the photographs that were recorded."""
         return int(self.manifest["source_bytes"])
@@ -174,6 +184,11 @@ class RecordSet:
     def record_bytes(self) -> int:
         """Bytes of the shards."""
         return int(self.manifest["record_bytes"])
+
+    @property
+    def description_path(self) -> Path:
+        """How the data set was read, a file that `drsearch prepare` takes again."""
+        return self.folder / DESCRIPTION
 
     @property
     def audit_path(self) -> Path:

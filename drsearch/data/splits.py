@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.tables import PublishedSplit
+from drsearch.datasets.description import PublishedSplit
 from drsearch.errors import DataError
 from drsearch.grades import CLASS_NAMES, GRADES
 from drsearch.settings import DataSettings

@@ -1,7 +1,11 @@
 """How a data set lies on disk: its tables, columns, folders and grades, as a TOML file that people keep and edit.
 
+For example Messidor-2 with the grades of Kaggle:
+
+```toml
 layout = "Messidor-2"
 name = "messidor-2"
+folder = "/data/messidor-2"
 patients = ["pairs"]
 pairs = "messidor-2.csv"
 edema = ["1"]
@@ -14,11 +18,18 @@ image_column = "image_id"
 grade_column = ["adjudicated_dr_grade"]
 edema_column = "adjudicated_dme"
 quality_column = ["adjudicated_gradable"]
+```
 """
 
+import difflib
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from drsearch.errors import DataError
+from drsearch.files import read_file
 
 PublishedSplit = Literal["train", "validation", "test"]
 Grade = int | Literal["ungradable", "excluded"]
@@ -60,7 +71,8 @@ class Part:
         quality_column: Say whether a photograph can be graded, by `Description.ungradable`.
         split_column: Names the split, as `train` does, or by `Description.splits`; it counts for more than `split`,
             which holds for empty cells. Only a part of the split `train`, or of none, may be divided by it.
-        split: The split that all photographs of this part were published for; empty: none, drsearch divides them.
+        split: The split that all photographs of this part were published for; empty: none, drsearch divides them; but
+            folders within `images` that are named `train`, `valid` or `test` count where there is no split column.
         eye: Which eye all photographs of this part show; empty: unknown, or by the column.
         source: Name of the data set they come from, where one folder holds several; empty: `Description.name`.
     """
@@ -107,6 +119,7 @@ class Description:
         notes: What a user must know about this data set, in sentences.
         source: Where the data set comes from, an address or a reference.
         licence: Its licence.
+        folder: The folder of the data set; in a file, absolute or within the file's own folder.
     """
 
     layout: str
@@ -124,3 +137,164 @@ class Description:
     notes: tuple[str, ...] = ()
     source: str = ""
     licence: str = ""
+    folder: str = ""
+
+    @property
+    def words(self) -> str:
+        """How the set is read, in one line: layout, tables with the meaning of their columns, photographs, patients."""
+        parts = "; ".join(dict.fromkeys(map(_words, self.parts)))
+        patients = {"pairs": f"the pairs of {self.pairs}", "names": "names such as 12_left"}
+        if any(part.patient_column for part in self.parts):
+            patients["column"] = "their column"
+        known = [patients[way] for way in self.patients if way in patients]
+        return f"{self.layout}: {parts}; patients by {' or '.join(known)}" if known else f"{self.layout}: {parts}"
+
+    def to_toml(self) -> str:
+        """The text of a file that `read_description` reads; what is at its default is left out."""
+        import tomli_w
+
+        return tomli_w.dumps(_without_defaults(self), multiline_strings=True)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What is to be read: one data set, or several that are pooled.
+
+    Attributes:
+        name: Of the whole.
+        sets: One description per data set.
+    """
+
+    name: str
+    sets: tuple[Description, ...]
+
+    def to_toml(self) -> str:
+        """The text of a file that `read_source_file` reads."""
+        if len(self.sets) == 1:
+            return self.sets[0].to_toml()
+        import tomli_w
+
+        sets = [_without_defaults(each) for each in self.sets]
+        return tomli_w.dumps({"name": self.name, "sets": sets}, multiline_strings=True)
+
+
+def _words(part: Part) -> str:
+    columns = {
+        "image": part.image_column,
+        "grade": " or ".join(part.grade_column),
+        "patient": part.patient_column,
+        "eye": part.eye_column,
+        "macular edema": part.edema_column,
+        "quality": " and ".join(part.quality_column),
+        "split": part.split_column,
+    }
+    images = ", ".join("all folders" if folder == "." else folder for folder in part.images)
+    published = f", published for {part.split}" if part.split else ""
+    if not part.labels:
+        return f"photographs in {images}, graded by the name of their folder{published}"
+    meanings = ", ".join(f"{meaning} = {column}" for meaning, column in columns.items() if column)
+    numbers = "" if part.titles else ", columns by number"
+    return f"{part.labels} ({meanings}{numbers}) with the photographs in {images}{published}"
+
+
+def _without_defaults(value: Any) -> dict[str, Any]:
+    """A dataclass as TOML values, in the order of its fields, tables last."""
+    written: dict[str, Any] = {}
+    for item in fields(value):
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if (content := getattr(value, item.name)) != default:
+            written[item.name] = content
+    if "parts" in written:
+        written["parts"] = [_without_defaults(part) for part in written["parts"]]
+    plain = {key: list(content) if isinstance(content, tuple) else content for key, content in written.items()}
+    return dict(sorted(plain.items(), key=lambda item: (isinstance(item[1], dict), item[0] == "parts")))
+
+
+# Reading
+
+
+def read_source_file(path: Path) -> DataSource:
+    """Read a file that `DataSource.to_toml` wrote, or that a person did.
+
+    Args:
+        path: The file; folders in it are absolute, or lie within the file's own folder.
+
+    Raises:
+        DataError: If it cannot be read, has an unknown key, lacks one, or has a value of another kind.
+    """
+    try:
+        values = tomllib.loads(read_file(path).decode("utf-8-sig"))
+    except OSError as wrong:
+        raise DataError(f"{path} cannot be read: {wrong.strerror}.") from wrong
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise DataError(f"{path} is no TOML file ({wrong}); `drsearch describe FOLDER` writes one.") from wrong
+    listed = values.get("sets", [values])
+    if not (isinstance(listed, list) and listed and all(isinstance(each, dict) for each in listed)):
+        raise DataError(f"{path} has no data set in 'sets'; write [[sets]] before each.")
+    sets = tuple(_description(path, each) for each in listed)
+    name = values.get("name") if "sets" in values else sets[0].name
+    if not isinstance(name, str) or set(values) - {"name", "sets"} and "sets" in values:
+        raise DataError(f"{path}: beside its [[sets]] it has a 'name', a text in quotes, and nothing else.")
+    return DataSource(name, sets)
+
+
+def _description(path: Path, values: Mapping[str, Any]) -> Description:
+    parts = values.get("parts")
+    if not (isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts)):
+        raise DataError(f"{path} has no [[parts]]: write one for every table of labels.")
+    read = _checked(path, "", Description, {**values, "parts": ()})
+    description = Description(
+        **{**read, "parts": tuple(Part(**_checked(path, "parts.", Part, each)) for each in parts)}
+    )
+    folder = (path.parent / Path(description.folder).expanduser()).absolute()
+    return replace(description, folder=str(folder))
+
+
+def _checked(path: Path, prefix: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a dataclass's fields, lists as tuples.
+
+    Raises:
+        DataError: If a key is unknown, missing or of another kind.
+    """
+    known = {item.name: item for item in fields(kind)}
+    read: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1) or [", ".join(known)]
+            raise DataError(f"{path}: {prefix}{key} is unknown; did you mean {near[0]}?")
+        read[key] = tuple(value) if isinstance(value, list) else value
+        if not _is_of(read[key], known[key].type):
+            raise DataError(f"{path}: {prefix}{key} = {value!r}; {_expected(known[key].type)}.")
+    needed = [name for name, item in known.items() if item.default is item.default_factory is MISSING]
+    for name in needed:
+        if name not in values:
+            raise DataError(f"{path} has no {prefix}{name}; `drsearch describe FOLDER` writes a whole file.")
+    return read
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a TOML value is of a field's type."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(inner[0] is Part or _is_of(each, inner[0]) for each in value)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_is_of(each, inner[1]) for each in value.values())
+    if origin is Literal:
+        return value in inner and not isinstance(value, bool)
+    if inner:  # a union
+        return any(_is_of(value, each) for each in inner)
+    return type(value) is kind and (kind is not int or 0 <= value <= 4)
+
+
+def _expected(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        words = _expected(inner[0]).removeprefix("expected ")
+        return "expected a list of texts in quotes" if inner[0] is str else f"expected a list, each {words}"
+    if origin is Mapping:
+        return f"expected a table, each entry {_expected(inner[1]).removeprefix('expected ')}"
+    if origin is Literal:
+        return f"expected one of {', '.join(repr(each) for each in inner)}"
+    if inner:
+        return " or ".join(_expected(each).removeprefix("expected one of ") for each in inner)
+    return {str: "expected a text in quotes", bool: "expected true or false", int: "expected 0 to 4"}[kind]

@@ -122,7 +122,7 @@ def _walk(
         if besides is not None and entry.name == besides.name and besides == Path(entry.path).resolve():
             continue
         try:
-            is_folder = entry.is_dir()
+            is_folder = entry.is_dir() and not entry.name.lower().endswith(PICTURES)  # such a folder is unreadable
         except OSError:  # a link that leads to itself: a file that cannot be opened
             is_folder = False
         if is_folder:

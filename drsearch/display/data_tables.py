@@ -27,6 +27,7 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
         ("photograph without label", list(audit.unlabelled)),
         ("the same picture", [_same(picture.files, picture.grades) for picture in audit.duplicates]),
         ("of these, graded differently", [_same(picture.files, picture.grades) for picture in audit.contradicting]),
+        ("cannot be graded, by its label", list(audit.ungradable)),
         ("left out", [f"{name}: {reason}" for name, reason in audit.left_out]),
     ]
     table = Table(

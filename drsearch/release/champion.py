@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from drsearch.datasets.read import Dataset
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.claims import ChampionState
@@ -60,7 +61,7 @@ class Promotion:
 
     def judge(
         self,
-        data: Path | None = None,
+        data: Dataset | None = None,
         *,
         skip_bad: bool = False,
         on_photograph: Callable[[int, int], None] | None = None,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.prepare import prepare
 from drsearch.data.records import MANIFEST, Eyes, RecordSet, count_test_evaluations, open_records, read_same_test_eyes
+from drsearch.datasets.read import Dataset
 from drsearch.errors import RecordsError, RegistryError
 from drsearch.home import Home
 from drsearch.measure.calibration import Calibration, calibration
@@ -218,7 +219,7 @@ def contest(
     champion: ModelVersion | None,
     gate: GateSettings,
     home: Home,
-    data: Path | None = None,
+    data: Dataset | None = None,
     *,
     skip_bad: bool = False,
     on_photograph: Callable[[int, int], None] | None = None,
@@ -249,9 +250,9 @@ def contest(
     """
     grader = _grader(registry, challenger)
 
-    def prepared(folder: Path, images: ImageSettings) -> RecordSet:
+    def prepared(dataset: Dataset, images: ImageSettings) -> RecordSet:
         settings = Settings(images=images, data=grader.serving.data, task=grader.serving.task)
-        return prepare(folder, settings, home, skip_bad=skip_bad, on_photograph=on_photograph).records
+        return prepare(dataset, settings, home, skip_bad=skip_bad, on_photograph=on_photograph).records
 
     records = prepared(data, grader.serving.images) if data else _records_of(challenger, grader.serving, home)
     contender = _Contender(challenger, grader, records)

@@ -14,6 +14,7 @@ import optuna
 from absl import logging
 
 import drsearch
+from drsearch.datasets.read import Dataset
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.provenance import git_commit, library_versions, source_digest
@@ -40,7 +41,7 @@ class StudyDefinition:
         space_file: The space file's name.
         space_source: Its text.
         settings: The settings that trials start from.
-        data_name: The name of the data folder.
+        data_name: The name of the data set.
         data_source: Its path.
         data_fingerprint: Digest of photographs, grades and split; empty before they are prepared.
         records: Fingerprint of the record set for each `images.*`, as JSON.
@@ -224,22 +225,22 @@ def check_name(option: str, name: str) -> None:
         )
 
 
-def wanted_study(space: Path, source: str, settings: Settings, data: Path) -> StudyDefinition:
+def wanted_study(space: Path, source: str, settings: Settings, data: Dataset) -> StudyDefinition:
     """The definition that a command asks for, as far as it is known before the photographs are prepared.
 
     Args:
         space: The space file.
         source: Its text.
         settings: The settings that trials start from.
-        data: The folder of photographs.
+        data: The photographs and their labels.
     """
     return StudyDefinition(
         uid=uuid.uuid4().hex,
         space_file=space.name,
         space_source=source,
         settings=settings,
-        data_name=data.resolve().name,
-        data_source=str(data.resolve()),
+        data_name=data.name,
+        data_source=data.place,
         data_fingerprint="",
         records={},
         code=code_now(),

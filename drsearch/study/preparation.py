@@ -2,21 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from drsearch.data.prepare import Prepared, prepare
+from drsearch.datasets.read import Dataset
 from drsearch.home import Home
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import StudyDefinition, images_key, wanted_study
 from drsearch.training.cross_validation import assign_folds
 
 
-def define(space: SearchSpace, data: Path, prepared: Sequence[Prepared]) -> StudyDefinition:
+def define(space: SearchSpace, data: Dataset, prepared: Sequence[Prepared]) -> StudyDefinition:
     """The definition of a study: its space, settings, data and code as they are now.
 
     Args:
         space: The study's space, on its settings.
-        data: The folder of photographs.
+        data: The photographs and their labels.
         prepared: The record set of every `images.*` that the space may ask for.
     """
     return dataclasses.replace(
@@ -27,7 +27,7 @@ def define(space: SearchSpace, data: Path, prepared: Sequence[Prepared]) -> Stud
 
 
 def prepare_all(
-    data: Path,
+    data: Dataset,
     space: SearchSpace,
     home: Home,
     *,
@@ -37,7 +37,7 @@ def prepare_all(
     """The record sets that a study may need, made or reused; first the one of its own settings.
 
     Args:
-        data: The folder of photographs.
+        data: The photographs and their labels.
         space: The study's space, on its settings.
         home: The home that keeps the records.
         skip_bad: Whether to leave out photographs that cannot be used.

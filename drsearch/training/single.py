@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from drsearch.data.records import RecordSet
+from drsearch.datasets.read import Dataset
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.resnet_v2 import build_resnet
@@ -69,7 +70,7 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
 def train(
     name: str,
     records: RecordSet,
-    data: Path,
+    data: Dataset,
     settings: Settings,
     home: Home,
     listener: Listener = SILENT,
@@ -80,7 +81,7 @@ def train(
     Args:
         name: The run's.
         records: The eyes.
-        data: The folder they came from.
+        data: The data set that they came from.
         settings: All of them; `training.seed` decides the initial weights and the order.
         home: Where everything lies.
         listener: Hears of every epoch.
@@ -101,10 +102,11 @@ def train(
         name=folder.name,
         tags={KIND_TAG: "training", **provenance_tags()},
         params=settings.flat(),
-        dataset=DatasetInput(name=data.resolve().name, digest=records.fingerprint, source=str(data.resolve())),
+        dataset=DatasetInput(name=data.name, digest=records.fingerprint, source=data.place),
     )
     of = f" --space {space.path.name}" if space is not None else ""
-    head = ("One training. Repeat it:", f"drsearch train --data {data.resolve()} --config settings.gin{of}")
+    given = " ".join(f"--data {path}" for path in data.given or [records.description_path])
+    head = ("One training. Repeat it:", f"drsearch train {given} --config settings.gin{of}")
 
     def build() -> keras.Model:
         return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)

@@ -1,9 +1,9 @@
 """Begins a study, or resumes it, with worker processes on this machine."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from drsearch.data.prepare import Prepared
+from drsearch.datasets.read import Dataset
 from drsearch.home import Home
 from drsearch.settings import Value
 from drsearch.space.search_space import SearchSpace
@@ -17,13 +17,15 @@ from drsearch.trials.trials import enqueue, read_trials
 from drsearch.workers.supervisor import Supervisor
 
 
-def check_begins(name: str, space: SearchSpace, data: Path, storage_url: str, warm_start: str = "") -> WarmStart | None:
+def check_begins(
+    name: str, space: SearchSpace, data: Dataset, storage_url: str, warm_start: str = ""
+) -> WarmStart | None:
     """Refuse, before photographs are prepared, what `launch_study` would refuse whatever they are.
 
     Args:
         name: The study's name.
         space: Its space, checked, on the study's settings.
-        data: The folder of photographs.
+        data: The photographs and their labels.
         storage_url: The study database.
         warm_start: Another study, whose finished trials it begins with.
 
@@ -46,7 +48,7 @@ def check_begins(name: str, space: SearchSpace, data: Path, storage_url: str, wa
 def launch_study(
     name: str,
     space: SearchSpace,
-    data: Path,
+    data: Dataset,
     prepared: Sequence[Prepared],
     home: Home,
     storage_url: str,
@@ -58,7 +60,7 @@ def launch_study(
     Args:
         name: The study's name.
         space: Its space, checked, on the study's settings.
-        data: The folder of photographs.
+        data: The photographs and their labels.
         prepared: The record sets of `prepare_all`.
         home: Where everything lies.
         storage_url: The study database.

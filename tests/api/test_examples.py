@@ -8,8 +8,8 @@ import pytest
 import drsearch
 
 IN_ORDER = [
-    "synthesize", "prepare", "describe_space", "run_study", "load_study", "studies", "load_model", "evaluate", "train",
-    "promote", "history", "lineage", "sync",
+    "synthesize", "prepare", "describe_data", "describe_space", "run_study", "load_study", "studies",
+    "load_model", "evaluate", "train", "promote", "history", "lineage", "sync",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The public names: their list, what importing them costs, and what they say of themselves."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -10,9 +11,9 @@ import drsearch
 
 CLASSES = ["Data", "DrsearchError", "Interrupted", "Model", "Promotion", "Settings", "Study", "Training"]
 FUNCTIONS = [
-    "change_password", "dashboard", "describe_space", "evaluate", "history", "join_study", "lineage", "load_model",
-    "load_study", "prepare", "promote", "rollback", "run_study", "serve", "set_users", "studies", "sync", "synthesize",
-    "train", "ui",
+    "change_password", "dashboard", "describe_data", "describe_space", "evaluate", "history", "join_study",
+    "lineage", "load_model", "load_study", "prepare", "promote", "rollback", "run_study", "serve", "set_users",
+    "studies", "sync", "synthesize", "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",
@@ -53,6 +54,8 @@ def test_every_function_says_what_it_takes_gives_and_refuses(name: str) -> None:
     text = inspect.getdoc(function) or ""
     arguments = inspect.signature(function).parameters
     for argument in arguments:
-        assert f"    {argument}: " in text.partition("Args:")[2].partition("Returns:")[0], argument
+        assert re.search(rf"^ +\**{argument}: ", text.partition("Args:")[2].partition("Returns:")[0], re.MULTILINE), (
+            argument
+        )
     assert "Returns:" in text or "Yields:" in text
     assert function.__annotations__.keys() == {*arguments, "return"}

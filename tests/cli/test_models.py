@@ -17,6 +17,7 @@ from drsearch.cli import main
 from drsearch.data.decode import read_photograph
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
 
@@ -54,7 +55,7 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def home(eyes: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     settings = Settings().replace({"images.image_px": 32, "model.width": 4, "model.stages": 1})
-    records = prepare(eyes, settings, Home(tmp_path_factory.mktemp("prepared"))).records
+    records = prepare(open_dataset([eyes]), settings, Home(tmp_path_factory.mktemp("prepared"))).records
     files = untrained_files(tmp_path_factory.mktemp("model"), records, settings)
     return stocked_home(tmp_path_factory.mktemp("home") / "home", files)
 

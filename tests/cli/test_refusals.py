@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from services import HANG_S
 
+from drsearch.datasets.given import open_dataset
 from drsearch.home import TRAININGS, Home
 from drsearch.settings import Settings
 from drsearch.study.definition import open_study, wanted_study
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "known.jsonl").write_text("{")
     home = Home(folder / "home")
     settings = Settings().replace({"training.epochs": 4})
-    wanted = wanted_study(folder / "mine.py", SPACE, settings, folder / "eyes")
+    wanted = wanted_study(folder / "mine.py", SPACE, settings, open_dataset([folder / "eyes"]))
     storage = open_storage(home.storage_url)
     open_study(storage, "begun", dataclasses.replace(wanted, data_fingerprint="0" * 16), 4)
     client = MlflowClient(home.tracking_uri)

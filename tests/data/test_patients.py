@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from drsearch.data.patients import kept_together, patient_of_name, patients_of
+from drsearch.data.patients import kept_together
 from drsearch.data.splits import LEFT_OUT, folds, split
+from drsearch.datasets.patients import patient_of_name, patients_of
 from drsearch.errors import DataError
 from drsearch.settings import DataSettings
 

@@ -21,6 +21,7 @@ from drsearch.data.records import (
     shard_entry,
     write_shard,
 )
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import RecordsError
 from drsearch.home import Home
 from drsearch.settings import ImageSettings, Settings
@@ -33,7 +34,7 @@ FINE = Quality(0.9, 1, 1, 0.8, "is pale")
 
 @pytest.fixture
 def records(eyes: Path, home: Home) -> RecordSet:
-    return prepare(eyes, SMALL, home).records
+    return prepare(open_dataset([eyes]), SMALL, home).records
 
 
 def test_records_read_back_what_the_photographs_give(eyes: Path, records: RecordSet, home: Home) -> None:
@@ -96,7 +97,7 @@ def test_the_test_split_cannot_be_named_by_a_trial(records: RecordSet) -> None:
 def test_every_test_evaluation_is_counted_whatever_the_image_size(eyes: Path, records: RecordSet, home: Home) -> None:
     assert count_test_evaluations(records, home) == 0
     read_test_eyes(records, home, "the final evaluation")
-    larger = prepare(eyes, Settings().replace({"images.image_px": 64}), home).records
+    larger = prepare(open_dataset([eyes]), Settings().replace({"images.image_px": 64}), home).records
     read_test_eyes(larger, home, "the gate")
     assert count_test_evaluations(records, home) == count_test_evaluations(larger, home) == 2
     lines = (home.test_evaluations / f"{records.test_fingerprint}.jsonl").read_text().splitlines()

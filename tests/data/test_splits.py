@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from drsearch.data import splits
 from drsearch.data.splits import LEFT_OUT, SPLITS, check_classes
-from drsearch.data.tables import PublishedSplit
+from drsearch.datasets.description import PublishedSplit
 from drsearch.errors import DataError
 from drsearch.settings import DataSettings
 

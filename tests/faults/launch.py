@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 from drsearch.log import start_logging
@@ -21,9 +22,10 @@ def main(space_file: str, data: str, study: str, workers: str, storage: str = ""
     supervisor.MLFLOW_AWAY_S = 5.0
     home = Home.from_environment()
     space = load_space(Path(space_file))
+    dataset = open_dataset([Path(data)])
     try:
-        prepared = prepare_all(Path(data), space, home, skip_bad=False)
-        launcher = launch_study(study, space, Path(data), prepared, home, storage or home.storage_url)
+        prepared = prepare_all(dataset, space, home, skip_bad=False)
+        launcher = launch_study(study, space, dataset, prepared, home, storage or home.storage_url)
         result = launcher.run(int(workers))
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)

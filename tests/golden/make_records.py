@@ -13,6 +13,7 @@ from pathlib import Path
 from drsearch.data.prepare import prepare
 from drsearch.data.records import SCHEMA_VERSION, read_eyes
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
 
@@ -23,13 +24,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         synthesize(Path(scratch) / "eyes", 16, seed=0, image_px=(268, 178))
         settings = Settings().replace({"images.image_px": 32})
-        records = prepare(Path(scratch) / "eyes", settings, Home(Path(scratch) / "home")).records
+        records = prepare(open_dataset([Path(scratch) / "eyes"]), settings, Home(Path(scratch) / "home")).records
         expected: dict[str, object] = {"fingerprint": records.fingerprint}
         for split in ("train", "validation"):
             eyes = read_eyes(records, split)  # type: ignore[arg-type]  # the loop's literals
             means = [round(float(mean), 3) for mean in eyes.images.mean(axis=(1, 2, 3))]
             expected[split] = {"names": eyes.names, "grades": eyes.grades.tolist(), "mean_levels": means}
-        shutil.copytree(records.folder, out)
+        shutil.copytree(records.folder, out, ignore=shutil.ignore_patterns(records.description_path.name))
     (out / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 

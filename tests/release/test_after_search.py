@@ -10,6 +10,7 @@ from optuna.trial import create_trial
 
 from drsearch.data.prepare import Prepared
 from drsearch.data.records import read_eyes
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.model.fit import EpochResult, Measures
@@ -41,7 +42,7 @@ def space(tmp_path: Path, settings: Settings) -> SearchSpace:
 
 @pytest.fixture
 def prepared(eyes: Path, space: SearchSpace, home: Home) -> list[Prepared]:
-    return prepare_all(eyes, space, home, skip_bad=False)
+    return prepare_all(open_dataset([eyes]), space, home, skip_bad=False)
 
 
 def test_every_image_size_that_the_space_may_ask_for_is_prepared_with_one_split(
@@ -49,7 +50,7 @@ def test_every_image_size_that_the_space_may_ask_for_is_prepared_with_one_split(
 ) -> None:
     assert {each.records.images.image_px for each in prepared} == {32, 48}
     assert len({each.records.data_fingerprint for each in prepared}) == 1
-    study = define(space, eyes, prepared)
+    study = define(space, open_dataset([eyes]), prepared)
     for each in prepared:
         assert study.records_for(each.records.images) == each.records.fingerprint
     assert study.data_fingerprint == prepared[0].records.data_fingerprint
@@ -64,7 +65,8 @@ def test_a_study_without_a_complete_trial_has_no_model_and_says_why(
         user_attrs={TRIAL: 0, FINAL: True, REASON: "the loss is nan in epoch 1"},
     )
     trials = (Trial(0, (failed,), max_retries=2),)
-    study = StudyResult("sizes", define(space, eyes, prepared), home.runs / "sizes", trials, len(trials), "")
+    definition = define(space, open_dataset([eyes]), prepared)
+    study = StudyResult("sizes", definition, home.runs / "sizes", trials, len(trials), "")
     with pytest.raises(StudyError) as refused:
         AfterSearch(study, space, home)
     assert str(refused.value) == (
@@ -89,7 +91,8 @@ def test_a_network_that_answers_the_same_for_every_eye_is_not_registered(
         distributions={"images.image_px": CategoricalDistribution([32, 48])},
         user_attrs={TRIAL: 0},
     )
-    study = StudyResult("sizes", define(space, eyes, prepared), home.runs / "sizes", (Trial(0, (best,), 2),), 1, "")
+    definition = define(space, open_dataset([eyes]), prepared)
+    study = StudyResult("sizes", definition, home.runs / "sizes", (Trial(0, (best,), 2),), 1, "")
     plan = Plan(
         folder=study.trial_folder(0),
         start=RunStart("k", "sizes", "trial 0"),

@@ -10,6 +10,7 @@ import pytest
 from drsearch.data.prepare import prepare
 from drsearch.data.records import RecordSet, count_test_evaluations
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.patients import patient_groups, patient_scores
@@ -57,7 +58,8 @@ def test_the_whole_set_it_was_trained_on_is_refused_before_its_test_split_is_loo
 
 
 def test_another_set_can_be_judged_whole(grader: Grader, others: Path, settings: Settings, home: Home) -> None:
-    judged = evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
+    records = prepare(open_dataset([others]), settings, home).records
+    judged = evaluate(grader, records, "all", home, "a test of drsearch")
     assert judged.scores.n == len(set(judged.eyes.names)) == 20
     assert judged.test_evaluations == 1
 
@@ -69,7 +71,7 @@ def test_a_set_of_one_class_has_the_share_that_is_right_and_no_auc(
     table = others / "labels/train.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.split(",")[1] in kept)]) + "\n")
-    records = prepare(others, settings, home, skip_bad=True, for_training=False).records
+    records = prepare(open_dataset([others]), settings, home, skip_bad=True, for_training=False).records
     judged = evaluate(grader, records, "all", home, "a test of drsearch")
     called = grader.probabilities(judged.eyes.images) >= grader.serving.threshold
     assert set(judged.eyes.labels) == {label} and judged.scores.n == len(called)
@@ -87,7 +89,7 @@ def test_a_set_with_few_of_one_class_is_judged_whole(
     healthy = [line for line in lines[1:] if line.split(",")[1] in "01"]
     ill = [line for line in lines[1:] if line.split(",")[1] in "234"]
     table.write_text("\n".join([lines[0], *healthy, ill[0]]) + "\n")
-    records = prepare(others, settings, home, skip_bad=True, for_training=False).records
+    records = prepare(open_dataset([others]), settings, home, skip_bad=True, for_training=False).records
     judged = evaluate(grader, records, "all", home, "a test of drsearch")
     assert judged.scores.n == len(healthy) + 1 and judged.scores.auc is not None
 
@@ -95,7 +97,7 @@ def test_a_set_with_few_of_one_class_is_judged_whole(
 def test_a_split_without_photographs_is_refused(grader: Grader, others: Path, settings: Settings, home: Home) -> None:
     table = others / "labels/train.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:3]) + "\n")
-    records = prepare(others, settings, home, skip_bad=True, for_training=False).records
+    records = prepare(open_dataset([others]), settings, home, skip_bad=True, for_training=False).records
     with pytest.raises(DataError) as refused:
         evaluate(grader, records, "test", home, "a test of drsearch")
     assert str(refused.value) == "the test split has no photograph: add some, or evaluate with --split all."
@@ -114,7 +116,7 @@ def test_a_trained_on_picture_is_told_in_another_set_by_its_content(
     else:
         shutil.copy(seen, hidden)
     with pytest.raises(DataError) as refused:
-        evaluate(grader, prepare(others, settings, home).records, "all", home, "a test of drsearch")
+        evaluate(grader, prepare(open_dataset([others]), settings, home).records, "all", home, "a test of drsearch")
     assert str(refused.value) == (
         "the model was trained on 1 of the 20 pictures of split 'all' (SYN_020); "
         "evaluate it on eyes that it has not seen."
@@ -137,7 +139,7 @@ def pairs(others: Path) -> Path:
 def test_patients_are_scored_beside_eyes_and_intervals_are_theirs(
     grader: Grader, pairs: Path, settings: Settings, home: Home
 ) -> None:
-    judged = evaluate(grader, prepare(pairs, settings, home).records, "all", home, "a test of drsearch")
+    judged = evaluate(grader, prepare(open_dataset([pairs]), settings, home).records, "all", home, "a test of drsearch")
     labels, said, patients = judged.eyes.labels, grader.probabilities(judged.eyes.images), judged.eyes.patients
     assert len(set(patients)) == 10
     assert judged.scores == scores(labels, said, 0.5, groups=patient_groups(patients)) != scores(labels, said, 0.5)
@@ -152,14 +154,16 @@ def test_without_patients_that_is_said(grader: Grader, records: RecordSet, home:
 
 
 def test_the_other_eyes_of_seen_patients_are_named(grader: Grader, pairs: Path, settings: Settings, home: Home) -> None:
-    everything = prepare(pairs, settings, home).records
+    everything = prepare(open_dataset([pairs]), settings, home).records
     seen = copy.copy(grader)
     seen.trained_on = tuple(
         dataclasses.replace(eye, patient="") for eye in everything.eyes("test") if eye.name.endswith("left")
     )
     names = sorted(eye.name for eye in seen.trained_on)
     others = [name.replace("left", "right") for name in names]
-    other_seed = prepare(pairs, settings.replace({"data.split": "random", "data.seed": 3}), home).records
+    other_seed = prepare(
+        open_dataset([pairs]), settings.replace({"data.split": "random", "data.seed": 3}), home
+    ).records
     with pytest.raises(DataError) as refused:
         evaluate(seen, other_seed, "all", home, "a test of drsearch")
     assert str(refused.value) == (

@@ -14,6 +14,7 @@ from tags_page import undocumented_metrics
 from drsearch.data.prepare import prepare
 from drsearch.data.records import EyeEntry, RecordSet, count_test_evaluations, read_eyes
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.measure.calibration import calibration
@@ -108,7 +109,7 @@ class Shelf:
         self.home, self.eyes, self.records, self.settings, self.files = home, eyes, records, settings, files
         shutil.copytree(records.folder, home.records / records.fingerprint)
         larger = settings.replace({"images.image_px": 48})
-        self.larger = prepare(eyes, larger, home).records
+        self.larger = prepare(open_dataset([eyes]), larger, home).records
         self.registry = Registry(home.tracking_uri)
         self.client = MlflowClient(home.tracking_uri, home.tracking_uri)
         self.experiment = self.client.create_experiment("a study", (home.path / "artifacts").as_uri())
@@ -202,7 +203,7 @@ def test_records_that_are_gone_are_asked_for_and_taken_from_the_photographs(shel
     shutil.copytree(shelf.records.folder, elsewhere.records / shelf.records.fingerprint)
     with pytest.raises(RegistryError, match="the champion reads images with images.image_px = 48, .* --data FOLDER"):
         contest(shelf.registry, shelf.small, shelf.large, GATE, elsewhere)
-    found = contest(shelf.registry, shelf.small, shelf.large, GATE, elsewhere, shelf.eyes)
+    found = contest(shelf.registry, shelf.small, shelf.large, GATE, elsewhere, open_dataset([shelf.eyes]))
     assert found.records.fingerprint == shelf.records.fingerprint
     assert found.comparison is not None
 
@@ -258,7 +259,9 @@ def test_patients_are_compared_and_scored_where_they_are_known(shelf: Any, tmp_p
         file.rename(file.with_stem(name))
         text = text.replace(file.stem, name)
     table.write_text(text)
-    found = contest(shelf.registry, shelf.small, shelf.large, GATE, replace(shelf.home, path=tmp_path), pairs)
+    found = contest(
+        shelf.registry, shelf.small, shelf.large, GATE, replace(shelf.home, path=tmp_path), open_dataset([pairs])
+    )
     assert found.champion is not None and found.comparison is not None
     assert found.challenger.patients is not None and found.champion.patients is not None
     assert found.challenger.patients.n == len(found.labels) / 2

@@ -14,6 +14,7 @@ from studies import add_waiting_trials
 
 from drsearch.data.prepare import Prepared
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.space.check import load_space
@@ -174,14 +175,15 @@ def space(tmp_path_factory: pytest.TempPathFactory, warm_children: None) -> Sear
 
 
 def call(space: SearchSpace, data: Path, home: Home, prepared: list[Prepared], budget: dict[str, Any]) -> StudyResult:
-    launcher = launch_study("widths", space.on(space.settings.replace(budget)), data, prepared, home, home.storage_url)
+    on = space.on(space.settings.replace(budget))
+    launcher = launch_study("widths", on, open_dataset([data]), prepared, home, home.storage_url)
     return launcher.run(1)
 
 
 def test_epochs_are_a_budget_of_all_calls_and_a_larger_one_goes_on(tmp_path: Path, space: SearchSpace) -> None:
     synthesize(tmp_path / "eyes", 30, 1)
     home = Home(tmp_path / "home")
-    prepared = prepare_all(tmp_path / "eyes", space, home, skip_bad=False)
+    prepared = prepare_all(open_dataset([tmp_path / "eyes"]), space, home, skip_bad=False)
 
     first = call(space, tmp_path / "eyes", home, prepared, {"study.epochs": 3})
     assert (first.spent, first.stopped) == ("study.epochs = 3 are trained", "")

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from drsearch.data.records import RecordSet
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import Interrupted
 from drsearch.home import Home
 from drsearch.settings import Settings
@@ -33,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def run(home: Home, records: RecordSet, eyes: Path, settings: Settings) -> Train:
-    return lambda name, listener: train(name, records, eyes, settings, home, listener)
+    return lambda name, listener: train(name, records, open_dataset([eyes]), settings, home, listener)
 
 
 @pytest.fixture(scope="module")

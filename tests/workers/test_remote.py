@@ -15,6 +15,7 @@ from services import MlflowServer, when
 
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
 from drsearch.settings import Settings
@@ -136,7 +137,7 @@ class TestRecords:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.url)
         synthesize(tmp_path / "eyes", 30, uuid.uuid4().int % 2**32)  # not those of another test: the server keeps them
         home = Home(tmp_path / "first")
-        records = prepare(tmp_path / "eyes", self.SETTINGS, home).records
+        records = prepare(open_dataset([tmp_path / "eyes"]), self.SETTINGS, home).records
         definition = StudyDefinition(
             "u", "s.py", "", Settings(), "eyes", "/eyes", records.data_fingerprint, {"{}": records.fingerprint}, {}
         )

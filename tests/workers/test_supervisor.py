@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.space.check import load_space
 from drsearch.study.definition import load_study
@@ -48,11 +49,11 @@ def launched(tmp_path: Path, warm_children: None) -> Any:
     (tmp_path / "rates.py").write_text(SPACE)
     space, home, data = load_space(tmp_path / "rates.py"), Home(tmp_path / "home"), tmp_path / "eyes"
     synthesize(data, 30, 1)
-    prepared = prepare_all(data, space, home, skip_bad=False)
+    prepared = prepare_all(open_dataset([data]), space, home, skip_bad=False)
 
     def launch(name: str = "rates", enqueued: Sequence[Any] = (), **changes: Any) -> Supervisor:
         on = space.on(space.settings.replace({key.replace("__", "."): value for key, value in changes.items()}))
-        return launch_study(name, on, data, prepared, home, home.storage_url, enqueued=enqueued)
+        return launch_study(name, on, open_dataset([data]), prepared, home, home.storage_url, enqueued=enqueued)
 
     return launch
 

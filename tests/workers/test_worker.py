@@ -16,6 +16,7 @@ from studies import add_waiting_trials
 
 from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
+from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.processes import this_process
@@ -105,7 +106,7 @@ def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
 def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
     synthesize(tmp_path / "eyes", 30, 1)
     home = Home(tmp_path / "home")
-    records = prepare(tmp_path / "eyes", SETTINGS, home).records
+    records = prepare(open_dataset([tmp_path / "eyes"]), SETTINGS, home).records
     made = definition(str(tmp_path / "eyes"), records.fingerprint, records.data_fingerprint)
     storage = open_storage(home.storage_url)
     study, _ = open_study(storage, "s", made, 2)
