@@ -74,7 +74,7 @@ class Promotion:
         return described_table(
             repr(self).strip("<>"),
             self.scores,
-            f"{len(self.contest.labels)} test eyes; MLflow run {self.decision.run_id}",
+            f"{self.contest.eyes_text}; MLflow run {self.decision.run_id}",
         )
 
 

@@ -241,7 +241,7 @@ def _print_contest(out: Console, contest: "Contest", before: int) -> None:
         f"challenger, version {contest.challenger.version.version}",
         f"champion, version {champion.version.version}" if champion else "no champion to compare with",
         "difference",
-        title=f"{len(contest.labels)} test eyes, 95 % intervals",
+        title=f"{contest.eyes_text}, 95 % intervals",
         title_justify="left",
     )
     for row in contest.table():

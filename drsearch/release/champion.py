@@ -157,7 +157,7 @@ class Promotion:
         """The text of the decision's page in MLflow, Markdown."""
         lines = [_heading(self.challenger, self.state.champion, outcome, reason), ""]
         lines += note_table(("", "challenger", "champion", "difference"), contest.table())
-        lines += ["", f"On {len(contest.labels)} test eyes, each version at its own threshold; 95 % intervals."]
+        lines += ["", f"On {contest.eyes_text}, each version at its own threshold; 95 % intervals."]
         lines += ["", *(f"- {text}" for text in contest.paired()), "", "The rule:", ""]
         lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
         n = contest.test_evaluations

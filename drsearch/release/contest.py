@@ -98,6 +98,12 @@ class Contest:
         """Whether the challenger passes the rule."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def eyes_text(self) -> str:
+        """How many eyes, and how many patients where they are known: `16 test eyes, 8 patients`."""
+        patients = self.challenger.patients
+        return f"{len(self.labels)} test eyes" + (f", {patients.n} patients" if patients is not None else "")
+
     def difference(self, name: str) -> Interval | None:
         """Challenger minus champion in one of `SCORES`: the AUC by `delong`, the others by the bootstrap."""
         if self.comparison is None:

@@ -45,7 +45,8 @@ class Evaluation:
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name} {interval or 'not defined'}" for name, interval in self.scores.labelled)
-        return f"<Evaluation on {self.scores.n} {self.split} eyes: {values}>"
+        of = f" of {self.patients.n} patients" if self.patients is not None else ""
+        return f"<Evaluation on {self.scores.n} {self.split} eyes{of}: {values}>"
 
 
 def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why: str) -> Evaluation:

@@ -33,10 +33,10 @@ def rule(
     """Check a challenger's test scores against the rule of promotion.
 
     A challenger of a champion passes if its sensitivity is at most `gate.sensitivity_margin` lower (counted on these
-    eyes, each version at its own threshold) and its AUC is not worse (non-inferiority: the lower end of DeLong's
-    two-sided 95 % interval of the difference lies above `-gate.auc_margin`). The first champion passes if the lower end
-    of its AUC's interval lies above `gate.first_auc` and its sensitivity reaches `gate.first_sensitivity`. A challenger
-    that answers the same for every eye never passes.
+    eyes, each version at its own threshold) and its AUC is not worse (non-inferiority: the lower end of the two-sided
+    95 % interval of the difference, see `delong`, lies above `-gate.auc_margin`). The first champion passes if the
+    lower end of its AUC's interval lies above `gate.first_auc` and its sensitivity reaches `gate.first_sensitivity`. A
+    challenger that answers the same for every eye never passes.
 
     Args:
         challenger: Scores on the test eyes.
