@@ -34,7 +34,7 @@ def synthesize_layout(
         layout: One of `drsearch.datasets.mockups.LAYOUTS`.
         n_images: Number of photographs, those without a grade among them.
         seed: The same seed draws the same bytes.
-        image_px: Width and height of a photograph, pixels; what was published as squares gets the height.
+        image_px: Width and height of a photograph, pixels; what was published as squares gets the width.
         on_photograph: Called with the number of photographs that are drawn and that of all.
 
     Returns:
@@ -68,7 +68,7 @@ def _draw(
     eye = draw_eye(
         photograph.lesions_of,
         np.random.default_rng(seed),
-        image_px=(image_px[1], image_px[1]) if photograph.is_square else image_px,
+        image_px=(image_px[0], image_px[0]) if photograph.is_square else image_px,
         side=photograph.eye,
         edema_risk=photograph.edema_risk,
         colours=np.random.default_rng(seed_of_person),

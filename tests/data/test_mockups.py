@@ -10,11 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from drsearch.data.mockups import synthesize_layout
+from drsearch.data.prepare import prepare
+from drsearch.data.splits import SPLITS
 from drsearch.data.synthetic import draw_eye
+from drsearch.datasets.given import Naming, open_dataset
 from drsearch.datasets.mockups import LAYOUTS, Mockup
 from drsearch.errors import DataError
+from drsearch.home import Home
+from drsearch.settings import Settings
 
 Drawn = Callable[[str], tuple[Path, Mockup]]
+READ_AS = {"eyepacs-resized": "EyePACS, resized"}
+"""The layout that is meant, where a mock-up can be read in two ways."""
+
 SIGNATURES = {"png": b"\x89PNG", "tif": (b"II*\0", b"MM\0*"), "jpg": b"\xff\xd8\xff", "jpeg": b"\xff\xd8\xff"}
 
 
@@ -118,3 +126,40 @@ def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="already holds something"):
         synthesize_layout(tmp_path, "ddr", 24, 0)
     assert files_in(tmp_path) == {"mine"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_mockup_becomes_records_with_its_grades_splits_and_patients(
+    mockup_folder: Drawn, home: Home, layout: str
+) -> None:
+    folder, data_set = mockup_folder(layout)
+    dataset = open_dataset([folder], Naming(layout=READ_AS.get(layout, "")))
+    prepared = prepare(dataset, Settings().replace({"images.image_px": 32}), home)
+    by_sha256 = {hashlib.sha256((folder / each.file).read_bytes()).hexdigest(): each for each in data_set.photographs}
+    eyes = [(by_sha256[entry.sha256], entry) for entry in prepared.records.eyes(*SPLITS)]
+    graded = {each.file: each.grade for each in data_set.photographs if isinstance(each.grade, int)}
+    assert {truth.file: entry.grade for truth, entry in eyes} == graded
+    counts = prepared.records.counts
+    assert sum(split["n"] for split in counts.values()) == len(graded)
+    assert all(split["NRDR"] and split["RDR"] for split in counts.values())
+
+    published: dict[str, set[str]] = {}  # of several sets in one folder each has splits of its own
+    for truth, entry in eyes:
+        published.setdefault(entry.source, set()).add(truth.split)
+    patients: dict[str, set[tuple[str, str]]] = {}
+    for truth, entry in eyes:
+        divided = {"train", "validation", "test"} - (published[entry.source] - {"train"})
+        assert entry.split in ({truth.split} if truth.split in ("validation", "test") else divided)
+        assert entry.eye in ("", truth.eye)
+        assert bool(entry.patient) == bool(truth.patient)
+        if truth.patient:
+            patients.setdefault(truth.patient, set()).add((entry.patient, entry.split))
+    assert all(len(one) == 1 for one in patients.values()), "a patient lies in two splits"
+    assert len(set.union(set(), *patients.values())) == len(patients), "two patients are taken for one"
+
+    audit = prepared.audit
+    assert (audit.bad, audit.duplicates) == ((), ())
+    assert set(audit.ungradable) == {each.file for each in data_set.photographs if each.grade == "ungradable"}
+    assert {each.file for each in audit.left_out} == {
+        each.file for each in data_set.photographs if each.grade == "excluded"
+    }
