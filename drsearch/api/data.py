@@ -179,14 +179,14 @@ def prepare(
         <Data eyes: 38 train, 10 validation, 12 test; fingerprint ...>
     """
     from drsearch.data.prepare import prepare as write_records
+    from drsearch.display.data_tables import print_reading
     from drsearch.display.output import counting
 
     home, out = open_home(), console_of(progress)
     dataset, settings = dataset_and_settings(data, settings, home, by_hand)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
     chosen = merged_settings(settings, config)
-    for line in (*(each.words for each in dataset.source.sets), *dataset_notes(dataset)):
-        out.print(line, markup=False, soft_wrap=True)
+    print_reading(out, dataset)
     with counting(out, "photographs") as count:
         prepared = write_records(dataset, chosen, home, skip_bad=skip_bad, on_photograph=count)
     return Data(dataset, prepared, own_settings(chosen), skip_bad)
@@ -211,11 +211,6 @@ def describe_data(data: GivenData, **by_hand: Unpack[ByHand]) -> DataSource:
         'flat'
     """
     return dataset_and_settings(data, None, open_home(), by_hand)[0].source
-
-
-def dataset_notes(dataset: Dataset) -> list[str]:
-    """What a user must know about the data sets, one sentence per line."""
-    return [note for description in dataset.source.sets for note in description.notes]
 
 
 def _table_of(labels: str | Path | pd.DataFrame, home: Home) -> str:

@@ -363,7 +363,7 @@ def run_study(
     if warn_if_away(home, out):
         _check_experiments(home, name, url)
 
-    from drsearch.display.data_tables import print_audit, print_counts
+    from drsearch.display.data_tables import print_audit, print_counts, print_reading
     from drsearch.display.output import counting
     from drsearch.display.progress import study_view, training_view
     from drsearch.display.study_tables import print_warm_start
@@ -380,6 +380,7 @@ def run_study(
     _check_enqueued(enqueue, read.settings)
     enqueued = [enqueued_params(read, each) for each in known]
     warm = check_begins(name, read, dataset, url, warm_start)
+    print_reading(out, dataset)
     with counting(out, "photographs") as count:
         prepared = prepare_all(dataset, read, home, skip_bad=skip_bad, on_photograph=count)
     print_audit(out, prepared[0].audit, skip_bad)

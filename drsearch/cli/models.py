@@ -101,6 +101,9 @@ def evaluate(
     places = " and ".join(map(str, data))
     print_scores(out, f"{model} on {evaluation.scores.n} eyes of {places}, split {split}{counted}", evaluation.scores)
     print_patients(out, evaluation.patients)
+    for source, scores in evaluation.sources.items():
+        print_scores(out, f"{scores.n} eyes of {source}", scores)
+    out.print(f"referable: {evaluation.task.words}", markup=False)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
 
 

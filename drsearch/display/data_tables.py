@@ -13,8 +13,16 @@ from drsearch.display.tables import column, table
 if TYPE_CHECKING:
     from drsearch.data.audit import Audit
     from drsearch.data.prepare import Prepared
+    from drsearch.datasets.read import Dataset
 
 _N_NAMED, _N_LOWEST = 8, 3
+
+
+def print_reading(out: Console, dataset: "Dataset") -> None:
+    """What each data set was taken for, which columns mean what, and what a user must know about it."""
+    for description in dataset.source.sets:
+        for line in (description.words, *description.notes):
+            out.print(line, markup=False, soft_wrap=True)
 
 
 def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
@@ -41,6 +49,9 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
     else:
         out.print(f"audit of {audit.n_photographs} photographs: nothing found")
     out.print(audit.patients_text, soft_wrap=True, markup=False)
+    if audit.ungradable:
+        share = 1 - len(audit.ungradable) / audit.n_photographs
+        out.print(f"imageability: {share:.1%} of the photographs can be graded by their labels", soft_wrap=True)
     _print_quality(out, audit)
     if audit.not_used:
         out.print("\n  ".join(["not used:", *_first(audit.not_used)]), markup=False, soft_wrap=True)

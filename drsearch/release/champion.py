@@ -158,6 +158,7 @@ class Promotion:
         lines = [_heading(self.challenger, self.state.champion, outcome, reason), ""]
         lines += note_table(("", "challenger", "champion", "difference"), contest.table())
         lines += ["", f"On {contest.eyes_text}, each version at its own threshold; 95 % intervals."]
+        lines += [f"Referable: {contest.records.task.words}."]
         lines += ["", *(f"- {text}" for text in contest.paired()), "", "The rule:", ""]
         lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
         n = contest.test_evaluations

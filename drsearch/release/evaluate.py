@@ -1,10 +1,11 @@
 """Scores of a registered model on a split; photographs and patients that it was trained on are refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drsearch.data.duplicates import same_pictures
 from drsearch.data.records import EyeEntry, Eyes, RecordSet, count_test_evaluations, joined, read_eyes, read_test_eyes
@@ -12,6 +13,7 @@ from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.patients import patient_groups, patient_scores
 from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
+from drsearch.settings import TaskSettings
 
 if TYPE_CHECKING:
     from drsearch.serving.grader import Grader
@@ -28,6 +30,8 @@ class Evaluation:
         split: The split.
         scores: Of eyes, with 95 % intervals; for eyes of one class, only the scores that are defined.
         patients: The same of patients, who are referable if an eye is; None if no patient is known.
+        sources: The same of the eyes of each data set, where several are pooled.
+        task: Which eyes are referable.
         eyes: The eyes of the split.
         test_evaluations: Of this test split from this home, this one included; 0 for other splits.
     """
@@ -35,13 +39,21 @@ class Evaluation:
     split: Split
     scores: Scores | OneClassScores
     patients: Scores | OneClassScores | None
+    sources: Mapping[str, Scores | OneClassScores]
+    task: TaskSettings
     eyes: Eyes
     test_evaluations: int
 
     def to_json(self) -> dict[str, Any]:
         """The scores as `--json` prints them, those of patients as `patients`: null if no patient is known."""
         patients = self.patients.to_json() if self.patients is not None else None
-        return {**self.scores.to_json(), "patients": patients, "test_evaluations": self.test_evaluations}
+        return {
+            **self.scores.to_json(),
+            "patients": patients,
+            "sources": {source: of_source.to_json() for source, of_source in self.sources.items()},
+            "referable": self.task.words,
+            "test_evaluations": self.test_evaluations,
+        }
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name} {interval or 'not defined'}" for name, interval in self.scores.labelled)
@@ -73,15 +85,31 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     eyes = _read(records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
     n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
-    score = scores if len(np.unique(eyes.labels)) == 2 else one_class_scores
-    threshold, groups = grader.serving.threshold, patient_groups(eyes.patients)
+    threshold = grader.serving.threshold
     return Evaluation(
         split,
-        score(eyes.labels, probabilities, threshold, groups=groups),
+        _scores(eyes, probabilities, threshold),
         patient_scores(eyes.labels, probabilities, eyes.patients, threshold),
+        _by_source(eyes, probabilities, threshold),
+        records.task,
         eyes,
         n_evaluations,
     )
+
+
+def _scores(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> Scores | OneClassScores:
+    score = scores if len(np.unique(eyes.labels)) == 2 else one_class_scores
+    return score(eyes.labels, probabilities, threshold, groups=patient_groups(eyes.patients))
+
+
+def _by_source(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> dict[str, Scores | OneClassScores]:
+    sources = np.array(eyes.sources)
+    if len(set(eyes.sources)) < 2:
+        return {}
+    return {
+        source: _scores(eyes.some(sources == source), probabilities[sources == source], threshold)
+        for source in dict.fromkeys(eyes.sources)
+    }
 
 
 def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:

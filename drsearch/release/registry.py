@@ -309,7 +309,8 @@ class Registry:
 
 
 _MODEL_NOTE = (
-    "Referable diabetic retinopathy (RDR, grade 2-4) against not referable (NRDR, grade 0-1), from fundus photographs. "
+    "Referable diabetic retinopathy (RDR) against not referable (NRDR), from fundus photographs; each version says "
+    "which grades are referable. "
     "`search-best` is the best of the study that finished last; `champion` is the one in use."
 )
 

@@ -146,10 +146,17 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
     held_out = "validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}"
     lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`.", ""]
     lines += [*_score_table("", held_out, chosen.scores, test.scores if test else None), "", chosen.text]
-    lines += ["", _patients_sentence(candidate.records())]
+    lines += ["", f"Referable: {settings.task.words}. {_patients_sentence(candidate.records())}"]
     if chosen.patients is not None:
         lines += ["", *_score_table("patients", held_out, chosen.patients, test.patients if test else None)]
         lines += ["", "A patient is referable if an eye is, and has the larger probability of its eyes."]
+    if test is not None and test.sources:
+        names = [name for name, _ in test.scores.labelled]
+        rows = [
+            (source, str(of.n), *(str(interval or "") for _, interval in of.labelled))
+            for source, of in test.sources.items()
+        ]
+        lines += ["", *note_table(("test eyes of", "n", *names), rows)]
     for split, caution in ((held_out, chosen.scores.caution), ("test", test.scores.caution if test else "")):
         if caution:
             lines += ["", f"**On {split}: {caution}**"]

@@ -20,7 +20,8 @@ def study_note(result: StudyResult) -> str:
     counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
     best = result.best
     chosen = f" Best: trial {best.number}, {objective.name} {best.values[0]:.4f}." if best is not None else ""
-    lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}"]
+    referable = f" Referable: {result.definition.settings.task.words}."
+    lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}{referable}"]
     if complete:
         names = list({name: None for trial in complete for name in trial.last.params})
         rows = [
@@ -43,7 +44,8 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
     """The tags of a study's MLflow experiment: the text of its page, and the metric by which it sorts."""
     note = (
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
-        f"(data `{definition.data_fingerprint[:12]}`). One run per trial (`drsearch.kind = trial`), one for the study "
+        f"(data `{definition.data_fingerprint[:12]}`); referable: {definition.settings.task.words}. "
+        f"One run per trial (`drsearch.kind = trial`), one for the study "
         f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by "
         f"`{best_metric(objective)}`: its best checkpointed epoch, with 95 % intervals in `_low` and `_high`. "
         "Accuracy, sensitivity and specificity of "

@@ -1,5 +1,6 @@
-"""The MLflow run of a study itself: its space, the audit of its data, its pages and its outcome."""
+"""The MLflow run of a study itself: its space, what is known of its data, its pages and its outcome."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from drsearch.run_folder import STUDY_RUN
@@ -29,15 +30,21 @@ class StudyRun:
         definition: Its definition.
         settings: Its settings, with the budgets of this call.
         folder: The study's folder.
-        audit: The audit of its records.
+        about_data: Files that say what its data are: the audit, and how the data set was read.
         warm_start: The study whose trials it inherits; empty for none.
     """
 
     def __init__(
-        self, name: str, definition: StudyDefinition, settings: Settings, folder: Path, audit: Path, warm_start: str
+        self,
+        name: str,
+        definition: StudyDefinition,
+        settings: Settings,
+        folder: Path,
+        about_data: Sequence[Path],
+        warm_start: str,
     ) -> None:
         self._name, self._definition, self._settings = name, definition, settings
-        self._folder, self._audit, self._warm_start = folder / STUDY_RUN, audit, warm_start
+        self._folder, self._about_data, self._warm_start = folder / STUDY_RUN, about_data, warm_start
 
     def begin(self) -> None:
         """Begin the run, or resume the one of an earlier call."""
@@ -47,8 +54,13 @@ class StudyRun:
             journal.append([Resumed()])
             return
         (self._folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
-        (self._folder / "audit.json").write_bytes(self._audit.read_bytes())
-        journal.append([self._start(), Artifact(self._definition.space_file, "space"), Artifact("audit.json", "data")])
+        for file in self._about_data:
+            (self._folder / file.name).write_bytes(file.read_bytes())
+        files = [
+            Artifact(self._definition.space_file, "space"),
+            *(Artifact(file.name, "data") for file in self._about_data),
+        ]
+        journal.append([self._start(), *files])
 
     def end(self, result: StudyResult, status: Status, reason: str) -> None:
         """Log the outcome of this call, write the pages, and end the run.

@@ -65,6 +65,7 @@ class Plan:
         build: Builds the network, after the seeds are set.
         owner: Names this attempt; a later attempt on the same folder takes over.
         head: Lines of comment for the run's settings file.
+        files: Files that are copied into the run.
         until: The last epoch of a refit, which is also its best one. A refit trains on the validation eyes too, so it
             logs nothing about them. None for any other training.
         shared_as: Number of this attempt where other machines may resume it; None where none can.
@@ -76,6 +77,7 @@ class Plan:
     build: Callable[[], keras.Model]
     owner: str
     head: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     until: int | None = None
     shared_as: int | None = None
 

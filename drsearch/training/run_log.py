@@ -62,7 +62,10 @@ class RunLog:
             shutil.rmtree(folder / STAGING_FOLDER, ignore_errors=True)
             if self._journal.whole_size() == 0:
                 (folder / SETTINGS_FILE).write_text(gin_text(self.plan.settings, self.plan.head))
-                self._journal.append([self.plan.start, Artifact(SETTINGS_FILE)])
+                for file in self.plan.files:
+                    shutil.copy(file, folder)
+                files = [SETTINGS_FILE, *(file.name for file in self.plan.files)]
+                self._journal.append([self.plan.start, *map(Artifact, files)])
                 self._is_open = True
             self._bundle()
 

@@ -108,10 +108,14 @@ def train(
     given = " ".join(f"--data {path}" for path in data.given or [records.description_path])
     head = ("One training. Repeat it:", f"drsearch train {given} --config settings.gin{of}")
 
+    files = (records.description_path,)
+
     def build() -> keras.Model:
         return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)
 
-    plan = Plan(folder=folder, start=start, settings=settings, build=build, head=head, owner=this_process())
+    plan = Plan(
+        folder=folder, start=start, settings=settings, build=build, head=head, files=files, owner=this_process()
+    )
     outcome = train_and_send(plan, records, home, ForegroundWatch("training", listener, plan))
     return TrainingResult(folder.name, folder, outcome, run_id_of(folder))
 

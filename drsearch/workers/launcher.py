@@ -85,8 +85,8 @@ def launch_study(
     n_taken = 1 + max((trial.number for trial in read_trials(study)), default=-1)
     enqueue(study, storage, n_taken + len(enqueued) if total is None else total, enqueued)
     folder = study_folder(home, name, definition.uid)
-    run = StudyRun(
-        name, definition, settings, folder, prepared[0].records.audit_path, warm.study if warm is not None else ""
-    )
+    records = prepared[0].records
+    about_data = (records.audit_path, records.description_path)
+    run = StudyRun(name, definition, settings, folder, about_data, warm.study if warm is not None else "")
     budget = LaunchersBudget(study, settings, total)
     return Supervisor(study, definition, storage, storage_url, home, budget, run)
