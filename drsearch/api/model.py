@@ -77,7 +77,7 @@ class Model:
         """Grade photographs: referable (RDR) or not (NRDR).
 
         Args:
-            photographs: Files as the camera wrote them: JPEG, PNG or TIFF.
+            photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md).
             explain: Write each photograph with its Grad-CAM heat map: a new file, or a folder for several photographs.
             overwrite: Let `explain` replace files; photographs are never replaced.
 

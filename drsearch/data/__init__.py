@@ -3,6 +3,7 @@
 Other rooms import these names from their own files, because `pipeline` loads TensorFlow, and `records` when it reads:
 
     decode     `read_photograph`: from a photograph's file to its pixels, by one rule for every format
+    jpeg, pillow_formats, netpbm, dicom    the readers of single formats, with `formats`, which they share
     retina     `find_retina`: where the retina lies, and what cannot be graded
     images     `eye_image`: what the network sees of a photograph
     tables     `read_labels`: grade, patient and split of each photograph in a table

@@ -80,7 +80,7 @@ class Answerer:
         """Grade photographs.
 
         Args:
-            photographs: Each bytes of a JPEG, PNG or TIFF file, base64 of such bytes, a `pathlib.Path` to one, or
+            photographs: Each bytes of a file, base64 of such bytes, a `pathlib.Path` to one, or
                 RGB pixels (uint8, shape `(height, width, 3)`). Text is always base64, never a path: otherwise a
                 client could name files of this machine.
             explain: Whether to add an explanation to each answer.

@@ -91,7 +91,7 @@ class Grader:
         """Grade photographs.
 
         Args:
-            photographs: JPEG, PNG or TIFF files as they come from the camera, or RGB pixels.
+            photographs: Files as they come from the camera, in any format that `decode` reads, or RGB pixels.
 
         Returns:
             One verdict per photograph.

@@ -1,6 +1,6 @@
 """A registered model as MLflow serves it; MLflow stores this file with the model, as text.
 
-Takes a table with a column `photograph` of JPEG, PNG or TIFF bytes (base64 in JSON), and returns a table of
+Takes a table with a column `photograph` of the bytes of files (base64 in JSON), and returns a table of
 `drsearch.serving.answers.Answer`.
 """
 

@@ -14,12 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from services import when
 
 from drsearch.data import prepare as prepare_module
 from drsearch.data.audit import Audit
 from drsearch.data.decode import Decoded, read_photograph
-from drsearch.data.images import EyeImage
+from drsearch.data.images import EyeImage, eye_image
 from drsearch.data.prepare import Prepared, UnusableData
 from drsearch.data.records import open_records, read_eyes
 from drsearch.data.synthetic import synthesize
@@ -216,14 +217,25 @@ def test_what_is_no_file_is_named_and_not_waited_for(eyes: Path, home: Home) -> 
 def test_pictures_of_formats_that_are_not_read_are_named_with_the_cure(
     eyes: Path, home: Home, relabel: Relabel
 ) -> None:
-    picture = read_photograph((eyes / "images/train/SYN_002.jpg").read_bytes())
-    for suffix in (".webp", ".ppm"):
-        cv2.imwrite(str(eyes / f"images/train/other{suffix[1:]}{suffix}"), picture)
-    relabel(lambda lines: [*lines, "otherwebp,0,0", "otherppm,0,0"])
-    assert [found for _, found in prepare(eyes, SMALL, home, skip_bad=True).audit.unreadable] == [
-        "is PPM; save it as JPEG, PNG, TIFF or BMP",
-        "is WebP; save it as JPEG, PNG, TIFF or BMP",
-    ]
+    picture = Image.fromarray(read_photograph((eyes / "images/train/SYN_002.jpg").read_bytes())[:, ::-1])
+    for kind in ("webp", "ppm", "gif", "jp2"):
+        picture.save(eyes / f"images/train/other{kind}.{kind}")
+    relabel(lambda lines: [*lines, *(f"other{kind},0,0" for kind in ("webp", "ppm", "gif", "jp2"))])
+    prepared = prepare(eyes, SMALL, home, skip_bad=True)
+    assert prepared.audit.unreadable == (
+        ("images/train/othergif.gif", "is GIF; save it as JPEG, PNG, TIFF or BMP"),
+        ("images/train/otherjp2.jp2", "is JPEG 2000; save it as JPEG, PNG, TIFF or BMP"),
+    )
+    prepared_images: dict[str, np.ndarray] = {}
+    for split in ("train", "validation"):
+        read = read_eyes(prepared.records, split)
+        prepared_images |= dict(zip(read.names, read.images, strict=True))
+    others = {"otherwebp", "otherppm"} & set(prepared_images)
+    assert others, "both are in the test split: choose other grades"
+    for name in others:
+        file = eyes / f"images/train/{name}.{name.removeprefix('other')}"
+        assert np.array_equal(prepared_images[name], eye_image(file.read_bytes(), SMALL.images).image)
+    assert {"otherwebp", "otherppm"} <= {eye.name for eye in prepared.records.eyes("train", "validation", "test")}
 
 
 def test_photographs_without_label_are_bad(eyes: Path, home: Home, relabel: Relabel) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from picture_files import LOSSLESS
 from PIL import Image
 
 from drsearch.data.decode import read_photograph
@@ -115,6 +116,15 @@ def test_a_turned_and_framed_photograph_is_graded_and_explained_as_a_viewer_show
     assert coloured[60:-10, 20:-30].max() > 20
     coloured[60:-10, 20:-30] = 0
     assert coloured.max() == 0
+
+
+def test_an_explanation_is_the_same_for_a_picture_in_every_format_that_keeps_it(
+    grader: Grader, photograph: bytes
+) -> None:
+    eye = read_photograph(photograph)
+    drawn = grader.explain(eye)
+    for kind in ("TIFF, 14 bits, alpha", "PNG, 12 bits", "WebP, lossless", "PPM", "DICOM"):
+        assert np.array_equal(grader.explain(LOSSLESS[kind](eye)), drawn), kind
 
 
 def test_a_photograph_of_nothing_is_refused(grader: Grader) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from urllib.parse import urlsplit
 
 import cv2
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from picture_files import LOSSLESS, LOSSY
 from services import HANG_S
 
 from drsearch.data.decode import read_photograph
@@ -112,13 +114,19 @@ def test_a_photograph_as_body_is_answered_with_what_the_model_says(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_png_and_tiff_are_taken_too(service: Service, photograph: bytes, suffix: str) -> None:
-    status, said = ask(service, "POST", "/predict", recoded(photograph, suffix))
+def test_photographs_of_every_format_get_the_answer_of_the_plain_picture(
+    service: Service, grader: Grader, photograph: bytes
+) -> None:
+    eye = read_photograph(photograph)
+    (plain,) = grader.grade([eye])
+    files = {kind: write(eye) for kind, write in (LOSSLESS | LOSSY).items()}
+    status, said = invoke(service, records(*files.values()))
     assert status == 200
-    assert said["probability"] == pytest.approx(
-        ask(service, "POST", "/predict", photograph)[1]["probability"], abs=0.02
-    )
+    for kind, row, verdict in zip(files, said["predictions"], grader.grade(list(files.values())), strict=True):
+        assert row["probability"] == pytest.approx(verdict.probability, abs=1e-6), kind
+        assert verdict.probability == pytest.approx(plain.probability, abs=1e-6 if kind in LOSSLESS else 0.02), kind
+    for kind in ("TIFF, 12 bits", "WebP", "PPM", "DICOM, JPEG"):
+        assert ask(service, "POST", "/predict", files[kind]) == (200, ANY), kind
 
 
 def test_many_photographs_are_answered_in_their_order(service: Service, grader: Grader, eyes: Path) -> None:

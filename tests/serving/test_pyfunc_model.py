@@ -21,6 +21,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from picture_files import LOSSLESS, LOSSY
 from services import HANG_S, free_port, when_healthy
 from untrained import stocked_home
 
@@ -85,6 +86,19 @@ def test_mlflow_loads_it_and_it_takes_bytes_files_pixels_and_base64(
 
     explained = model.predict(pd.DataFrame({"photograph": [data]}), params={"explain": True})
     assert read_photograph(explained["explanation"][0]).shape == read_photograph(data).shape
+
+
+def test_mlflow_gives_every_format_the_answer_of_the_plain_picture(
+    stocked: Home, grader: Grader, photograph: bytes
+) -> None:
+    Registry(stocked.tracking_uri)
+    eye = read_photograph(photograph)
+    files = {kind: write(eye) for kind, write in (LOSSLESS | LOSSY).items()}
+    table = pd.DataFrame({"photograph": [eye, *files.values()]})
+    plain, *others = mlflow.pyfunc.load_model("models:/retinopathy/1").predict(table)["probability"]
+    assert others == pytest.approx([verdict.probability for verdict in grader.grade(list(files.values()))], abs=1e-6)
+    exact = dict(zip(files, others, strict=True))
+    assert [exact[kind] for kind in LOSSLESS] == pytest.approx([plain] * len(LOSSLESS), abs=1e-6)
 
 
 def test_text_is_never_taken_for_a_path_of_this_machine(stocked: Home, eyes: Path) -> None:
