@@ -26,8 +26,9 @@ class Photograph:
     """One photograph of a data set.
 
     Attributes:
-        name: Its file's name without ending; with its folders where two of a data set have one name, and after the name
-            of the data set where several are pooled. The published train and test set of IDRiD use the same names.
+        name: Its file's name without ending; after its folders where two of a data set have one name, and after the
+            name of the data set where several are pooled, with hyphens between: it can name a file. The published train
+            and test set of IDRiD use the same names.
         path: Where it lies.
         file: Its path within the folder of its data set, as messages give it.
         grade: 0 to 4; None where there is no label, no valid grade, or where it cannot be graded.
@@ -134,7 +135,7 @@ def read_dataset(source: DataSource, listings: Mapping[str, Listing]) -> Dataset
     if len(set(names)) < len(names):
         raise DataError(f"two data sets are named {Counter(names).most_common(1)[0][0]!r}; give each its own name.")
     pooled = tuple(
-        replace(each, name=f"{each.source}/{each.name}", file=f"{each.source}/{each.file}") for each in photographs
+        replace(each, name=f"{each.source}-{each.name}", file=f"{each.source}/{each.file}") for each in photographs
     )
     named = list(zip(names, sets, strict=True))
     return Dataset(
@@ -385,7 +386,9 @@ class _Reader:
             photographs.append(self._photograph(part, file))
         names = Counter((each.name, each.published_split) for each in photographs)
         photographs = [
-            replace(each, name=without_ending(each.file)) if names[each.name, each.published_split] > 1 else each
+            replace(each, name=without_ending(each.file).replace("/", "-"))
+            if names[each.name, each.published_split] > 1
+            else each
             for each in photographs
         ]
         patients, patients_by = self._patients(photographs)

@@ -80,7 +80,7 @@ def test_an_id_finds_its_photograph(written: str, file: str, tmp_path: Path) -> 
 
 def test_a_path_tells_two_photographs_of_one_name_apart(tmp_path: Path) -> None:
     clinic(tmp_path, "File,DR\nx/1.png,1\ny/1.png,3\n", "x/1.png", "y/1.png")
-    assert {p.name: p.grade for p in read(tmp_path, **COLUMNS).photographs} == {"x/1": 1, "y/1": 3}
+    assert {p.name: p.grade for p in read(tmp_path, **COLUMNS).photographs} == {"x-1": 1, "y-1": 3}
 
 
 def test_an_id_that_fits_two_photographs_is_a_question(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_pooled_sets_keep_the_source_of_every_eye_and_their_patients_apart(tmp_p
     pooled = open_dataset([tmp_path / "one", tmp_path / "two"], Naming(name="pooled"))
     assert pooled.name == "pooled"
     assert [(p.name, p.source, p.patient) for p in pooled.photographs] == [
-        ("one/1_left", "one", "1_*"), ("one/1_right", "one", "1_*"),
-        ("two/1_left", "two", "1_*"), ("two/1_right", "two", "1_*"),
+        ("one-1_left", "one", "1_*"), ("one-1_right", "one", "1_*"),
+        ("two-1_left", "two", "1_*"), ("two-1_right", "two", "1_*"),
     ]  # fmt: skip
     assert pooled.labels_without_photograph == ("one/labels/train.csv: lost", "two/labels/train.csv: lost")
     with pytest.raises(DataError, match="two data sets are named 'one'"):
