@@ -17,7 +17,8 @@ from drsearch.errors import PhotographError
 from drsearch.settings import ImageSettings
 
 Picture = NDArray[np.uint8]
-_TOLERANCE = 0.03  # rounding to whole levels, and what one measure gains while another one is the worst
+# More light, or less of it on one side, changes the other measures a little before it is itself the worst.
+_GAIN = {"brightened": 0.1, "shaded": 0.1}
 
 
 @cache
@@ -81,7 +82,8 @@ def test_what_is_spoilt_more_is_worse(way: str, seed: int, less: float, more: fl
             scores.append(quality(spoil(picture, amount)).score)
         except PhotographError:
             scores.append(0.0)
-    assert scores[0] + _TOLERANCE >= scores[1] and scores[1] + _TOLERANCE >= scores[2]
+    gain = _GAIN.get(way, 0.02)
+    assert scores[0] + gain >= scores[1] and scores[1] + gain >= scores[2]
 
 
 @pytest.mark.parametrize("way", WAYS)
