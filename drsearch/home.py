@@ -39,6 +39,11 @@ class Home:
         return self.path / "audits"
 
     @property
+    def contact_sheets(self) -> Path:
+        """The pages of `drsearch prepare --look`, one file per fingerprint of the data."""
+        return self.path / "contact-sheets"
+
+    @property
     def runs(self) -> Path:
         """The run folders, with their journals: `runs/<experiment>/<run>/journal.jsonl`."""
         return self.path / "runs"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from drsearch.data.audit import Audit
-    from drsearch.data.prepare import Prepared
+    from drsearch.data.prepare import Prepared, UnusableData
     from drsearch.data.records import RecordSet
     from drsearch.datasets.description import DataSource, Grade
     from drsearch.datasets.read import Dataset
@@ -66,12 +66,14 @@ class Data:
         prepared: The record set, the audit, and how long they took.
         settings: The `data.*`, `task.*` and `images.*` settings that are not the defaults, for calls with this data.
         skip_bad: Whether photographs and labels that cannot be used are left out.
+        contact_sheet: The page of `look`; None without it.
     """
 
     dataset: Dataset
     prepared: Prepared
     settings: Mapping[str, Value] = field(default_factory=dict)
     skip_bad: bool = False
+    contact_sheet: Path | None = None
 
     @property
     def records(self) -> RecordSet:
@@ -146,6 +148,7 @@ def prepare(
     settings: GivenSettings = None,
     config: Configs = (),
     skip_bad: bool = False,
+    look: bool = False,
     progress: bool | Console = True,
     **by_hand: Unpack[ByHand],
 ) -> Data:
@@ -161,6 +164,7 @@ def prepare(
         config: Gin files.
         skip_bad: Leave out photographs and labels that cannot be used. Without it, one of them is an error, and
             nothing is written.
+        look: Write a page that shows photographs with their crops, the strange ones first, also if the data is refused.
         progress: Show a bar; or the Rich console that shows it.
         **by_hand: Columns, grades and more that drsearch does not recognise, see `ByHand`.
 
@@ -178,6 +182,7 @@ def prepare(
         >>> drsearch.prepare("eyes", settings={"images.image_px": 64}, progress=False)
         <Data eyes: 38 train, 10 validation, 12 test; fingerprint ...>
     """
+    from drsearch.data.prepare import UnusableData
     from drsearch.data.prepare import prepare as write_records
     from drsearch.display.data_tables import print_reading
     from drsearch.display.output import counting
@@ -187,9 +192,38 @@ def prepare(
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
     chosen = merged_settings(settings, config)
     print_reading(out, dataset)
-    with counting(out, "photographs") as count:
-        prepared = write_records(dataset, chosen, home, skip_bad=skip_bad, on_photograph=count)
-    return Data(dataset, prepared, own_settings(chosen), skip_bad)
+    try:
+        with counting(out, "photographs") as count:
+            prepared = write_records(dataset, chosen, home, skip_bad=skip_bad, on_photograph=count)
+    except UnusableData as refused:
+        if look:
+            _write_contact_sheet(contact_sheet_of(refused), dataset, refused.audit, None, out)
+        raise
+    page = home.contact_sheets / f"{prepared.records.data_fingerprint}.html" if look else None
+    if page is not None:
+        _write_contact_sheet(page, dataset, prepared.audit, prepared.records, out)
+    return Data(dataset, prepared, own_settings(chosen), skip_bad, page)
+
+
+def contact_sheet_of(refused: UnusableData) -> Path:
+    """The page of `look` where the data is refused: beside the audit."""
+    return refused.audit_path.with_suffix(".html")
+
+
+def _write_contact_sheet(page: Path, dataset: Dataset, audit: Audit, records: RecordSet | None, out: Console) -> None:
+    from drsearch.data.splits import SPLITS
+    from drsearch.display.contact_sheet import SheetPhotograph, write_contact_sheet
+    from drsearch.display.output import counting
+
+    recorded = {eye.name: eye for eye in records.eyes(*SPLITS)} if records is not None else {}
+    photographs = []
+    for photograph in dataset.photographs:
+        words = [] if photograph.grade is None else [f"grade {photograph.grade}"]
+        if eye := recorded.get(photograph.name):
+            words += [eye.split, f"quality {eye.quality.score:.2f}"]
+        photographs.append(SheetPhotograph(photograph.file, photograph.path, ", ".join(words)))
+    with counting(out, "contact sheet") as count:
+        write_contact_sheet(page, dataset.name, photographs, audit, on_photograph=count)
 
 
 def describe_data(data: GivenData, **by_hand: Unpack[ByHand]) -> DataSource:

@@ -112,6 +112,12 @@ def prepare(
     set_: Assignments = [],  # noqa: B006
     skip_bad: SkipBad = False,
     least_quality: LeastQuality = None,
+    look: Annotated[
+        bool,
+        typer.Option(
+            "--look", help="Write a page that shows the photographs with their crops, the strange ones first."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Audit a folder of photographs, split it, and write TFRecords.
@@ -124,6 +130,7 @@ def prepare(
         drsearch prepare ~/IDRiD --set images.image_px=256
         drsearch prepare ~/clinic --labels grades.xlsx --image-column File --grade-column ICDR
     """
+    from drsearch.api.data import contact_sheet_of
     from drsearch.api.data import prepare as make_records
     from drsearch.data.prepare import UnusableData
     from drsearch.datasets.given import parsed_grades
@@ -147,14 +154,26 @@ def prepare(
             settings=given_settings(set_, least_quality),
             config=config,
             skip_bad=skip_bad,
+            look=look,
             progress=out,
         )
     except UnusableData as refused:
         print_audit(out, refused.audit, skip_bad)
-        print_json(as_json, {"refused": str(refused), "audit": str(refused.audit_path)})
+        page = contact_sheet_of(refused) if look else None
+        if page is not None:
+            out.print(f"photographs with their crops: {page}", soft_wrap=True, markup=False)
+        values = {"refused": str(refused), "audit": str(refused.audit_path), "contact_sheet": page and str(page)}
+        print_json(as_json, values)
         raise
     print_audit(out, dataset.audit, skip_bad)
     print_counts(out, dataset.prepared)
+    if dataset.contact_sheet is not None:
+        out.print(
+            f"photographs with their crops: {dataset.contact_sheet}; it goes to MLflow with the studies that begin or "
+            "resume on this data",
+            soft_wrap=True,
+            markup=False,
+        )
     print_json(as_json, _prepared_json(dataset))
 
 
@@ -209,5 +228,6 @@ def _prepared_json(dataset: "Data") -> dict[str, Any]:
         "records": str(records.folder),
         "audit": str(records.audit_path),
         "description": str(records.description_path),
+        "contact_sheet": str(dataset.contact_sheet) if dataset.contact_sheet else None,
         "fingerprint": records.fingerprint,
     }

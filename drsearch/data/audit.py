@@ -77,6 +77,8 @@ class Audit:
         quality: Photographs by their score of quality: how many have 0 to 0.1, 0.1 to 0.2, ... 0.9 to 1.
         lowest_quality: Some photographs of the lowest quality, the worst first. They are recorded, unless
             `data.least_quality` leaves them out.
+        unusual_crops: Some photographs whose retina is not where it is on others, the most unusual first; they are
+            recorded.
     """
 
     n_photographs: int
@@ -95,6 +97,7 @@ class Audit:
     of_unknown_patients: int = 0
     quality: tuple[int, ...] = (0,) * QUALITY_STEPS
     lowest_quality: tuple[QualityFinding, ...] = ()
+    unusual_crops: tuple[Finding, ...] = ()
 
     @property
     def contradicting(self) -> tuple[SamePicture, ...]:
@@ -139,7 +142,7 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """The audit as JSON values; `contradicting` and `counts` are written for the reader."""
         written: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        for kind in ("unreadable", "no_retina", "invalid_grade", "left_out", "lowest_quality"):
+        for kind in ("unreadable", "no_retina", "invalid_grade", "left_out", "lowest_quality", "unusual_crops"):
             written[kind] = [finding._asdict() for finding in getattr(self, kind)]
         written["duplicates"] = [_picture_json(picture) for picture in self.duplicates]
         written["contradicting"] = [_picture_json(picture) for picture in self.contradicting]
@@ -172,6 +175,7 @@ class Audit:
             values["of_unknown_patients"],
             tuple(values["quality"]),
             tuple(QualityFinding(**item) for item in values["lowest_quality"]),
+            findings("unusual_crops"),
         )
 
 

@@ -9,10 +9,10 @@ import socket
 import threading
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -41,7 +41,7 @@ from drsearch.data.records import (
     write_eyes,
     write_shard,
 )
-from drsearch.data.retina import BORDER_PX
+from drsearch.data.retina import BORDER_PX, Retina
 from drsearch.data.splits import SPLITS, check_classes, split
 from drsearch.datasets.read import Dataset, Photograph
 from drsearch.errors import DataError, PhotographError, RecordsError
@@ -51,7 +51,9 @@ from drsearch.home import Home
 from drsearch.settings import ImageSettings, Settings, TaskSettings
 
 _PARTIAL = ".partial-"
-_WORST = 20  # photographs of the lowest quality that an audit names
+_WORST = 40  # photographs of the lowest quality, and of the most unusual crops, that an audit names
+_OF_ONE_SIZE = 10  # photographs
+_UNUSUAL = 0.05  # of the photograph's width or height, between a border and where it usually is
 _NAMED = 3  # bad photographs that the one sentence names
 _CLOSE = 0.06  # between scores; those of one photograph at several scales lie within 0.02 of each other on IDRiD
 _THREADS = os.cpu_count() or 1
@@ -101,6 +103,8 @@ class _Item:
         problem: Why its bytes or pixels cannot be used; empty where they can.
         thumbnail: uint8, shape (THUMBNAIL_PX, THUMBNAIL_PX); None where there is a problem.
         quality: How well it shows its retina; None where there is a problem.
+        retina: Its borders; None where there is a problem.
+        size: Height and width of the photograph, pixels.
         stored_at: Where its stored image begins in the spool, and how many bytes it has.
         picture: The number of the picture that it shows; -1 where there is a problem.
         split: The split whose shards hold it; empty where it is left out.
@@ -114,6 +118,8 @@ class _Item:
     problem: str = ""
     thumbnail: NDArray[np.uint8] | None = None
     quality: Quality | None = None
+    retina: Retina | None = None
+    size: tuple[int, int] = (0, 0)
     stored_at: tuple[int, int] = (0, 0)
     picture: int = -1
     split: str = ""
@@ -432,6 +438,7 @@ def _crop(item: _Item, decoded: Decoded, settings: Settings) -> bytes:
         item.problem = str(error)
         return b""
     item.thumbnail, item.quality = eye.thumbnail, quality
+    item.retina, item.size = eye.retina, (eye.height, eye.width)
     if quality.score < settings.data.least_quality:
         item.left_out = f"its quality is {quality.score:.2f}: it {quality.reason}"
     return eye.stored
@@ -478,6 +485,7 @@ def _audit(dataset: Dataset, items: Sequence[_Item]) -> Audit:
         of_unknown_patients=patients.count(""),
         quality=quality_counts([item.quality.score for item in items if item.quality]),
         lowest_quality=_lowest_quality(items),
+        unusual_crops=_unusual_crops(items),
     )
 
 
@@ -490,6 +498,31 @@ def _lowest_quality(items: Sequence[_Item]) -> tuple[QualityFinding, ...]:
 def _left_out(dataset: Dataset, items: Sequence[_Item]) -> tuple[Finding, ...]:
     excluded = (Finding(each.file, each.excluded) for each in dataset.photographs if each.excluded)
     return (*excluded, *(Finding(item.file, item.left_out) for item in items if item.left_out))
+
+
+def _unusual_crops(items: Sequence[_Item]) -> tuple[Finding, ...]:
+    """The photographs whose borders are not where those of others are, the most unusual first.
+
+    Compared are photographs of one size, as a camera takes them; all, where fewer than ten have that size.
+    """
+    cropped = [item for item in items if item.retina is not None]
+    sizes = Counter(item.size for item in cropped)
+    of_size: dict[tuple[int, int], list[_Item]] = {}
+    for item in cropped:
+        of_size.setdefault(item.size if sizes[item.size] >= _OF_ONE_SIZE else (0, 0), []).append(item)
+    unusual: list[tuple[float, str, str]] = []
+    for same in of_size.values():
+        borders = np.array([astuple(item.retina) for item in same if item.retina is not None])
+        usual = np.median(borders, axis=0)
+        away = borders - usual
+        for item, by_border in zip(same, away, strict=True):
+            worst = int(np.argmax(np.abs(by_border)))
+            if abs(by_border[worst]) > _UNUSUAL:
+                name = ("left", "right", "upper", "lower")[worst]
+                place, length = usual[worst] + by_border[worst], "width" if worst < 2 else "height"
+                text = f"its {name} border is at {place:.0%} of its {length}, where {usual[worst]:.0%} is usual"
+                unusual.append((-abs(float(by_border[worst])), item.file, text))
+    return tuple(Finding(file, text) for _, file, text in sorted(unusual)[:_WORST])
 
 
 def _leave_out_graded_both_ways(items: Sequence[_Item]) -> None:

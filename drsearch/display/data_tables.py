@@ -36,6 +36,7 @@ def print_audit(out: Console, audit: "Audit", skipped: bool) -> None:
         ("the same picture", [_same(picture.files, picture.grades) for picture in audit.duplicates]),
         ("of these, graded differently", [_same(picture.files, picture.grades) for picture in audit.contradicting]),
         ("cannot be graded, by its label", list(audit.ungradable)),
+        ("unusual crop", [f"{name}: {text}" for name, text in audit.unusual_crops]),
         ("left out", [f"{name}: {reason}" for name, reason in audit.left_out]),
     ]
     table = Table(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from drsearch.files import write_whole
 from drsearch.run_folder import STUDY_RUN
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition
@@ -31,6 +32,7 @@ class StudyRun:
         settings: Its settings, with the budgets of this call.
         folder: The study's folder.
         about_data: Files that say what its data are: the audit, and how the data set was read.
+        contact_sheet: The page that `drsearch prepare --look` wrote of its photographs, if it did.
         warm_start: The study whose trials it inherits; empty for none.
     """
 
@@ -41,17 +43,19 @@ class StudyRun:
         settings: Settings,
         folder: Path,
         about_data: Sequence[Path],
+        contact_sheet: Path,
         warm_start: str,
     ) -> None:
         self._name, self._definition, self._settings = name, definition, settings
         self._folder, self._about_data, self._warm_start = folder / STUDY_RUN, about_data, warm_start
+        self._contact_sheet = contact_sheet
 
     def begin(self) -> None:
         """Begin the run, or resume the one of an earlier call."""
         self._folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(self._folder)
         if journal.size():
-            journal.append([Resumed()])
+            journal.append([Resumed(), *self._new_contact_sheet()])
             return
         (self._folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
         for file in self._about_data:
@@ -60,7 +64,7 @@ class StudyRun:
             Artifact(self._definition.space_file, "space"),
             *(Artifact(file.name, "data") for file in self._about_data),
         ]
-        journal.append([self._start(), *files])
+        journal.append([self._start(), *files, *self._new_contact_sheet()])
 
     def end(self, result: StudyResult, status: Status, reason: str) -> None:
         """Log the outcome of this call, write the pages, and end the run.
@@ -84,6 +88,14 @@ class StudyRun:
         n_over = sum(trial.is_over for trial in result.trials)
         events = [Artifact(page, "study") for page in pages]
         Journal(self._folder).append([*events, Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
+
+    def _new_contact_sheet(self) -> list[Artifact]:
+        """The page of photographs, if it was written on demand and is not in the run yet."""
+        copy = self._folder / "crops.html"
+        if copy.is_file() or not self._contact_sheet.is_file():
+            return []
+        write_whole(copy, self._contact_sheet.read_bytes())
+        return [Artifact(copy.name, "data")]
 
     def _start(self) -> RunStart:
         return RunStart(

@@ -86,7 +86,14 @@ def launch_study(
     enqueue(study, storage, n_taken + len(enqueued) if total is None else total, enqueued)
     folder = study_folder(home, name, definition.uid)
     records = prepared[0].records
-    about_data = (records.audit_path, records.description_path)
-    run = StudyRun(name, definition, settings, folder, about_data, warm.study if warm is not None else "")
+    run = StudyRun(
+        name,
+        definition,
+        settings,
+        folder,
+        (records.audit_path, records.description_path),
+        home.contact_sheets / f"{definition.data_fingerprint}.html",
+        warm.study if warm is not None else "",
+    )
     budget = LaunchersBudget(study, settings, total)
     return Supervisor(study, definition, storage, storage_url, home, budget, run)

@@ -23,6 +23,7 @@ def test_an_audit_reads_back_from_json() -> None:
         9, 5, (Finding("a.jpg", "is no picture"),), (Finding("b.jpg", "shows no retina"),), (Finding("e.jpg", "7"),),
         ("labels/train.csv: f",), ("a.jpg", "g.jpg"), (twice,), ("i.jpg",), (Finding("h.jpg", "its patient"),),
         ("notes.txt",), 3, "column 'patient'", 2, (1, *9 * (0,)), (QualityFinding("i.jpg", 0.05, "is too dark"),),
+        (Finding("j.jpg", "its left border is at 20% of its width"),),
     )  # fmt: skip
     written = json.loads(json.dumps(audit.to_json()))
     assert Audit.from_json(written) == audit
