@@ -282,6 +282,24 @@ def test_both_eyes_of_a_patient_are_on_one_side(way: str, by: str, eyes: Path, h
     assert prepared.audit.patients_by == told[by]
 
 
+def test_pooled_sets_are_divided_one_by_one_and_their_patients_are_others(tmp_path: Path, home: Home) -> None:
+    for seed, name in enumerate(("one", "two")):
+        synthesize(tmp_path / name, 24, seed=seed, image_px=(268, 178))
+        table = tmp_path / name / "labels/train.csv"
+        text = table.read_text()
+        for i, file in enumerate(sorted((tmp_path / name / "images/train").iterdir())):
+            text = text.replace(file.stem, patient := f"{i // 2}_{('left', 'right')[i % 2]}")
+            file.rename(file.with_stem(patient))
+        table.write_text(text)
+    prepared = prepare_module.prepare(open_dataset([tmp_path / "one", tmp_path / "two"]), SMALL, home)
+    eyes = prepared.records.eyes("train", "validation", "test")
+    assert prepared.audit.patients == len({eye.patient for eye in eyes}) == 24
+    assert all(len({(eye.source, eye.split) for eye in eyes if eye.patient == each.patient}) == 1 for each in eyes)
+    assert Counter((eye.source, eye.split) for eye in eyes if eye.split == "test") == {
+        ("one", "test"): 4, ("two", "test"): 4,
+    }  # fmt: skip
+
+
 def test_a_patient_who_is_published_for_testing_leaves_training(eyes: Path, home: Home, relabel: Relabel) -> None:
     relabel(
         lambda lines: [

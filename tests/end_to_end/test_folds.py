@@ -21,6 +21,9 @@ MORE = ["--trials", "1", "--set", "search.folds=3", "--set", "training.epochs=12
 def folded(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> tuple[Any, Any]:
     """The desk, and what the command told: its worker was killed once, in the third fold of a trial."""
     desk = fresh_desk(tmp_path_factory.mktemp("folds"))
+    table = desk.eyes / "labels/train.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{head},patient_id", *(f"{row},P{i // 2}" for i, row in enumerate(rows))]) + "\n")
     desk.hold((0, 2 * 12 + 2))  # the third fold, at its first checkpoint
     process = desk.start(*desk.study("--json", *MORE))
     when(lambda: desk.holds.reached((0, 2 * 12 + 2)), "the third fold", process)
@@ -82,3 +85,24 @@ def test_what_is_registered_was_refitted_on_train_and_validation_for_the_folds_e
     assert not told["finetune"]["ran"]
     (seen,) = desk.home.glob("runs/two_rates-*/refit-0000/registered/trained_on.json")
     assert {eye["split"] for eye in json.loads(seen.read_text())} == {"train", "validation"}
+
+
+def test_patients_are_whole_in_folds_and_scored_beside_eyes(folded: tuple[Any, Any], client: MlflowClient) -> None:
+    desk, told = folded
+    (outcome,) = desk.home.glob("runs/two_rates-*/trial-0000/outcome.json")
+    held_out = json.loads(outcome.read_text())["outcome"]["predictions"]["patients"]
+    folds = [
+        json.loads(file.read_text())["outcome"]["predictions"]["patients"]
+        for file in sorted(outcome.parent.glob("fold*/outcome.json"))
+    ]
+    assert sorted(held_out) == sorted(patient for fold in folds for patient in fold)
+    assert sum(len(set(fold)) for fold in folds) == len(set(held_out)) == len(held_out) / 2
+    n_tested = 12 - len(set(held_out))
+    assert told["test"]["patients"]["n"] == n_tested
+    version = client.get_model_version_by_alias("retinopathy", "search-best")
+    assert version.tags["test_patients"] == f"{n_tested:.4f}"
+    assert version.tags["test_patient_sensitivity"] == f"{told['test']['patients']['sensitivity']['value']:.4f}"
+    assert "Patients: 12, by column 'patient_id'; each is on one side of every split." in version.description
+    assert f"| patients     | held out in folds ({len(set(held_out))})" in version.description.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )

@@ -1,5 +1,6 @@
 """Do intervals and tests take patients, not eyes, for what was drawn from the population?"""
 
+import json
 from itertools import product
 
 import numpy as np
@@ -13,7 +14,7 @@ from drsearch.measure.bootstrap import clusters, drawn_counts
 from drsearch.measure.calibration import calibration
 from drsearch.measure.comparison import compare, delong, mcnemar
 from drsearch.measure.patients import by_patient, patient_groups, patient_scores
-from drsearch.measure.scores import Scores, auc, one_class_scores, scores
+from drsearch.measure.scores import Scores, auc, one_class_scores, scores, scores_of_json
 
 THRESHOLD = 0.5
 
@@ -158,6 +159,8 @@ def test_a_patient_is_referable_if_an_eye_is_and_as_probable_as_the_likelier_eye
     assert patient_scores([0, 1], [0.1, 0.9], ["", ""]) is None
     healthy = patient_scores([0, 0], [0.1, 0.9], ["A", "A"])
     assert healthy is not None and healthy.auc is None and healthy.n == 1
+    for each in (found, healthy):
+        assert scores_of_json(json.loads(json.dumps(each.to_json()))) == each
 
 
 def test_unknown_patients_are_groups_of_one() -> None:
