@@ -115,7 +115,7 @@ def no_mlflow_of_another_module() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def warm_children() -> Iterator[None]:
-    """Fork the workers and the sender of studies that a test runs in this process; see `warm.py`."""
+    """Fork workers, senders and MLflow servers that tests start from this process, too; see `warm.py`."""
     with warm.warm_children():
         yield
 

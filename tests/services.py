@@ -172,7 +172,7 @@ class MlflowServer:
         self._folder = folder
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Any = None
         self.start()
 
     @property
@@ -192,6 +192,8 @@ class MlflowServer:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it; `wait` until it answers."""
+        from warm import Command  # which imports this module
+
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
@@ -201,10 +203,7 @@ class MlflowServer:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.database}"]
         command += ["--artifacts-destination", str(self.artifacts)]
-        with open(self._folder / "server.log", "ab") as log:
-            self._process = subprocess.Popen(
-                command, env=environment, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
-            )
+        self._process = Command(command, environment, self._folder, self._folder / "server.log", session=True)
         if wait:
             self.wait()
 

@@ -1,9 +1,10 @@
 """Commands of drsearch as processes of their own that need not import TensorFlow, Keras and MLflow first.
 
 `Command` is what `subprocess.Popen` would be. Its process is forked from one that has imported everything and run
-nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. So are the workers and the
-sender that a command starts: they have its number as parent, the command line, environment, session and open files
-that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets them start as for a user.
+nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. So are the workers, the sender
+and the MLflow server that a command starts: they have its number as parent, the command line, environment, session and
+open files that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets them start as
+for a user.
 """
 
 import atexit
@@ -23,6 +24,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,13 +32,17 @@ from typing import Any, NoReturn
 from services import HANG_S
 
 _WORDS = 2**17  # bytes of a request at most: the command line and the environment
-_ALSO = ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "scipy.stats", "sklearn.metrics")
+_ALSO = ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "scipy.stats", "sklearn.metrics", "uvicorn")
 """What drsearch, or MLflow on its behalf, imports while a command runs."""
+
+_SERVER = ("mlflow.server.fastapi_app", "mlflow.server")
+"""What takes settings from the environment when it is imported: imported once for all that it imports, then again."""
 
 COLD = "COLD_WORKERS"
 """Set in the environment of a command whose workers and sender are to be processes of a new Python."""
 
-_STARTED = ("drsearch.workers.worker", "drsearch.tracking.sender")
+_CHILDLESS = ("drsearch.workers.worker", "drsearch.tracking.sender", "uvicorn")
+_STARTED = (*_CHILDLESS, "mlflow")
 _PR_SET_CHILD_SUBREAPER = 36
 _NURSERY = b"nursery"
 _SHOWN = 2000  # bytes of a command line that the system shows
@@ -51,6 +57,7 @@ class Command:
         env: Its whole environment.
         cwd: Its working directory; None for this process's.
         stderr: Where standard error is appended; None to have it from `communicate`.
+        session: Whether it gets a session of its own, with the same number.
 
     Attributes:
         pid: Its number.
@@ -58,15 +65,21 @@ class Command:
     """
 
     def __init__(
-        self, arguments: Sequence[str], env: Mapping[str, str], cwd: Path | None = None, stderr: Path | None = None
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        stderr: Path | None = None,
+        *,
+        session: bool = False,
     ) -> None:
         self._out, self._err = (os.memfd_create(name) for name in ("stdout", "stderr"))
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = json.dumps({"arguments": arguments[1:], "env": dict(env), "cwd": str(cwd or Path.cwd())}).encode()
+        what = {"arguments": arguments[1:], "env": dict(env), "cwd": str(cwd or Path.cwd()), "session": session}
         with contextlib.ExitStack() as files:
             files.callback(theirs.close)
             error = files.enter_context(open(stderr, "ab")).fileno() if stderr else self._err
-            socket.send_fds(_forker(), [request], [theirs.fileno(), self._out, error])
+            socket.send_fds(_forker(), [json.dumps(what).encode()], [theirs.fileno(), self._out, error])
         self.args = list(arguments)
         self.pid = int(self._line.recv(64))
         self.returncode: int | None = None
@@ -149,8 +162,11 @@ def _import_everything() -> None:
     for module in pkgutil.walk_packages(drsearch.__path__, "drsearch."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for name in _ALSO:
-        importlib.import_module(name)
+    with warnings.catch_warnings(action="ignore"):
+        for name in (*_ALSO, *_SERVER):
+            importlib.import_module(name)
+    for name in _SERVER:
+        del sys.modules[name]
     gc.freeze()  # a collection in a command would copy all that was imported
 
 
@@ -170,10 +186,7 @@ def _serve(requests: socket.socket) -> list[str]:
             pid = os.fork()
             if pid == 0:
                 line.close()
-                command = json.loads(request)
-                if COLD not in command["env"] and (arguments := _keep_nursery()):
-                    return arguments
-                return _become(command, os.open(os.devnull, os.O_RDONLY), *files[1:])
+                return _become(json.loads(request), os.open(os.devnull, os.O_RDONLY), *files[1:])
             for file in files[1:]:
                 os.close(file)
             _watch(pid, line)
@@ -182,8 +195,12 @@ def _serve(requests: socket.socket) -> list[str]:
 
 
 def _become(request: dict[str, Any], *files: int) -> list[str]:
-    """Be a process that was started with these arguments and files; returns what it is to run."""
+    """Be a process that was started with these arguments and files; returns what it, or a child of it, is to run."""
+    if request["session"]:
+        os.setsid()
     arguments: list[str] = request["arguments"]
+    if COLD not in request["env"] and not set(_CHILDLESS) & set(arguments) and (of_child := _keep_nursery()):
+        return of_child
     _show(arguments)
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -215,15 +232,17 @@ class _Popen(subprocess.Popen):  # type: ignore[type-arg]
     nursery: socket.socket
 
     def _execute_child(self, args: Any, *how: Any) -> None:
-        if not (isinstance(args, list) and args[1:3] == ["-P", "-m"] and args[3] in _STARTED):
+        words = [word for word in args[1:] if word != "-P"] if isinstance(args, list) else []
+        if not (words[:1] == ["-m"] and words[1] in _STARTED):
             super()._execute_child(args, *how)  # type: ignore[misc]
             return
         names = list(inspect.signature(super()._execute_child).parameters)[1:]  # type: ignore[misc]
         given = dict(zip(names, how, strict=True))
         request = {"arguments": args[1:], "env": given["env"], "session": given["start_new_session"]}
+        request["cwd"] = str(given["cwd"] or Path.cwd())
         files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         files = [number if file == -1 else file for number, file in enumerate(files)]
-        socket.send_fds(self.nursery, [json.dumps(request | {"cwd": os.getcwd()}).encode()], files)
+        socket.send_fds(self.nursery, [json.dumps(request).encode()], files)
         self.pid = int(self.nursery.recv(64))
         self._child_created = True
         pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
@@ -282,18 +301,15 @@ def _bear(requests: socket.socket) -> list[str]:
             os._exit(0)
         if (middle := os.fork()) == 0:
             middle = os.getpid()
-            if (pid := os.fork()) != 0:
-                requests.send(str(pid).encode())
+            if os.fork() != 0:
                 os._exit(0)
-            requests.close()
             for number, handler in zip(meant_for_command, before, strict=True):
                 signal.signal(number, handler)
             while os.getppid() == middle:
                 time.sleep(0.001)
-            command = json.loads(request)
-            if command["session"]:
-                os.setsid()
-            return _become(command, *files)
+            requests.send(str(os.getpid()).encode())  # not before it is a child of the process that will wait for it
+            requests.close()
+            return _become(json.loads(request), *files)
         os.waitpid(middle, 0)
         for file in files:
             os.close(file)

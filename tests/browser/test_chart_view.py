@@ -73,7 +73,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def ui(home: Home, browser: Any) -> Iterator[UiServer]:
+def ui(home: Home, browser: Any, warm_children: None) -> Iterator[UiServer]:
     with serve_ui(home, free_port(), HANG_S) as server:
         yield server
     assert not server.running

@@ -17,6 +17,7 @@ from drsearch.tracking.mlflow_views import comparison_link
 pytestmark = pytest.mark.browser
 
 REASON = "four epochs know little"
+SIZE = {"width": 1600, "height": 1400}
 N_EYES = 3
 N_TRIALS = 2
 # Pictures have no address of their own; eyes are square, and the confusion matrix is wider than any icon.
@@ -31,10 +32,15 @@ COLOURS = """new Set([...document.querySelector('.js-plotly-plot').querySelector
 
 @dataclass(frozen=True)
 class Pages:
-    """A server on a study of two trials, its best version registered, fine-tuned and promoted."""
+    """A server on a study of two trials, its best version registered, fine-tuned and promoted.
+
+    Attributes:
+        tab: A page that has loaded MLflow's programs, which takes seconds; another address shows another of its pages.
+    """
 
     ui: UiServer
     browser: Any
+    tab: Any
     screenshots: Path
     version: int
 
@@ -51,15 +57,16 @@ class Pages:
         return list(self.client.search_runs([self.experiment(experiment)], wanted))
 
     def open(self, address: str, wait_for: str) -> Any:
-        """A page at an address of the server, once it shows something."""
-        page = self.browser.new_page(viewport={"width": 1600, "height": 1400})
-        page.goto(address if "://" in address else f"{self.ui.url}/#{address}")
-        page.wait_for_selector(wait_for)
-        return page
+        """The page at an address of the server, once it shows something, and nothing of the page before."""
+        self.tab.goto(f"{self.ui.url}/#/nowhere")
+        self.tab.wait_for_selector("text=Page Not Found")
+        self.tab.goto(f"{self.ui.url}/#{address}")
+        self.tab.wait_for_selector(wait_for)
+        return self.tab
 
-    def close(self, page: Any, name: str) -> None:
+    def keep(self, page: Any, name: str) -> None:
+        """Leave a picture of a page."""
         page.screenshot(path=self.screenshots / f"{name}.png")
-        page.context.close()
 
 
 def says(page: Any, *words: str) -> None:
@@ -68,7 +75,9 @@ def says(page: Any, *words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(desk: Any, told: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[UiServer, int]]:
+def served(
+    desk: Any, told: Any, warm_children: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[UiServer, int]]:
     own = desk.copied(tmp_path_factory.mktemp("pages"))
     version = told["model"]["version"]
     own.json("promote", "retinopathy", "--version", str(version), "--yes", "--force", "--reason", REASON)
@@ -76,13 +85,22 @@ def served(desk: Any, told: Any, tmp_path_factory: pytest.TempPathFactory) -> It
         yield server, version
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Any) -> Iterator[Any]:
+    page = browser.new_page(viewport=SIZE)
+    yield page
+    page.context.close()
+
+
 @pytest.fixture
-def pages(browser: Any, served: tuple[UiServer, int], screenshots: Path) -> Pages:
-    return Pages(served[0], browser, screenshots, served[1])
+def pages(browser: Any, tab: Any, served: tuple[UiServer, int], screenshots: Path) -> Pages:
+    return Pages(served[0], browser, tab, screenshots, served[1])
 
 
 def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table(pages: Pages) -> None:
-    page = pages.open(comparison_link(pages.ui.url, "two_rates"), "text=Image grid")
+    page = pages.browser.new_page(viewport=SIZE)  # as somebody sees it who follows the link
+    page.goto(comparison_link(pages.ui.url, "two_rates"))
+    page.wait_for_selector("text=Image grid")
     page.wait_for_function(f"{EYES}.length >= {N_TRIALS * N_EYES}")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
     # Charts are drawn one after another, each with curves of validation and training.
@@ -101,7 +119,8 @@ def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table
     when(lambda: wanted <= {head.strip() for head in heads.all_inner_texts()}, f"the columns {wanted}")
     names = page.locator("[role=gridcell] a:has-text('trial')")
     when(lambda: len(names.all_inner_texts()) == N_TRIALS, "a row for each trial")
-    pages.close(page, "table")
+    pages.keep(page, "table")
+    page.context.close()
 
 
 def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
@@ -116,7 +135,7 @@ def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
     page.wait_for_selector("text=training.learning_rate")
     page.wait_for_selector("text=best_val_auc", state="attached")
     says(page, *(trial.info.run_name for trial in trials))
-    pages.close(page, "compare")
+    pages.keep(page, "compare")
 
 
 def test_a_runs_page_tells_its_scores_in_a_table_and_has_the_confusion_matrix(pages: Pages) -> None:
@@ -125,10 +144,10 @@ def test_a_runs_page_tells_its_scores_in_a_table_and_has_the_confusion_matrix(pa
     page = pages.open(address, "td:has-text('sensitivity')")
     assert "validation (" in page.locator("table:has-text('sensitivity') th").all_inner_texts()[1]
     says(page, "drsearch train --data")
-    pages.close(page, "run")
+    pages.keep(page, "run")
     page = pages.open(f"{address}/artifacts/validation/confusion.png", "text=confusion.png")
     page.wait_for_function("[...document.querySelectorAll('img')].some(image => image.naturalWidth > 300)")
-    pages.close(page, "confusion")
+    pages.keep(page, "confusion")
 
 
 def test_the_studys_own_run_lists_its_trials(pages: Pages) -> None:
@@ -137,7 +156,7 @@ def test_the_studys_own_run_lists_its_trials(pages: Pages) -> None:
     heads = page.locator("table:has-text('training.learning_rate') th").all_inner_texts()
     assert [head.strip() for head in heads] == ["trial", "val_auc", "training.learning_rate"]
     says(page, f"{N_TRIALS} trials: {N_TRIALS} complete")
-    pages.close(page, "study")
+    pages.keep(page, "study")
 
 
 def test_the_registry_shows_aliases_tags_scores_and_the_way_back_to_the_run(pages: Pages) -> None:
@@ -146,25 +165,23 @@ def test_the_registry_shows_aliases_tags_scores_and_the_way_back_to_the_run(page
     assert "champion" in row.inner_text()
     assert "drsearch.study" in row.inner_text()
     assert "version.keras" not in row.inner_text()
-    pages.close(page, "model")
+    pages.keep(page, "model")
 
     page = pages.open(f"/models/retinopathy/versions/{pages.version}", "td:has-text('specificity')")
     heads = page.locator("table:has-text('specificity') th").all_inner_texts()
     assert [head.partition(" (")[0].strip() for head in heads] == ["", "validation", "test"]
     says(page, "drsearch.study", "drsearch.run_id", "drsearch.data_fingerprint", "drsearch.threshold", "test_auc")
-    pages.close(page, "version")
-    page = pages.open(f"/models/retinopathy/versions/{pages.version}", "text=Source Run")
+    pages.keep(page, "version")
     run = pages.client.get_run(pages.client.get_model_version("retinopathy", str(pages.version)).run_id)
     page.get_by_role("link", name=run.info.run_name).click()
     page.wait_for_selector(f"text={run.info.run_id}")
-    page.context.close()
 
 
 def test_a_decision_of_the_gate_reads_as_a_table_its_rule_and_its_figures(pages: Pages) -> None:
     experiment = pages.experiment("drsearch-decisions")
     name = f"retinopathy version {pages.version}: forced"
     page = pages.open(f"/experiments/{experiment}/runs?workflowType=machine_learning", f"text={name[:20]}")
-    pages.close(page, "decisions")
+    pages.keep(page, "decisions")
     decision = pages.runs("drsearch-decisions", "decision")[0]
     assert decision.info.run_name == name
     address = f"/experiments/{experiment}/runs/{decision.info.run_id}"
@@ -172,7 +189,7 @@ def test_a_decision_of_the_gate_reads_as_a_table_its_rule_and_its_figures(pages:
     heads = page.locator("table:has-text('calibration error') th").all_inner_texts()
     assert [head.strip() for head in heads] == ["", "challenger", "champion", "difference"]
     says(page, "The rule:", REASON)
-    pages.close(page, "decision")
+    pages.keep(page, "decision")
     page = pages.open(f"{address}/artifacts/decision/reliability.png", "text=reliability.png")
     page.wait_for_function("[...document.querySelectorAll('img')].some(image => image.naturalWidth > 300)")
-    pages.close(page, "decision-figure")
+    pages.keep(page, "decision-figure")

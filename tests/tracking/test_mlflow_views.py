@@ -115,7 +115,9 @@ def test_where_less_is_better_the_view_has_the_least(mlflow_uri: str, tmp_path: 
     )
 
 
-def test_the_link_leads_to_the_study_begun_last_and_names_the_studies_where_there_is_no_such(tmp_path: Path) -> None:
+def test_the_link_leads_to_the_study_begun_last_and_names_the_studies_where_there_is_no_such(
+    tmp_path: Path, warm_children: None
+) -> None:
     home = Home(tmp_path)
     with serve_ui(home, free_port(), HANG_S) as server:
         assert comparison_link(server.url) == f"{server.url}/#/experiments"
