@@ -204,7 +204,11 @@ def _cure(tree: FolderTree) -> str:
         return "put a table of the grades there, or put the photographs into folders that are named 0 to 4"
     file, image, grade = tree.listing.tables[0] if len(tree.listing.tables) == 1 else "FILE", "TITLE", "TITLE"
     for table, part in (
-        (table, each.part) for table in tree.listing.tables for known in PUBLIC_SETS for each in known.parts
+        (table, each.part)
+        for tables in tree.tables_in.values()
+        for table in tables
+        for known in PUBLIC_SETS
+        for each in known.parts
     ):
         if part.titles and tree.titled(table, (part.image_column, *part.grade_column)):
             file, image, grade = table, part.image_column, part.grade_column[0]
@@ -243,7 +247,9 @@ def _first_row(tree: FolderTree, file: str) -> str:
 
 
 def _nearest(tree: FolderTree) -> str:
-    """The layout that is nearest, and what it lacks; empty where none is near."""
+    """What cannot be opened, or the layout that is nearest and what it lacks; empty where none is near."""
+    if tree.listing.problems:
+        return tree.listing.problems[0]
     for path in (*tree.listing.folders, *tree.listing.tables):
         if plain(path) in _WITHOUT_GRADES:
             return f"{readable(path)} is of {_WITHOUT_GRADES[plain(path)]}, which has no grades of retinopathy"
@@ -263,6 +269,8 @@ def _nearest(tree: FolderTree) -> str:
             return next(filter(None, words))
     for base in tree.bases():
         graded, others = other_classes(tree, base)
+        if len(graded) == 1 and not others:
+            return f"all photographs lie in {readable(graded[0])}: add those of the other grades, each in its folder"
         if len(graded) > 1 and others:
             return (
                 f"beside folders that are named as grades, such as {readable(graded[0])}, lies {readable(others[0])},"

@@ -15,6 +15,7 @@ TABLES = (".csv", ".tsv", ".txt", ".xls", ".xlsx")
 
 _DELIMITERS = ",;\t|"
 _FIRST_ROWS = 5  # among which titles are looked for: spreadsheets put `sep=;`, blank lines or a heading before
+_CELLS_SHOWN, _LETTERS_SHOWN = 60, 50  # in messages
 _WORKBOOKS = {b"PK\x03\x04": "XLSX", b"\xd0\xcf\x11\xe0": "XLS"}
 
 
@@ -76,9 +77,10 @@ class TableFile:
 
     @property
     def first_row(self) -> tuple[str, ...]:
-        """The first row, as messages show it; empty where the table is."""
+        """The first row, as messages show it, long cells and rows cut; empty where the table is."""
         rows, _ = self._likeliest
-        return tuple(" ".join(cell.split()) for cell in rows[0]) if rows else ()
+        cells = (" ".join(cell.split()) for cell in rows[0][:_CELLS_SHOWN]) if rows else ()
+        return tuple(cell if len(cell) <= _LETTERS_SHOWN else f"{cell[:_LETTERS_SHOWN]}..." for cell in cells)
 
     @functools.cached_property
     def _likeliest(self) -> tuple[list[list[str]], list[int]]:
