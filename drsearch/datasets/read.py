@@ -143,9 +143,19 @@ def read_dataset(source: DataSource, listings: Mapping[str, Listing]) -> Dataset
         pooled,
         tuple(f"{name}/{line}" for name, each in named for line in each.labels_without_photograph),
         tuple(f"{name}/{line}" for name, each in named for line in each.not_used),
-        "; ".join(f"{name}: {each.patients_by}" for name, each in named if each.patients_by),
+        _patients_of_all(named),
         next((each.hint for each in sets if each.hint), ""),
     )
+
+
+def _patients_of_all(named: Sequence[tuple[str, "Dataset"]]) -> str:
+    """What names the patients of several sets, and of which, unless it is the same for all."""
+    ways: dict[str, list[str]] = {}
+    for name, each in named:
+        ways.setdefault(each.patients_by, []).append(name)
+    if len(ways) == 1:
+        return named[0][1].patients_by
+    return " and ".join(f"{way} of {', '.join(names)}" for way, names in ways.items() if way)
 
 
 def _of_one_source(dataset: Dataset) -> Dataset:

@@ -134,7 +134,8 @@ def error_of_mean(values: NDArray[np.float64], groups: ArrayLike | None = None) 
         (0.2887, 0.5)
 
     Source:
-        The variance of a mean over clusters: Cochran (1977), Sampling Techniques, 3rd edition, section 6.3.
+        The variance of a mean over clusters of unequal sizes, a ratio: Cochran (1977), Sampling Techniques, third
+        edition, chapter 6.
     """
     n, cluster = values.size, clusters(groups, values.size)
     if cluster is None:

@@ -160,7 +160,8 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
     for split, caution in ((held_out, chosen.scores.caution), ("test", test.scores.caution if test else "")):
         if caution:
             lines += ["", f"**On {split}: {caution}**"]
-    lines += ["", "95 % intervals. Validation scores are optimistic: model and threshold were chosen on them."]
+    intervals = "95 % intervals" if chosen.patients is None else "95 % intervals by patients"
+    lines += ["", f"{intervals}. Validation scores are optimistic: model and threshold were chosen on them."]
     if settings.study.cost != "none":
         front = f"the Pareto front of {settings.study.objective} against {settings.study.cost}"
         lines += ["", f"This is {pick_rule(settings)} on {front}."]

@@ -294,6 +294,7 @@ def test_pooled_sets_are_divided_one_by_one_and_their_patients_are_others(tmp_pa
     prepared = prepare_module.prepare(open_dataset([tmp_path / "one", tmp_path / "two"]), SMALL, home)
     eyes = prepared.records.eyes("train", "validation", "test")
     assert prepared.audit.patients == len({eye.patient for eye in eyes}) == 24
+    assert prepared.audit.patients_by == "names such as 12_left and 12_right"
     assert all(len({(eye.source, eye.split) for eye in eyes if eye.patient == each.patient}) == 1 for each in eyes)
     assert Counter((eye.source, eye.split) for eye in eyes if eye.split == "test") == {
         ("one", "test"): 4, ("two", "test"): 4,

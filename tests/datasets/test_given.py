@@ -189,6 +189,11 @@ def test_pooled_sets_keep_the_source_of_every_eye_and_their_patients_apart(tmp_p
         ("two-1_left", "two", "1_*"), ("two-1_right", "two", "1_*"),
     ]  # fmt: skip
     assert pooled.labels_without_photograph == ("one/labels/train.csv: lost", "two/labels/train.csv: lost")
+    assert pooled.patients_by == "names such as 12_left and 12_right"
+    (tmp_path / "two/labels/train.csv").write_text("Image name,Retinopathy grade,patient\n1_left,0,A\n")
+    (tmp_path / "two/images/train/1_right.jpg").unlink()
+    pooled = open_dataset([tmp_path / "one", tmp_path / "two"])
+    assert pooled.patients_by == "names such as 12_left and 12_right of one and column 'patient' of two"
     with pytest.raises(DataError, match="two data sets are named 'one'"):
         open_dataset([tmp_path / "one", tmp_path / "one"])
 
