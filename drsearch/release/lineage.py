@@ -32,13 +32,15 @@ from drsearch.tracking.tags import (
     has_tag,
 )
 
+_ABOUT_DATA = {"data/audit.json": "audit", "data/data.toml": "description"}
+
 
 @dataclass(frozen=True)
 class Node:
     """A node of a lineage.
 
     Attributes:
-        kind: `version`, `run`, `trial`, `study`, `space`, `data`, `audit`, `code`, `decision` or `model`.
+        kind: `version`, `run`, `trial`, `study`, `space`, `data`, `audit`, `description`, `code`, `decision`, `model`.
         name: Its name, or an outcome.
         facts: Texts by name, such as `{"run": "810f76..."}`.
         parts: The nodes that it comes from, or for a study, run or model: its versions.
@@ -154,8 +156,8 @@ class Lineage:
             return [Node("study", name)]
         run_id = study.info.run_id
         artifacts = [
-            Node(kind, file.path, {"artifact of run": run_id})
-            for kind, folder in (("space", "space"), ("audit", "data"))
+            Node(_ABOUT_DATA.get(file.path, folder), file.path, {"artifact of run": run_id})
+            for folder in ("space", "data")
             for file in self._client.list_artifacts(run_id, folder)
         ]
         return [_node("study", name, {"run": run_id, "experiment": study.info.experiment_id}, artifacts)]

@@ -85,7 +85,7 @@ def test_the_study_has_its_pages_its_space_and_the_audit(client: MlflowClient, r
 
     assert {"history.html", "parallel_coordinates.html"} <= names("study")
     assert names("space") == {"two_rates.py"}
-    assert names("data") == {"audit.json"}
+    assert names("data") == {"audit.json", "data.toml"}
 
 
 def test_versions_lead_back_to_their_run_and_data(told: Any, client: MlflowClient, runs: dict[str, list[Run]]) -> None:
@@ -184,7 +184,7 @@ def test_a_version_leads_back_to_its_study_and_the_study_to_its_versions(desk: A
     tree = desk.json("lineage", f"retinopathy/{version}")
     under = {part["kind"]: part for part in tree["parts"]}
     assert under["study"]["name"] == "two_rates"
-    assert {part["kind"] for part in under["study"]["parts"]} == {"space", "audit"}
+    assert {part["kind"] for part in under["study"]["parts"]} == {"space", "audit", "description"}
     assert under["trial"]["name"] == str(told["best"]["trial"])
     assert under["data"]["facts"]["source"] == str(desk.eyes)
     assert 0 <= float(tree["facts"]["threshold"]) <= 1
