@@ -244,8 +244,9 @@ def evaluate(
 ) -> Evaluation:
     """Score a registered model on a split, with 95 % intervals.
 
-    Photographs that the model was trained on are refused. Every test evaluation is counted. Photographs that are all
-    of one class have a sensitivity or a specificity, and no AUC.
+    Where patients are known, they are scored beside eyes: a patient is referable if an eye is. Photographs and patients
+    that the model was trained on are refused. Every test evaluation is counted. Photographs that are all of one class
+    have a sensitivity or a specificity, and no AUC.
 
     Args:
         model: A version, or its name.
@@ -256,10 +257,10 @@ def evaluate(
         progress: Show a bar; or the Rich console that shows it.
 
     Returns:
-        Scores with intervals, and how often this test split has been evaluated.
+        Scores of eyes and of patients with intervals, and how often this test split has been evaluated.
 
     Raises:
-        DataError: If the split is empty, or holds pictures that the model was trained on.
+        DataError: If the split is empty, or holds pictures or patients that the model was trained on.
         RegistryError: If there is no such version.
 
     Example:

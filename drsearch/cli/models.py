@@ -86,8 +86,9 @@ def evaluate(
 ) -> None:
     """Score a registered model on a split, with 95 % intervals.
 
-    Photographs that the model was trained on are refused. Every test evaluation is counted. Photographs that are all
-    of one class have a sensitivity or a specificity, and no AUC.
+    Where patients are known, they are scored beside eyes: a patient is referable if an eye is. Photographs and patients
+    that the model was trained on are refused. Every test evaluation is counted. Photographs that are all of one class
+    have a sensitivity or a specificity, and no AUC.
 
     Example:
         drsearch evaluate retinopathy@champion --data ~/other-eyes --split all

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import psutil
@@ -156,7 +156,12 @@ class _Item:
         assert self.label is not None
         return self.photograph.grade, self.label
 
-    def entry(self, split: Split, patients: dict[str, str]) -> EyeEntry:
+    @property
+    def is_known_and_graded(self) -> bool:
+        """Whether its patient and its grade are known, and it shows a retina."""
+        return bool(self.patient) and not self.problem and self.photograph.grade is not None
+
+    def entry(self, split: Split | Literal[""], patients: dict[str, str]) -> EyeEntry:
         """Its line in `eyes.jsonl`."""
         assert self.thumbnail is not None
         assert self.quality is not None
@@ -336,7 +341,11 @@ def _make_records(
             _check_bad(audit, dataset, skip_bad, _refused_audit(dataset, home))
             _split(dataset, items, settings, for_training)
             members = {side: [item for item in items if item.split == side] for side in SPLITS}
-            shards, eyes = _write_records(partial, members, spool, _patient_numbers(items))
+            patients = _patient_numbers(items)
+            shards = _write_shards(partial, members, spool, patients)
+        entries = [item.entry(side, patients) for side in SPLITS for item in members[side]]
+        left_out = [item.entry("", patients) for item in items if item.left_out and item.is_known_and_graded]
+        eyes = write_eyes(partial, [*entries, *left_out])
         (partial / "spool").unlink()
         recorded = [item for side in SPLITS for item in members[side]]
         audit = replace(audit, left_out=_left_out(dataset, items), n_usable=len(recorded))
@@ -578,10 +587,10 @@ def _patient_numbers(items: Sequence[_Item]) -> dict[str, str]:
     return {"": "", **{patient: str(number) for number, patient in enumerate(patients, start=1)}}
 
 
-def _write_records(
+def _write_shards(
     partial: Path, members: dict[Split, list[_Item]], spool: BinaryIO, patients: dict[str, str]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Write the shards and `eyes.jsonl`; what the manifest says of both."""
+) -> list[dict[str, Any]]:
+    """Write the shards; what the manifest says of them."""
 
     def image_and_entry(item: _Item, side: Split) -> tuple[bytes, EyeEntry]:
         start, length = item.stored_at
@@ -597,8 +606,7 @@ def _write_records(
                 inside = of_split[start : start + SHARD_EYES]
                 write_shard(path, (image_and_entry(item, side) for item in inside))  # noqa: B023  # used up here
                 shards.append(thread.submit(_finish_shard, path, side, len(inside)))
-    eyes = write_eyes(partial, (item.entry(side, patients) for side, of_split in members.items() for item in of_split))
-    return [shard.result() for shard in shards], eyes
+    return [shard.result() for shard in shards]
 
 
 def _finish_shard(path: Path, side: Split, n: int) -> dict[str, Any]:

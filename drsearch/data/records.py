@@ -82,7 +82,7 @@ class EyeEntry:
 
     Attributes:
         name: Of the photograph, without extension.
-        split: The split in whose shards it lies.
+        split: The split in whose shards it lies; empty for a photograph that is left out of all.
         grade: 0 to 4.
         label: 1 for referable (RDR), 0 for not (NRDR), by the settings `task.*` of the record set.
         sha256: Of the photograph's file, hexadecimal.
@@ -94,7 +94,7 @@ class EyeEntry:
     """
 
     name: str
-    split: Split
+    split: Split | Literal[""]
     grade: int
     label: int
     sha256: str
@@ -202,6 +202,16 @@ class RecordSet:
             RecordsError: If `eyes.jsonl` is missing, torn or altered.
         """
         return tuple(EyeEntry.from_json(eye) for eye in self._eyes() if eye["split"] in splits)
+
+    def left_out(self) -> tuple[EyeEntry, ...]:
+        """The entries of photographs of known patients that are in no split, though they have a grade.
+
+        A model that was trained on such a photograph has seen the patient, whose other photographs may test it.
+
+        Raises:
+            RecordsError: If `eyes.jsonl` is missing, torn or altered.
+        """
+        return tuple(EyeEntry.from_json(eye) for eye in self._eyes() if not eye["split"])
 
     def _eyes(self) -> Iterator[Mapping[str, Any]]:
         listed = self.manifest["eyes"]

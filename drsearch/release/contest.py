@@ -204,7 +204,7 @@ class _Contender:
 
     def seen(self, records: RecordSet) -> str:
         """What of the test split this version was trained on, in words; empty if nothing."""
-        return seen_eyes(records.eyes("test"), self.grader.trained_on, "test eyes")
+        return seen_eyes(records.eyes("test"), records.left_out(), self.grader.trained_on, "test eyes")
 
     def scored(self, eyes: Eyes) -> ScoredVersion:
         probabilities, threshold = self.grader.probabilities(eyes.images), self.grader.serving.threshold

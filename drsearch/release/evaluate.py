@@ -80,7 +80,7 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
     if not listed:
         raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
-    if seen := seen_eyes(listed, grader.trained_on, f"pictures of split {split!r}"):
+    if seen := seen_eyes(listed, records.left_out(), grader.trained_on, f"pictures of split {split!r}"):
         raise DataError(f"the model was trained on {seen}; evaluate it on eyes that it has not seen.")
     eyes = _read(records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
@@ -120,14 +120,15 @@ def _read(records: RecordSet, split: Split, home: Home, why: str) -> Eyes:
     return read_eyes(records, split)
 
 
-def seen_eyes(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry], what: str) -> str:
+def seen_eyes(eyes: Sequence[EyeEntry], left_out: Sequence[EyeEntry], trained_on: Sequence[EyeEntry], what: str) -> str:
     """Which eyes a model has seen in its training, and which are of patients whom it has seen.
 
     A photograph is told by its bytes or its thumbnail. Patients have numbers that mean something only within a record
     set, so the patients that a model has seen are those of the photographs that it has seen.
 
     Args:
-        eyes: Of one record set.
+        eyes: Of a split of a record set.
+        left_out: Photographs of the record set that are in no split.
         trained_on: The eyes that the model was trained on, of whatever record set.
         what: The word for the eyes.
 
@@ -135,13 +136,14 @@ def seen_eyes(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry], what: st
         Numbers and names, which go on after `was trained on`; empty if the model has seen none of the eyes.
     """
     same = _seen(eyes, trained_on)
-    if not same:
-        return ""
-    patients = {eyes[i].patient for i in same} - {""}
+    patients = {eyes[i].patient for i in same} | {left_out[i].patient for i in _seen(left_out, trained_on)}
     names = sorted({eyes[i].name for i in same})
-    others = sorted({eye.name for i, eye in enumerate(eyes) if eye.patient in patients and i not in same})
-    text = f"{len(names)} of the {len(eyes)} {what} ({_some_of(names)})"
-    return text + (f" and on the patients of {len(others)} more ({_some_of(others)})" if others else "")
+    others = sorted({eye.name for i, eye in enumerate(eyes) if eye.patient in patients - {""} and i not in same})
+    texts = [f"{len(names)} of the {len(eyes)} {what} ({_some_of(names)})"] if names else []
+    if others:
+        of = "more" if names else f"of the {len(eyes)} {what}"
+        texts.append(f"the patients of {len(others)} {of} ({_some_of(others)})")
+    return " and on ".join(texts)
 
 
 def _seen(eyes: Sequence[EyeEntry], trained_on: Sequence[EyeEntry]) -> set[int]:

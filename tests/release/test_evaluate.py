@@ -170,3 +170,23 @@ def test_the_other_eyes_of_seen_patients_are_named(grader: Grader, pairs: Path, 
         f"the model was trained on {len(names)} of the 20 pictures of split 'all' ({', '.join(names)}) and on the "
         f"patients of {len(others)} more ({', '.join(sorted(others))}); evaluate it on eyes that it has not seen."
     )
+
+
+def test_a_patient_is_known_by_a_photograph_that_the_set_leaves_out(
+    grader: Grader, pairs: Path, settings: Settings, home: Home
+) -> None:
+    whole = prepare(open_dataset([pairs]), settings, home).records.eyes("train", "validation", "test")
+    seen = copy.copy(grader)
+    seen.trained_on = tuple(eye for eye in whole if eye.name == "1_left")
+    table = pairs / "labels/train.csv"
+    head, *lines = table.read_text().splitlines()
+    published = [f"{line},{'test' if line.startswith(('1_right', '9_')) else 'train'}" for line in lines]
+    table.write_text("\n".join([f"{head},split", *published]) + "\n")
+    records = prepare(open_dataset([pairs]), settings, home, for_training=False).records
+    assert [eye.name for eye in records.left_out()] == ["1_left"]
+    with pytest.raises(DataError) as refused:
+        evaluate(seen, records, "test", home, "a test of drsearch")
+    assert str(refused.value) == (
+        "the model was trained on the patients of 1 of the 3 pictures of split 'test' (1_right); evaluate it on eyes "
+        "that it has not seen."
+    )
