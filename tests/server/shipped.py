@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import requests
+import warm
 from services import HANG_S, PostgresServer, free_port, when_healthy
 
 ROOT = Path(__file__).parents[2]
@@ -113,7 +114,7 @@ class ShippedServer:
         signed = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": self.passwords.get(user, "")}
         own = {**os.environ, "MLFLOW_TRACKING_URI": self.url, **signed, **variables}
         command = [sys.executable, "-m", "drsearch", *arguments]
-        return subprocess.run(command, env=own, cwd=self.folder, capture_output=True, text=True, timeout=HANG_S)
+        return warm.run(command, own, self.folder)
 
     def drsearch_json(self, *arguments: str, **options: str) -> Any:
         """What a command tells by --json."""
