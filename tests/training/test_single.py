@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def run(home: Home, records: RecordSet, eyes: Path, settings: Settings) -> Train:
+def run(home: Home, records: RecordSet, eyes: Path, settings: Settings, warm_children: None) -> Train:
     return lambda name, listener: train(name, records, open_dataset([eyes]), settings, home, listener)
 
 
