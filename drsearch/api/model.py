@@ -83,7 +83,9 @@ class Model:
 
         Returns:
             One row per photograph, in their order: label, probability of RDR, confidence, threshold, distance from the
-            training eyes, warning, and error. A photograph that cannot be graded has its error, and no label.
+            training eyes, warning, quality, reason and error. A photograph whose quality lies below that of the
+            training eyes has the label `not gradable` and the reason; one that cannot be read or shows no retina has
+            its error, and no label.
 
         Raises:
             OutputError: If a heat map would replace a photograph or another file.
@@ -94,7 +96,17 @@ class Model:
             {"photograph": str(path), **answer, "explanation": str(file) if file else None}
             for path, answer, file in self.answers(photographs, explain=explain, overwrite=overwrite)
         ]
-        columns = ["label", "probability", "confidence", "threshold", "distance", "warning", "error"]
+        columns = [
+            "label",
+            "probability",
+            "confidence",
+            "threshold",
+            "distance",
+            "warning",
+            "quality",
+            "reason",
+            "error",
+        ]
         table = pd.DataFrame(rows, columns=["photograph", *columns, *(["explanation"] if explain else [])])
         return table.set_index("photograph")
 
@@ -223,7 +235,7 @@ def graded(
             continue
         assert isinstance(model, Model)
         answer = model._load().answers([path])[0].to_json()
-        if heat_map and not answer["error"]:
+        if heat_map and answer["probability"] is not None:
             try:
                 _write_heat_map(model.explain(path), heat_map, overwrite)
                 written = heat_map

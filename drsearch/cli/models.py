@@ -127,8 +127,9 @@ def predict(
 ) -> None:
     """Grade photographs: referable (RDR) or not (NRDR).
 
-    RDR means that the probability reaches the threshold that is stored with the model. A photograph that cannot be
-    graded is named, the others are graded, and the command ends with status 2.
+    RDR means that the probability reaches the threshold that is stored with the model. A photograph of lower quality
+    than those that the model was trained on is not gradable. One that cannot be read or shows no retina is named, the
+    others are graded, and the command ends with status 2.
 
     Example:
         drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
@@ -155,7 +156,9 @@ def predict(
 def _lines(row: dict[str, Any]) -> Iterator[str]:
     """What is printed of a photograph."""
     image = row["image"]
-    if row.get("label"):
+    if row.get("reason"):
+        yield f"{image}: {row['label']}: {row['reason']}"
+    elif row.get("label"):
         heat_map = f"; heat map in {row['explanation']}" if "explanation" in row else ""
         probability, threshold = row["probability"], row["threshold"]
         yield f"{image}: {row['label']}, probability of RDR {probability:.3f}, threshold {threshold:.3f}{heat_map}"

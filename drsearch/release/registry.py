@@ -38,6 +38,8 @@ _SIGNATURE = ModelSignature(
             ColSpec(DataType.double, "threshold"),
             ColSpec(DataType.double, "distance", required=False),
             ColSpec(DataType.string, "warning", required=False),
+            ColSpec(DataType.double, "quality", required=False),
+            ColSpec(DataType.string, "reason", required=False),
             ColSpec(DataType.string, "error", required=False),
             ColSpec(DataType.string, "model"),
             ColSpec(DataType.binary, "explanation", required=False),

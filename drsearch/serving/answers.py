@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.decode import PhotographData
+from drsearch.data.quality import Quality
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
 from drsearch.files import read_file
+from drsearch.serving.gradable import NOT_GRADABLE
 
 if TYPE_CHECKING:
     from drsearch.serving.grader import Grader
@@ -27,13 +29,16 @@ class Answer:
     """The answer to one photograph.
 
     Attributes:
-        label: `NRDR` or `RDR`. Label, probability, confidence and distance are None if the photograph cannot be graded.
-        probability: Of RDR, in 0..1, after the model's temperature.
+        label: `NRDR`, `RDR` or `not gradable`; None if the photograph cannot be read or shows no retina.
+        probability: Of RDR, in 0..1, after the model's temperature. Probability, confidence, distance and explanation
+            are None unless the label is a grade.
         confidence: The probability of the class that `label` names, in 0..1.
         threshold: The probability from which the model calls an eye `RDR`.
         distance: How unlike the training eyes the photograph is; 1 is the limit.
         warning: A sentence if the distance is beyond the limit, else None.
-        error: Why the photograph cannot be graded, else None.
+        quality: How well the photograph shows its retina, 0 to 1; None if it cannot be read or shows none.
+        reason: Why the photograph is `not gradable`: its quality lies below what the model was trained on; else None.
+        error: Why the photograph cannot be read or shows no retina, else None.
         model: The version that answered, `models:/retinopathy/3`.
         explanation: PNG of the photograph with a Grad-CAM heat map for `label`; None without `explain`.
     """
@@ -44,6 +49,8 @@ class Answer:
     threshold: float
     distance: float | None
     warning: str | None
+    quality: float | None
+    reason: str | None
     error: str | None
     model: str
     explanation: bytes | None = None
@@ -73,8 +80,10 @@ class Answerer:
         """Answer for a synthetic eye, so that the first photograph takes no longer than the next."""
         eye = draw_eye(2, np.random.default_rng(0)).image
         jpeg = cv2.imencode(".jpg", cv2.cvtColor(eye, cv2.COLOR_RGB2BGR))[1].tobytes()
+        image = self.grader.image(jpeg)
         for _ in range(2):  # TensorFlow optimises a graph again at its second call
-            self.answers([jpeg], explain=True)
+            self.grader.verdicts(image[None])
+            self._explanation(jpeg)
 
     def answers(self, photographs: Sequence[object], explain: bool = False) -> list[Answer]:
         """Grade photographs.
@@ -87,30 +96,42 @@ class Answerer:
 
         Returns:
             One answer per photograph, in their order. A photograph that cannot be read or shows no retina has an
-            `error`; the others are graded.
+            `error`; one whose quality lies below that of the training eyes is `not gradable`, with the `reason`; the
+            others are graded.
         """
         images: dict[int, NDArray[np.uint8]] = {}
+        qualities: dict[int, Quality] = {}
         explanations: dict[int, bytes] = {}
         errors: dict[int, str] = {}
         for number, item in enumerate(photographs):
             try:
                 photograph = _opened(item)
-                image = self.grader.image(photograph)
-                if explain:
-                    explanations[number] = self._explanation(photograph)
-                images[number] = image
+                eye = self.grader.eye(photograph)
+                if self.grader.quality_limits.reason(eye.quality) is None:
+                    if explain:
+                        explanations[number] = self._explanation(photograph)
+                    images[number] = eye.image
+                qualities[number] = eye.quality
             except PhotographError as wrong:
                 errors[number] = f"the photograph {wrong}"
         verdicts = (
             dict(zip(images, self.grader.verdicts(np.stack(list(images.values()))), strict=True)) if images else {}
         )
-        threshold = self.grader.serving.threshold
-        return [
-            Answer(None, None, None, threshold, None, None, errors[number], self.model)
-            if number in errors
-            else Answer(**asdict(verdicts[number]), error=None, model=self.model, explanation=explanations.get(number))
-            for number in range(len(photographs))
-        ]
+        threshold, answers = self.grader.serving.threshold, []
+        for number in range(len(photographs)):
+            if number in errors:
+                answers.append(_without_grade(None, threshold, None, None, errors[number], self.model))
+                continue
+            score = round(qualities[number].score, 3)
+            if number in verdicts:
+                verdict, png = asdict(verdicts[number]), explanations.get(number)
+                answers.append(
+                    Answer(**verdict, quality=score, reason=None, error=None, model=self.model, explanation=png)
+                )
+            else:
+                reason = self.grader.quality_limits.reason(qualities[number])
+                answers.append(_without_grade(NOT_GRADABLE, threshold, score, reason, None, self.model))
+        return answers
 
     def answer(self, photograph: object, explain: bool = False) -> Answer:
         """Grade one photograph.
@@ -130,9 +151,29 @@ class Answerer:
             raise PhotographError(answer.error)
         return answer
 
+    def explanation(self, photograph: object) -> tuple[bytes, Answer]:
+        """The PNG of one photograph's explanation, and its answer.
+
+        Args:
+            photograph: As in `answers`.
+
+        Raises:
+            PhotographError: If it is not a photograph, cannot be read, shows no retina, or is not gradable.
+        """
+        answer = self.answer(photograph, explain=True)
+        if answer.explanation is None:
+            raise PhotographError(f"{NOT_GRADABLE}: {answer.reason}")
+        return answer.explanation, answer
+
     def _explanation(self, photograph: PhotographData) -> bytes:
         image = cv2.cvtColor(self.grader.explain(photograph, EXPLANATION_PX), cv2.COLOR_RGB2BGR)
         return bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def _without_grade(
+    label: str | None, threshold: float, quality: float | None, reason: str | None, error: str | None, model: str
+) -> Answer:
+    return Answer(label, None, None, threshold, None, None, quality, reason, error, model)
 
 
 def _opened(item: object) -> PhotographData:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.decode import PhotographData, read_photograph
-from drsearch.data.images import eye_image
+from drsearch.data.images import EyeImage, eye_image
 from drsearch.data.records import EyeEntry
 from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
@@ -27,6 +27,7 @@ from drsearch.measure.familiarity import Familiarity
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
+from drsearch.serving.gradable import quality_limits
 from drsearch.serving.model_files import FAMILIARITY_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Grader:
         model: The network.
         trained_on: The eyes that the network was trained on.
         familiarity: Tells photographs that are unlike the training eyes.
+        quality_limits: Tells photographs of a lower quality than the training eyes.
 
     Raises:
         RegistryError: If a file is missing or not as drsearch writes it: drsearch did not register this model.
@@ -80,6 +82,7 @@ class Grader:
         self.model = load_network(folder)
         _check_network(self.model, self.serving, folder)
         self.trained_on = _parsed(folder / TRAINED_ON_FILE, _eyes)
+        self.quality_limits = quality_limits([eye.quality for eye in self.trained_on])
         self.familiarity = _parsed(folder / FAMILIARITY_FILE, Familiarity.from_json)
         if self.familiarity.image_px != self.serving.images.image_px:
             raise _not_ours(folder / FAMILIARITY_FILE)
@@ -101,13 +104,21 @@ class Grader:
         """
         return self.verdicts(np.stack([self.image(photograph) for photograph in photographs]))
 
+    def eye(self, photograph: PhotographData) -> EyeImage:
+        """A photograph as the network sees it, with its quality.
+
+        Raises:
+            PhotographError: If it cannot be read or shows no retina.
+        """
+        return eye_image(photograph, self.serving.images)
+
     def image(self, photograph: PhotographData) -> NDArray[np.uint8]:
         """The square that the network sees of a photograph: RGB, shape `(image_px, image_px, 3)`.
 
         Raises:
             PhotographError: If it cannot be read or shows no retina.
         """
-        return eye_image(photograph, self.serving.images).image
+        return self.eye(photograph).image
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The probabilities of RDR of prepared images.

@@ -146,10 +146,8 @@ def _app(answerer: Answerer, threads: ThreadPoolExecutor, loopback_only: bool) -
         return JSONResponse(answerer.answer(body).to_json())
 
     def explain(body: bytes) -> Response:
-        answer = answerer.answer(body, explain=True)
-        return Response(
-            answer.explanation, media_type="image/png", headers={ANSWER_HEADER: json.dumps(answer.to_json())}
-        )
+        png, answer = answerer.explanation(body)
+        return Response(png, media_type="image/png", headers={ANSWER_HEADER: json.dumps(answer.to_json())})
 
     def invocations(body: bytes) -> Response:
         photographs, wants_explanation = _table(body)

@@ -85,7 +85,8 @@ def test_every_photograph_gets_its_line_with_the_threshold_that_decided(terminal
     status, rows = terminal.json("1.jpg")
     assert status == 0
     assert list(rows[0]) == [
-        "image", "error", "label", "probability", "confidence", "threshold", "distance", "warning", "model"
+        "image", "error", "label", "probability", "confidence", "threshold", "distance", "warning", "quality",
+        "reason", "model",
     ]  # fmt: skip
     assert (rows[0]["threshold"], rows[0]["warning"], rows[0]["error"]) == (0.5, None, None)
     assert 0 < rows[0]["distance"] <= 1
@@ -179,3 +180,26 @@ def test_a_heat_map_is_replaced_when_asked(terminal: Terminal) -> None:
     status, rows = terminal.json("1.jpg", "--explain", "mine.png", "--overwrite")
     assert (status, rows[0]["explanation"]) == (0, "mine.png")
     assert (terminal.folder / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def blurred(photograph: Path) -> Path:
+    """A copy that is far out of focus."""
+    picture = cv2.imread(str(photograph))
+    assert picture is not None
+    copy = photograph.with_name(f"blurred-{photograph.stem}.png")
+    cv2.imwrite(str(copy), cv2.GaussianBlur(picture, (0, 0), 6))
+    return copy
+
+
+def test_a_photograph_below_the_quality_of_the_training_eyes_is_not_gradable(terminal: Terminal) -> None:
+    good = terminal.folder / "1.jpg"
+    bad = blurred(good)
+    status, (row, first) = terminal.json(bad, good, "--explain", terminal.folder / "maps")
+    assert status == 0
+    assert (row["label"], row["probability"], row["confidence"], row["error"]) == ("not gradable", None, None, None)
+    assert row["reason"].startswith("the photograph is out of focus, or blurred: its sharpness is 0.0")
+    assert row["reason"].endswith("; take it again") and row["quality"] < 0.1
+    assert first["reason"] is None and first["label"] in ("NRDR", "RDR")
+    assert [path.name for path in (terminal.folder / "maps").iterdir()] == ["1.png"]
+    status, out, _ = terminal.run("predict", MODEL, bad)
+    assert status == 0 and "not gradable: the photograph is out of focus" in " ".join(out.split())

@@ -60,6 +60,8 @@ def test_a_version_says_what_goes_in_and_comes_out_and_what_it_needs(shelf: Shel
         ("threshold", "double"),
         ("distance", "double"),
         ("warning", "string"),
+        ("quality", "double"),
+        ("reason", "string"),
         ("error", "string"),
         ("model", "string"),
         ("explanation", "binary"),

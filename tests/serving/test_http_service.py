@@ -31,7 +31,18 @@ from drsearch.serving.http_service import MOST_BYTES, MOST_PHOTOGRAPHS, Service,
 
 MODEL = "models:/retinopathy/7"
 JSON = {"Content-Type": "application/json"}
-EXPECTED = {"label", "probability", "confidence", "threshold", "distance", "warning", "error", "model"}
+EXPECTED = {
+    "label",
+    "probability",
+    "confidence",
+    "threshold",
+    "distance",
+    "warning",
+    "quality",
+    "reason",
+    "error",
+    "model",
+}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +122,7 @@ def test_a_photograph_as_body_is_answered_with_what_the_model_says(
         "label": verdict.label, "probability": pytest.approx(verdict.probability, abs=1e-6),
         "confidence": pytest.approx(verdict.confidence, abs=1e-6), "threshold": 0.5,
         "distance": pytest.approx(verdict.distance, abs=1e-6), "warning": None, "error": None, "model": MODEL,
+        "quality": pytest.approx(grader.eye(photograph).quality.score, abs=6e-4), "reason": None,
     }  # fmt: skip
 
 
@@ -518,3 +530,19 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(
         {"error_code": "INTERNAL_ERROR", "message": "the service failed at this request; its log says why"},
     )
     assert "cannot schedule new futures" in caplog.text
+
+
+def test_a_photograph_below_the_quality_of_the_training_eyes_is_not_gradable(
+    service: Service, photograph: bytes
+) -> None:
+    blurred = cv2.GaussianBlur(read_photograph(photograph), (0, 0), 6)
+    bad = cv2.imencode(".png", blurred[..., ::-1])[1].tobytes()
+    status, said = ask(service, "POST", "/predict", bad)
+    assert status == 200 and (said["label"], said["probability"], said["error"]) == ("not gradable", None, None)
+    assert said["reason"].startswith("the photograph is out of focus, or blurred: its sharpness is 0.0")
+    status, table = invoke(service, {**records(bad, photograph), "params": {"explain": True}})
+    row, other = table["predictions"]
+    assert status == 200 and row == {**said, "explanation": None}
+    assert other["probability"] is not None and other["explanation"]
+    status, said = ask(service, "POST", "/explain", bad)
+    assert status == 400 and said["message"].startswith("not gradable: the photograph is out of focus")

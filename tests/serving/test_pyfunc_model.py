@@ -75,7 +75,9 @@ def test_mlflow_loads_it_and_it_takes_bytes_files_pixels_and_base64(
     given = [data, file, read_photograph(data), base64.b64encode(data).decode()]
     found = model.predict(pd.DataFrame({"photograph": given}))
     (verdict,) = grader.grade([data])
-    columns = ["label", "probability", "confidence", "threshold", "distance", "warning", "error", "model"]
+    columns = [
+        "label", "probability", "confidence", "threshold", "distance", "warning", "quality", "reason", "error", "model"
+    ]  # fmt: skip
     assert list(found.columns) == columns
     assert columns == [each.name for each in model.metadata.signature.outputs.inputs if each.name != "explanation"]
     assert set(found["threshold"]) == {0.5} and (found["distance"] <= 1).all()
