@@ -9,7 +9,7 @@ import typer
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, Model, SkipBad, given_settings
 from drsearch.cli.output import console, print_json
-from drsearch.display.output import liner, print_patients, print_scores
+from drsearch.display.output import liner, print_patients, print_qualities, print_scores
 from drsearch.errors import DrsearchError
 
 
@@ -104,6 +104,7 @@ def evaluate(
     print_patients(out, evaluation.patients)
     for source, scores in evaluation.sources.items():
         print_scores(out, f"{scores.n} eyes of {source}", scores)
+    print_qualities(out, evaluation)
     out.print(f"referable: {evaluation.task.words}", markup=False)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
 

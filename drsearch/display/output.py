@@ -11,6 +11,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from drsearch.measure.scores import Interval, OneClassScores, Scores
+    from drsearch.release.evaluate import Evaluation
 
 _FILE_WIDTH = 120  # a file or a pipe has no width, and Rich's default of 80 columns cuts names short
 
@@ -86,6 +87,22 @@ def print_patients(out: Console, scores: "Scores | OneClassScores | None") -> No
     title = f"{scores.n} patients, referable if an eye is"
     rows = [row for row in scores.labelled if not row[0].startswith("accuracy")]
     out.print(_intervals(title, scores.unit, rows))
+
+
+def print_qualities(out: Console, evaluation: "Evaluation") -> None:
+    """Print the scores of the thirds of the eyes by quality, and how many eyes the model grades."""
+    names = ("AUC", "sensitivity", "specificity")
+    table = Table("quality", "eyes", *names, title="by quality, with 95 % intervals", title_justify="left")
+    for third, scores in evaluation.qualities.items():
+        low, high = evaluation.quality_ranges[third]
+        intervals = (scores.auc, scores.sensitivity, scores.specificity)
+        cells = ("not defined" if each is None else f"{each:.2f}" for each in intervals)
+        table.add_row(f"{third}, {low:.2f} to {high:.2f}", str(scores.n), *cells)
+    if table.row_count:
+        out.print(table)
+    n, of = evaluation.n_gradable, evaluation.scores.n
+    text = f"imageability: {n} of {of} eyes ({evaluation.imageability:.1%}) are graded by this model"
+    out.print(text, soft_wrap=True, markup=False)
 
 
 def _intervals(title: str, unit: str, labelled: "Sequence[tuple[str, Interval | None]]") -> Table:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test", "all"]
 _N_NAMED = 5
+THIRDS = ("low", "middle", "high")
+"""Thirds of the eyes by their quality."""
+_FEWEST = 12  # eyes that are divided into thirds
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,6 +34,10 @@ class Evaluation:
         scores: Of eyes, with 95 % intervals; for eyes of one class, only the scores that are defined.
         patients: The same of patients, who are referable if an eye is; None if no patient is known.
         sources: The same of the eyes of each data set, where several are pooled.
+        qualities: The same of the thirds of the eyes by quality, see `THIRDS`; empty for fewer than 12 eyes.
+        quality_ranges: The lowest and the highest quality score of each third.
+        n_gradable: Eyes whose quality is not below what the model was trained on: the others get no grade from it. The
+            scores count all eyes, so that models are compared on the same.
         task: Which eyes are referable.
         eyes: The eyes of the split.
         test_evaluations: Of this test split from this home, this one included; 0 for other splits.
@@ -40,9 +47,31 @@ class Evaluation:
     scores: Scores | OneClassScores
     patients: Scores | OneClassScores | None
     sources: Mapping[str, Scores | OneClassScores]
+    qualities: Mapping[str, Scores | OneClassScores]
+    quality_ranges: Mapping[str, tuple[float, float]]
+    n_gradable: int
     task: TaskSettings
     eyes: Eyes
     test_evaluations: int
+
+    @property
+    def imageability(self) -> float:
+        """The share of the eyes that the model grades, 0 to 1."""
+        return self.n_gradable / self.scores.n
+
+    def quality_metrics(self, prefix: str) -> dict[str, float]:
+        """Imageability, and the scores of the thirds by quality, as a run's metrics: `test_low_quality_auc`.
+
+        Args:
+            prefix: Begins the names: `test_`.
+        """
+        numbers = {f"{prefix}imageability": self.imageability}
+        for third, of_third in self.qualities.items():
+            for score in ("auc", "sensitivity", "specificity"):
+                interval = getattr(of_third, score)
+                if interval is not None:
+                    numbers |= interval.metrics(f"{prefix}{third}_quality_{score}")
+        return numbers
 
     def to_json(self) -> dict[str, Any]:
         """The scores as `--json` prints them, those of patients as `patients`: null if no patient is known."""
@@ -51,6 +80,15 @@ class Evaluation:
             **self.scores.to_json(),
             "patients": patients,
             "sources": {source: of_source.to_json() for source, of_source in self.sources.items()},
+            "qualities": {
+                third: {
+                    "from": self.quality_ranges[third][0],
+                    "to": self.quality_ranges[third][1],
+                    **of_third.to_json(),
+                }
+                for third, of_third in self.qualities.items()
+            },
+            "imageability": {"graded": self.n_gradable, "n": self.scores.n, "share": self.imageability},
             "referable": self.task.words,
             "test_evaluations": self.test_evaluations,
         }
@@ -86,11 +124,17 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     probabilities = grader.probabilities(eyes.images)
     n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
     threshold = grader.serving.threshold
+    assert eyes.names == tuple(eye.name for eye in listed), "one listing, one order"
+    qualities = np.array([eye.quality.score for eye in listed])
+    thirds = quality_thirds(qualities)
     return Evaluation(
         split,
         _scores(eyes, probabilities, threshold),
         patient_scores(eyes.labels, probabilities, eyes.patients, threshold),
         _by_source(eyes, probabilities, threshold),
+        {third: _scores(eyes.some(which), probabilities[which], threshold) for third, which in thirds.items()},
+        {third: (float(qualities[which].min()), float(qualities[which].max())) for third, which in thirds.items()},
+        sum(grader.quality_limits.reason(eye.quality) is None for eye in listed),
         records.task,
         eyes,
         n_evaluations,
@@ -100,6 +144,22 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
 def _scores(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> Scores | OneClassScores:
     score = scores if len(np.unique(eyes.labels)) == 2 else one_class_scores
     return score(eyes.labels, probabilities, threshold, groups=patient_groups(eyes.patients))
+
+
+def quality_thirds(qualities: NDArray[np.float64]) -> dict[str, NDArray[np.intp]]:
+    """The places of the eyes of each third by quality, ties in the order of the eyes; empty for fewer than 12 eyes.
+
+    Args:
+        qualities: The score of each eye, shape `(n,)`.
+
+    Example:
+        >>> {third: which.tolist() for third, which in quality_thirds(np.arange(12)[::-1] / 12).items()}
+        {'low': [8, 9, 10, 11], 'middle': [4, 5, 6, 7], 'high': [0, 1, 2, 3]}
+    """
+    if len(qualities) < _FEWEST:
+        return {}
+    parts = np.array_split(np.argsort(qualities, kind="stable"), len(THIRDS))
+    return {third: np.sort(part) for third, part in zip(THIRDS, parts, strict=True)}
 
 
 def _by_source(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> dict[str, Scores | OneClassScores]:

@@ -219,7 +219,10 @@ def evaluate_version(
         (folder / name).write_bytes(content)
     registry.log_scores(
         version,
-        test.scores.metrics("test_", "test_") | of_patients | {"test_unfamiliar": unfamiliar},
+        test.scores.metrics("test_", "test_")
+        | of_patients
+        | test.quality_metrics("test_")
+        | {"test_unfamiliar": unfamiliar},
         {TEST_CAUTION_TAG: test.scores.caution} if test.scores.caution else {},
         [folder / name for name in files],
         _description(candidate, outcome, version.tags[KIND_TAG], test),

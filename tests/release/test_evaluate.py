@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tags_page import undocumented_metrics
 
 from drsearch.data.prepare import prepare
 from drsearch.data.records import RecordSet, count_test_evaluations
@@ -190,3 +191,29 @@ def test_a_patient_is_known_by_a_photograph_that_the_set_leaves_out(
         "the model was trained on the patients of 1 of the 3 pictures of split 'test' (1_right); evaluate it on eyes "
         "that it has not seen."
     )
+
+
+def test_eyes_are_scored_by_thirds_of_quality_and_those_that_get_no_grade_are_counted(
+    grader: Grader, others: Path, settings: Settings, home: Home
+) -> None:
+    for number in range(1, 7):
+        path = others / f"images/train/SYN_00{number}.jpg"
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        cv2.imwrite(str(path), cv2.GaussianBlur(picture, (0, 0), 6 if number <= 3 else 2))
+    records = prepare(open_dataset([others]), settings, home).records
+    judged = evaluate(grader, records, "all", home, "a test of drsearch")
+    probabilities = dict(zip(judged.eyes.names, grader.probabilities(judged.eyes.images), strict=True))
+    by_quality = sorted(records.eyes("train", "validation", "test"), key=lambda eye: eye.quality.score)
+    assert [judged.qualities[third].n for third in ("low", "middle", "high")] == [7, 7, 6]
+    low = judged.qualities["low"]
+    called = [probabilities[eye.name] >= grader.serving.threshold for eye in by_quality[:7]]
+    assert low.accuracy.value == pytest.approx(np.mean(np.array(called) == [eye.label for eye in by_quality[:7]]))
+    assert judged.quality_ranges["low"] == (by_quality[0].quality.score, by_quality[6].quality.score)
+    assert 14 <= judged.n_gradable <= 17 and judged.imageability == judged.n_gradable / 20
+    told = judged.to_json()
+    assert told["imageability"] == {"graded": judged.n_gradable, "n": 20, "share": judged.imageability}
+    assert told["qualities"]["high"]["n"] == 6 and told["qualities"]["high"]["to"] == by_quality[-1].quality.score
+    metrics = judged.quality_metrics("test_")
+    assert metrics["test_imageability"] == judged.imageability
+    assert undocumented_metrics(set(metrics)) == set()
