@@ -23,7 +23,7 @@ import psutil
 from harness import Bench, RunningStudy, children, kill, space_of
 from optuna.trial import TrialState
 from services import MlflowServer, PostgresServer, postgresql_binaries
-from warm import Command
+from warm import COLD, Command
 
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials.attributes import DIED
@@ -265,6 +265,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    os.environ[COLD] = "1"  # workers, senders and servers start as for a user
     with tempfile.TemporaryDirectory(prefix="drsearch-faults-") as folder:
         return run(Path(folder), options)
 
