@@ -167,6 +167,8 @@ def prepare(
         raise
     print_audit(out, dataset.audit, skip_bad)
     print_counts(out, dataset.prepared)
+    if not dataset.dataset.given:
+        out.print(f"other commands read it in this way by --data {dataset.records.description_path}", soft_wrap=True)
     if dataset.contact_sheet is not None:
         out.print(
             f"photographs with their crops: {dataset.contact_sheet}; it goes to MLflow with the studies that begin or "
