@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,11 +77,20 @@ def open_dataset(data: Sequence[Path], naming: Naming | None = None, besides: Pa
                 listings[description.folder] = _list(Path(description.folder), besides)
     if len(sets) == 1 and naming.name:
         sets = [dataclasses.replace(sets[0], name=naming.name)]
+    sets = _with_names_of_their_own(sets)
     name = naming.name or (sets[0].name if len(sets) == 1 else "-".join(each.name for each in sets))
     dataset = read_dataset(DataSource(name, tuple(sets)), listings)
     return (
         dataset if naming != Naming() else dataclasses.replace(dataset, given=tuple(path.absolute() for path in data))
     )
+
+
+def _with_names_of_their_own(sets: Sequence[Description]) -> list[Description]:
+    """Data sets of which several have one name, as two parts of a public set do, after their folders."""
+    names = Counter(each.name for each in sets)
+    return [
+        dataclasses.replace(each, name=_name_of(Path(each.folder))) if names[each.name] > 1 else each for each in sets
+    ]
 
 
 def read_again(dataset: Dataset, besides: Path | None = None) -> Dataset:

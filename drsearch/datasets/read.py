@@ -133,7 +133,7 @@ def read_dataset(source: DataSource, listings: Mapping[str, Listing]) -> Dataset
         return sets[0] if len({each.source for each in photographs}) > 1 else _of_one_source(sets[0])
     names = [description.name for description in source.sets]
     if len(set(names)) < len(names):
-        raise DataError(f"two data sets are named {Counter(names).most_common(1)[0][0]!r}; give each its own name.")
+        raise DataError(f"two data sets are named {Counter(names).most_common(1)[0][0]!r}; name one in its data.toml.")
     pooled = tuple(
         replace(each, name=f"{each.source}-{each.name}", file=f"{each.source}/{each.file}") for each in photographs
     )
