@@ -7,7 +7,7 @@ QUICK := $(addprefix tests/,data trials measure/test_scores.py measure/test_comp
 	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
 	space/test_source.py display cli/test_app.py)
 
-.PHONY: help study test quick faults lint bench bench-check clean
+.PHONY: help study test quick faults layouts lint bench bench-check clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ quick: lint  ## Lint, types, and the tests that need no training, server or brow
 faults: .venv/installed-test  ## A hundred faults in one study; ten minutes of load on the service (docs/reliability.md). Half an hour.
 	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py
 	$(BIN)/python tests/faults/load.py
+
+layouts: .venv/installed-test  ## A study of two epochs on a mock-up of every layout of docs/data.md. Some minutes.
+	$(BIN)/python -m pytest -m "slow or not slow" tests/end_to_end/test_layouts.py
 
 lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff format --check .

@@ -222,6 +222,14 @@ def fresh_desk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Des
     return make
 
 
+@pytest.fixture
+def bare_desk(tmp_path: Path) -> Desk:
+    """A desk without eyes, for a data set of the test's own."""
+    desk = Desk(tmp_path)
+    desk.space.write_text(SPACE)
+    return desk
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresServer]:
     binaries = postgresql_binaries()
