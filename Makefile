@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EYES := sample-eyes
 
-QUICK := $(addprefix tests/,data trials measure/test_scores.py measure/test_comparison.py measure/test_calibration.py \
+QUICK := $(addprefix tests/,data datasets trials measure/test_scores.py measure/test_comparison.py measure/test_calibration.py \
 	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
 	space/test_source.py display cli/test_app.py)
 

@@ -17,7 +17,7 @@ def at(tmp_path: Path) -> Desk:
 
 
 def test_a_description_is_printed_as_a_file_that_prepare_takes(at: Desk) -> None:
-    synthesize_layout(at.folder / "mock", "mbrset", 24, seed=1)
+    synthesize_layout(at.folder / "mock", "mbrset", 24, seed=1, image_px=(268, 178))
     described = at.run("describe", "mock")
     assert (described.returncode, described.stderr) == (0, "")
     (at.folder / "data.toml").write_text(described.stdout)
@@ -28,7 +28,7 @@ def test_a_description_is_printed_as_a_file_that_prepare_takes(at: Desk) -> None
 
 
 def test_prepare_says_what_it_took_a_folder_for_and_what_is_to_be_known_about_it(at: Desk) -> None:
-    synthesize_layout(at.folder / "mock", "messidor2", 24, seed=1)
+    synthesize_layout(at.folder / "mock", "messidor2", 24, seed=1, image_px=(268, 178))
     done = at.run("prepare", "mock", *SMALL)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Messidor-2: messidor_data.csv (image = image_id, grade = adjudicated_dr_grade, ")
@@ -37,7 +37,7 @@ def test_prepare_says_what_it_took_a_folder_for_and_what_is_to_be_known_about_it
 
 
 def test_two_layouts_that_fit_are_a_question_that_an_option_answers(at: Desk) -> None:
-    synthesize_layout(at.folder / "mock", "eyepacs-resized", 24, seed=1)
+    synthesize_layout(at.folder / "mock", "eyepacs-resized", 24, seed=1, image_px=(268, 178))
     asked = at.run("describe", "mock")
     assert asked.returncode == 2
     assert asked.stderr == (
@@ -49,7 +49,7 @@ def test_two_layouts_that_fit_are_a_question_that_an_option_answers(at: Desk) ->
 
 
 def test_columns_that_are_named_by_hand_are_kept_for_other_commands(at: Desk) -> None:
-    synthesize_layout(at.folder / "mock", "aptos", 24, seed=1)
+    synthesize_layout(at.folder / "mock", "aptos", 24, seed=1, image_px=(268, 178))
     mock = at.folder / "mock"
     (mock / "train.csv").rename(mock / "clinic.csv")
     (mock / "sample_submission.csv").unlink()
@@ -67,7 +67,7 @@ def test_columns_that_are_named_by_hand_are_kept_for_other_commands(at: Desk) ->
 
 def test_pooled_sets_are_counted_apart(at: Desk) -> None:
     for name, seed in (("one", 1), ("two", 2)):
-        synthesize_layout(at.folder / name, "ddr", 30, seed=seed)
+        synthesize_layout(at.folder / name, "ddr", 30, seed=seed, image_px=(268, 178))
     done = at.json("prepare", "one", "two", "--name", "both", *SMALL)
     manifest = json.loads((Path(done["records"]) / "manifest.json").read_text())
     per_source = [sum(of["n"] for of in splits.values()) for splits in manifest["sources"].values()]
