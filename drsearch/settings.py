@@ -211,6 +211,9 @@ class TrainingSettings(_Section):
                              choices=("constant", "cosine"))  # fmt: skip
     warmup_epochs: int = _setting(0, "epochs of linear rise to the learning rate", low=0)
     weight_decay: float = _setting(0.0, "decoupled weight decay", low=0.0, high=1.0)
+    ema_decay: float = _setting(0.0, "share of a moving average of the weights that a step keeps; the average is "
+                                "judged and saved instead of the last weights. 0: none",
+                                low=0.0, high=0.99999)  # fmt: skip
     upsample: bool = _setting(True, "repeat images of the smaller class until the classes are even")
     checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
                                             low=1, searched=False)  # fmt: skip

@@ -6,6 +6,7 @@ import math
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from drsearch.files import open_whole
 from drsearch.measure.scores import accuracy, auc
 from drsearch.model.fused_step import Fit, compiled_fit
 from drsearch.model.predictor import RDR, Predictor
+from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
 
 
@@ -50,7 +52,7 @@ class EpochResult:
         seconds: Wall clock, training and validation together.
         train: From the predictions made while training: augmented images, weights as they were
             at each step, batch normalisation over the batch.
-        validation: With the weights at the end of the epoch.
+        validation: With the weights at the end of the epoch, or their moving average if `training.ema_decay` is set.
     """
 
     epoch: int
@@ -65,13 +67,14 @@ class TrainingState:
     """The state that an epoch changes.
 
     Attributes:
-        model: The network.
+        model: The network, with the weights that are judged.
         optimizer: Built for the network's trainable weights.
         training: Schedule and batch size.
         epoch: Epochs finished.
         fit: Takes steps, see `Fit`.
         predict: Returns the network's probabilities.
         seen: Probabilities of RDR of the validation eyes at the end of the last epoch, shape `(n,)`.
+        average: The moving average that is judged instead of the last weights; None if the last weights are.
     """
 
     model: keras.Model
@@ -81,6 +84,7 @@ class TrainingState:
     fit: Fit
     predict: Predictor
     seen: NDArray[np.float32]
+    average: WeightAverage | None
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,10 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
     rate = learning_rate(epoch, training)
     state.optimizer.learning_rate = rate
     try:
-        losses, labels, probabilities = (
-            tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
-        )
+        with nullcontext() if state.average is None else state.average.training():
+            losses, labels, probabilities = (
+                tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
+            )
         train = _measures(labels, probabilities, losses, epoch, training)
         seen = state.predict(data.validation.images)
     except tf.errors.ResourceExhaustedError as wrong:
@@ -148,9 +153,12 @@ class Training:
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.
-        fit, predict = compiled_fit(model, optimizer), Predictor(model)
+        decay = settings.training.ema_decay
+        average = WeightAverage(model, optimizer, decay) if decay > 0 else None
+        fit, predict = compiled_fit(model, optimizer, average=average), Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
-        self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, np.empty(0, np.float32))
+        nothing_seen = np.empty(0, np.float32)
+        self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)
         self._train = train
         self._validation = validation
         self._settings = settings
@@ -159,7 +167,7 @@ class Training:
 
     @property
     def model(self) -> keras.Model:
-        """The network, with the weights reached so far."""
+        """The network, with the weights reached so far, or with their moving average if `training.ema_decay` is set."""
         return self._state.model
 
     @property
@@ -238,13 +246,16 @@ class Training:
         return dict(about["extra"])
 
     def _variables(self) -> dict[str, tf.Variable]:
-        """Weights, batch statistics, states of random layers, and the optimizer's."""
-        groups = {"model": self._state.model.variables, "optimizer": self._state.optimizer.variables}
+        """Weights, batch statistics, states of random layers, the optimizer's, the last weights beside an average."""
+        groups = {
+            name: [variable.value for variable in owner.variables]
+            for name, owner in (("model", self._state.model), ("optimizer", self._state.optimizer))
+        }
+        if self._state.average is not None:
+            groups["last"] = self._state.average.last_weights
         # by number: Keras numbers unnamed layers through the life of a process, so their names may not come again
         return {
-            f"{group}/{i:04d}": variable.value
-            for group, variables in groups.items()
-            for i, variable in enumerate(variables)
+            f"{group}/{i:04d}": variable for group, variables in groups.items() for i, variable in enumerate(variables)
         }
 
     def _data_from(self, first_epoch: int) -> TrainingData:

@@ -12,19 +12,27 @@ import keras
 import tensorflow as tf
 
 from drsearch.model.predictor import RDR
+from drsearch.model.weight_average import WeightAverage
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 """`fit(batches, steps)` takes that many steps and returns three values per image, in the order seen: cross-entropy,
 label, and the probability of RDR before its step."""
 
 
-def compiled_fit(model: keras.Model, optimizer: keras.Optimizer, fused: bool = True) -> Fit:
+def compiled_fit(
+    model: keras.Model,
+    optimizer: keras.Optimizer,
+    fused: bool = True,
+    *,
+    average: WeightAverage | None = None,
+) -> Fit:
     """A whole epoch in one graph: no step returns to Python.
 
     Args:
         model: Ends in a softmax over NRDR and RDR.
         optimizer: Built for the model's trainable weights.
         fused: Use fused kernels where they exist; False computes every step with Keras's own operations.
+        average: Of the model's weights, updated after every step.
     """
     network = _with_other_kernels(model) if fused else model
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
@@ -41,6 +49,8 @@ def compiled_fit(model: keras.Model, optimizer: keras.Optimizer, fused: bool = T
                 some_losses = keras.losses.sparse_categorical_crossentropy(some_labels, some_probabilities)
                 objective = tf.add_n([tf.reduce_mean(some_losses), *network.losses])
             apply(optimizer, tape.gradient(objective, model.trainable_variables), model.trainable_variables)
+            if average is not None:
+                average.update()
             losses = losses.write(step, some_losses)
             labels = labels.write(step, some_labels)
             probabilities = probabilities.write(step, some_probabilities[:, RDR])

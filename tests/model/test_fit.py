@@ -44,7 +44,7 @@ def _without_time(results: tuple[EpochResult, ...]) -> list[EpochResult]:
 
 
 def _state(training: Training) -> list[NDArray[Any]]:
-    return [np.asarray(variable) for variable in training.model.variables + training.model.optimizer.variables]
+    return [variable.numpy() for variable in training._variables().values()]
 
 
 def _run(training: Training, epochs: int) -> Training:
@@ -81,6 +81,7 @@ def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, val
         {"training.optimizer": "sgd", "training.schedule": "cosine", "training.warmup_epochs": 1},
         {"training.optimizer": "adamw", "training.weight_decay": 0.01, "model.dropout": 0.5},
         {"training.optimizer": "rmsprop", "training.batch_size": 3, "training.upsample": False},
+        {"training.ema_decay": 0.9, "training.warmup_epochs": 1},
     ],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(
@@ -182,6 +183,22 @@ def test_validation_measures_are_those_of_predict_after_the_epoch(train_eyes: Ey
     assert result.validation.auc == auc(validation_eyes.labels, probabilities)
     assert result.epoch == training.epoch == 1
     assert training.history == (result,)
+
+
+def test_an_average_of_weights_is_judged_and_saved_and_the_training_goes_on_from_the_last_weights(
+    train_eyes: Eyes, validation_eyes: Eyes, tmp_path: Path
+) -> None:
+    plain = _run(_training(train_eyes, validation_eyes), 2)
+    averaged = _run(_training(train_eyes, validation_eyes, {"training.ema_decay": 0.9}), 2)
+    assert [result.train for result in averaged.history] == [result.train for result in plain.history]
+    arrays = averaged._variables()
+    last = [array.numpy() for name, array in arrays.items() if name.startswith("last/")]
+    assert all(np.array_equal(mine, other) for mine, other in zip(last, plain.model.variables, strict=True))
+
+    averaged.model.save(tmp_path / "model.keras")
+    seen = Predictor(keras.saving.load_model(tmp_path / "model.keras"))(validation_eyes.images)
+    assert np.array_equal(seen, averaged.seen) and not np.array_equal(seen, plain.seen)
+    assert averaged.history[-1].validation.auc == auc(validation_eyes.labels, seen)
 
 
 def test_predictions_do_not_depend_on_how_many_images_are_taken_at_once(validation_eyes: Eyes) -> None:

@@ -21,6 +21,7 @@ from drsearch.data.pipeline import steps_per_epoch, training_batches
 from drsearch.model.fit import Training, build_optimizer, set_seeds
 from drsearch.model.fused_step import _apply, _apply_fused, compiled_fit
 from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings
 
 Eyes = Any
@@ -179,6 +180,26 @@ def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> N
         ends.append([np.asarray(variable) for variable in (*model.trainable_variables, *optimizer.variables)])
     for plain, fused in zip(*ends, strict=True):
         np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_average_of_weights_follows_every_step_and_more_slowly_the_longer_it_lasts(fused: bool) -> None:
+    model = _resnet()
+    optimizer = build_optimizer(SETTINGS.training)
+    optimizer.build(model.trainable_variables)
+    average = WeightAverage(model, optimizer, 0.3)
+    fit = compiled_fit(model, optimizer, fused, average=average)
+    expected = [np.asarray(variable) for variable in model.variables]
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (4, PX, PX, 3), np.uint8), np.array([0, 1, 1, 0])
+    batches = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+    for kept in (2 / 11, 3 / 12, 0.3, 0.3):
+        with average.training():
+            fit(batches, tf.constant(1))
+            now = [np.asarray(variable) for variable in model.variables]
+        expected = [kept * old + (1 - kept) * new for old, new in zip(expected, now, strict=True)]
+        for mine, other in zip(model.variables, expected, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-7)
 
 
 def run(program: str) -> "subprocess.CompletedProcess[str]":
