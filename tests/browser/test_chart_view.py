@@ -79,23 +79,26 @@ def ui(home: Home, browser: Any, warm_children: None) -> Iterator[UiServer]:
     assert not server.running
 
 
-def test_the_link_shows_curves_and_pictures_of_the_best_trials_without_a_click(
-    home: Home, ui: UiServer, browser: Any, screenshots: Path
-) -> None:
-    # Tall enough that nothing needs scrolling; the address is all that is given to the page.
+@pytest.fixture(scope="module")
+def tab(browser: Any) -> Iterator[Any]:
+    """A page, tall enough that nothing needs scrolling; after the first test it has loaded MLflow's programs."""
     page = browser.new_page(viewport={"width": 1600, "height": 1700})
-    try:
-        page.goto(comparison_link(ui.url, "study"))
-        page.wait_for_selector("text=Image grid")
-        page.wait_for_function(f"{LOADED_PICTURES}.length >= 12")
-        page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
-        # Four trials, validation and training; charts are drawn one after another.
-        when(lambda: page.evaluate(CURVES_BY_CHART)[:3] == [8, 8, 8], "eight curves in each of three charts")
-        page.screenshot(path=screenshots / "chart-view.png")
-        words = page.inner_text("body")
-        n_pictures = page.evaluate(f"{LOADED_PICTURES}.length")
-    finally:
-        page.context.close()
+    yield page
+    page.context.close()
+
+
+def test_the_link_shows_curves_and_pictures_of_the_best_trials_without_a_click(
+    home: Home, ui: UiServer, tab: Any, screenshots: Path
+) -> None:
+    tab.goto(comparison_link(ui.url, "study"))  # the address is all that is given to the page
+    tab.wait_for_selector("text=Image grid")
+    tab.wait_for_function(f"{LOADED_PICTURES}.length >= 12")
+    tab.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+    # Four trials, validation and training; charts are drawn one after another.
+    when(lambda: tab.evaluate(CURVES_BY_CHART)[:3] == [8, 8, 8], "eight curves in each of three charts")
+    tab.screenshot(path=screenshots / "chart-view.png")
+    words = tab.inner_text("body")
+    n_pictures = tab.evaluate(f"{LOADED_PICTURES}.length")
     assert n_pictures == 4 * len(EYES)
     assert "No image logged at this step" not in words
     for title in ("val_auc vs train_auc", "val_accuracy vs train_accuracy", "val_loss vs train_loss"):
@@ -117,32 +120,30 @@ LOADED_PICTURES = """[...document.querySelectorAll('img')]
 
 
 def test_the_view_of_a_study_without_a_finished_trial_opens_too(
-    home: Home, ui: UiServer, browser: Any, screenshots: Path
+    home: Home, ui: UiServer, tab: Any, screenshots: Path
 ) -> None:
     tracker = MlflowTracker(home.local_tracking_uri, home.artifacts)
     tracker.open(RunStart("young/0", "young", "trial 0", {"drsearch.kind": "trial"}))
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    try:
-        page.goto(comparison_link(ui.url, "young"))
-        page.wait_for_selector("text=trial 0", state="attached")
-        page.screenshot(path=screenshots / "young.png")
-        assert "Error loading shared view state" not in page.inner_text("body")
-    finally:
-        page.context.close()
+    leave(ui, tab)
+    tab.goto(comparison_link(ui.url, "young"))
+    tab.wait_for_selector("text=trial 0", state="attached")
+    tab.screenshot(path=screenshots / "young.png")
+    assert "Error loading shared view state" not in tab.inner_text("body")
 
 
-def test_the_pictures_of_a_run_are_on_its_own_page_too(
-    home: Home, ui: UiServer, browser: Any, screenshots: Path
-) -> None:
+def leave(ui: UiServer, tab: Any) -> None:
+    """Let a page show nothing of what it showed."""
+    tab.goto(f"{ui.url}/#/nowhere")
+    tab.wait_for_selector("text=Page Not Found")
+
+
+def test_the_pictures_of_a_run_are_on_its_own_page_too(home: Home, ui: UiServer, tab: Any, screenshots: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(home.local_tracking_uri)
     experiment = client.get_experiment_by_name("study")
     [run] = client.search_runs([experiment.experiment_id], "attributes.run_name = 'trial 3'")
-    page = browser.new_page(viewport={"width": 1600, "height": 1700})
-    try:
-        page.goto(f"{ui.url}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}/model-metrics")
-        page.wait_for_function(f"{LOADED_PICTURES}.length >= {len(EYES)}")
-        page.screenshot(path=screenshots / "run.png")
-    finally:
-        page.context.close()
+    leave(ui, tab)
+    tab.goto(f"{ui.url}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}/model-metrics")
+    tab.wait_for_function(f"{LOADED_PICTURES}.length >= {len(EYES)}")
+    tab.screenshot(path=screenshots / "run.png")

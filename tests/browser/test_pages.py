@@ -17,7 +17,7 @@ from drsearch.tracking.mlflow_views import comparison_link
 pytestmark = pytest.mark.browser
 
 REASON = "four epochs know little"
-SIZE = {"width": 1600, "height": 1400}
+BLANK = "about:blank"
 N_EYES = 3
 N_TRIALS = 2
 # Pictures have no address of their own; eyes are square, and the confusion matrix is wider than any icon.
@@ -39,7 +39,6 @@ class Pages:
     """
 
     ui: UiServer
-    browser: Any
     tab: Any
     screenshots: Path
     version: int
@@ -58,9 +57,10 @@ class Pages:
 
     def open(self, address: str, wait_for: str) -> Any:
         """The page at an address of the server, once it shows something, and nothing of the page before."""
-        self.tab.goto(f"{self.ui.url}/#/nowhere")
-        self.tab.wait_for_selector("text=Page Not Found")
-        self.tab.goto(f"{self.ui.url}/#{address}")
+        if self.tab.url != BLANK:
+            self.tab.goto(f"{self.ui.url}/#/nowhere")
+            self.tab.wait_for_selector("text=Page Not Found")
+        self.tab.goto(address if "://" in address else f"{self.ui.url}/#{address}")
         self.tab.wait_for_selector(wait_for)
         return self.tab
 
@@ -87,20 +87,18 @@ def served(
 
 @pytest.fixture(scope="module")
 def tab(browser: Any) -> Iterator[Any]:
-    page = browser.new_page(viewport=SIZE)
+    page = browser.new_page(viewport={"width": 1600, "height": 1400})
     yield page
     page.context.close()
 
 
 @pytest.fixture
-def pages(browser: Any, tab: Any, served: tuple[UiServer, int], screenshots: Path) -> Pages:
-    return Pages(served[0], browser, tab, screenshots, served[1])
+def pages(tab: Any, served: tuple[UiServer, int], screenshots: Path) -> Pages:
+    return Pages(served[0], tab, screenshots, served[1])
 
 
 def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table(pages: Pages) -> None:
-    page = pages.browser.new_page(viewport=SIZE)  # as somebody sees it who follows the link
-    page.goto(comparison_link(pages.ui.url, "two_rates"))
-    page.wait_for_selector("text=Image grid")
+    page = pages.open(comparison_link(pages.ui.url, "two_rates"), "text=Image grid")
     page.wait_for_function(f"{EYES}.length >= {N_TRIALS * N_EYES}")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
     # Charts are drawn one after another, each with curves of validation and training.
@@ -120,7 +118,6 @@ def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table
     names = page.locator("[role=gridcell] a:has-text('trial')")
     when(lambda: len(names.all_inner_texts()) == N_TRIALS, "a row for each trial")
     pages.keep(page, "table")
-    page.context.close()
 
 
 def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
