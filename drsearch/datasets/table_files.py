@@ -93,9 +93,22 @@ class TableFile:
 
         return max(self._readings, key=even_rows)
 
-    @functools.cached_property
+    @property
     def _readings(self) -> list[tuple[list[list[str]], list[int]]]:
         """The rows that are not blank and their lines, by every separator or from every sheet."""
+        if isinstance(self._read, DataError):
+            raise self._read
+        return self._read
+
+    @functools.cached_property
+    def _read(self) -> list[tuple[list[list[str]], list[int]]] | DataError:
+        """The readings, or why there are none: a damaged file is read only once, too."""
+        try:
+            return self._read_all()
+        except DataError as wrong:
+            return wrong
+
+    def _read_all(self) -> list[tuple[list[list[str]], list[int]]]:
         data = self._bytes()
         try:
             workbook = _WORKBOOKS.get(data[:4])
@@ -158,7 +171,7 @@ def _xlsx(data: bytes) -> list[Iterable[tuple[int, list[str]]]]:
 def _xls(data: bytes) -> list[Iterable[tuple[int, list[str]]]]:
     import xlrd
 
-    book = xlrd.open_workbook(file_contents=data)
+    book = xlrd.open_workbook(file_contents=data, logfile=io.StringIO())  # else it warns on standard output
     return [
         enumerate(([_cell(value) for value in sheet.row_values(at)] for at in range(sheet.nrows)), start=1)
         for sheet in book.sheets()

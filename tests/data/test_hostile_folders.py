@@ -43,17 +43,17 @@ from drsearch.cli import main
 
 signal.alarm(int(sys.argv[1]))  # a folder that is waited for has its traceback in the test's report
 for folder in json.load(sys.stdin):
-    sys.argv = ["drsearch", "prepare", folder, "--set", "images.image_px=32"]
-    said, code = io.StringIO(), 0
+    sys.argv = ["drsearch", "prepare", folder, "--set", "images.image_px=32", "--json"]
+    out, said, code = io.StringIO(), io.StringIO(), 0
     print(folder, end=" ", flush=True)
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
         except BaseException as wrong:
-            code, said = repr(wrong), said
-    print(json.dumps([code, said.getvalue()]), flush=True)
+            code = repr(wrong)
+    print(json.dumps([code, out.getvalue(), said.getvalue()]), flush=True)
 """
 
 
@@ -480,8 +480,8 @@ def desk_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Desk]:
 
 
 @pytest.fixture(scope="module")
-def ends(desk_of: Callable[[str], Desk]) -> dict[str, tuple[object, str, Home]]:
-    """The exit status of `drsearch prepare` on every folder, what it printed, and the home that it wrote to."""
+def ends(desk_of: Callable[[str], Desk]) -> dict[str, tuple[object, str, str, Home]]:
+    """Of `drsearch prepare --json` on every folder: status, standard output, standard error, and the home."""
     prefix = as_reader()
     desks = {name: desk_of(name) for name in HOSTILE}
     root = next(iter(desks.values())).folder.parent
@@ -507,14 +507,17 @@ def ends(desk_of: Callable[[str], Desk]) -> dict[str, tuple[object, str, Home]]:
     assert after == before, "a data set was written to"
     results = [line.partition(" [") for line in done.stdout.splitlines()]
     found = {Path(folder).name: json.loads(f"[{result}") for folder, _, result in results}
-    return {name: (code, printed, home) for name, (code, printed) in found.items()}
+    return {name: (code, answer, printed, home) for name, (code, answer, printed) in found.items()}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_folder_ends_in_records_or_one_sentence(ends: dict[str, tuple[object, str, Home]], name: str) -> None:
-    code, printed, _ = ends[name]
+def test_a_hostile_folder_ends_in_records_or_one_sentence(
+    ends: dict[str, tuple[object, str, str, Home]], name: str
+) -> None:
+    code, answer, printed, _ = ends[name]
     outcome = HOSTILE[name][1]
     assert "Traceback" not in printed
+    assert answer == "" or json.loads(answer), "standard output has more than one JSON object"
     if outcome == RECORDS:
         assert code == 0, printed
     else:
@@ -525,9 +528,9 @@ def test_a_hostile_folder_ends_in_records_or_one_sentence(ends: dict[str, tuple[
         assert re.search(outcome, sentence), sentence
 
 
-def test_nothing_half_written_is_left(ends: dict[str, tuple[object, str, Home]]) -> None:
-    home = next(iter(ends.values()))[2]
-    prepared = [name for name, (code, _, _) in ends.items() if code == 0]
+def test_nothing_half_written_is_left(ends: dict[str, tuple[object, str, str, Home]]) -> None:
+    home = next(iter(ends.values()))[3]
+    prepared = [name for name, (code, _, _, _) in ends.items() if code == 0]
     assert 1 <= check_home(home) <= len(prepared)
 
 
