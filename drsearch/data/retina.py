@@ -4,7 +4,7 @@ The figures beside the limits were measured on the 413 photographs of IDRiD, its
 none of them is refused.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -42,6 +42,10 @@ _BURNT, _WHITE = 250, 230  # levels
 _BURNT_SHARE = 0.25  # of pixels whose red and green are burnt out; IDRiD has 0.019 at most
 _BURNT_RED_SHARE = 0.98  # of pixels whose red is; IDRiD has 0.26 at most, and its green still shows the vessels
 _EDGE_ROWS = 0.9  # quantile over rows: text or a reflection beside the retina covers fewer than a tenth of them
+_FLARE = (
+    0.06  # of the radius: between the circle and the edge of the photograph; less is a retina that is not quite round
+)
+_ON_CIRCLE = 0.6  # of an outline's points
 _FUNDUS = "give a colour photograph of the fundus"
 
 _Box = tuple[slice, slice]
@@ -106,12 +110,13 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     finer = tuple(slice(side.start * times_coarser, side.stop * times_coarser) for side in box)
     before, behind = _borders(fine, (finer[0], finer[1]), background, threshold)
     height, width = (side / times for side in rgb.shape[:2])  # `fine` leaves out what does not make a whole pixel
-    return Retina(
+    retina = Retina(
         before[1] / width,
         (fine.shape[1] - behind[1]) / width if behind[1] else 1.0,
         before[0] / height,
         (fine.shape[0] - behind[0]) / height if behind[0] else 1.0,
     )
+    return _without_flare(retina, patch, (height / times_coarser, width / times_coarser))
 
 
 def retina_mask(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -292,7 +297,7 @@ def _around(box: _Box, distance: NDArray[np.uint8]) -> _Box:
         for side, margin in ((side, max(2, (side.stop - side.start) // 10)) for side in box)
     )
     if _share((rows, columns), distance) > 0.8:
-        raise _no_patch()
+        raise _no_patch() if contrast > 2 * _LEAST_CONTRAST else _too_dark(contrast)
     return rows, columns
 
 
@@ -344,11 +349,13 @@ def _corners(picture: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.
 def _background(colours: NDArray[np.int32], even: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
     """The colour around the retina; None where the retina fills the frame.
 
-    With fewer than two corners of background the retina reaches both sides anyway.
+    It is dark, grey, or of a colour that no retina has. With fewer than two corners of background the retina reaches
+    both sides anyway.
     """
     dark = colours.max(axis=1) < _DARK
     neutral = colours.max(axis=1) - colours.min(axis=1) < _NEUTRAL
-    colours = colours[neutral & (dark | even)]
+    cold = colours[:, 1:].max(axis=1) > colours[:, 0] + _FLAT
+    colours = colours[neutral & (dark | even) | cold & even]
     if len(colours) < 2:
         return None
     # The corner darkest of all: a reflection or a label brightens a corner, nothing darkens it.
@@ -473,6 +480,67 @@ def _crossing(side: NDArray[np.uint8], threshold: float) -> float:
     last = min(int(below[-1]), len(profile) - 2)
     rise = float(profile[last + 1] - profile[last])
     return last + 0.5 + (float(threshold - profile[last]) / rise if rise > 0 else 0.0)
+
+
+def _without_flare(retina: Retina, patch: NDArray[np.uint8], size: tuple[float, float]) -> Retina:
+    """The borders without what lies between a round retina and the edge of its photograph, where both are lit.
+
+    Stray light or an uneven background reaches the edge as if the photograph cut the retina there. It is told by the
+    rest of the outline, which lies on a circle that ends well before.
+
+    Args:
+        retina: Its borders; only those at an edge of the photograph change.
+        patch: What stands out, as a mask.
+        size: Of the whole photograph, in pixels of the mask.
+    """
+    if retina.left > 0 and retina.right < 1 and (retina.top > 0) == (retina.bottom < 1):
+        return retina
+    circle = _circle(patch)
+    if circle is None:
+        return retina
+    x, y, radius = circle
+    height, width = size
+    gaps = {
+        "left": (x - radius) / width, "right": 1 - (x + radius + 1) / width,
+        "top": (y - radius) / height, "bottom": 1 - (y + radius + 1) / height,
+    }  # fmt: skip
+    changed = {}
+    for side, gap in gaps.items():
+        edge = float(side in ("right", "bottom"))
+        if getattr(retina, side) == edge and gap * (width if side in ("left", "right") else height) > _FLARE * radius:
+            changed[side] = abs(edge - gap)
+    return replace(retina, **changed)
+
+
+def _circle(patch: NDArray[np.uint8]) -> tuple[float, float, float] | None:
+    """The circle on which most of an outline lies: column, row and radius, in pixels; None where there is none.
+
+    The edge of the picture is left out. Circles through three points of the outline are tried, and the one with most
+    points near it is fitted to these (least squares).
+    """
+    (outline, *_), _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = outline[:, 0].astype(np.float64)
+    points = points[((points > 1) & (points < np.array(patch.shape[::-1]) - 2)).all(axis=1)]
+    some = points[:: max(1, len(points) // 60)]
+    if len(some) < 20:
+        return None
+    tried = np.concatenate([np.stack([some, np.roll(some, n, axis=0), np.roll(some, 2 * n, axis=0)], axis=1)
+                            for n in (len(some) // 8, len(some) // 4, len(some) // 3)])  # fmt: skip
+    circles = np.stack([solution for three in tried if (solution := _through(three)) is not None])
+    off = np.abs(np.hypot(*(some[None] - circles[:, None, :2]).transpose(2, 0, 1)) - circles[:, 2:])
+    best = int(np.argmax(np.count_nonzero(off < 1 + 0.01 * circles[:, 2:], axis=1)))
+    near = points[np.abs(np.hypot(*(points - circles[best, :2]).T) - circles[best, 2]) < 1 + 0.01 * circles[best, 2]]
+    if len(near) < _ON_CIRCLE * len(points):
+        return None
+    x, y, radius = _through(near) or circles[best]
+    return float(x), float(y), float(radius)
+
+
+def _through(points: NDArray[np.float64]) -> tuple[float, float, float] | None:
+    """The circle through points, by least squares (Kasa 1976); None where they lie on a line."""
+    terms = np.column_stack([2 * points, np.ones(len(points))])
+    (x, y, rest), _, rank, _ = np.linalg.lstsq(terms, (points**2).sum(axis=1))
+    return (float(x), float(y), float(np.sqrt(max(0.0, rest + x * x + y * y)))) if rank == 3 else None
 
 
 def _uint8(array: Any) -> NDArray[np.uint8]:

@@ -289,6 +289,78 @@ def assert_same_borders(
     assert (top, bottom) == pytest.approx((0, 1), abs=0.015)
 
 
+def test_a_coloured_surround_is_no_retina() -> None:
+    for colour in ((40, 60, 140), (20, 140, 30), (0, 0, 255)):
+        found = find_retina(drawn_eye(colour))
+        assert (found.left * 1072, found.right * 1072) == pytest.approx((100.25, 900.25), abs=4), colour
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_stray_light_and_an_uneven_background_are_no_retina(mirrored: bool) -> None:
+    rows, columns = np.mgrid[:712, :1072]
+    corner = np.clip(90 - 300 * np.hypot(rows, columns) / 712, 0, 90)
+    for light in (corner, np.full((712, 1), 1) * np.linspace(0, 45, 1072)):
+        eye = np.where(disc()[..., None], EYE, light[..., None].astype(np.uint8))
+        found = find_retina(np.ascontiguousarray(eye[:, ::-1] if mirrored else eye))
+        borders = (1 - found.right, 1 - found.left) if mirrored else (found.left, found.right)
+        assert (borders[0] * 1072, borders[1] * 1072) == pytest.approx((100.25, 900.25), abs=10)
+        assert (found.top, found.bottom) == (0, 1)
+
+
+@given(
+    light=st.floats(0.2, 1.2),
+    surround=st.sampled_from([0, 8, 60, 128, 205, 255, "noise 4", "noise 12", "noise 20"]),
+    text=st.sampled_from([None, (230, 20, 20), (255, 255, 255), (0, 255, 0)]),
+    mark=st.sampled_from([None, "triangle", "tab", "label"]),
+    cut=st.tuples(st.integers(0, 80), st.integers(0, 120), st.integers(0, 180), st.integers(0, 260)),
+    frame=st.sampled_from([(0, 0), (180, 0), (540, 0), (100, 100), (200, 300)]),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_crop_is_that_of_the_clean_picture_or_the_picture_is_refused(
+    light: float,
+    surround: int | str,
+    text: tuple[int, int, int] | None,
+    mark: str | None,
+    cut: tuple[int, int, int, int],
+    frame: tuple[int, int],
+    seed: int,
+) -> None:
+    """To 1 % of the width and of the height, whatever surrounds the eye, marks it, dims it or cuts it off."""
+    dim = (np.asarray(EYE) * light).clip(0, 255).astype(np.uint8)
+    outside, random = np.full(EYE.shape, 0, np.float64), np.random.default_rng(seed)
+    if isinstance(surround, str):
+        mean = float(surround.split()[1])
+        outside = np.abs(random.normal(mean, 0.7 * mean, EYE.shape))
+    else:
+        outside += surround
+    eye = np.where(disc()[..., None], dim, outside.clip(0, 255).astype(np.uint8))
+    if mark == "triangle":
+        cv2.fillPoly(eye, [np.array([(896, 340), (930, 356), (896, 372)])], (200, 200, 200))
+    elif mark == "tab":
+        cv2.rectangle(eye, (896, 330), (950, 380), (160, 90, 50), cv2.FILLED)
+    elif mark == "label":
+        cv2.rectangle(eye, (0, 0), (130, 40), (240, 240, 240), cv2.FILLED)
+    if text is not None:
+        for place in ((5, 30), (930, 60), (940, 690), (5, 680)):
+            cv2.putText(eye, "OD 07", place, cv2.FONT_HERSHEY_SIMPLEX, 0.9, text, 2)
+    top, bottom, left, right = cut
+    eye = np.ascontiguousarray(eye[top : 712 - bottom, left : 1072 - right])
+    level = surround if isinstance(surround, int) else 0
+    height, width = eye.shape[:2]
+    widths = (frame[0], frame[0], frame[1], frame[1])
+    eye = framed_by(eye, widths, (level, level, level))
+    try:
+        found = find_retina(eye)
+    except PhotographError:
+        return
+    tall, wide = eye.shape[:2]
+    across = [(border * wide - frame[1]) / 1072 for border in (found.left, found.right)]
+    along = [(border * tall - frame[0]) / 712 for border in (found.top, found.bottom)]
+    assert across == pytest.approx([max(0, 100.25 - left) / 1072, min(width, 900.25 - left) / 1072], abs=0.01)
+    assert along == pytest.approx([0, height / 712], abs=0.012)
+
+
 def test_a_whole_disc_has_borders_above_and_below() -> None:
     rows, columns = np.mgrid[:800, :1200] + 0.5
     inside = np.hypot(rows - 390.25, columns - 600) < 300
