@@ -72,6 +72,8 @@ def test_json_is_all_that_stands_on_standard_output(tmp_path: Path) -> None:
     done = drsearch(tmp_path, "prepare", "eyes", "--set", "images.image_px=32", "--json")
     told = json.loads(done.stdout)
     assert sum(counts["n"] for counts in told["counts"].values()) == 12
+    assert told["blind_baseline"]["n_train"] == told["counts"]["train"]["n"]
+    assert "lesion-blind baseline" in done.stderr
     assert {
         "source_bytes",
         "record_bytes",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from drsearch.data.records import RecordSet
     from drsearch.datasets.description import DataSource, Grade
     from drsearch.datasets.read import Dataset
+    from drsearch.release.blind_scores import BlindOutcome
 
 GivenData = Union[str, Path, Sequence[str | Path], "Data"]
 """A folder of photographs with their labels, a file that says how it is read, several of these, or a `Data`."""
@@ -84,6 +85,16 @@ class Data:
     def audit(self) -> Audit:
         """What was noticed about the photographs and labels."""
         return self.prepared.audit
+
+    @property
+    def blind_baseline(self) -> BlindOutcome:
+        """What colours and an 8 x 8 picture tell about the validation eyes; a model must be better than that.
+
+        Computed when it is first asked for, and kept with the records.
+        """
+        from drsearch.release.blind_scores import blind_outcome
+
+        return blind_outcome(self.records)
 
     @property
     def fingerprint(self) -> str:

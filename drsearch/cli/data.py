@@ -167,6 +167,7 @@ def prepare(
         raise
     print_audit(out, dataset.audit, skip_bad)
     print_counts(out, dataset.prepared)
+    out.print(dataset.blind_baseline.text, soft_wrap=True, markup=False)
     if not dataset.dataset.given:
         out.print(f"other commands read it in this way by --data {dataset.records.description_path}", soft_wrap=True)
     if dataset.contact_sheet is not None:
@@ -225,6 +226,7 @@ def _prepared_json(dataset: "Data") -> dict[str, Any]:
         "duplicates": len(dataset.audit.duplicates),
         "unreadable": len(dataset.audit.unreadable),
         "findings": dataset.audit.counts(),
+        "blind_baseline": dataset.blind_baseline.to_json(),
         "seconds": round(dataset.prepared.seconds, 3),
         "reused": dataset.prepared.reused,
         "records": str(records.folder),

@@ -291,6 +291,26 @@ def read_eyes(records: RecordSet, split: Literal["train", "validation"]) -> Eyes
     return _read(records, split)
 
 
+def read_in_pieces(records: RecordSet, split: Literal["train", "validation"], most: int) -> Iterator[Eyes]:
+    """Some eyes of a split that a trial may see, a shard at a time; shards are chosen evenly where there are more.
+
+    Args:
+        records: The record set.
+        split: `train` or `validation`.
+        most: About how many eyes, at least those of one shard.
+
+    Yields:
+        The eyes of one shard.
+
+    Raises:
+        RecordsError: If a shard is missing, torn or altered.
+    """
+    shards = _shards(records, split)
+    n_shards = max(1, min(len(shards), most // SHARD_EYES))
+    for place in range(n_shards if shards else 0):
+        yield _read_shards(records, [shards[place * len(shards) // n_shards]])
+
+
 def read_test_eyes(records: RecordSet, home: Home, why: str) -> Eyes:
     """The eyes of the test split. Every call is counted as a test evaluation, under the test split's own fingerprint.
 
@@ -346,10 +366,17 @@ def _test_evaluations_path(records: RecordSet, home: Home) -> Path:
 
 
 def _read(records: RecordSet, split: Split) -> Eyes:
-    """Read and decode the shards of one split, in parallel."""
+    return _read_shards(records, _shards(records, split))
+
+
+def _shards(records: RecordSet, split: Split) -> list[Mapping[str, Any]]:
+    return [shard for shard in records.manifest["shards"] if shard["split"] == split]
+
+
+def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eyes:
+    """Read and decode some shards, in parallel."""
     import tensorflow as tf
 
-    shards = [shard for shard in records.manifest["shards"] if shard["split"] == split]
     for shard in shards:
         _check_file(records.folder, shard)
     n, side = sum(shard["n"] for shard in shards), records.images.image_px
