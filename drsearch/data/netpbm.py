@@ -51,9 +51,8 @@ def read_netpbm(data: bytes) -> NDArray[np.uint8]:
     levels = read(data, header.end(), height * width * channels, white)
     if int(levels.max()) > white:
         raise not_whole(f"it has a level of {levels.max()}, and its header gives {white} as the highest")
-    if white != 255:
-        levels = eight_bits(levels.astype(np.uint16), white)
-    pixels = uint8(levels).reshape(height, width, channels)
+    levels = levels.reshape(height, width, channels)
+    pixels = uint8(levels) if white == 255 else eight_bits(levels.astype(np.uint16), white)
     return pixels if channels == 3 else np.repeat(pixels, 3, axis=2)
 
 

@@ -103,7 +103,7 @@ def test_a_broken_exif_block_turns_nothing(block: bytes, photograph: bytes) -> N
 
 @given(
     bits=st.sampled_from([10, 12, 14, 16]),
-    highest=st.floats(0.251, 1),
+    highest=st.floats(0.3, 1),
     stated=st.booleans(),
     seed=st.integers(0, 99),
 )
@@ -117,6 +117,15 @@ def test_deep_levels_keep_their_light_and_are_never_darker(bits: int, highest: f
     assert (eight_bits(dark) >= dark >> (bits - 8)).all(), "as bright as it is, or brighter"
     if stated and bits < 16:
         assert np.array_equal(eight_bits(dark, most), dark >> (bits - 8))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_lettering_at_the_top_of_16_bits_makes_no_photograph_darker(bits: int, picture: NDArray[np.uint8]) -> None:
+    levels = deep(picture, bits) if bits > 8 else picture.astype(np.uint16)
+    levels[5:9, 5:40] = 0xFFFF
+    for data in (png(levels), tiff(levels), netpbm(levels, 0xFFFF), dicom(levels)):
+        with pytest.raises(PhotographError, match=r"^has 16 bits per channel in 0\.3% of its pixels and fewer"):
+            read_photograph(data)
 
 
 def test_what_is_no_whole_number_of_up_to_16_bits_is_refused(photograph: bytes, picture: NDArray[np.uint8]) -> None:
