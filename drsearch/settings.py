@@ -211,6 +211,10 @@ class TrainingSettings(_Section):
                              choices=("constant", "cosine"))  # fmt: skip
     warmup_epochs: int = _setting(0, "epochs of linear rise to the learning rate", low=0)
     weight_decay: float = _setting(0.0, "decoupled weight decay", low=0.0, high=1.0)
+    clip_norm: float = _setting(0.0, "norm of all gradients together to which a longer one is cut; 0: none is cut",
+                                low=0.0)  # fmt: skip
+    label_smoothing: float = _setting(0.0, "share of a label that is spread evenly over both classes in training",
+                                      low=0.0, high=0.9)  # fmt: skip
     ema_decay: float = _setting(0.0, "share of a moving average of the weights that a step keeps; the average is "
                                 "judged and saved instead of the last weights. 0: none",
                                 low=0.0, high=0.99999)  # fmt: skip

@@ -32,7 +32,8 @@ class Measures:
     """Loss and scores of the predictions of one epoch.
 
     Attributes:
-        loss: Mean cross-entropy per image, natural logarithm, without the losses that layers add.
+        loss: Mean cross-entropy per image, natural logarithm, without the losses that layers add, and of the labels
+            before `training.label_smoothing`.
         accuracy: Share of images in their true class at the threshold 0.5.
         auc: Area under the ROC curve of the probability of RDR.
     """
@@ -153,9 +154,9 @@ class Training:
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.
-        decay = settings.training.ema_decay
+        decay, smoothing = settings.training.ema_decay, settings.training.label_smoothing
         average = WeightAverage(model, optimizer, decay) if decay > 0 else None
-        fit, predict = compiled_fit(model, optimizer, average=average), Predictor(model)
+        fit, predict = compiled_fit(model, optimizer, label_smoothing=smoothing, average=average), Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)
         self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)
@@ -280,7 +281,10 @@ def build_optimizer(training: TrainingSettings) -> keras.Optimizer:
     }
     special = {"momentum": 0.9, "nesterov": True} if training.optimizer == "sgd" else {}
     optimizer = optimizers[training.optimizer](
-        learning_rate=training.learning_rate, weight_decay=training.weight_decay, **special
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        global_clipnorm=training.clip_norm or None,
+        **special,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer

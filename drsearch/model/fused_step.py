@@ -24,6 +24,7 @@ def compiled_fit(
     optimizer: keras.Optimizer,
     fused: bool = True,
     *,
+    label_smoothing: float = 0.0,
     average: WeightAverage | None = None,
 ) -> Fit:
     """A whole epoch in one graph: no step returns to Python.
@@ -32,10 +33,17 @@ def compiled_fit(
         model: Ends in a softmax over NRDR and RDR.
         optimizer: Built for the model's trainable weights.
         fused: Use fused kernels where they exist; False computes every step with Keras's own operations.
+        label_smoothing: `training.label_smoothing`; the cross-entropies that are returned are of the labels themselves.
         average: Of the model's weights, updated after every step.
     """
     network = _with_other_kernels(model) if fused else model
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
+
+    def fitted(losses: tf.Tensor, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        if label_smoothing == 0:
+            return losses
+        one_hot = tf.one_hot(labels, probabilities.shape[1])
+        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=label_smoothing)
 
     def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def of_steps(dtype: tf.DType) -> tf.TensorArray:
@@ -47,7 +55,9 @@ def compiled_fit(
             with tf.GradientTape() as tape:
                 some_probabilities = network(tf.cast(some_images, tf.float32), training=True)
                 some_losses = keras.losses.sparse_categorical_crossentropy(some_labels, some_probabilities)
-                objective = tf.add_n([tf.reduce_mean(some_losses), *network.losses])
+                objective = tf.add_n(
+                    [tf.reduce_mean(fitted(some_losses, some_labels, some_probabilities)), *network.losses]
+                )
             apply(optimizer, tape.gradient(objective, model.trainable_variables), model.trainable_variables)
             if average is not None:
                 average.update()
@@ -163,7 +173,6 @@ def _is_plain_adam(optimizer: keras.Optimizer, model: keras.Model) -> bool:
         and optimizer.gradient_accumulation_steps is None
         and optimizer.clipnorm is None
         and optimizer.clipvalue is None
-        and optimizer.global_clipnorm is None
         and all(variable.constraint is None for variable in model.trainable_variables)
     )
 
@@ -182,6 +191,7 @@ def _apply_fused(
         return _apply(optimizer, gradients, variables)
     step = tf.cast(optimizer.iterations.value + 1, tf.float32)
     rate = tf.convert_to_tensor(optimizer.learning_rate)
+    gradients = optimizer._clip_gradients(gradients)
     if optimizer.weight_decay:
         optimizer._apply_weight_decay(variables)  # decoupled, before the step, as Keras does
     powers = tf.pow(optimizer.beta_1, step), tf.pow(optimizer.beta_2, step)

@@ -61,8 +61,9 @@ def _losses_of_keras_fit(model: keras.Model, eyes: Eyes, settings: Settings, epo
         {},
         {"training.optimizer": "adamw", "training.weight_decay": 0.05},
         {"training.optimizer": "sgd", "training.learning_rate": 1e-3},
+        {"training.clip_norm": 0.1},
     ],
-    ids=["adam", "adamw", "sgd"],
+    ids=["adam", "adamw", "sgd", "clipped"],
 )
 def test_the_loss_is_that_of_keras_fit_epoch_by_epoch_for_five_epochs(
     train_eyes: Eyes, validation_eyes: Eyes, changes: dict[str, Any]
@@ -165,7 +166,14 @@ def test_weights_and_averages_are_those_of_the_plain_step(build: Callable[[], ke
         np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"training.optimizer": "adamw", "training.weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"training.optimizer": "adamw", "training.weight_decay": 0.1},
+        {"training.clip_norm": 1.0, "training.weight_decay": 0.1},
+    ],
+)
 def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     ends = []
