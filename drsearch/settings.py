@@ -192,6 +192,8 @@ class ModelSettings(_Section):
     width: int = _setting(16, "channels of the stem and the first stage", low=1, high=1024)
     stages: int = _setting(3, "stages, each halving the resolution", low=1, high=6)
     blocks_per_stage: int = _setting(1, "pre-activation residual blocks a stage", low=1, high=16)
+    pooling: str = _setting("mean", "over all places: mean, or mean_max (mean and maximum side by side)",
+                            choices=("mean", "mean_max"))  # fmt: skip
     dropout: float = _setting(0.0, "dropout before the classifier", low=0.0, high=0.95)
     weights: str = _setting("none", "where a space's build_model starts: none (at random), imagenet, or a weights file")
     hypermodel: str = _setting("", "what was drawn inside a space's build_model, as JSON; empty: the ResNet",

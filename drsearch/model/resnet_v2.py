@@ -11,10 +11,11 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
 
     7x7 convolution (stride 2), batch normalisation, ReLU; 3x3 max pool (stride 2); `stages`
     stages of pre-activation blocks, each halving the resolution at its first block and twice
-    as wide as the one before; ReLU; global average pool; dropout if set; softmax.
+    as wide as the one before; ReLU; global average pool, and the global maximum beside it if set;
+    dropout if set; softmax.
 
     Args:
-        settings: Width, depth and dropout.
+        settings: Width, depth, pooling and dropout.
         image_px: Side of the square image, pixels.
         n_classes: Columns of the result; column 1 of two is RDR.
 
@@ -44,7 +45,10 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
             name = f"stage{stage + 1}_block{block + 1}"
             x = _block(x, settings.width * 2**stage, strides=2 if block == 0 else 1, name=name)
     x = layers.ReLU(name="post_relu")(x)
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    places = x
+    x = layers.GlobalAveragePooling2D(name="pool")(places)
+    if settings.pooling == "mean_max":
+        x = layers.Concatenate(name="pools")([x, layers.GlobalMaxPooling2D(name="max_pool")(places)])
     if settings.dropout > 0:
         x = layers.Dropout(settings.dropout, name="dropout")(x)
     # float32 whatever the policy: a softmax in half precision rounds small probabilities to 0

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from drsearch.errors import MetricError
 from drsearch.measure.gradcam import GradCam, overlay
+from drsearch.model.resnet_v2 import build_resnet
+from drsearch.settings import ModelSettings
 
 PX = 32
 
@@ -62,6 +64,10 @@ def small_resnet() -> Any:
     x = layers.ReLU(name="post_relu")(layers.Add()([x, y]))
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(photograph, layers.Dense(2, activation="softmax")(x))
+
+
+def of_mean_and_maximum() -> Any:
+    return build_resnet(ModelSettings(width=8, stages=1, pooling="mean_max"), PX)
 
 
 def convolved_to_a_point() -> Any:
@@ -150,7 +156,12 @@ def test_a_softmax_that_is_a_layer_of_its_own_gives_the_same_map() -> None:
 
 @pytest.mark.parametrize(
     ("make", "layer"),
-    [(small_resnet, "post_relu"), (convolved_to_a_point, "places"), (pooled_apart, "places")],
+    [
+        (small_resnet, "post_relu"),
+        (of_mean_and_maximum, "post_relu"),
+        (convolved_to_a_point, "places"),
+        (pooled_apart, "places"),
+    ],
 )
 def test_maps_equal_the_formula_written_plainly(make: Callable[[], Any], layer: str) -> None:
     model, images = make(), noise(5)

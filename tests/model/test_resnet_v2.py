@@ -54,6 +54,15 @@ def test_the_layers_are_those_of_the_design_in_order() -> None:
         assert (conv1.kernel_size, conv1.strides) == ((3, 3), (2, 2))
 
 
+def test_mean_and_maximum_of_every_channel_are_weighed_side_by_side() -> None:
+    model = build_resnet(ModelSettings(stages=1, pooling="mean_max"), 64)
+    tapped = keras.Model(model.inputs, [model.get_layer(name).output for name in ("post_relu", "pools")])
+    features, pooled = (np.asarray(values) for values in tapped([IMAGES]))
+    expected = np.concatenate([features.mean(axis=(1, 2)), features.max(axis=(1, 2))], axis=1)
+    np.testing.assert_allclose(pooled, expected, rtol=1e-5)
+    assert model.get_layer("probabilities").kernel.shape == (32, 2)
+
+
 def test_every_stage_halves_the_picture_and_doubles_the_width() -> None:
     model = build_resnet(ModelSettings(), 256)
     shapes = {
