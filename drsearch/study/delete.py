@@ -1,5 +1,6 @@
 """Deletes a study, except the runs that registered versions need for their lineage."""
 
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -67,7 +69,10 @@ class Remover:
 
     def __init__(self, storage: Storage, home: Home) -> None:
         self._storage, self._home = storage, home
-        self._client = open_client(home.tracking_uri)
+
+    @functools.cached_property
+    def _client(self) -> MlflowClient:
+        return open_client(self._home.tracking_uri)  # when it is needed: a refusal does not wait for MLflow
 
     def plan(self, name: str) -> Removal:
         """The plan for deleting a study; nothing is deleted yet.
