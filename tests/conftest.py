@@ -28,6 +28,8 @@ SETTINGS = {
     "study.sampler": "grid",
     "study.gradcam_eyes": 3,
     "images.image_px": 64,
+    "model.width": 8,
+    "model.stages": 1,
     "training.epochs": 4,
     "training.batch_size": 8,
     "training.checkpoint_every_epochs": 2,

@@ -14,7 +14,7 @@ IN_ORDER = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, warm_children: None) -> Path:
     return tmp_path_factory.mktemp("examples")
 
 

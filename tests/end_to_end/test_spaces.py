@@ -57,7 +57,7 @@ def searched(own: Any) -> Any:
 @pytest.fixture(scope="module")
 def grown(own: Any, searched: Any) -> Any:
     own.space.write_text(SPACE.replace("[16, 24]", "[16, 20, 24]"))
-    return own.json(*own.study("--study", "grown", "--warm-start", "small"))
+    return own.json(*own.study("--study", "grown", "--warm-start", "small", "--set", "finetune.when=never"))
 
 
 def test_any_hypermodel_is_searched_registered_fine_tuned_tested_and_asked(own: Any, searched: Any) -> None:
