@@ -102,19 +102,19 @@ def eye_of(decoded: Decoded, settings: ImageSettings) -> EyeImage:
         cv2.cvtColor(larger, cv2.COLOR_RGB2GRAY), (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA
     )
     stored = encode_stored(normalised(square, settings))
-    quality = quality_of(decoded, retina)
+    quality = quality_of(decoded.pixels, retina)
     return EyeImage(stored, retina, decoded.height, decoded.width, _uint8(thumbnail), quality)
 
 
-def quality_of(decoded: Decoded, retina: Retina) -> Quality:
+def quality_of(picture: NDArray[np.uint8], retina: Retina) -> Quality:
     """The quality of a photograph, nearly the same at whatever scale it was decoded.
 
     Args:
-        decoded: The photograph.
+        picture: The photograph, uint8 RGB, shape (height, width, 3).
         retina: Its borders.
     """
-    height, width = decoded.pixels.shape[:2]
-    smaller, _ = halved(decoded.pixels, min(height, width), BORDER_PX)
+    height, width = picture.shape[:2]
+    smaller, _ = halved(picture, min(height, width), BORDER_PX)
     high, wide = (retina.bottom - retina.top) * height, (retina.right - retina.left) * width
     return measure_quality(cropped(smaller, retina, QUALITY_PX), high / wide)
 

@@ -178,6 +178,8 @@ def _structure(level: NDArray[np.float32], mask: NDArray[np.uint8]) -> float:
 
 def _evenness(light: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
     """The mean level of the darkest ninth over that of the brightest."""
+    whole = slice(QUALITY_PX % 3 // 2, QUALITY_PX - QUALITY_PX % 3 + QUALITY_PX % 3 // 2)  # a multiple of 3 is fast
+    light, mask = light[whole, whole], mask[whole, whole]
     sums = cv2.resize(cv2.bitwise_and(light, mask).astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
     shares = cv2.resize(mask.astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
     levels = sums / np.maximum(shares, 1)
