@@ -100,6 +100,14 @@ class ImageSettings(_Section):
         "none, local_mean (4x - 4 blur(x) + 128, after Ben Graham 2015) or clahe (contrast-limited equalisation)",
         choices=("none", "local_mean", "clahe"),
     )
+    fit: str = _setting(
+        "squeeze",
+        "how a retina that the photograph cuts becomes a square: squeeze it, or pad it to the square about its circle",
+        choices=("squeeze", "pad"),
+    )
+    mask: float = _setting(
+        0.0, "radius, share of the side, of a circle outside which all is made even; 0: none", low=0.0, high=0.75
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.decode import Decoded, PhotographData, decode
 from drsearch.data.quality import QUALITY_PX, Quality, measure_quality
-from drsearch.data.retina import BORDER_PX, LOCAL_MEAN, Retina, check_whole, find_retina, halved
+from drsearch.data.retina import BORDER_PX, LOCAL_MEAN, Retina, check_whole, find_retina, halved, retina_mask
 from drsearch.settings import ImageSettings
 
 JPEG_QUALITY = 98
@@ -96,12 +96,14 @@ def eye_of(decoded: Decoded, settings: ImageSettings) -> EyeImage:
     if height < decoded.height and share * min(height, width) < _ENLARGED * settings.image_px:
         decoded = decode(decoded.photograph, math.ceil(settings.image_px / share))
         retina = find_retina(decoded.pixels)
-    square = cropped(decoded.pixels, retina, settings.image_px)
-    larger = square if settings.image_px >= _REDUCED_PX else cropped(decoded.pixels, retina, _REDUCED_PX)
+    square = square_of(retina, decoded.pixels.shape[0], decoded.pixels.shape[1], settings)
+    image = cropped(decoded.pixels, retina, settings.image_px, square)
+    serves = square == retina and settings.image_px >= _REDUCED_PX
+    larger = image if serves else cropped(decoded.pixels, retina, _REDUCED_PX)
     thumbnail = cv2.resize(
         cv2.cvtColor(larger, cv2.COLOR_RGB2GRAY), (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA
     )
-    stored = encode_stored(normalised(square, settings))
+    stored = encode_stored(evened(normalised(image, settings), square, retina, settings))
     quality = quality_of(decoded.pixels, retina)
     return EyeImage(stored, retina, decoded.height, decoded.width, _uint8(thumbnail), quality)
 
@@ -119,7 +121,86 @@ def quality_of(picture: NDArray[np.uint8], retina: Retina) -> Quality:
     return measure_quality(cropped(smaller, retina, QUALITY_PX), high / wide)
 
 
-def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray[np.uint8]:
+def square_of(retina: Retina, height: int, width: int, settings: ImageSettings) -> Retina:
+    """The borders of the square that the network sees, as `images.fit` says.
+
+    Args:
+        retina: Its borders.
+        height: Of the photograph, pixels.
+        width: Of the photograph, pixels.
+
+    Returns:
+        The borders of the retina, or with `pad` of the square about its circle: as wide as the retina is at its widest,
+        about the middle between its borders, so that it may begin below 0 and end above 1.
+    """
+    if settings.fit == "squeeze":
+        return retina
+    high, wide = (retina.bottom - retina.top) * height, (retina.right - retina.left) * width
+    down, across = (max(high, wide) - high) / 2 / height, (max(high, wide) - wide) / 2 / width
+    return Retina(retina.left - across, retina.right + across, retina.top - down, retina.bottom + down)
+
+
+def circle(height: int, width: int, settings: ImageSettings) -> NDArray[np.bool_]:
+    """The pixels within the circle of `images.mask`: an ellipse in a picture that is no square; all True without mask.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        settings: `images.mask` is used.
+
+    Returns:
+        Bool, shape (height, width).
+    """
+    if settings.mask == 0:
+        return np.ones((height, width), bool)
+    down, across = ((np.arange(n) + 0.5) / n - 0.5 for n in (height, width))
+    return np.asarray(down[:, None] ** 2 + across**2 <= settings.mask**2, bool)
+
+
+def retina_in_square(image: NDArray[np.uint8], settings: ImageSettings) -> NDArray[np.bool_]:
+    """The pixels of a square, as it is stored, that show retina: the circle of `images.mask`, or as `retina_mask` sees.
+
+    Args:
+        image: uint8 RGB, shape (image_px, image_px, 3).
+        settings: With which it was made.
+
+    Returns:
+        Bool, shape (image_px, image_px).
+    """
+    return circle(image.shape[0], image.shape[1], settings) if settings.mask > 0 else retina_mask(image)
+
+
+def evened(image: NDArray[np.uint8], square: Retina, retina: Retina, settings: ImageSettings) -> NDArray[np.uint8]:
+    """The normalised square, even beyond the retina's borders and outside the circle of `images.mask`.
+
+    Its level there is that which the normalisation gives to an even dark surround: 128 with local_mean, else 0.
+
+    Args:
+        image: uint8 RGB, shape (image_px, image_px, 3).
+        square: The borders of the square.
+        retina: The borders of the retina, within those of the square.
+        settings: `images.fit`, `images.mask` and `images.normalisation` are used.
+    """
+    if settings.fit == "squeeze" and settings.mask == 0:
+        return image
+    level = LOCAL_MEAN if settings.normalisation == "local_mean" else 0
+    rows, columns = _inner(square, retina, image.shape[0])
+    seen = np.zeros(image.shape[:2], bool)
+    seen[rows, columns] = circle(image.shape[0], image.shape[1], settings)[rows, columns]
+    return np.where(seen[..., None], image, np.uint8(level))
+
+
+def _inner(square: Retina, retina: Retina, side_px: int) -> tuple[slice, slice]:
+    """The rows and columns of a square of so many pixels that lie between the borders of the retina."""
+    high, wide = square.bottom - square.top, square.right - square.left
+    rows = [round((border - square.top) / high * side_px) for border in (retina.top, retina.bottom)]
+    columns = [round((border - square.left) / wide * side_px) for border in (retina.left, retina.right)]
+    return slice(*rows), slice(*columns)
+
+
+def cropped(
+    picture: NDArray[np.uint8], retina: Retina, side_px: int, square: Retina | None = None
+) -> NDArray[np.uint8]:
     """The square between the borders: the picture is halved while enough pixels remain, then read between its pixels.
 
     cv2.resize alone would cut at whole pixels, which at 1/8 scale moves the picture by up to 4 of the photograph's.
@@ -130,6 +211,8 @@ def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray
         picture: uint8 RGB, shape (height, width, 3).
         retina: Its borders.
         side_px: Side of the square. A picture smaller than it is enlarged.
+        square: Borders of the square, where they lie beyond those of the retina, whose edge is repeated there; None:
+            those of the retina.
 
     Returns:
         uint8 RGB, shape (side_px, side_px, 3).
@@ -139,6 +222,10 @@ def cropped(picture: NDArray[np.uint8], retina: Retina, side_px: int) -> NDArray
     # In steps of 16, so that halving joins the pixels that the decoder joins at smaller scales, and leaves none out.
     first, upper = int(left) // 16 * 16, int(top) // 16 * 16
     inside = picture[upper : math.ceil(bottom / 16) * 16, first : math.ceil(right / 16) * 16]
+    if square is not None:
+        left, right, top, bottom = (
+            square.left * width, square.right * width, square.top * height, square.bottom * height
+        )  # fmt: skip
     smaller, times = halved(inside, min(bottom - top, right - left), side_px)
     down, across = (bottom - top) / times / side_px, (right - left) / times / side_px
     # Where in the picture the middle of a pixel of the square lies; the middle of the first pixel of both is 0.

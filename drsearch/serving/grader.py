@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.decode import PhotographData, read_photograph
-from drsearch.data.images import EyeImage, eye_image
+from drsearch.data.images import EyeImage, circle, eye_image, square_of
 from drsearch.data.records import EyeEntry
 from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
@@ -179,12 +179,17 @@ class Grader:
         height, width = original.shape[:2]
         rows = slice(round(eye.retina.top * height), round(eye.retina.bottom * height))
         columns = slice(round(eye.retina.left * width), round(eye.retina.right * width))
-        inside = retina_mask(original[rows, columns])
+        square = square_of(eye.retina, height, width, self.serving.images)
+        top, left = round(square.top * height), round(square.left * width)
+        sides = round(square.bottom * height) - top, round(square.right * width) - left
+        part = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+        inside = np.zeros(sides, bool)
+        inside[part] = retina_mask(original[rows, columns]) & circle(*sides, self.serving.images)[part]
         with self._explaining:
             self._gradcam = self._gradcam or GradCam(self.model)
             maps, _ = self._gradcam.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
         cam = np.zeros(original.shape[:2], np.float32)
-        cam[rows, columns] = maps[0]
+        cam[rows, columns] = maps[0][part]
         return overlay(original, cam)
 
 

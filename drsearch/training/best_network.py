@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from drsearch.data.images import retina_in_square
 from drsearch.data.records import Eyes
-from drsearch.data.retina import retina_mask
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.patients import error_of_mean, patient_groups
@@ -64,6 +64,7 @@ class BestNetwork:
         plan: Plan,
     ) -> None:
         self._model, self._validation, self._study = model, validation, plan.settings.study
+        self._images = plan.settings.images
         self.scores: Scores | None = None
         self.error = math.nan
         self.predictions: Predictions | None = None
@@ -110,7 +111,8 @@ class BestNetwork:
         if not len(chosen):
             return []
         images = self._validation.images[chosen]
-        maps, _ = GradCam(self._model).maps(images, np.stack([retina_mask(image) for image in images]))
+        inside = np.stack([retina_in_square(image, self._images) for image in images])
+        maps, _ = GradCam(self._model).maps(images, inside)
         events: list[Event] = []
         for i, image, cam in zip(chosen, images, maps, strict=True):
             name = self._validation.names[i]

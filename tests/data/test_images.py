@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from drsearch.data.decode import read_photograph
-from drsearch.data.images import THUMBNAIL_PX, cropped, decode_stored, encode_stored, eye_image, normalised
+from drsearch.data.images import (
+    THUMBNAIL_PX,
+    circle,
+    cropped,
+    decode_stored,
+    encode_stored,
+    eye_image,
+    normalised,
+    retina_in_square,
+)
 from drsearch.data.retina import Retina, find_retina
 from drsearch.data.synthetic import draw_eye
 from drsearch.errors import PhotographError
@@ -36,6 +45,61 @@ def test_an_eye_is_a_square_between_its_borders() -> None:
     left, right = eye.retina.left * 1072, eye.retina.right * 1072
     plain = cv2.resize(drawn_eye((0, 0, 0))[:, round(left) : round(right)], (96, 96), interpolation=cv2.INTER_AREA)
     assert np.abs(eye.image.astype(float) - plain).mean() < 2
+
+
+def cut_disc(*bars: int) -> NDArray[np.uint8]:
+    """A disc of 600 pixels, cut at 60 above and below; red rises by 0.2 a pixel to the right and green downwards."""
+    rows, columns = np.mgrid[:480, :800] + 0.5
+    inside = np.hypot(rows - 240, columns - 400) < 300
+    levels = np.stack([80 + (columns - 100) * 0.2, 40 + rows * 0.2, np.full(rows.shape, 20)], 2)
+    return np.pad(np.asarray(inside[..., None] * levels, np.uint8), [*[(bar, bar) for bar in bars], (0, 0)])
+
+
+@pytest.mark.parametrize("bars", [(), (150, 80)], ids=["alone", "in a wide surround"])
+def test_a_cut_retina_is_padded_to_the_square_about_its_circle(bars: tuple[int, ...]) -> None:
+    picture = cut_disc(*bars) if bars else cut_disc(0, 0)
+    image = eye_image(picture, ImageSettings(image_px=120, fit="pad")).image.astype(float)
+    beyond = 120 * 60 // 600
+    assert image[: beyond - 1].max() < 12 and image[-beyond + 1 :].max() < 12, "the photograph ends there"
+    assert image[beyond + 1, 60, 0] > 100 and image[60, 1, 0] > 60 and image[60, -2, 0] > 60
+    # One pixel is 5 of the photograph both across and down.
+    across, down = (
+        np.polyfit(np.arange(90), image[60, 15:105, 0], 1)[0],
+        np.polyfit(np.arange(80), image[20:100, 60, 1], 1)[0],
+    )
+    assert across == pytest.approx(5 * 0.2, rel=0.03) and down == pytest.approx(5 * 0.2, rel=0.03)
+    squeezed = eye_image(picture, ImageSettings(image_px=120)).image.astype(float)
+    assert np.polyfit(np.arange(80), squeezed[20:100, 60, 1], 1)[0] == pytest.approx(4 * 0.2, rel=0.03)
+
+
+@pytest.mark.parametrize(("normalisation", "level"), [("none", 0), ("local_mean", 128), ("clahe", 0)])
+def test_all_is_even_outside_the_circle_and_unchanged_within(photograph: bytes, normalisation: str, level: int) -> None:
+    settings = ImageSettings(image_px=128, normalisation=normalisation)
+    masked = ImageSettings(image_px=128, normalisation=normalisation, mask=0.4)
+    plain, even = (eye_image(photograph, each).image.astype(int) for each in (settings, masked))
+    within = circle(128, 128, masked)
+    assert within.mean() == pytest.approx(np.pi * 0.4**2, rel=0.01)
+    assert np.array_equal(retina_in_square(eye_image(photograph, masked).image, masked), within)
+    # A block of a JPEG is 8 pixels wide: a change shows up to there.
+    near = cv2.dilate(within.astype(np.uint8), np.ones((17, 17))) > cv2.erode(
+        within.astype(np.uint8), np.ones((17, 17))
+    )
+    assert np.array_equal(even[within & ~near], plain[within & ~near])
+    assert np.abs(even[~within & ~near] - level).max() <= 1
+    assert np.abs(even - np.where(within[..., None], plain, level))[near].mean() < 5
+
+
+def test_an_even_surround_has_the_level_of_the_mask(picture: NDArray[np.uint8]) -> None:
+    for normalisation, level in (("none", 0), ("local_mean", 128)):
+        square = np.zeros((64, 64, 3), np.uint8)
+        even = normalised(square, ImageSettings(image_px=64, normalisation=normalisation))
+        assert (even == level).all()
+
+
+def test_the_thumbnail_does_not_depend_on_how_the_square_is_made(photograph: bytes) -> None:
+    eyes = [eye_image(photograph, ImageSettings(image_px=64, fit=fit)) for fit in ("squeeze", "pad")]
+    assert np.array_equal(eyes[0].thumbnail, eyes[1].thumbnail)
+    assert eyes[0].quality == eyes[1].quality and eyes[0].stored != eyes[1].stored
 
 
 def in_format(picture: NDArray[np.uint8], kind: str, **options: Any) -> bytes:

@@ -97,6 +97,24 @@ def test_an_explanation_lies_on_the_photograph_as_the_camera_took_it(
     assert corners.mean() > 0.05 and coloured[:, left:right][corners].max() == 0
 
 
+def test_an_explanation_of_a_padded_and_masked_square_lies_within_the_circle_on_the_photograph(
+    grader: Grader, files: dict[str, Path], photograph: bytes
+) -> None:
+    other = Grader(files["model.keras"].parent)
+    images = dataclasses.replace(grader.serving.images, fit="pad", mask=0.4)
+    other.serving = dataclasses.replace(grader.serving, images=images)
+    original = read_photograph(photograph)
+    coloured = np.abs(other.explain(photograph).astype(int) - original).max(axis=2)
+    height, width = original.shape[:2]
+    retina = eye_image(photograph, images).retina
+    side = max((retina.right - retina.left) * width, (retina.bottom - retina.top) * height)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    across, down = columns - (retina.left + retina.right) / 2 * width, rows - (retina.top + retina.bottom) / 2 * height
+    distance = np.hypot(across, down) / side
+    assert coloured[distance > 0.41].max() == 0
+    assert coloured[distance < 0.4].max() > 20
+
+
 def test_a_turned_and_framed_photograph_is_graded_and_explained_as_a_viewer_shows_it(
     grader: Grader, photograph: bytes
 ) -> None:
