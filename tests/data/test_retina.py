@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.borders import changes, move
 from drsearch.data.decode import read_photograph
 from drsearch.data.images import eye_image
 from drsearch.data.retina import Retina, check_whole, find_retina, retina_mask
@@ -437,3 +438,15 @@ def test_the_masks_of_real_eyes_leave_out_the_black_corners(idrid: Path) -> None
         mask = retina_mask(picture)
         assert 0.68 < mask.mean() < 0.70, path.name
         assert picture[~mask].max(axis=1).mean() < 10 < np.quantile(picture[mask].max(axis=1), 0.02), path.name
+
+
+def test_real_eyes_in_other_surrounds_keep_their_borders_or_are_refused(idrid: Path) -> None:
+    for path in sorted((idrid / "images/train").glob("*.jpg"))[::200]:
+        eye = read_photograph(path.read_bytes(), 400)
+        clean = find_retina(eye)
+        n_refused = 0
+        for name, changed, offset in changes(eye, clean):
+            moved = move(eye, clean, changed, offset)
+            n_refused += moved is None
+            assert moved is None or moved <= 0.01, (path.name, name)
+        assert n_refused <= 3, "much too dark or burnt out"
