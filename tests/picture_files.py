@@ -171,6 +171,7 @@ LOSSLESS: dict[str, Callable[[Picture], bytes]] = {
     "PNG, 14 bits": lambda eye: png(deep(eye, 14)),
     "PNG, 8 bits in 16": lambda eye: png(eye.astype(np.uint16)),
     "TIFF": lambda eye: in_format(eye, "TIFF"),
+    "BigTIFF": lambda eye: in_format(eye, "TIFF", big_tiff=True),
     "TIFF, LZW": lambda eye: in_format(eye, "TIFF", compression="tiff_lzw"),
     "TIFF, PackBits": lambda eye: in_format(eye, "TIFF", compression="packbits"),
     "TIFF, deflate": lambda eye: tiff(eye, deflated=True, predicted=True),

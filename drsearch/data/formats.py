@@ -39,10 +39,10 @@ def eight_bits(levels: NDArray[np.uint16], white: int | None = None) -> NDArray[
     Cameras put 10, 12 or 14 bits into 16, and most files do not say how many. The bits are then the fewest of 8, 10,
     12, 14 and 16 that hold the highest level of the photograph. If only a few pixels need that many, as lettering does
     that a program wrote at the highest level of 16 bits, the bits cannot be told, and the photograph is refused. So no
-    photograph comes out darker than it is. One whose every level lies below a quarter of its range would come out
-    lighter: the darkest highest level on 425 photographs of IDRiD is 181 of 255, and a quarter is 64. A file that
-    states 16 bits states nothing: programs that do not know the bits write 16. The other bits are cut off, so that 8
-    bits that were widened by repetition or by zeros come back as they were.
+    photograph comes out darker than it is, unless such a label covers more. One whose every level lies below a quarter
+    of its range would come out lighter: the darkest highest level on 425 photographs of IDRiD is 181 of 255, and a
+    quarter is 64. A file that states 16 bits states nothing: programs that do not know the bits write 16. The other
+    bits are cut off, so that 8 bits that were widened by repetition or by zeros come back as they were.
 
     Args:
         levels: uint16, shape (height, width, channels) or any that ends in channels.
