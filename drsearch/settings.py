@@ -16,6 +16,9 @@ from drsearch.grades import GRADES
 
 Value = bool | int | float | str | None
 
+SYMMETRIES = (1, 8)
+"""Of a photograph that is graded: as it is, or in all quarter turns and mirrored."""
+
 
 def _setting(
     default: Any,
@@ -332,9 +335,16 @@ class RegistrySettings(_Section):
     sensitivity: float = _setting(
         0.9, "sensitivity on the validation eyes that the operating point 'sensitivity' reaches", above=0.0, high=1.0
     )
+    symmetries: int = _setting(
+        1, "views of an eye over which its probability is averaged: 1, or 8 (turned and mirrored)", low=1, high=8
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.symmetries not in SYMMETRIES:
+            raise SettingsError(
+                f"registry.symmetries = {self.symmetries!r}: expected 1 or 8, for example registry.symmetries = 1."
+            )
         if not re.fullmatch(r"[\w.-]+( [\w.-]+)*", self.model_name):
             raise SettingsError(
                 f"registry.model_name = {self.model_name!r}: expected letters, digits, '_', '-', '.' and blanks, "

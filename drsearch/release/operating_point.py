@@ -21,7 +21,7 @@ class ChosenThreshold:
         point: The threshold on probabilities at that temperature, with its sensitivity and specificity.
         scores: Of the validation eyes, at that threshold.
         patients: Of their patients, at that threshold; None if no patient is known.
-        text: Both, and how they were chosen, two sentences.
+        text: Both, how they were chosen, and over how many views probabilities are averaged.
     """
 
     temperature: float
@@ -37,7 +37,7 @@ def choose_threshold(predictions: Predictions, settings: Settings) -> ChosenThre
     Args:
         predictions: Of the validation eyes. With folds or repeats: of the networks that judged the setting, since the
             refit was trained on all of them.
-        settings: `registry.operating_point`, `registry.sensitivity` and `search.*` are used.
+        settings: `registry.*` and `search.*` are used.
 
     Returns:
         Both, and the scores at them.
@@ -54,6 +54,8 @@ def choose_threshold(predictions: Predictions, settings: Settings) -> ChosenThre
         f"Decision threshold {point.threshold:.4f} ({by} on {eyes}: sensitivity {point.sensitivity:.3f}, specificity "
         f"{point.specificity:.3f}). Temperature {temperature:.3f}{f' ({remark})' if remark else ''}."
     )
+    if settings.registry.symmetries > 1:
+        text += f" Probabilities are means over {settings.registry.symmetries} turned and mirrored views."
     groups = patient_groups(predictions.patients)
     of_eyes = scores(predictions.labels, probabilities, point.threshold, groups=groups)
     of_patients = patient_scores(predictions.labels, probabilities, predictions.patients, point.threshold)

@@ -100,6 +100,7 @@ def register_version(
         temperature=chosen.temperature,
         fingerprint=records.fingerprint,
         chosen=chosen.text,
+        symmetries=settings.registry.symmetries,
     )
     trained_on = records.eyes("train", "validation") if kind == "refit" else records.eyes("train")
     files = model_files(

@@ -86,7 +86,7 @@ class Grader:
         self.familiarity = _parsed(folder / FAMILIARITY_FILE, Familiarity.from_json)
         if self.familiarity.image_px != self.serving.images.image_px:
             raise _not_ours(folder / FAMILIARITY_FILE)
-        self._predict = Predictor(self.model)
+        self._predict = Predictor(self.model, symmetries=self.serving.symmetries)
         self._gradcam: GradCam | None = None
         self._explaining = threading.Lock()  # only one Grad-CAM network may be built
 
@@ -161,6 +161,7 @@ class Grader:
     def explain(self, photograph: PhotographData, longest_px: int | None = None) -> NDArray[np.uint8]:
         """The photograph with a heat map of the regions that count for its class (Grad-CAM, Selvaraju et al. 2017).
 
+        The map is of the photograph as it is, where its class is that of a mean over turned and mirrored views, too.
         From violet (little) through green to yellow (most). Outside the retina nothing is coloured.
 
         Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from drsearch.files import write_whole
 from drsearch.grades import CLASS_NAMES
 from drsearch.run_folder import MODEL_FILE
-from drsearch.settings import DataSettings, ImageSettings, TaskSettings
+from drsearch.settings import SYMMETRIES, DataSettings, ImageSettings, TaskSettings
 
 SERVING_FILE = "serving.json"
 TRAINED_ON_FILE = "trained_on.json"
@@ -27,6 +27,7 @@ class Serving:
         temperature: Divides the log-odds before they become a probability, above 0; 1 changes nothing.
         fingerprint: The record set that the model was trained on.
         chosen: How threshold and temperature were chosen, in words.
+        symmetries: Views of an eye over which its probability is averaged, before the temperature: 1 or 8.
     """
 
     images: ImageSettings
@@ -36,6 +37,7 @@ class Serving:
     temperature: float
     fingerprint: str
     chosen: str = ""
+    symmetries: int = 1
 
     def to_json(self) -> str:
         """The text of `serving.json`."""
@@ -57,9 +59,12 @@ class Serving:
             temperature=values["temperature"],
             fingerprint=values["fingerprint"],
             chosen=values["chosen"],
+            symmetries=values.get("symmetries", 1),  # earlier versions of drsearch did not write it
         )
         if not (0 <= serving.threshold <= 1 and 0 < serving.temperature < math.inf):
             raise ValueError("threshold or temperature out of range")
+        if type(serving.symmetries) is not int or serving.symmetries not in SYMMETRIES:
+            raise ValueError("symmetries out of range")
         return serving
 
 

@@ -201,7 +201,9 @@ def read_definition(study: optuna.Study) -> StudyDefinition | None:
     values = study.user_attrs.get(_DEFINITION)
     if values is None:
         return None
-    return StudyDefinition(**values | {"settings": Settings().replace(values["settings"])})
+    # a study that was begun before a setting of images existed has keys without it
+    records = {images_key(ImageSettings(**json.loads(key))): name for key, name in values["records"].items()}
+    return StudyDefinition(**values | {"settings": Settings().replace(values["settings"]), "records": records})
 
 
 def _to_json(definition: StudyDefinition) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class BestNetwork:
     Attributes:
         scores: On the validation eyes; None in a refit.
         error: Standard error of the objective; NaN in a refit.
-        predictions: For the validation eyes; None in a refit.
+        predictions: For the validation eyes, averaged over the views of `registry.symmetries`, as the registered model
+            will answer; None in a refit.
         metrics: What the run logs at its end, by name.
     """
 
@@ -64,7 +65,7 @@ class BestNetwork:
         plan: Plan,
     ) -> None:
         self._model, self._validation, self._study = model, validation, plan.settings.study
-        self._images = plan.settings.images
+        self._images, self._probabilities = plan.settings.images, probabilities
         self.scores: Scores | None = None
         self.error = math.nan
         self.predictions: Predictions | None = None
@@ -72,8 +73,10 @@ class BestNetwork:
         if not plan.is_refit:
             self.scores = scores(validation.labels, probabilities, groups=patient_groups(validation.patients))
             self.error = _standard_error(self._study, self.scores, validation, probabilities)
+            symmetries = plan.settings.registry.symmetries
+            answers = probabilities if symmetries == 1 else Predictor(model, symmetries=symmetries)(validation.images)
             self.predictions = Predictions(
-                tuple(validation.labels.tolist()), tuple(probabilities.tolist()), validation.patients
+                tuple(validation.labels.tolist()), tuple(answers.tolist()), validation.patients
             )
             self.metrics |= self.scores.metrics("best_", "best_val_") | {
                 best_metric("val_loss"): result.validation.loss
@@ -94,13 +97,11 @@ class BestNetwork:
     def draw(self, folder: Path) -> list[Event]:
         """The events of scores and pictures, whose files this writes into a folder."""
         events: list[Event] = []
-        if self.scores is not None and self.predictions is not None:
+        if self.scores is not None:
             threshold = self.scores.threshold
             (folder / "validation_scores.json").write_text(json.dumps(self.scores.to_json(), indent=2) + "\n")
             _write_png(folder / "confusion.png", confusion_figure(self.scores.confusion, threshold, "validation"))
-            _write_png(
-                folder / "roc.png", roc_figure(self._validation.labels, self.predictions.probabilities, threshold)
-            )
+            _write_png(folder / "roc.png", roc_figure(self._validation.labels, self._probabilities, threshold))
             files = ("validation_scores.json", "confusion.png", "roc.png")
             events += [Artifact(name, "validation") for name in files]
             events += [Image(f"validation/{name}", _PICTURE_STEP, f"{name}.png") for name in ("confusion", "roc")]

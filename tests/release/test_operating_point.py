@@ -36,6 +36,11 @@ def test_what_the_folds_say_stands_for_the_refit_and_is_named_so() -> None:
     assert "(Youden's J on 60 held-out predictions of the folds: " in chosen.text
 
 
+def test_views_over_which_probabilities_are_averaged_are_named() -> None:
+    chosen = choose_threshold(predictions(), Settings().replace({"registry.symmetries": 8}))
+    assert chosen.text.endswith(". Probabilities are means over 8 turned and mirrored views.")
+
+
 def test_eyes_told_apart_without_an_error_keep_a_temperature_of_one() -> None:
     chosen = choose_threshold(Predictions((0, 0, 1, 1), (0.1, 0.2, 0.9, 0.95)), Settings())
     assert (chosen.temperature, chosen.point.threshold) == (1.0, pytest.approx(0.55))

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from drsearch.data.images import eye_image
 from drsearch.data.records import RecordSet, read_eyes
 from drsearch.data.retina import retina_mask
 from drsearch.errors import PhotographError, RegistryError
+from drsearch.measure.calibration import tempered
+from drsearch.model.predictor import Predictor
 from drsearch.serving.grader import Grader
 from drsearch.serving.model_files import Serving
 
@@ -25,6 +28,29 @@ def test_a_photograph_gets_what_its_record_gets(grader: Grader, records: RecordS
     said = grader.grade(photographs)
     assert [verdict.probability for verdict in said] == grader.probabilities(found.images).tolist()
     assert {verdict.label for verdict in said} <= {"NRDR", "RDR"}
+
+
+def test_a_model_of_eight_symmetries_answers_an_eye_alike_however_it_lies(
+    grader: Grader, records: RecordSet, files: dict[str, Path], tmp_path: Path
+) -> None:
+    for path in files.values():
+        shutil.copy(path, tmp_path)
+    symmetric = dataclasses.replace(grader.serving, symmetries=8, temperature=2.0)
+    (tmp_path / "serving.json").write_text(symmetric.to_json())
+    other, images = Grader(tmp_path), read_eyes(records, "validation").images
+    assert other.serving == symmetric
+    views = [np.rot90(either, turns, (1, 2)) for either in (images, images[:, ::-1]) for turns in range(4)]
+    plain = [Predictor(grader.model)(np.ascontiguousarray(view)) for view in views]
+    assert other.probabilities(images) == pytest.approx(tempered(np.mean(plain, axis=0), 2.0), abs=1e-6)
+    assert [verdict.probability for verdict in other.verdicts(np.ascontiguousarray(views[5]))] == pytest.approx(
+        other.probabilities(images).tolist(), abs=1e-6
+    )
+
+
+def test_a_model_that_was_registered_before_there_were_symmetries_has_one(grader: Grader) -> None:
+    before = json.loads(grader.serving.to_json())
+    del before["symmetries"]
+    assert Serving.from_json(json.dumps(before)) == grader.serving
 
 
 def test_the_threshold_itself_is_referable(grader: Grader) -> None:

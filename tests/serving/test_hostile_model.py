@@ -118,7 +118,8 @@ def test_a_network_for_something_else_is_refused(forged: Path) -> None:
     [
         {"threshold": 1.5}, {"threshold": "0.5"}, {"threshold": None}, {"temperature": 0}, {"temperature": -1.0},
         {"temperature": float("nan")}, {"temperature": float("inf")}, {"images": {"image_px": 10**9}}, {"images": 3},
-        {"images": {"image_px": 32, "command": "touch ran"}}, {"data": []},
+        {"images": {"image_px": 32, "command": "touch ran"}}, {"data": []}, {"symmetries": 3}, {"symmetries": True},
+        {"symmetries": "8"},
     ],
 )  # fmt: skip
 def test_a_serving_file_that_is_off_is_refused(forged: Path, change: dict[str, Any]) -> None:

@@ -67,6 +67,16 @@ def test_another_definition_is_refused_with_the_difference(storage: Any, other: 
     assert str(refused.value) == said
 
 
+def test_a_study_begun_before_a_setting_of_images_existed_goes_on(storage: Any) -> None:
+    study, begun = open_study(storage, "eyes", definition(), 4)
+    stored = study.user_attrs["drsearch.definition"]
+    stored["records"] = {'{"image_px": 256, "normalisation": "none"}': "before"}
+    for name in ("images.fit", "images.mask"):
+        del stored["settings"][name]
+    study.set_user_attr("drsearch.definition", stored)
+    assert load_study(storage, "eyes")[1].records_for(begun.settings.images) == "before"
+
+
 def test_other_code_and_another_total_are_no_other_study(storage: Any) -> None:
     open_study(storage, "s", definition(), 4)
     more = Settings().replace({"study.trials": 9})

@@ -284,6 +284,18 @@ def test_a_bug_keeps_its_traceback_and_its_run_ends(tmp_path: Path) -> None:
     assert ends(tmp_path) == [("FAILED", "failed", "ZeroDivisionError: one over nothing")]
 
 
+def test_the_predictions_that_choose_a_threshold_are_those_that_the_registered_model_will_give(
+    tmp_path: Path, whole: Outcome
+) -> None:
+    symmetric = run(tmp_path, settings=SETTINGS.replace({"registry.symmetries": 8}))
+    assert symmetric.model is not None and symmetric.predictions is not None and whole.predictions is not None
+    model = keras.saving.load_model(symmetric.model)
+    expected = Predictor(model, symmetries=8)(VALIDATION.images)
+    assert symmetric.predictions.probabilities == pytest.approx(expected.tolist(), abs=1e-6)
+    assert symmetric.predictions.probabilities != whole.predictions.probabilities
+    assert (symmetric.value, symmetric.scores) == (whole.value, whole.scores), "trials are judged as before"
+
+
 def test_the_same_eyes_are_explained_whatever_the_order() -> None:
     shuffled = np.random.default_rng(0).permutation(8)
     other = Eyes(
