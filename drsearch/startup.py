@@ -8,6 +8,7 @@ when drsearch is imported.
 
 import contextlib
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,10 +46,20 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a warning of TensorFlow says something about drsearch.
+
+    Every network that predicts is traced once. TensorFlow counts the networks of a process together, and from the
+    fifth on it warns of a loop that traces one again and again.
+    """
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Import TensorFlow with warnings and errors alone."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    logging.getLogger("tensorflow").addFilter(is_news)
     with _uncollected(), _filtered():
         yield
 

@@ -73,3 +73,19 @@ def test_the_real_tensorflow_is_imported_without_a_line() -> None:
     program = "import drsearch, keras, tensorflow as tf; print(int(tf.constant(1) + 1))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_many_networks_in_one_process_are_no_reason_to_warn() -> None:
+    program = """
+import logging, sys, {}
+import tensorflow as tf
+for _ in range(8):
+    tf.function(lambda x: x + 1)(tf.constant(1))
+logging.getLogger("tensorflow").warning("another")
+"""
+    without, having = (
+        subprocess.run([sys.executable, "-c", program.format(name)], capture_output=True, text=True).stderr
+        for name in ("os", "drsearch")
+    )
+    assert "retracing" in without
+    assert "retracing" not in having and "another" in having
