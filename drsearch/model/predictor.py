@@ -20,15 +20,12 @@ class Predictor:
 
     def __init__(self, model: keras.Model, batch_size: int = 32, symmetries: int = 1) -> None:
         def of_batch(images: tf.Tensor) -> tf.Tensor:
-            if symmetries == 1:
-                return model(tf.cast(images, tf.float32), training=False)[:, RDR]
-            views = tf.concat(_eight_views(images), axis=0)
-            probabilities = model(tf.cast(views, tf.float32), training=False)[:, RDR]
-            return tf.reduce_mean(tf.reshape(probabilities, (symmetries, -1)), axis=0)
+            return model(tf.cast(images, tf.float32), training=False)[:, RDR]
 
         signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.uint8)]
         self._of_batch = tf.function(of_batch, input_signature=signature)
         self._batch_size = max(1, batch_size // symmetries)
+        self._symmetries = symmetries
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The probability of RDR of every image.
@@ -40,12 +37,20 @@ class Predictor:
             Shape `(n,)`, in 0..1.
         """
         starts = range(0, len(images), self._batch_size)
-        parts = [self._of_batch(tf.constant(images[first : first + self._batch_size])).numpy() for first in starts]
+        parts = [self._mean_over_views(images[first : first + self._batch_size]) for first in starts]
         return np.concatenate([np.empty(0, np.float32), *parts])
 
+    def _mean_over_views(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self._symmetries == 1:
+            return self._probabilities(images)
+        # in NumPy: TensorFlow would log an error, which is none, when it turns uint8 on processors without AVX-512
+        probabilities = self._probabilities(np.concatenate(_eight_views(images)))
+        return np.asarray(probabilities.reshape(self._symmetries, -1).mean(axis=0))
 
-def _eight_views(images: tf.Tensor) -> list[tf.Tensor]:
+    def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(self._of_batch(tf.constant(images)).numpy())
+
+
+def _eight_views(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Images in all quarter turns, each mirrored and not."""
-    mirrored_at_the_diagonal = tf.transpose(images, (0, 2, 1, 3))
-    axes: list[list[int]] = [[], [1], [2], [1, 2]]
-    return [tf.reverse(either, flipped) for either in (images, mirrored_at_the_diagonal) for flipped in axes]
+    return [np.rot90(either, turns, (1, 2)) for either in (images, images[:, :, ::-1]) for turns in range(4)]
