@@ -250,6 +250,8 @@ def _print_contest(out: Console, contest: "Contest", before: int) -> None:
     say = liner(out)
     for text in contest.paired():
         say(text)
+    for text in contest.beside_blind():
+        say(text)
     for check in contest.checks:
         say(f"{'holds' if check.passed else 'FAILS'}: {check.text}")
     say(

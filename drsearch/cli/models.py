@@ -9,7 +9,7 @@ import typer
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, Model, SkipBad, given_settings
 from drsearch.cli.output import console, print_json
-from drsearch.display.output import liner, print_patients, print_qualities, print_scores
+from drsearch.display.output import liner, print_blind, print_patients, print_qualities, print_scores
 from drsearch.errors import DrsearchError
 
 
@@ -94,6 +94,7 @@ def evaluate(
         drsearch evaluate retinopathy@champion --data ~/other-eyes --split all
     """
     from drsearch.api.model import evaluate as score
+    from drsearch.release.blind_scores import blind_caution, blind_text
 
     out = console(as_json)
     evaluation = score(model, data, split, skip_bad=skip_bad, progress=out)
@@ -105,6 +106,7 @@ def evaluate(
     for source, scores in evaluation.sources.items():
         print_scores(out, f"{scores.n} eyes of {source}", scores)
     print_qualities(out, evaluation)
+    print_blind(out, blind_text(evaluation.blind), blind_caution(evaluation.blind))
     out.print(f"referable: {evaluation.task.words}", markup=False)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, SkipBad, StorageUrl, given_settings
 from drsearch.cli.output import command_name, console, print_json
-from drsearch.display.output import liner, print_patients, print_scores
+from drsearch.display.output import liner, print_blind, print_patients, print_scores
 from drsearch.display.tables import settings_text
 
 SpaceFile = Annotated[
@@ -174,6 +174,8 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
     n, patients = result.test["test_evaluations"], result.test.get("patients")
     print_scores(out, f"test split, test evaluations: {n}", Scores.from_json(result.test))
     print_patients(out, scores_of_json(patients) if patients else None)
+    if blind := result.test.get("blind"):  # an older drsearch noted none
+        print_blind(out, blind["text"], blind["caution"])
     out.print(f"\nnext:\n  {command_name()} ui")
     out.print(f"  {command_name()} promote {result.model.name} --version {result.model.version}")
 

@@ -105,6 +105,13 @@ def print_qualities(out: Console, evaluation: "Evaluation") -> None:
     out.print(text, soft_wrap=True, markup=False)
 
 
+def print_blind(out: Console, text: str, caution: str) -> None:
+    """Print how the model compares with the lesion-blind baseline, and what speaks against the model."""
+    for line in (text, caution):
+        if line:
+            out.print(line, soft_wrap=True, markup=False)
+
+
 def _intervals(title: str, unit: str, labelled: "Sequence[tuple[str, Interval | None]]") -> Table:
     table = Table("", "value", "95 % interval", title=title, title_justify="left")
     for name, interval in labelled:

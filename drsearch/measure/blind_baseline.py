@@ -59,12 +59,11 @@ class BesideBlind:
     scores: Scores
     auc: AucDifference
 
-    @property
-    def text(self) -> str:
-        """The baseline's AUC and the difference, one sentence."""
+    def text(self, model: str = "model") -> str:
+        """The baseline's AUC and the model's difference from it, one sentence without its full stop."""
         return (
-            f"The lesion-blind baseline (a forest on colours and an 8 x 8 picture) has AUC {self.scores.auc} on these "
-            f"{self.scores.n} eyes; the model's is {self.auc.difference:+.3f} from that."
+            f"lesion-blind baseline, from colours and an 8 x 8 picture: AUC {self.scores.auc} on the same "
+            f"{self.scores.n} eyes; {model} minus baseline, paired: AUC {self.auc.difference:+.3f}"
         )
 
     @property
@@ -96,7 +95,6 @@ class BesideBlind:
             "scores": self.scores.to_json(),
             "auc_difference": self.auc.difference.to_json(),
             "p": self.auc.p,
-            "text": self.text,
             "caution": self.caution,
         }
 

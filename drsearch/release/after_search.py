@@ -267,6 +267,8 @@ class AfterSearch:
         scores = evaluate_version(self._registry, self._best, version, outcome)
         if scores["caution"]:
             self._say(f"on the test split: {scores['caution']}")
+        if scores["blind"]["caution"]:
+            self._say(f"on the test split: {scores['blind']['caution']}")
         return scores
 
     def _read(self) -> StepsDone:

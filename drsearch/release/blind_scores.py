@@ -124,6 +124,28 @@ def model_beside_blind(records: RecordSet, eyes: Eyes, probabilities: ArrayLike)
         return str(few)
 
 
+def blind_text(blind: BesideBlind | str, model: str = "model") -> str:
+    """What `model_beside_blind` found, one sentence without its full stop.
+
+    Args:
+        blind: The comparison, or why there is none.
+        model: The word for the model.
+    """
+    return blind.text(model) if isinstance(blind, BesideBlind) else f"lesion-blind baseline: none: {blind}"
+
+
+def blind_caution(blind: BesideBlind | str) -> str:
+    """Why the model may have learned the camera, one sentence; empty if it is shown better, or cannot be compared."""
+    return blind.caution if isinstance(blind, BesideBlind) else ""
+
+
+def blind_json(blind: BesideBlind | str) -> dict[str, Any]:
+    """What `model_beside_blind` found as numbers, texts, lists and dicts, as `--json` prints it."""
+    if isinstance(blind, BesideBlind):
+        return {**blind.to_json(), "text": blind_text(blind)}
+    return {"scores": None, "auc_difference": None, "p": None, "caution": "", "text": blind_text(blind)}
+
+
 def _features(pieces: Iterator[Eyes]) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[str, ...]]:
     """Features, labels and patients of eyes whose images need not be in memory together."""
     features, labels = [blind_features(np.empty((0, 1, 1, 3), np.uint8))], [np.empty(0, np.int64)]

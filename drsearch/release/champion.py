@@ -159,7 +159,7 @@ class Promotion:
         lines += note_table(("", "challenger", "champion", "difference"), contest.table())
         lines += ["", f"On {contest.eyes_text}, each version at its own threshold; 95 % intervals."]
         lines += [f"Referable: {contest.records.task.words}."]
-        lines += ["", *(f"- {text}" for text in contest.paired()), "", "The rule:", ""]
+        lines += ["", *(f"- {text}" for text in (*contest.paired(), *contest.beside_blind())), "", "The rule:", ""]
         lines += [f"- {check.verdict if check.passed else '**fails**'}: {check.text}" for check in contest.checks]
         n = contest.test_evaluations
         return "\n".join([*lines, "", f"Test evaluations of this test split from that home, this one included: {n}."])

@@ -15,11 +15,13 @@ from drsearch.data.records import MANIFEST, Eyes, RecordSet, count_test_evaluati
 from drsearch.datasets.read import Dataset
 from drsearch.errors import RecordsError, RegistryError
 from drsearch.home import Home
+from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.calibration import Calibration, calibration
 from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.figures import contest_roc_figure, png, reliability_figure
 from drsearch.measure.patients import PATIENT_SCORES, patient_groups, patient_metrics, patient_scores
 from drsearch.measure.scores import SCORE_NAMES, Interval, OneClassScores, Scores, scores
+from drsearch.release.blind_scores import blind_caution, blind_json, blind_text, model_beside_blind
 from drsearch.release.evaluate import seen_eyes
 from drsearch.release.gate import Check, rule
 from drsearch.release.registry import ModelVersion, Registry
@@ -83,6 +85,8 @@ class Contest:
         checks: The conditions of the rule, and whether they hold.
         test_evaluations: Test evaluations of this test split that this home has counted, this one included.
         records: The test eyes as the challenger reads them.
+        blind: The challenger beside the lesion-blind baseline of these records; a text that says why there is none.
+            It is shown, and no part of the rule.
     """
 
     challenger: ScoredVersion
@@ -92,6 +96,7 @@ class Contest:
     checks: tuple[Check, ...]
     test_evaluations: int
     records: RecordSet
+    blind: BesideBlind | str
 
     @property
     def passed(self) -> bool:
@@ -128,6 +133,8 @@ class Contest:
                 metrics |= difference.metrics(f"difference_{name}")
         if self.comparison is not None:
             metrics |= {"delong_p": self.comparison.auc.p, "mcnemar_p": self.comparison.mcnemar.p}
+        if isinstance(self.blind, BesideBlind):
+            metrics |= self.blind.metrics("challenger_")
         return metrics
 
     def table(self) -> Sequence[tuple[str, str, str, str]]:
@@ -162,12 +169,17 @@ class Contest:
             f"{errors.second_only} ({names[1]} {_p_text(errors.p)})",
         ]
 
+    def beside_blind(self) -> list[str]:
+        """The challenger beside the lesion-blind baseline, and a caution if it is not shown to be better."""
+        return [text for text in (blind_text(self.blind, "challenger"), blind_caution(self.blind)) if text]
+
     def to_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and dicts only, as `--json` prints them."""
         return {
             "challenger": self.challenger.to_json(),
             "champion": self.champion.to_json() if self.champion is not None else None,
             "comparison": self.comparison.to_json() if self.comparison is not None else None,
+            "blind": blind_json(self.blind),
             "rule": [asdict(check) for check in self.checks],
             "passed": self.passed,
             "eyes": len(self.labels),
@@ -289,7 +301,8 @@ def _alone(challenger: _Contender, gate: GateSettings, home: Home, failed: Check
     scored = challenger.scored(eyes)
     checks = (failed,) if failed is not None else rule(scored.scores, None, None, gate)
     n_evaluations = count_test_evaluations(challenger.records, home)
-    return Contest(scored, None, None, eyes.labels, checks, n_evaluations, challenger.records)
+    blind = model_beside_blind(challenger.records, eyes, scored.probabilities)
+    return Contest(scored, None, None, eyes.labels, checks, n_evaluations, challenger.records, blind)
 
 
 def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, home: Home) -> Contest:
@@ -309,7 +322,8 @@ def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, ho
         eyes.labels, ours.probabilities, theirs.probabilities, thresholds, groups=patient_groups(eyes.patients)
     )
     checks = rule(ours.scores, theirs.scores, comparison, gate)
-    return Contest(ours, theirs, comparison, eyes.labels, checks, count_test_evaluations(records, home), records)
+    blind, n_evaluations = model_beside_blind(records, eyes, ours.probabilities), count_test_evaluations(records, home)
+    return Contest(ours, theirs, comparison, eyes.labels, checks, n_evaluations, records, blind)
 
 
 def _purpose(challenger: _Contender) -> str:

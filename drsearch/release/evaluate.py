@@ -11,8 +11,10 @@ from drsearch.data.duplicates import same_pictures
 from drsearch.data.records import EyeEntry, Eyes, RecordSet, count_test_evaluations, joined, read_eyes, read_test_eyes
 from drsearch.errors import DataError
 from drsearch.home import Home
+from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.patients import patient_groups, patient_scores
 from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
+from drsearch.release.blind_scores import blind_json, model_beside_blind
 from drsearch.settings import TaskSettings
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test", "all"]
 _N_NAMED = 5
+_NO_SPLIT = "it is fitted on the train split, which is among these eyes"
 THIRDS = ("low", "middle", "high")
 """Thirds of the eyes by their quality."""
 _FEWEST = 12  # eyes that are divided into thirds
@@ -38,6 +41,7 @@ class Evaluation:
         quality_ranges: The lowest and the highest quality score of each third.
         n_gradable: Eyes whose quality is not below what the model was trained on: the others get no grade from it. The
             scores count all eyes, so that models are compared on the same.
+        blind: The model beside the lesion-blind baseline of the same record set; a text that says why there is none.
         task: Which eyes are referable.
         eyes: The eyes of the split.
         test_evaluations: Of this test split from this home, this one included; 0 for other splits.
@@ -50,6 +54,7 @@ class Evaluation:
     qualities: Mapping[str, Scores | OneClassScores]
     quality_ranges: Mapping[str, tuple[float, float]]
     n_gradable: int
+    blind: BesideBlind | str
     task: TaskSettings
     eyes: Eyes
     test_evaluations: int
@@ -89,6 +94,7 @@ class Evaluation:
                 for third, of_third in self.qualities.items()
             },
             "imageability": {"graded": self.n_gradable, "n": self.scores.n, "share": self.imageability},
+            "blind": blind_json(self.blind),
             "referable": self.task.words,
             "test_evaluations": self.test_evaluations,
         }
@@ -135,6 +141,7 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
         {third: _scores(eyes.some(which), probabilities[which], threshold) for third, which in thirds.items()},
         {third: (float(qualities[which].min()), float(qualities[which].max())) for third, which in thirds.items()},
         sum(grader.quality_limits.reason(eye.quality) is None for eye in listed),
+        _NO_SPLIT if split in ("all", "train") else model_beside_blind(records, eyes, probabilities),
         records.task,
         eyes,
         n_evaluations,

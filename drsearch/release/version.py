@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit
 from drsearch.data.records import RecordSet, read_eyes
+from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.patients import patient_metrics
 from drsearch.measure.scores import OneClassScores, Scores
+from drsearch.release.blind_scores import blind_caution, blind_text
 from drsearch.release.candidate import Candidate
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
@@ -25,6 +27,7 @@ from drsearch.serving.model_files import Serving, model_files
 from drsearch.study.best_trial import pick_rule
 from drsearch.tracking.markdown import note_table
 from drsearch.tracking.tags import (
+    BLIND_CAUTION_TAG,
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
     LIBRARY_TAG_PREFIX,
@@ -158,7 +161,10 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
             for source, of in test.sources.items()
         ]
         lines += ["", *note_table(("test eyes of", "n", *names), rows)]
-    for split, caution in ((held_out, chosen.scores.caution), ("test", test.scores.caution if test else "")):
+    if test is not None:
+        lines += ["", f"On test: {blind_text(test.blind)}."]
+    on_test = (test.scores.caution, blind_caution(test.blind)) if test is not None else ()
+    for split, caution in ((held_out, chosen.scores.caution), *(("test", each) for each in on_test)):
         if caution:
             lines += ["", f"**On {split}: {caution}**"]
     intervals = "95 % intervals" if chosen.patients is None else "95 % intervals by patients"
@@ -210,6 +216,8 @@ def evaluate_version(
     values, of_patients = test.to_json(), {}
     if test.patients is not None:
         of_patients = {"test_patients": float(test.patients.n)} | patient_metrics(test.patients, "test_")
+    beside = test.blind.metrics("test_") if isinstance(test.blind, BesideBlind) else {}
+    cautions = {TEST_CAUTION_TAG: test.scores.caution, BLIND_CAUTION_TAG: blind_caution(test.blind)}
     probabilities = grader.probabilities(test.eyes.images)
     files = {
         "confusion.png": png(confusion_figure(test.scores.confusion, test.scores.threshold, "test")),
@@ -223,8 +231,9 @@ def evaluate_version(
         test.scores.metrics("test_", "test_")
         | of_patients
         | test.quality_metrics("test_")
+        | beside
         | {"test_unfamiliar": unfamiliar},
-        {TEST_CAUTION_TAG: test.scores.caution} if test.scores.caution else {},
+        {name: caution for name, caution in cautions.items() if caution},
         [folder / name for name in files],
         _description(candidate, outcome, version.tags[KIND_TAG], test),
     )

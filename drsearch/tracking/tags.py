@@ -39,6 +39,7 @@ TEMPERATURE_TAG = "drsearch.temperature"  # divides the logits
 OPERATING_POINT_TAG = "drsearch.operating_point"  # the rule that chose the threshold
 VALIDATION_CAUTION_TAG = "drsearch.validation_caution"  # why the validation scores say little, if they do
 TEST_CAUTION_TAG = "drsearch.test_caution"  # why the test scores say little, if they do
+BLIND_CAUTION_TAG = "drsearch.blind_caution"  # that the model may have learned the camera, if that is not excluded
 
 # Decisions about the champion
 MODEL_TAG = "drsearch.model"  # name of the registered model

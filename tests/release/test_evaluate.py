@@ -14,8 +14,10 @@ from drsearch.data.synthetic import synthesize
 from drsearch.datasets.given import open_dataset
 from drsearch.errors import DataError
 from drsearch.home import Home
+from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.patients import patient_groups, patient_scores
 from drsearch.measure.scores import scores
+from drsearch.release.blind_scores import model_beside_blind
 from drsearch.release.evaluate import evaluate
 from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
@@ -32,6 +34,15 @@ def test_the_scores_are_those_of_the_models_probabilities(grader: Grader, record
     judged = evaluate(grader, records, "test", home, "a test of drsearch")
     assert len(judged.eyes.names) == records.counts["test"]["n"]
     assert judged.scores == scores(judged.eyes.labels, grader.probabilities(judged.eyes.images), 0.5)
+
+
+def test_the_lesion_blind_baseline_stands_beside_the_model(grader: Grader, records: RecordSet, home: Home) -> None:
+    judged = evaluate(grader, records, "test", home, "a test of drsearch")
+    assert judged.blind == model_beside_blind(records, judged.eyes, grader.probabilities(judged.eyes.images))
+    assert isinstance(judged.blind, BesideBlind)
+    assert judged.to_json()["blind"]["auc_difference"] == judged.blind.auc.difference.to_json()
+    assert judged.blind.auc.difference.value == pytest.approx(judged.scores.auc.value - judged.blind.scores.auc.value)
+    assert judged.test_evaluations == 1
 
 
 def test_every_test_evaluation_is_counted_and_no_other(grader: Grader, records: RecordSet, home: Home) -> None:
@@ -63,6 +74,8 @@ def test_another_set_can_be_judged_whole(grader: Grader, others: Path, settings:
     judged = evaluate(grader, records, "all", home, "a test of drsearch")
     assert judged.scores.n == len(set(judged.eyes.names)) == 20
     assert judged.test_evaluations == 1
+    assert judged.to_json()["blind"]["scores"] is None
+    assert "fitted on the train split, which is among these eyes" in judged.to_json()["blind"]["text"]
 
 
 @pytest.mark.parametrize(("kept", "missing", "label"), [("01", "sensitivity", 0), ("234", "specificity", 1)])

@@ -219,6 +219,10 @@ def test_a_promotion_becomes_a_run_with_table_figures_and_rule(shelf: Any) -> No
     assert run.data.metrics["challenger_auc"] == found.challenger.scores.auc.value
     assert "| sensitivity" in run.data.tags["mlflow.note.content"]
     assert "Reason: to begin with" in run.data.tags["mlflow.note.content"]
+    beside, sentences = found.to_json()["blind"], found.beside_blind()
+    assert run.data.metrics["challenger_auc_over_blind_low"] == beside["auc_difference"]["low"] <= 0
+    assert len(sentences) == 2 and sentences[1] == beside["caution"]  # it was never trained
+    assert all(f"- {sentence}" in run.data.tags["mlflow.note.content"] for sentence in sentences)
     assert {file.path for file in shelf.client.list_artifacts(decision.run_id, "decision")} == {
         f"decision/{name}" for name in ("roc.png", "reliability.png", "decision.json")
     }
