@@ -351,10 +351,13 @@ def run_study(
         >>> study.trials["state"].to_list()
         ['complete', 'complete']
     """
+    from drsearch.space.source import read_source
+
     home, out = open_home(), console_of(progress)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
-    dataset, settings = dataset_and_settings(data, settings, home)
     path = space_file(space, home)
+    read_source(path)
+    dataset, settings = dataset_and_settings(data, settings, home)
     name, url = study or path.stem, storage_url(storage, home)
     given: dict[str, Value] = dict(settings.flat() if isinstance(settings, Settings) else settings or {})
     if trials is not None:

@@ -64,7 +64,7 @@ def describe(
     name: Name = "",
     as_json: Json = False,
 ) -> None:
-    """Say how a folder of photographs is read, as a file that can be edited.
+    """Say how a folder is read, as a file that can be edited.
 
     The file has the tables, their columns, the grades and how patients are known; docs/data.md explains every key.
     Give it to prepare, or as --data to every other command, in the place of the folder.

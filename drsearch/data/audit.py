@@ -21,7 +21,7 @@ class Finding(NamedTuple):
 
 
 class QualityFinding(NamedTuple):
-    """One photograph's score of quality, 0 to 1, and what is worst about it, in words that follow its name."""
+    """One photograph's score of quality, 0 to 1, and what is worst about it, where the score is low."""
 
     file: str
     score: float

@@ -26,7 +26,7 @@ from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
 from drsearch.data.images import PICTURE_VERSION, EyeImage, decode_photograph, eye_of
 from drsearch.data.patients import kept_together
-from drsearch.data.quality import Quality
+from drsearch.data.quality import LOW, Quality
 from drsearch.data.records import (
     AUDIT,
     DESCRIPTION,
@@ -501,7 +501,10 @@ def _audit(dataset: Dataset, items: Sequence[_Item]) -> Audit:
 def _lowest_quality(items: Sequence[_Item]) -> tuple[QualityFinding, ...]:
     """The photographs of the lowest quality, the worst first."""
     measured = [(item.quality.score, item.file, item.quality.reason) for item in items if item.quality]
-    return tuple(QualityFinding(file, round(score, 3), reason) for score, file, reason in sorted(measured)[:_WORST])
+    return tuple(
+        QualityFinding(file, round(score, 3), reason if score < LOW else "")
+        for score, file, reason in sorted(measured)[:_WORST]
+    )
 
 
 def _left_out(dataset: Dataset, items: Sequence[_Item]) -> tuple[Finding, ...]:

@@ -38,6 +38,9 @@ from numpy.typing import NDArray
 QUALITY_PX = 128
 """Side of the square of a retina that is measured."""
 
+LOW = 0.35
+"""A score below which the audit says what is worst; 5 % of the photographs of IDRiD have less."""
+
 MEASURES = ("sharpness", "exposure", "field", "contrast")
 
 # Anchors: the value that maps to 0, and the one that maps to 1.

@@ -67,7 +67,7 @@ def _print_quality(out: Console, audit: "Audit") -> None:
     counts = ", ".join(f"{n} from {step / len(audit.quality):.1f}" for step, n in enumerate(audit.quality) if n)
     out.print(f"quality, 0 to 1: {counts}; lowest:", soft_wrap=True, markup=False)
     for file, score, reason in audit.lowest_quality[:_N_LOWEST]:
-        out.print(f"  {score:.2f} {file} {reason}", soft_wrap=True, markup=False)
+        out.print(f"  {score:.2f} {file} {reason}".rstrip(), soft_wrap=True, markup=False)
 
 
 def _first(names: Sequence[str]) -> list[str]:

@@ -47,8 +47,8 @@ _SIGNATURE = ModelSignature(
     ),
     params=ParamSchema([ParamSpec("explain", DataType.boolean, False)]),
 )
-_REQUIRED = ("absl-py", "keras", "numpy", "opencv-python-headless", "pandas", "pillow", "pyyaml", "scikit-learn",
-             "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
+_REQUIRED = ("absl-py", "keras", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "pyyaml",
+             "scikit-learn", "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -330,5 +330,5 @@ def _requirements() -> Iterator[str]:
     """The libraries that grading a photograph needs, pinned to the installed versions."""
     yield f"mlflow=={mlflow.__version__}"
     for name in _REQUIRED:
-        with contextlib.suppress(metadata.PackageNotFoundError):  # one of the two tensorflow distributions
+        with contextlib.suppress(metadata.PackageNotFoundError):  # one tensorflow of two; pydicom is an extra
             yield f"{name}=={metadata.version(name)}"
