@@ -40,6 +40,9 @@ def test_the_command_tells_the_study_the_best_trial_the_model_and_its_test_score
     assert sum(map(sum, told["test"]["confusion"])) == told["test"]["n"]
     assert 0 <= told["test"]["threshold"] <= 1
     assert told["test"]["test_evaluations"] == 1
+    blind = told["test"]["blind"]
+    over = told["test"]["auc"]["value"] - blind["scores"]["auc"]["value"]
+    assert blind["auc_difference"]["value"] == pytest.approx(over)
 
 
 def test_the_runs_lie_flat_one_for_the_study_one_for_each_trial_one_for_fine_tuning(
@@ -94,6 +97,10 @@ def test_versions_lead_back_to_their_run_and_data(told: Any, client: MlflowClien
     assert first.tags["drsearch.study"] == "two_rates"
     assert first.tags["drsearch.trial"] == str(told["best"]["trial"])
     assert first.tags["drsearch.data_fingerprint"]
+    judged, blind = client.get_model_version("retinopathy", str(told["model"]["version"])), told["test"]["blind"]
+    assert f"On test: {blind['text']}." in judged.description
+    assert judged.tags["test_auc_over_blind"] == f"{blind['auc_difference']['value']:.4f}"
+    assert judged.tags.get("drsearch.blind_caution", "") == blind["caution"]
     (tuned,) = runs["finetune"]
     assert tuned.data.tags["drsearch.parent_model"] == "models:/retinopathy/1"
     assert len(tuned.inputs.model_inputs) == 1
