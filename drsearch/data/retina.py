@@ -33,6 +33,7 @@ _APART = 0.8  # share of the pixels just inside a frame that differ from it; bes
 _SMALL = 0.5  # share of a picture's area; a retina whose box has less is looked for again, around that box
 _SMALLEST_SHARE = 0.2  # of both sides: of a smaller one too few pixels are left to find a border
 _ROUND_SHARE = 0.9  # of its convex hull; IDRiD has 0.990 and more
+_RECTANGLE_SHARE = 0.97  # of its box; IDRiD has 0.88 at most
 _SECOND_SHARE = 0.3  # of the largest patch; beside the retinas of IDRiD there is none
 _TALL, _WIDE = 1.1, 2.0  # height over width and its inverse; IDRiD has 0.82 to 0.85, a retina with its whole border 1
 _GREENEST = 0.9  # red over green, on average; IDRiD has 1.54 and more
@@ -105,6 +106,8 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     patch, box = _largest_patch(coarse, distance, threshold)
     if contrast < _LEAST_CONTRAST or _share(box, coarse) < _SMALL:
         return _within(rgb, _enlarged(_around(box, distance), step, coarse, rgb))
+    if _is_rectangle(patch, box) and _share(box, coarse) < 1:
+        return _within(rgb, _enlarged(box, step, coarse, rgb))
     _check_round(patch, box, contrast)
     _check_looks_like_retina(coarse, patch)
     finer = tuple(slice(side.start * times_coarser, side.stop * times_coarser) for side in box)
@@ -395,6 +398,15 @@ def _largest_patch(
 def _filled(outline: Any, apart: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The patch within an outline, as a mask; its holes stay open."""
     return _uint8(cv2.drawContours(np.zeros_like(apart), [outline], -1, 1, cv2.FILLED) & apart)
+
+
+def _is_rectangle(patch: NDArray[np.uint8], box: _Box) -> bool:
+    """Whether a patch fills its box, as a photograph in an uneven frame does, and a retina does not."""
+    (outline, *_), _ = cv2.findContours(patch, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    rows, columns = box
+    # An outline goes through the middle of the outermost pixels.
+    whole = (rows.stop - rows.start - 1) * (columns.stop - columns.start - 1)
+    return bool(cv2.contourArea(outline) > _RECTANGLE_SHARE * whole)
 
 
 def _check_round(patch: NDArray[np.uint8], box: _Box, contrast: float) -> None:
