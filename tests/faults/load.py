@@ -170,7 +170,7 @@ def run(folder: Path, options: Any) -> int:
     os.environ["MLFLOW_TRACKING_URI"] = home.local_tracking_uri
     grader = register(folder, home)
     wanted = [verdict.probability for verdict in grader.grade(photographs)]
-    pngs = [Answerer(grader, "").explanation(data) for data in photographs[:4]]
+    pngs = [Answerer(grader, "").explanation(data)[0] for data in photographs[:4]]
     command = [sys.executable, "-m", "drsearch", "serve", "retinopathy/1", "--port", "0", "--json"]
     with open(folder / "log", "wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
