@@ -288,7 +288,7 @@ def torch(records: RecordSet, settings: Settings) -> None:
 def _ahead(train: Eyes, settings: Settings, epoch: int) -> Iterator[tuple[Any, Any]]:
     """The batches of an epoch, made a few ahead in a thread."""
     augmenter, batch = Augmenter(settings.augmentation), settings.training.batch_size
-    order = epoch_order(train.labels, settings.training.seed, epoch, settings.training.upsample)
+    order = epoch_order(train.labels, settings.training.seed, epoch, settings.training.balance)
     changes = augmenter.parameters(np.random.default_rng([0, epoch, 1]), len(order))
 
     def made(first: int) -> tuple[Any, Any]:
@@ -299,7 +299,7 @@ def _ahead(train: Eyes, settings: Settings, epoch: int) -> Iterator[tuple[Any, A
         return images, train.labels[seen]
 
     with ThreadPoolExecutor(1) as thread:
-        yield from thread.map(made, range(0, epoch_size(train.labels, True), batch))
+        yield from thread.map(made, range(0, epoch_size(train.labels, settings.training.balance), batch))
 
 
 WAYS: dict[str, Callable[[RecordSet, Settings], None]] = {

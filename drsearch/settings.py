@@ -215,7 +215,7 @@ class ModelSettings(_Section):
 class TrainingSettings(_Section):
     """One training."""
 
-    epochs: int = _setting(300, "passes over the upsampled training images", low=1, high=100_000)
+    epochs: int = _setting(300, "passes over the training images", low=1, high=100_000)
     batch_size: int = _setting(4, "images a step", low=1, high=4096)
     learning_rate: float = _setting(1e-3, "peak learning rate", above=0.0, high=10.0)
     optimizer: str = _setting("adam", "adam, adamw, sgd (Nesterov momentum 0.9) or rmsprop",
@@ -231,7 +231,12 @@ class TrainingSettings(_Section):
     ema_decay: float = _setting(0.0, "share of a moving average of the weights that a step keeps; the average is "
                                 "judged and saved instead of the last weights. 0: none",
                                 low=0.0, high=0.99999)  # fmt: skip
-    upsample: bool = _setting(True, "repeat images of the smaller class until the classes are even")
+    balance: str = _setting(
+        "upsample",
+        "how the classes count alike: upsample (repeat images of the smaller one), weights (in the loss), draws (as "
+        "many images as there are, half of each class), or none",
+        choices=("upsample", "weights", "draws", "none"),
+    )
     checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
                                             low=1, searched=False)  # fmt: skip
     seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)

@@ -37,9 +37,9 @@ def test_values_are_replaced_by_name_and_the_rest_stays() -> None:
             "for example training.optimizer = 'adam'.",
         ),
         (
-            "training.upsample",
+            "augmentation.flip",
             1,
-            "training.upsample = 1: expected True or False, for example training.upsample = True.",
+            "augmentation.flip = 1: expected True or False, for example augmentation.flip = True.",
         ),
         ("trainin.epochs", 3, "'trainin.epochs' is no setting; did you mean 'training.epochs'?"),
         (

@@ -1,4 +1,4 @@
-"""Order, upsampling and batches of training images."""
+"""Order, balance and batches of training images."""
 
 import functools
 import math
@@ -30,30 +30,38 @@ class LabelledImages(Protocol):
         """The labels, 1 for referable, 0 for not, shape `(n,)`."""
 
 
-def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, upsample: bool) -> NDArray[np.int64]:
+def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, balance: str) -> NDArray[np.int64]:
     """The order in which the network sees the images in one epoch.
 
     Args:
         labels: Class of every training image, shape `(n,)`.
         seed: Seed of the training.
         epoch: Counted from 0.
-        upsample: Repeat images of smaller classes until every class has as many as the largest: each
-            image `ratio` times rounded down, the remainder drawn anew every epoch.
+        balance: `training.balance`. `upsample` repeats images of smaller classes until every class has as many as the
+            largest: each image `ratio` times rounded down, the remainder drawn anew every epoch. `draws` takes as many
+            images as there are (rounded up to even classes), of each class the same number: those of the larger class
+            are drawn anew every epoch. The others take every image once.
 
     Returns:
         Indices into `labels`, shuffled; a function of the arguments alone.
 
     Example:
-        >>> order = epoch_order(np.array([0, 1, 1, 1, 1]), seed=0, epoch=0, upsample=True)
+        >>> order = epoch_order(np.array([0, 1, 1, 1, 1]), seed=0, epoch=0, balance="upsample")
         >>> sorted(order.tolist())
         [0, 0, 0, 0, 1, 2, 3, 4]
     """
     rng = np.random.default_rng([seed, epoch, _ORDER])
     order = np.arange(len(labels))
-    if upsample:
-        classes, counts = np.unique(labels, return_counts=True)
-        order = np.concatenate([_repeated(np.flatnonzero(labels == one), counts.max(), rng) for one in classes])
+    if n := _per_class(labels, balance):
+        order = np.concatenate([_repeated(np.flatnonzero(labels == one), n, rng) for one in np.unique(labels)])
     return rng.permutation(order)
+
+
+def _per_class(labels: NDArray[np.int64], balance: str) -> int:
+    """The number of images of each class in one epoch; 0 if every image is seen once."""
+    counts = np.unique(labels, return_counts=True)[1]
+    numbers = {"upsample": counts.max(), "draws": math.ceil(len(labels) / len(counts))}
+    return int(numbers.get(balance, 0))
 
 
 def _repeated(members: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -61,17 +69,14 @@ def _repeated(members: NDArray[np.int64], n: int, rng: np.random.Generator) -> N
     return np.concatenate([np.tile(members, times), rng.choice(members, rest, replace=False)])
 
 
-def epoch_size(labels: NDArray[np.int64], upsample: bool) -> int:
+def epoch_size(labels: NDArray[np.int64], balance: str) -> int:
     """The number of images in one epoch, repeated images counted as often as they are seen."""
-    if not upsample:
-        return len(labels)
-    counts = np.unique(labels, return_counts=True)[1]
-    return int(counts.max() * len(counts))
+    return _per_class(labels, balance) * len(np.unique(labels)) or len(labels)
 
 
 def steps_per_epoch(labels: NDArray[np.int64], training: TrainingSettings) -> int:
     """The number of batches in one epoch: as few as hold all its images at `training.batch_size`."""
-    return math.ceil(epoch_size(labels, training.upsample) / training.batch_size)
+    return math.ceil(epoch_size(labels, training.balance) / training.batch_size)
 
 
 def training_batches(
@@ -90,7 +95,7 @@ def training_batches(
     Args:
         images: RGB uint8, shape `(n, h, w, 3)`; held in memory, not copied.
         labels: 0 or 1, shape `(n,)`.
-        training: Seed, batch size, upsampling.
+        training: Seed, batch size, balance.
         augmentation: Limits of the changes.
         first_epoch: Epochs finished already, 0 for a new training.
 
@@ -104,7 +109,7 @@ def training_batches(
 
     @functools.lru_cache(maxsize=2)  # two: batches of the next epoch are made while this one trains
     def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change]]:
-        order = epoch_order(labels, training.seed, epoch, training.upsample)
+        order = epoch_order(labels, training.seed, epoch, training.balance)
         return order, augmenter.parameters(np.random.default_rng([training.seed, epoch, _CHANGES]), len(order))
 
     def batch(k: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

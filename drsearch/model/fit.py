@@ -22,6 +22,7 @@ from drsearch.errors import TrialFailed
 from drsearch.files import open_whole
 from drsearch.measure.scores import accuracy, auc
 from drsearch.model.fused_step import Fit, compiled_fit
+from drsearch.model.losses import build_loss
 from drsearch.model.predictor import RDR, Predictor
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
@@ -32,8 +33,8 @@ class Measures:
     """Loss and scores of the predictions of one epoch.
 
     Attributes:
-        loss: Mean cross-entropy per image, natural logarithm, without the losses that layers add, and of the labels
-            before `training.label_smoothing`.
+        loss: Mean cross-entropy per image, natural logarithm, whatever loss a step lowers; without the losses that
+            layers add.
         accuracy: Share of images in their true class at the threshold 0.5.
         auc: Area under the ROC curve of the probability of RDR.
     """
@@ -143,7 +144,7 @@ class Training:
 
     Args:
         model: Training starts from its present weights.
-        train: Eyes to fit; upsampled and augmented here.
+        train: Eyes to fit; balanced and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used.
     """
@@ -154,9 +155,9 @@ class Training:
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.
-        decay, smoothing = settings.training.ema_decay, settings.training.label_smoothing
+        decay, loss = settings.training.ema_decay, build_loss(settings.training, train.labels)
         average = WeightAverage(model, optimizer, decay) if decay > 0 else None
-        fit, predict = compiled_fit(model, optimizer, label_smoothing=smoothing, average=average), Predictor(model)
+        fit, predict = compiled_fit(model, optimizer, loss=loss, average=average), Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)
         self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from drsearch.model.losses import Loss
 from drsearch.model.predictor import RDR
 from drsearch.model.weight_average import WeightAverage
 
@@ -24,7 +25,7 @@ def compiled_fit(
     optimizer: keras.Optimizer,
     fused: bool = True,
     *,
-    label_smoothing: float = 0.0,
+    loss: Loss | None = None,
     average: WeightAverage | None = None,
 ) -> Fit:
     """A whole epoch in one graph: no step returns to Python.
@@ -33,17 +34,14 @@ def compiled_fit(
         model: Ends in a softmax over NRDR and RDR.
         optimizer: Built for the model's trainable weights.
         fused: Use fused kernels where they exist; False computes every step with Keras's own operations.
-        label_smoothing: `training.label_smoothing`; the cross-entropies that are returned are of the labels themselves.
+        loss: That a step lowers, in the mean over its images; None for cross-entropy, which is returned in any case.
         average: Of the model's weights, updated after every step.
     """
     network = _with_other_kernels(model) if fused else model
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
 
     def fitted(losses: tf.Tensor, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        if label_smoothing == 0:
-            return losses
-        one_hot = tf.one_hot(labels, probabilities.shape[1])
-        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=label_smoothing)
+        return losses if loss is None else loss(tf.one_hot(labels, probabilities.shape[1]), probabilities)
 
     def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def of_steps(dtype: tf.DType) -> tf.TensorArray:

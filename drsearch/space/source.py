@@ -26,7 +26,7 @@ _HOOKS = {
     "callback": "There are no callbacks: study.pruner ends trials early, training.schedule moves the learning rate.",
     "augment": "Augmentation is set by augmentation.*.",
     "preprocess": "Photographs are prepared as images.* says, and build_model may scale its input.",
-    "class_weight": "Classes are evened out by training.upsample.",
+    "class_weight": "Classes are evened out by training.balance.",
 }
 """Parts of names that other tools call in a training, and what takes their place here."""
 

@@ -1,4 +1,5 @@
 import itertools
+import math
 import os
 import sys
 from contextlib import suppress
@@ -41,29 +42,51 @@ def _batches(
 )
 def test_upsampling_evens_the_classes_and_favours_no_image(counts: tuple[int, int], seed: int, epoch: int) -> None:
     labels = np.repeat([0, 1], counts)
-    order = epoch_order(labels, seed, epoch, upsample=True)
+    order = epoch_order(labels, seed, epoch, "upsample")
     assert np.bincount(labels[order]).tolist() == [max(counts)] * 2
-    assert len(order) == epoch_size(labels, upsample=True)
+    assert len(order) == epoch_size(labels, "upsample")
     times = np.bincount(order, minlength=len(labels))
     for label in (0, 1):
         ratio = max(counts) / counts[label]
         assert np.all((times[labels == label] >= int(ratio)) & (times[labels == label] <= int(ratio) + 1))
 
 
-def test_without_upsampling_every_image_is_seen_once() -> None:
-    assert sorted(epoch_order(LABELS, 0, 0, upsample=False)) == list(range(11))
+@given(
+    counts=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+)
+def test_balanced_draws_are_as_many_as_the_images_and_favour_no_image_of_a_class(
+    counts: tuple[int, int], seed: int, epoch: int
+) -> None:
+    labels = np.repeat([0, 1], counts)
+    order = epoch_order(labels, seed, epoch, "draws")
+    assert np.bincount(labels[order]).tolist() == [math.ceil(sum(counts) / 2)] * 2
+    assert len(order) == epoch_size(labels, "draws")
+    times = np.bincount(order, minlength=len(labels))
+    assert all(np.ptp(times[labels == label]) <= 1 for label in (0, 1))
+
+
+def test_balanced_draws_see_every_image_of_the_larger_class_in_time() -> None:
+    seen = {int(index) for epoch in range(20) for index in epoch_order(LABELS, 0, epoch, "draws")}
+    assert seen == set(range(11))
+
+
+@pytest.mark.parametrize("balance", ["none", "weights"])
+def test_without_upsampling_every_image_is_seen_once(balance: str) -> None:
+    assert sorted(epoch_order(LABELS, 0, 0, balance)) == list(range(11))
 
 
 def test_a_set_of_one_class_is_seen_once() -> None:
-    assert sorted(epoch_order(np.ones(5, np.int64), 0, 0, upsample=True)) == list(range(5))
+    assert sorted(epoch_order(np.ones(5, np.int64), 0, 0, "upsample")) == list(range(5))
 
 
 def test_order_and_extra_images_change_with_epoch_and_seed_and_with_nothing_else() -> None:
-    first = epoch_order(LABELS, 0, 0, upsample=True).tolist()
-    assert epoch_order(LABELS, 0, 0, upsample=True).tolist() == first
-    assert epoch_order(LABELS, 0, 1, upsample=True).tolist() != first
-    assert epoch_order(LABELS, 1, 0, upsample=True).tolist() != first
-    remainders = {tuple(np.bincount(epoch_order(LABELS, 0, epoch, upsample=True))[:3]) for epoch in range(20)}
+    first = epoch_order(LABELS, 0, 0, "upsample").tolist()
+    assert epoch_order(LABELS, 0, 0, "upsample").tolist() == first
+    assert epoch_order(LABELS, 0, 1, "upsample").tolist() != first
+    assert epoch_order(LABELS, 1, 0, "upsample").tolist() != first
+    remainders = {tuple(np.bincount(epoch_order(LABELS, 0, epoch, "upsample"))[:3]) for epoch in range(20)}
     assert remainders == {(3, 3, 2), (3, 2, 3), (2, 3, 3)}
 
 
@@ -87,7 +110,7 @@ def test_an_epoch_is_the_order_of_that_epoch_dealt_into_even_batches() -> None:
     assert [len(labels) for _, labels in batches] == [4, 4, 4, 4] * 2
     for epoch in (0, 1):
         seen = np.concatenate([images[:, 0, 0, 0] for images, _ in batches[4 * epoch : 4 * epoch + 4]])
-        assert seen.tolist() == epoch_order(LABELS, 7, epoch, upsample=True).tolist()
+        assert seen.tolist() == epoch_order(LABELS, 7, epoch, "upsample").tolist()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16, 500])

@@ -80,8 +80,9 @@ def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, val
         {},
         {"training.optimizer": "sgd", "training.schedule": "cosine", "training.warmup_epochs": 1},
         {"training.optimizer": "adamw", "training.weight_decay": 0.01, "model.dropout": 0.5},
-        {"training.optimizer": "rmsprop", "training.batch_size": 3, "training.upsample": False},
+        {"training.optimizer": "rmsprop", "training.batch_size": 3, "training.balance": "none"},
         {"training.ema_decay": 0.9, "training.clip_norm": 0.5, "training.label_smoothing": 0.1},
+        {"training.balance": "draws"},
     ],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(
@@ -193,7 +194,7 @@ def test_train_measures_come_from_the_predictions_made_while_training(eight_eyes
             layers.Dense(2, activation="softmax"),
         ]
     )
-    training = _training(eight_eyes, eight_eyes, {**changes, "training.upsample": False}, model)
+    training = _training(eight_eyes, eight_eyes, {**changes, "training.balance": "none"}, model)
     result = training.run_epoch()
     probabilities = Predictor(model)(eight_eyes.images)
     of_label = np.where(eight_eyes.labels == 1, probabilities, 1 - probabilities)

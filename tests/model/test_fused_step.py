@@ -76,6 +76,22 @@ def test_the_loss_is_that_of_keras_fit_epoch_by_epoch_for_five_epochs(
     assert ours[-1] != ours[0]
 
 
+def test_class_weights_are_those_of_keras_fit(train_eyes: Eyes, validation_eyes: Eyes) -> None:
+    settings = SETTINGS.replace({"training.balance": "weights", "training.optimizer": "sgd"})
+    ours, theirs = _resnet(), _resnet()
+    measured = Training(ours, train_eyes, validation_eyes, settings).run_epoch().train.loss
+    dataset = training_batches(train_eyes.images, train_eyes.labels, settings.training, settings.augmentation, 0)
+    theirs.compile(build_optimizer(settings.training), "sparse_categorical_crossentropy")
+    # 5 of the 15 eyes are not referable, 10 are
+    theirs.fit(dataset, steps_per_epoch=4, class_weight={0: 1.5, 1: 0.75}, verbose=0, shuffle=False)
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
+    plain = SETTINGS.replace({"training.balance": "none", "training.optimizer": "sgd"})
+    assert measured == pytest.approx(
+        Training(_resnet(), train_eyes, validation_eyes, plain).run_epoch().train.loss, rel=0.05
+    )
+
+
 def _after(model: keras.Model, fused: bool, steps: int = 5) -> list[NDArray[np.float32]]:
     """All variables of model and optimizer after some steps on one batch."""
     rng = np.random.default_rng(0)

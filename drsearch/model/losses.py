@@ -1,0 +1,57 @@
+"""The loss of an image that a training step lowers."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from drsearch.settings import TrainingSettings
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""`loss(labels, probabilities)` returns the loss per image, shape `(b,)`. Both are probabilities of NRDR and RDR,
+float32 `(b, 2)`; a label is `[1, 0]` or `[0, 1]`."""
+
+
+def build_loss(training: TrainingSettings, labels: NDArray[np.int64]) -> Loss | None:
+    """The loss by `training.label_smoothing` and `training.balance`.
+
+    Args:
+        training: Its settings.
+        labels: Of all training images, 0 or 1, shape `(n,)`.
+
+    Returns:
+        The loss; None if it is the cross-entropy of the labels, which is measured in any case.
+    """
+    weights = class_weights(labels) if training.balance == "weights" else None
+    if training.label_smoothing == 0 and weights is None:
+        return None
+
+    def loss(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        losses = keras.losses.categorical_crossentropy(labels, probabilities, label_smoothing=training.label_smoothing)
+        return losses if weights is None else losses * tf.linalg.matvec(labels, weights)
+
+    return loss
+
+
+def class_weights(labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The weight of a class in the loss: inverse to its share, so that the classes count alike and the mean is 1.
+
+    Args:
+        labels: Of all training images, 0 or 1, shape `(n,)`.
+
+    Returns:
+        Of NRDR and RDR, shape `(2,)`; 0 for a class that has no images.
+
+    Source:
+        King and Zeng (2001), Logistic Regression in Rare Events Data, Political Analysis 9(2), section 4.2, for a
+        population of even classes.
+
+    Example:
+        >>> class_weights(np.array([0, 1, 1, 1])).tolist()
+        [2.0, 0.6666666865348816]
+    """
+    counts = np.bincount(labels, minlength=2)
+    even = len(labels) / np.count_nonzero(counts)
+    return np.divide(even, counts, out=np.zeros(2, np.float32), where=counts > 0, casting="unsafe")
