@@ -224,6 +224,11 @@ class TrainingSettings(_Section):
                              choices=("constant", "cosine"))  # fmt: skip
     warmup_epochs: int = _setting(0, "epochs of linear rise to the learning rate", low=0)
     weight_decay: float = _setting(0.0, "decoupled weight decay", low=0.0, high=1.0)
+    loss: str = _setting(
+        "cross_entropy",
+        "what a step lowers: cross_entropy, focal (gamma 2, after Lin et al. 2017) or squared_error (the Brier score)",
+        choices=("cross_entropy", "focal", "squared_error"),
+    )
     clip_norm: float = _setting(0.0, "norm of all gradients together to which a longer one is cut; 0: none is cut",
                                 low=0.0)  # fmt: skip
     label_smoothing: float = _setting(0.0, "share of a label that is spread evenly over both classes in training",

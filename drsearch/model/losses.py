@@ -14,8 +14,22 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 float32 `(b, 2)`; a label is `[1, 0]` or `[0, 1]`."""
 
 
+def _focal(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    # Lin et al. (2017), arXiv:1708.02002, equation 4; their best gamma. Their alpha is training.balance = "weights".
+    return keras.losses.categorical_focal_crossentropy(labels, probabilities, alpha=1.0, gamma=2.0)
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": keras.losses.categorical_crossentropy,
+    "focal": _focal,
+    # Brier (1950), Monthly Weather Review 78(1); as a loss: Hui and Belkin (2021), arXiv:2006.07322.
+    "squared_error": keras.losses.mean_squared_error,
+}
+"""The values of `training.loss`."""
+
+
 def build_loss(training: TrainingSettings, labels: NDArray[np.int64]) -> Loss | None:
-    """The loss by `training.label_smoothing` and `training.balance`.
+    """The loss by `training.loss`, `training.label_smoothing` and `training.balance`.
 
     Args:
         training: Its settings.
@@ -25,11 +39,12 @@ def build_loss(training: TrainingSettings, labels: NDArray[np.int64]) -> Loss | 
         The loss; None if it is the cross-entropy of the labels, which is measured in any case.
     """
     weights = class_weights(labels) if training.balance == "weights" else None
-    if training.label_smoothing == 0 and weights is None:
+    smoothing, of_labels = training.label_smoothing, LOSSES[training.loss]
+    if training.loss == "cross_entropy" and smoothing == 0 and weights is None:
         return None
 
     def loss(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        losses = keras.losses.categorical_crossentropy(labels, probabilities, label_smoothing=training.label_smoothing)
+        losses = of_labels(labels * (1 - smoothing) + smoothing / 2, probabilities)
         return losses if weights is None else losses * tf.linalg.matvec(labels, weights)
 
     return loss
