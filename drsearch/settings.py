@@ -512,7 +512,7 @@ def name_to_write(name: str, names: Sequence[str]) -> str:
     Example:
         >>> name_to_write("training.learning_rat", setting_names())
         "did you mean 'training.learning_rate'?"
-        >>> name_to_write("data.loss", setting_names())
+        >>> name_to_write("data.dice", setting_names())
         "data has 'split', 'test_fraction', 'validation_fraction', 'seed', 'least_quality' and 'fingerprint'."
     """
     if near := near_names(name, names):

@@ -59,7 +59,7 @@ def test_later_files_win_and_assignments_win_over_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("\nsearch.loss = 3", "line 2: 'search.loss' is no setting; search has 'folds' and 'repeats'."),
+        ("\nsearch.dice = 3", "line 2: 'search.dice' is no setting; search has 'folds' and 'repeats'."),
         ("trainin.epochs = 3", "line 1: 'trainin.epochs' is no setting; did you mean 'training.epochs'?"),
         ("best/training.epochs = 3", "best/training.epochs = ... has a scope, and there are none here; leave it out."),
         ("import nosuchpackage", "No module named 'nosuchpackage'"),

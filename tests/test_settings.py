@@ -50,11 +50,11 @@ def test_values_are_replaced_by_name_and_the_rest_stays() -> None:
         ("model.patience_trials", 3, "'model.patience_trials' is no setting; did you mean 'study.patience_trials'?"),
         ("images.size", 3, "'images.size' is no setting; images has 'image_px', 'normalisation', 'fit' and 'mask'."),
         ("registry.symmetries", 4, "registry.symmetries = 4: expected 1 or 8, for example registry.symmetries = 1."),
-        ("search.loss", 3, "'search.loss' is no setting; search has 'folds' and 'repeats'."),
+        ("search.dice", 3, "'search.dice' is no setting; search has 'folds' and 'repeats'."),
         (
-            "loss",
+            "dice",
             3,
-            "'loss' is no setting; its section may be 'images', 'data', 'task', 'augmentation', 'model', 'training', "
+            "'dice' is no setting; its section may be 'images', 'data', 'task', 'augmentation', 'model', 'training', "
             "'study', 'search', 'finetune', 'registry' or 'gate'.",
         ),
     ],

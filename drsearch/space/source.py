@@ -19,7 +19,7 @@ KNOWN = {"space": ("hp",), "build_model": ("hp", "image_px", "n_classes")}
 _DEFINES = "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), and what these use"
 
 _HOOKS = {
-    "loss": "The loss is cross-entropy.",
+    "loss": "The loss is the setting training.loss.",
     "metric": "What judges a trial is the setting study.objective.",
     "optimizer": "The optimizer is the setting training.optimizer.",
     "schedule": "The schedule is the setting training.schedule.",
