@@ -23,7 +23,7 @@ REFUSED = [
     (SPACE + "def augment(images):\n    return images\n",
      f"line 3 defines augment, which nothing uses: {DEFINES}Augmentation is set by augmentation.*."),
     (SPACE + "def my_loss(y_true, y_pred): ...\n",
-     f"line 3 defines my_loss, which nothing uses: {DEFINES}The loss is cross-entropy."),
+     f"line 3 defines my_loss, which nothing uses: {DEFINES}The loss is the setting training.loss."),
     (SPACE + "callbacks = []\n",
      f"line 3 defines callbacks, which nothing uses: {DEFINES}There are no callbacks: study.pruner ends trials early, "
      "training.schedule moves the learning rate."),
