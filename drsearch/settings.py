@@ -13,6 +13,7 @@ from typing import Any
 
 from drsearch.errors import SettingsError
 from drsearch.grades import GRADES
+from drsearch.metrics import COSTS, Metric, check_metric, epoch_metric
 
 Value = bool | int | float | str | None
 
@@ -287,22 +288,41 @@ class StudySettings(_Section):
     patience_trials: int | None = _setting(
         None, "finished trials in a row without a better one, after which no trial begins", low=1
     )
-    objective: str = _setting("val_auc", "what makes a trial better; the accuracy is at a threshold of 0.5",
-                              choices=("val_auc", "val_accuracy", "val_loss"))  # fmt: skip
-    cost: str = _setting(
+    objective: str = _setting(
+        "val_auc",
+        "what makes a trial better: val_auc, val_accuracy, val_sensitivity or val_specificity (at a threshold of 0.5), "
+        "val_loss, val_brier, val_sensitivity_at_specificity_0.9, val_specificity_at_sensitivity_0.9 or "
+        "val_partial_auc_at_specificity_0.8_to_1 (with any levels)",
+    )
+    second_objective: str = _setting(
         "none",
-        "a second objective, to be small: none, parameters (weights) or latency (ms an eye, on the worker)",
-        choices=("none", "parameters", "latency"),
+        "none; parameters (weights) or latency (ms an eye, on the worker), to be small; or what study.objective may be",
     )
     pick: str = _setting(
         "one_standard_error",
-        "which member of the Pareto front is registered: the cheapest within one_standard_error of the best objective, "
-        "or the one with the best objective",
+        "which member of the Pareto front is registered: of those within one_standard_error of the best objective the "
+        "one with the best second objective, or the one with the best objective",
         choices=("one_standard_error", "best"),
     )
     seed: int = _setting(0, "seed of the sampler and, with its number, of every trial", low=0)
     max_retries: int = _setting(2, "times that a trial whose process died is taken up again", low=0)
     gradcam_eyes: int = _setting(6, "validation eyes explained in every trial, the same for all", low=0, high=64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_metric("study.objective", self.objective)
+        check_metric("study.second_objective", self.second_objective, ("none", *COSTS))
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The names of the objectives, in the order of a trial's values."""
+        return (self.objective,) if self.second_objective == "none" else (self.objective, self.second_objective)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of an epoch that these settings name beside loss, accuracy and AUC, each once."""
+        named = map(epoch_metric, self.objectives)
+        return tuple(dict.fromkeys(each for each in named if each and each.kind not in ("loss", "accuracy", "auc")))
 
 
 @dataclass(frozen=True)

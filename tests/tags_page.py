@@ -3,8 +3,11 @@
 import re
 from pathlib import Path
 
+from drsearch.metrics import EXAMPLES
+
 _PAGE = Path(__file__).parents[1] / "docs" / "tags_and_metrics.md"
-_PLACES = {"<i>": r"\d+", "<objective>": r"val_(auc|accuracy|loss)", "<score>": "[a-z]+"}
+_CHOSEN = "(" + "|".join(re.sub(r"0\\\.\d+", r"[0-9.]+", re.escape(name[4:])) for name in EXAMPLES) + ")"
+_PLACES = {"<i>": r"\d+", "<objective>": f"val_{_CHOSEN}", "<chosen>": _CHOSEN, "<score>": "[a-z]+"}
 
 
 def page_names(section: str) -> list[str]:

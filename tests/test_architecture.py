@@ -15,6 +15,7 @@ GROUND_IN_ORDER = [
     "masking",
     "errors",
     "grades",
+    "metrics",
     "settings",
     "home",
     "run_folder",

@@ -185,10 +185,10 @@ class Study:
         return self._plot("heat_map")
 
     def plot_pareto_front(self) -> go.Figure:
-        """Objective and cost of every complete trial, and the Pareto front.
+        """Both objectives of every complete trial, and the Pareto front.
 
         Raises:
-            StudyError: If the study has one objective (`study.cost` is `none`).
+            StudyError: If the study has one objective (`study.second_objective` is `none`).
         """
         return self._plot("pareto")
 

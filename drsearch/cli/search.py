@@ -162,14 +162,16 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
     from drsearch.measure.scores import Scores, scores_of_json
 
     counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
-    objective, cost = study.definition.settings.study.objective, study.definition.settings.study.cost
+    objective, second = study.definition.settings.study.objective, study.definition.settings.study.second_objective
     out.print(f"\nstudy {study.name}: {counts}; best is trial {result.best_trial} with {objective} {result.value:.4f}:")
     out.print(f"  {settings_text(result.params)}", markup=False)
     if study.spent:
         out.print(f"no more trials: {study.spent}; a larger budget adds trials")
-    if cost != "none":
-        costs = "; ".join(f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front)
-        out.print(f"Pareto front, {objective} at {cost}: {costs}")
+    if second != "none":
+        members = "; ".join(
+            f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front
+        )
+        out.print(f"Pareto front, {objective} at {second}: {members}")
     out.print(f"model {result.model.name} version {result.model.version}")
     n, patients = result.test["test_evaluations"], result.test.get("patients")
     print_scores(out, f"test split, test evaluations: {n}", Scores.from_json(result.test))

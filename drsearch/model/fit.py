@@ -5,9 +5,9 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
 from drsearch.errors import TrialFailed
 from drsearch.files import open_whole
+from drsearch.measure.curve_metrics import metric_value
 from drsearch.measure.scores import accuracy, auc
+from drsearch.metrics import Metric
 from drsearch.model.fused_step import Fit, compiled_fit
 from drsearch.model.losses import build_loss
 from drsearch.model.predictor import RDR, Predictor
@@ -37,11 +39,23 @@ class Measures:
             layers add.
         accuracy: Share of images in their true class at the threshold 0.5.
         auc: Area under the ROC curve of the probability of RDR.
+        others: Further metrics that settings of the study name, by name.
     """
 
     loss: float
     accuracy: float
     auc: float
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def by_name(self) -> dict[str, float]:
+        """All of them by name."""
+        return {"loss": self.loss, "accuracy": self.accuracy, "auc": self.auc, **self.others}
+
+    @classmethod
+    def from_names(cls, values: Mapping[str, float]) -> "Measures":
+        """The measures of which `by_name` gave these values."""
+        others = {name: value for name, value in values.items() if name not in ("loss", "accuracy", "auc")}
+        return cls(values["loss"], values["accuracy"], values["auc"], others)
 
 
 @dataclass(frozen=True)
@@ -97,11 +111,13 @@ class TrainingData:
         batches: One iterator of `training_batches` for all epochs, standing at the next epoch's first batch.
         steps: Batches per epoch.
         validation: Eyes that measure the epoch.
+        metrics: What is measured beside loss, accuracy and AUC.
     """
 
     batches: Iterator[Any]
     steps: int
     validation: LabelledImages
+    metrics: tuple[Metric, ...] = ()
 
 
 def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
@@ -122,7 +138,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
             losses, labels, probabilities = (
                 tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
             )
-        train = _measures(labels, probabilities, losses, epoch, training)
+        train = _measures(labels, probabilities, losses, epoch, training, data.metrics)
         seen = state.predict(data.validation.images)
     except tf.errors.ResourceExhaustedError as wrong:
         raise TrialFailed(
@@ -130,7 +146,12 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
             f"a smaller training.batch_size than {training.batch_size} may help"
         ) from wrong
     validation = _measures(
-        data.validation.labels, seen, _cross_entropies(data.validation.labels, seen), epoch, training
+        data.validation.labels,
+        seen,
+        _cross_entropies(data.validation.labels, seen),
+        epoch,
+        training,
+        data.metrics,
     )
     state.epoch, state.seen = epoch, seen
     return EpochResult(epoch, rate, time.perf_counter() - started, train, validation)
@@ -146,7 +167,7 @@ class Training:
         model: Training starts from its present weights.
         train: Eyes to fit; balanced and augmented here.
         validation: Eyes that measure every epoch, as they are.
-        settings: `training` and `augmentation` are used.
+        settings: `training` and `augmentation` are used, and the metrics that `study` names.
     """
 
     def __init__(
@@ -265,7 +286,8 @@ class Training:
         dataset = training_batches(
             self._train.images, self._train.labels, training, self._settings.augmentation, first_epoch
         )
-        return TrainingData(iter(dataset), steps_per_epoch(self._train.labels, training), self._validation)
+        steps = steps_per_epoch(self._train.labels, training)
+        return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics)
 
 
 def build_optimizer(training: TrainingSettings) -> keras.Optimizer:
@@ -340,6 +362,7 @@ def _measures(
     losses: NDArray[np.floating[Any]],
     epoch: int,
     training: TrainingSettings,
+    metrics: Sequence[Metric],
 ) -> Measures:
     loss = float(np.mean(losses, dtype=np.float64))
     if not math.isfinite(loss):
@@ -347,7 +370,8 @@ def _measures(
             f"the loss is {loss} in epoch {epoch}; "
             f"a smaller training.learning_rate than {training.learning_rate} may help"
         )
-    return Measures(loss, accuracy(labels, probabilities), auc(labels, probabilities))
+    others = {metric.name: metric_value(metric, labels, probabilities) for metric in metrics}
+    return Measures(loss, accuracy(labels, probabilities), auc(labels, probabilities), others)
 
 
 def _cross_entropies(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:

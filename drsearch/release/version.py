@@ -169,8 +169,8 @@ def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evalua
             lines += ["", f"**On {split}: {caution}**"]
     intervals = "95 % intervals" if chosen.patients is None else "95 % intervals by patients"
     lines += ["", f"{intervals}. Validation scores are optimistic: model and threshold were chosen on them."]
-    if settings.study.cost != "none":
-        front = f"the Pareto front of {settings.study.objective} against {settings.study.cost}"
+    if settings.study.second_objective != "none":
+        front = f"the Pareto front of {settings.study.objective} against {settings.study.second_objective}"
         lines += ["", f"This is {pick_rule(settings)} on {front}."]
     return "\n".join(lines)
 

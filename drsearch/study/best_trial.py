@@ -9,24 +9,20 @@ from drsearch.trials.attributes import ERROR
 from drsearch.trials.trials import Trial
 
 
-def cost_metric(settings: Settings) -> str:
-    """The name of the metric that holds `study.cost`."""
-    return {"parameters": "model_parameters", "latency": "model_latency_ms"}[settings.study.cost]
-
-
 def best_trial(trials: Sequence[Trial], settings: Settings) -> Trial | None:
     """The complete trial that is registered: the one with the best objective, of equals the first.
 
-    With two objectives a member of the Pareto front: by `study.pick = "one_standard_error"` the cheapest whose
-    objective is within one standard error (that of the best one's value) of the best; else the best. Source of the
-    rule: Breiman et al. (1984), Classification and Regression Trees, section 3.4.3.
+    With two objectives a member of the Pareto front: by `study.pick = "one_standard_error"` the one with the best
+    second objective of those whose objective is within one standard error (that of the best one's value) of the best;
+    else the one with the best objective. Source of the rule: Breiman et al. (1984), Classification and Regression
+    Trees, section 3.4.3.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
     if not complete:
         return None
     members = front(complete, settings)
     best = min(members, key=lambda trial: (_losses(trial, settings), trial.number))
-    if settings.study.cost == "none" or settings.study.pick == "best":
+    if settings.study.second_objective == "none" or settings.study.pick == "best":
         return best
     error = float(best.last.user_attrs.get(ERROR, 0.0))
     limit = _losses(best, settings)[0] + (error if math.isfinite(error) else 0.0)
@@ -45,8 +41,8 @@ def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
         (trial for trial in trials if trial.state == "complete"),
         key=lambda trial: (_losses(trial, settings), trial.number),
     )
-    for trial in by_losses:  # best objective first: each further member must cost less
-        if not members or (settings.study.cost != "none" and _losses(trial, settings)[1] < least):
+    for trial in by_losses:  # best objective first: each further member is better in the second
+        if not members or (settings.study.second_objective != "none" and _losses(trial, settings)[1] < least):
             members.append(trial)
             least = _losses(trial, settings)[-1]
     return members
@@ -74,7 +70,9 @@ def pick_rule(settings: Settings) -> str:
     """The rule by which the registered member of the front is picked, in words."""
     if settings.study.pick == "best":
         return f"the best {settings.study.objective}"
-    return f"the smallest {settings.study.cost} within one standard error of the best {settings.study.objective}"
+    first, second = objectives_of(settings)
+    which = "smallest" if second.less_is_better else "highest"
+    return f"the {which} {second.name} within one standard error of the best {first.name}"
 
 
 def _covers(one: Trial, other: Trial, settings: Settings) -> bool:

@@ -12,7 +12,7 @@ from plotly.colors import sample_colorscale, sequential
 
 from drsearch.settings import Settings, Value
 from drsearch.study.best_trial import best_trial, front, pick_rule
-from drsearch.training.objective import COST_UNITS, Objective, objectives_of
+from drsearch.training.objective import Objective, objectives_of
 from drsearch.trials.trials import Trial
 
 _WORST_TO_BEST = sequential.Blues[3:]  # without its first three, which cannot be seen on white
@@ -56,7 +56,7 @@ def figures(trials: Sequence[Trial], settings: Settings) -> dict[str, Callable[[
             makers["importances"] = lambda: importances(trials, objective)
     if settings.study.sampler == "grid" and complete and len(names) >= 2:
         makers["heat_map"] = lambda: heat_map(complete, names[0], names[1], objective)
-    if settings.study.cost != "none" and complete:
+    if settings.study.second_objective != "none" and complete:
         makers["pareto"] = lambda: pareto(trials, settings)
     return {name: _without_warnings(make) for name, make in makers.items()}
 
@@ -198,7 +198,7 @@ def pareto(trials: Sequence[Trial], settings: Settings) -> go.Figure:
         trials: The trials, one of them complete.
         settings: The study's; its title says by which rule the member is picked.
     """
-    objective, unit = settings.study.objective, COST_UNITS[settings.study.cost]
+    first, second = objectives_of(settings)
     members, picked = front(trials, settings), best_trial(trials, settings)
     numbers = {trial.number for trial in members}
     others = [trial for trial in trials if trial.state == "complete" and trial.number not in numbers]
@@ -224,8 +224,8 @@ def pareto(trials: Sequence[Trial], settings: Settings) -> go.Figure:
                 text=[_drawn(picked)],
             )
         )
-    figure.update_layout(title=f"{objective} against {settings.study.cost}; registered is {pick_rule(settings)}")
-    return figure.update_layout(xaxis_title=f"{settings.study.cost} ({unit})", yaxis_title=objective)
+    figure.update_layout(title=f"{first.name} against {second.name}; registered is {pick_rule(settings)}")
+    return figure.update_layout(xaxis_title=second.label, yaxis_title=first.name)
 
 
 def _drawn(trial: Trial) -> str:

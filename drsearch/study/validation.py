@@ -14,21 +14,26 @@ def check_study(settings: Settings) -> None:
         StudyError: With the setting to write instead.
     """
     study, search = settings.study, settings.search
+    second = study.second_objective
     if package := missing_package(study.sampler):
         raise StudyError(
             f"study.sampler = {study.sampler!r} needs the package {package}: "
             f"pip install 'drsearch[{package}]', or write study.sampler = 'tpe'."
         )
     pruner = pruner_name(settings)
-    several = study.cost != "none"
-    if several and pruner != "none":
+    if second == study.objective:
         raise StudyError(
-            f"study.pruner = {pruner!r} judges by one number, and study.cost = {study.cost!r} asks for two objectives; "
+            f"study.second_objective = {second!r} is the first objective too; write another one, or "
+            "study.second_objective = 'none'."
+        )
+    if second != "none" and pruner != "none":
+        raise StudyError(
+            f"study.pruner = {pruner!r} judges by one number, and study.second_objective = {second!r} asks for two; "
             "write study.pruner = 'none'."
         )
-    if several and study.sampler == "cmaes":
+    if second != "none" and study.sampler == "cmaes":
         raise StudyError(
-            f"study.sampler = 'cmaes' knows one objective, and study.cost = {study.cost!r} asks for two; "
+            f"study.sampler = 'cmaes' knows one objective, and study.second_objective = {second!r} asks for two; "
             "write study.sampler = 'tpe' or 'nsga2'."
         )
     parts = f"search.{folds_or_repeats(search)} = {search.folds if search.folds > 1 else search.repeats}"

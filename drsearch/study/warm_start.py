@@ -23,7 +23,7 @@ from drsearch.trials.trials import Trial, read_trials
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
 """Settings in which two trainings of one point may differ, and one that is compared value by value."""
 
-_OF_A_RESULT = ("study.objective", "study.cost", "search.folds", "search.repeats", "registry.symmetries")
+_OF_A_RESULT = ("study.objective", "study.second_objective", "search.folds", "search.repeats", "registry.symmetries")
 """Settings of a study on which the values of its trials, or the predictions kept with them, depend."""
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -11,18 +12,17 @@ from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
 from drsearch.data.records import Eyes
+from drsearch.measure.curve_metrics import metric_interval
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.patients import error_of_mean, patient_groups
-from drsearch.measure.scores import SCORE_NAMES, Scores, scores
+from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
 from drsearch.model.fit import EpochResult
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
-from drsearch.settings import StudySettings
 from drsearch.tracking.events import Artifact, Event, Image
 from drsearch.tracking.markdown import note_table
 from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
-from drsearch.training.objective import Objective
 from drsearch.training.outcome import Predictions
 from drsearch.training.plan import Plan
 
@@ -71,8 +71,8 @@ class BestNetwork:
         self.predictions: Predictions | None = None
         self.metrics = {BEST_EPOCH: float(result.epoch), "model_parameters": float(model.count_params())}
         if not plan.is_refit:
-            self.scores = scores(validation.labels, probabilities, groups=patient_groups(validation.patients))
-            self.error = _standard_error(self._study, self.scores, validation, probabilities)
+            groups = patient_groups(validation.patients)
+            self.scores = scores(validation.labels, probabilities, groups=groups)
             symmetries = plan.settings.registry.symmetries
             answers = probabilities if symmetries == 1 else Predictor(model, symmetries=symmetries)(validation.images)
             self.predictions = Predictions(
@@ -81,13 +81,18 @@ class BestNetwork:
             self.metrics |= self.scores.metrics("best_", "best_val_") | {
                 best_metric("val_loss"): result.validation.loss
             }
-        if self._study.cost == "latency":
+            for metric in self._study.metrics:
+                if interval := metric_interval(metric, validation.labels, probabilities, groups):
+                    self.metrics |= interval.metrics(best_metric(f"val_{metric.name}"))
+            self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
+        if "latency" in self._study.objectives:
             self.metrics["model_latency_ms"] = latency_ms(model, validation)
 
     @property
     def fold_metrics(self) -> dict[str, float]:
         """The metrics that a run with several networks logs for each."""
-        return {name: value for name, value in self.metrics.items() if name in _FOLD_METRICS}
+        others = {best_metric(f"val_{metric.name}") for metric in self._study.metrics}
+        return {name: value for name, value in self.metrics.items() if name in {*_FOLD_METRICS, *others}}
 
     def save(self, folder: Path) -> list[Event]:
         """The event of the network's file, which this writes into a folder."""
@@ -123,9 +128,11 @@ class BestNetwork:
         return events
 
 
-def _standard_error(study: StudySettings, scores: Scores, eyes: Eyes, probabilities: NDArray[np.float32]) -> float:
+def _standard_error(
+    objective: str, metrics: Mapping[str, float], eyes: Eyes, probabilities: NDArray[np.float32]
+) -> float:
     """Standard error of the objective: from the interval's width, and of the loss from its spread over patients."""
-    if (interval := Objective(study.objective).interval_of(scores)) is None:
+    if (interval := Interval.from_metrics(metrics, best_metric(objective))) is None:
         of_label = np.where(eyes.labels == 1, probabilities, 1 - probabilities)
         losses = -np.log(np.clip(of_label.astype(np.float64), 1e-7, 1.0))
         return error_of_mean(losses, patient_groups(eyes.patients))

@@ -183,8 +183,8 @@ def mean_history(histories: "Sequence[Sequence[EpochResult]]") -> "tuple[EpochRe
 def _mean(measures: "Sequence[Measures]") -> "Measures":
     from drsearch.model.fit import Measures
 
-    names = [field.name for field in dataclasses.fields(Measures)]
-    return Measures(**{name: float(np.mean([getattr(each, name) for each in measures])) for name in names})
+    each = [one.by_name() for one in measures]
+    return Measures.from_names({name: float(np.mean([one[name] for one in each])) for name in each[0]})
 
 
 def spread(values: Sequence[float]) -> float:

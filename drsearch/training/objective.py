@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from drsearch.metrics import COSTS
 from drsearch.settings import Settings
+from drsearch.tracking.metric_names import best_metric
 
 if TYPE_CHECKING:
-    from drsearch.measure.scores import Interval, Scores
     from drsearch.model.fit import EpochResult
 
-COST_UNITS = {"parameters": "weights", "latency": "ms an eye"}
+_OF_COSTS = {"parameters": ("model_parameters", "weights"), "latency": ("model_latency_ms", "ms an eye")}
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Objective:
     """A number that judges trials. Nothing else in drsearch knows its direction.
 
     Attributes:
-        name: A value of `study.objective` or `study.cost`.
+        name: A value of `study.objective` or `study.second_objective`.
 
     Example:
         >>> Objective("val_auc").best([0.7, 0.9]), Objective("val_loss").best([0.7, 0.9])
@@ -31,7 +32,7 @@ class Objective:
     @property
     def less_is_better(self) -> bool:
         """Whether the smaller of two values is the better one."""
-        return self.name == "val_loss" or self.name in COST_UNITS
+        return self.name in ("val_loss", "val_brier", *COSTS)
 
     @property
     def direction(self) -> str:
@@ -58,15 +59,25 @@ class Objective:
         return min(values, key=self.loss, default=None)
 
     def value_of(self, result: "EpochResult") -> float:
-        """The value of `val_auc`, `val_accuracy` or `val_loss` in an epoch."""
-        return float(getattr(result.validation, self.name.removeprefix("val_")))
+        """The value in an epoch; not of what a network costs."""
+        return result.validation.by_name()[self.name.removeprefix("val_")]
 
-    def interval_of(self, scores: "Scores") -> "Interval | None":
-        """The score that this objective is, with its interval; None for the loss, which has none."""
-        return getattr(scores, self.name.removeprefix("val_"), None)
+    @property
+    def metric(self) -> str:
+        """The MLflow metric that holds the value of a trial.
+
+        Example:
+            >>> Objective("val_auc").metric, Objective("parameters").metric
+            ('best_val_auc', 'model_parameters')
+        """
+        return _OF_COSTS[self.name][0] if self.name in COSTS else best_metric(self.name)
+
+    @property
+    def label(self) -> str:
+        """The name with the unit, if the value has one, as charts show it."""
+        return f"{self.name} ({_OF_COSTS[self.name][1]})" if self.name in COSTS else self.name
 
 
 def objectives_of(settings: Settings) -> tuple[Objective, ...]:
-    """The objectives of a study, in the order of a trial's values: `study.objective`, then `study.cost` if any."""
-    names = [settings.study.objective, settings.study.cost]
-    return tuple(Objective(name) for name in names if name != "none")
+    """The objectives of a study, in the order of a trial's values."""
+    return tuple(map(Objective, settings.study.objectives))

@@ -7,7 +7,7 @@ checkpoint repeats no event and loses none.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -166,9 +166,9 @@ def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: s
             best = result
     per_fold = [fold.history[best.epoch - 1] for fold in folds]
     metrics = {BEST_EPOCH: float(best.epoch), "trainings": float(len(folds)), BEST_THRESHOLD: TRIAL_THRESHOLD}
-    for name, value in asdict(best.validation).items():
+    for name, value in best.validation.by_name().items():
         metrics[best_metric(f"val_{name}")] = value
-        metrics[best_metric(f"val_{name}_std")] = spread([getattr(result.validation, name) for result in per_fold])
+        metrics[best_metric(f"val_{name}_std")] = spread([result.validation.by_name()[name] for result in per_fold])
     metrics |= {name: value for name, value in folds[0].metrics.items() if name in COSTS}
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
@@ -271,8 +271,8 @@ def _epoch_metrics(plan: Plan, fold: Fold, result: EpochResult, system: Mapping[
 def curve_points(result: EpochResult) -> dict[str, float]:
     """The metrics of one epoch, by name."""
     return {
-        **{f"train_{name}": value for name, value in asdict(result.train).items()},
-        **{f"val_{name}": value for name, value in asdict(result.validation).items()},
+        **{f"train_{name}": value for name, value in result.train.by_name().items()},
+        **{f"val_{name}": value for name, value in result.validation.by_name().items()},
         "learning_rate": result.learning_rate,
         "epoch_seconds": result.seconds,
     }

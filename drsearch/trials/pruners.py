@@ -19,7 +19,7 @@ def pruner_name(settings: Settings) -> str:
     """The name of the pruner: `study.pruner`, with `auto` resolved."""
     if settings.study.pruner != "auto":
         return settings.study.pruner
-    return "wilcoxon" if n_trainings(settings.search) > 1 and settings.study.cost == "none" else "none"
+    return "wilcoxon" if n_trainings(settings.search) > 1 and settings.study.second_objective == "none" else "none"
 
 
 def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:

@@ -47,7 +47,7 @@ class Trial:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The values of `study.objective` and, if it is set, of `study.cost`; empty until the trial is complete."""
+        """The values of the study's objectives; empty until the trial is complete."""
         return tuple(self.last.values or ())
 
     @property

@@ -21,21 +21,22 @@ from drsearch.errors import DrsearchError
 from drsearch.files import fault, is_full, when_space, write_whole
 from drsearch.home import Home
 from drsearch.log import start_logging
+from drsearch.measure.scores import Interval
 from drsearch.model.fit import EpochResult, set_threads
 from drsearch.processes import this_process
 from drsearch.run_folder import trial_run
 from drsearch.settings import Settings, Value
 from drsearch.space.build_model import PREFIX
 from drsearch.space.search_space import SearchSpace, read_space
-from drsearch.study.best_trial import cost_metric
 from drsearch.study.budget import EPOCHS, n_trials_of, spent
 from drsearch.study.cancel import is_cancelled
 from drsearch.study.definition import StudyDefinition, load_study, study_folder, trial_seed
 from drsearch.tracking.events import DatasetInput, RunStart
+from drsearch.tracking.metric_names import best_metric
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_tags
 from drsearch.training.cross_validation import n_trainings, split_folds
-from drsearch.training.objective import Objective
+from drsearch.training.objective import Objective, objectives_of
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped, Watch
 from drsearch.training.resumable import run_folds, run_training
@@ -182,10 +183,10 @@ class Worker:
         study, trial_id, base = trial.study, trial._trial_id, self._definition.settings
         match outcome.state:
             case "complete":
-                values = [outcome.value]
-                if base.study.cost != "none":
+                _, *others = objectives_of(base)
+                values = [outcome.value, *(outcome.metrics[other.metric] for other in others)]
+                if others:
                     trial.set_user_attr(ERROR, outcome.error)
-                    values.append(outcome.metrics[cost_metric(base)])
                 with_retries(lambda: study.tell(trial, values, skip_if_finished=True))
             case "pruned":
                 trial.set_user_attr(REASON, outcome.reason)
@@ -335,7 +336,7 @@ class _TrialWatch(Watch):
     def _report(self, epoch: int, value: float) -> None:
         self.note_run_id()
         self._worker.look_for_cancel()
-        several_objectives = self._settings.study.cost != "none"
+        several_objectives = self._settings.study.second_objective != "none"
         parts = n_trainings(self._settings.search)
         if parts > 1 or several_objectives:
             trained = epoch * self._settings.training.epochs if parts > 1 else epoch
@@ -362,7 +363,7 @@ class _TrialWatch(Watch):
         if outcome.scores is None:
             return
         best: dict[str, float] = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
-        if interval := Objective(self._settings.study.objective).interval_of(outcome.scores):
+        if interval := Interval.from_metrics(outcome.metrics, best_metric(self._settings.study.objective)):
             best |= {"low": interval.low, "high": interval.high}
         self._attempt.set_user_attr(BEST_EPOCH, best)
 

@@ -16,7 +16,7 @@ from drsearch.trials.attributes import ERROR
 from drsearch.trials.trials import Trial
 
 ONE = Settings()
-TWO = Settings().replace({"study.cost": "parameters"})
+TWO = Settings().replace({"study.second_objective": "parameters"})
 MIDNIGHT = datetime(2026, 1, 1)
 
 
@@ -80,6 +80,18 @@ def test_of_two_objectives_the_cheapest_within_one_standard_error_is_registered(
 def test_the_rule_can_be_read() -> None:
     assert pick_rule(TWO) == "the smallest parameters within one standard error of the best val_auc"
     assert pick_rule(TWO.replace({"study.pick": "best"})) == "the best val_auc"
+    screening = TWO.replace({"study.second_objective": "val_specificity_at_sensitivity_0.9"})
+    assert pick_rule(screening) == (
+        "the highest val_specificity_at_sensitivity_0.9 within one standard error of the best val_auc"
+    )
+
+
+def test_a_second_objective_that_is_to_be_high_is() -> None:
+    settings = TWO.replace({"study.second_objective": "val_specificity_at_sensitivity_0.9"})
+    trials = [trial(0, 0.90, 0.5, error=0.05), trial(1, 0.88, 0.7), trial(2, 0.87, 0.6), trial(3, 0.70, 0.9)]
+    chosen = best_trial(trials, settings)
+    assert chosen is not None and chosen.number == 1
+    assert [member.number for member in front(trials, settings)] == [0, 1, 3]
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.integers(1, 5)), min_size=1, max_size=12))

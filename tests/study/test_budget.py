@@ -40,7 +40,7 @@ from drsearch.workers.launcher import launch_study
 
 SPACE = """
 SETTINGS = {
-    "study.sampler": "qmc", "study.cost": "parameters", "study.gradcam_eyes": 1, "images.image_px": 32,
+    "study.sampler": "qmc", "study.second_objective": "parameters", "study.gradcam_eyes": 1, "images.image_px": 32,
     "model.stages": 1, "training.epochs": 2, "training.checkpoint_every_epochs": 1,
 }
 

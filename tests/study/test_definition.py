@@ -119,7 +119,9 @@ def test_budgets_may_change_from_call_to_call(storage: Any) -> None:
 
 
 def test_a_second_objective_is_to_be_small(storage: Any) -> None:
-    study, _ = open_study(storage, "s", definition(settings=Settings().replace({"study.cost": "latency"})), 4)
+    study, _ = open_study(
+        storage, "s", definition(settings=Settings().replace({"study.second_objective": "latency"})), 4
+    )
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 

@@ -14,13 +14,18 @@ from drsearch.study.validation import check_study
     ("changes", "said"),
     [
         (
-            {"study.pruner": "median", "study.cost": "latency"},
-            "study.pruner = 'median' judges by one number, and study.cost = 'latency' asks for two objectives; "
+            {"study.pruner": "median", "study.second_objective": "latency"},
+            "study.pruner = 'median' judges by one number, and study.second_objective = 'latency' asks for two; "
             "write study.pruner = 'none'.",
         ),
         (
-            {"study.sampler": "cmaes", "study.cost": "parameters"},
-            "study.sampler = 'cmaes' knows one objective, and study.cost = 'parameters' asks for two; "
+            {"study.objective": "val_brier", "study.second_objective": "val_brier"},
+            "study.second_objective = 'val_brier' is the first objective too; "
+            "write another one, or study.second_objective = 'none'.",
+        ),
+        (
+            {"study.sampler": "cmaes", "study.second_objective": "parameters"},
+            "study.sampler = 'cmaes' knows one objective, and study.second_objective = 'parameters' asks for two; "
             "write study.sampler = 'tpe' or 'nsga2'.",
         ),
         (
@@ -50,8 +55,8 @@ def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], s
     "changes",
     [
         {},
-        {"study.cost": "latency", "study.sampler": "nsga2"},
-        {"search.folds": 5, "study.cost": "parameters"},
+        {"study.second_objective": "latency", "study.sampler": "nsga2"},
+        {"search.folds": 5, "study.second_objective": "parameters"},
         {"search.folds": 5, "search.repeats": 2, "study.pruner": "none"},
         {"study.pruner": "hyperband"},
     ],

@@ -116,11 +116,13 @@ def test_more_folds_than_eyes_of_a_class_are_refused() -> None:
 def test_the_curve_of_a_trial_is_the_mean_of_its_parts() -> None:
     def curve(*aucs: float) -> list[EpochResult]:
         return [
-            EpochResult(i + 1, 0.1, 2.0, Measures(1.0, 0.5, auc), Measures(1.0, 0.5, auc)) for i, auc in enumerate(aucs)
+            EpochResult(i + 1, 0.1, 2.0, Measures(1.0, 0.5, auc), Measures(1.0, 0.5, auc, {"brier": auc / 2}))
+            for i, auc in enumerate(aucs)
         ]
 
     mean = mean_history([curve(0.5, 0.7), curve(0.7, 0.8)])
     assert [result.validation.auc for result in mean] == pytest.approx([0.6, 0.75])
+    assert [result.validation.by_name()["brier"] for result in mean] == pytest.approx([0.3, 0.375])
     assert [(result.epoch, result.seconds) for result in mean] == [(1, 4.0), (2, 4.0)]
     assert spread([0.5, 0.7]) == pytest.approx(0.1414, abs=1e-4)
     assert spread([0.5]) == 0.0

@@ -132,6 +132,26 @@ def test_a_finished_training_logs_every_epoch_once_and_its_best_network(tmp_path
     assert not (tmp_path / "checkpoint").exists()
 
 
+def test_a_chosen_metric_is_logged_every_epoch_and_judges_the_training(tmp_path: Path) -> None:
+    names = ("val_brier", "val_sensitivity_at_specificity_0.75")
+    settings = SETTINGS.replace({"study.objective": names[0], "study.second_objective": names[1]})
+    outcome = run(tmp_path, Watch(stop_at=3), settings=settings)
+    outcome = run(tmp_path, owner="second", settings=settings)
+    events, _ = Journal(tmp_path).read()
+    metrics = [event for event in events if isinstance(event, Metrics)]
+    for name in (*names, "train_brier"):
+        assert [event.step for event in metrics if name in event.values] == [1, 2, 3, 4, 5]
+    assert undocumented_metrics({name for event in metrics for name in event.values}) == set()
+    judged = {epoch.epoch: epoch.validation.others["brier"] for epoch in outcome.history if epoch.epoch in (2, 4, 5)}
+    assert outcome.epoch == min(judged, key=lambda epoch: (judged[epoch], epoch))
+    assert outcome.value == judged[outcome.epoch] == pytest.approx(outcome.metrics["best_val_brier"])
+    assert outcome.metrics["best_val_brier_low"] < outcome.value < outcome.metrics["best_val_brier_high"]
+    assert outcome.error > 0
+    at_best = outcome.history[outcome.epoch - 1].validation.others
+    assert outcome.metrics[f"best_{names[1]}"] == at_best["sensitivity_at_specificity_0.75"]
+    assert read_outcome(tmp_path) == outcome
+
+
 def test_an_interrupted_training_resumes_to_the_same_curve(tmp_path: Path, whole: Outcome) -> None:
     first = run(tmp_path, Watch(stop_at=3))
     assert (first.state, first.reason) == ("interrupted", "stopped at epoch 3 of 5")

@@ -41,7 +41,7 @@ def test_by_itself_only_a_trial_with_folds_or_repeats_is_pruned() -> None:
     assert pruner_name(Settings()) == "none"
     assert pruner_name(Settings().replace({"search.folds": 5})) == "wilcoxon"
     assert pruner_name(Settings().replace({"search.repeats": 3})) == "wilcoxon"
-    assert pruner_name(Settings().replace({"search.folds": 5, "study.cost": "parameters"})) == "none"
+    assert pruner_name(Settings().replace({"search.folds": 5, "study.second_objective": "parameters"})) == "none"
     assert pruned_at(study_of(Settings(), *[GOOD] * 8), BAD) is None
 
 
