@@ -1,6 +1,7 @@
 """From a photograph to the square that the network sees."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from drsearch.data.decode import Decoded, PhotographData, decode
 from drsearch.data.quality import QUALITY_PX, Quality, measure_quality
 from drsearch.data.retina import BORDER_PX, LOCAL_MEAN, Retina, check_whole, find_retina, halved, retina_mask
+from drsearch.datasets.boxes import Box
 from drsearch.settings import ImageSettings
 
 JPEG_QUALITY = 98
@@ -138,6 +140,32 @@ def square_of(retina: Retina, height: int, width: int, settings: ImageSettings) 
     high, wide = (retina.bottom - retina.top) * height, (retina.right - retina.left) * width
     down, across = (max(high, wide) - high) / 2 / height, (max(high, wide) - wide) / 2 / width
     return Retina(retina.left - across, retina.right + across, retina.top - down, retina.bottom + down)
+
+
+def boxes_in_square(boxes: Iterable[Box], square: Retina) -> tuple[Box, ...]:
+    """Boxes of a photograph as fractions of the square that the network sees, cut at its borders.
+
+    Args:
+        boxes: In fractions of the photograph.
+        square: The borders of the square, from `square_of`.
+
+    Returns:
+        In the same order; without those that lie outside.
+
+    Example:
+        >>> box = Box("hard_exudate", 0.5, 0.0, 0.6, 0.25)
+        >>> boxes_in_square([box], Retina(0.25, 0.75, 0.0, 1.0))
+        (Box(kind='hard_exudate', left=0.5, top=0.0, right=0.7, bottom=0.25),)
+    """
+    across, down = square.right - square.left, square.bottom - square.top
+    inside = []
+    for box in boxes:
+        left, right = ((place - square.left) / across for place in (box.left, box.right))
+        top, bottom = ((place - square.top) / down for place in (box.top, box.bottom))
+        cut = Box(box.kind, *(round(min(max(place, 0.0), 1.0), 6) for place in (left, top, right, bottom)))
+        if cut.left < cut.right and cut.top < cut.bottom:
+            inside.append(cut)
+    return tuple(inside)
 
 
 def circle(height: int, width: int, settings: ImageSettings) -> NDArray[np.bool_]:

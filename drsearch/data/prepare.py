@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from drsearch.data.audit import Audit, Finding, QualityFinding, quality_counts, same_picture_findings
 from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
-from drsearch.data.images import PICTURE_VERSION, EyeImage, decode_photograph, eye_of
+from drsearch.data.images import PICTURE_VERSION, EyeImage, boxes_in_square, decode_photograph, eye_of, square_of
 from drsearch.data.patients import kept_together
 from drsearch.data.quality import LOW, Quality
 from drsearch.data.records import (
@@ -43,6 +43,7 @@ from drsearch.data.records import (
 )
 from drsearch.data.retina import BORDER_PX, Retina
 from drsearch.data.splits import SPLITS, check_classes, split
+from drsearch.datasets.boxes import Box
 from drsearch.datasets.read import Dataset, Photograph
 from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.files import read_file, sync, write_whole
@@ -105,6 +106,7 @@ class _Item:
         quality: How well it shows its retina; None where there is a problem.
         retina: Its borders; None where there is a problem.
         size: Height and width of the photograph, pixels.
+        boxes: Around its lesions, in fractions of the stored image's side.
         stored_at: Where its stored image begins in the spool, and how many bytes it has.
         picture: The number of the picture that it shows; -1 where there is a problem.
         split: The split whose shards hold it; empty where it is left out.
@@ -120,6 +122,7 @@ class _Item:
     quality: Quality | None = None
     retina: Retina | None = None
     size: tuple[int, int] = (0, 0)
+    boxes: tuple[Box, ...] = ()
     stored_at: tuple[int, int] = (0, 0)
     picture: int = -1
     split: str = ""
@@ -177,6 +180,7 @@ class _Item:
             patient=patients[self.patient],
             eye=photograph.eye,
             source=photograph.source,
+            boxes=self.boxes,
         )
 
 
@@ -280,7 +284,16 @@ def _updated_audit(records: RecordSet, audit: Audit, dataset: Dataset) -> Audit:
 
 def _listing(dataset: Dataset, items: Sequence[_Item], settings: Settings) -> str:
     rows = [(*item.row, _size(item.photograph.path)) for item in items]
-    return _digest([rows, _outside(dataset), _shaping(settings)])
+    return _digest([rows, _outside(dataset), _shaping(settings), *_boxes(items)])
+
+
+def _boxes(items: Sequence[_Item]) -> list[list[tuple[Box, ...]]]:
+    """The boxes of all photographs, for the fingerprint of the records: that of the data is the same without them.
+
+    Data without boxes have none, and the fingerprint that they had before boxes were read.
+    """
+    boxes = [item.photograph.boxes for item in items]
+    return [boxes] if any(boxes) else []
 
 
 def _outside(dataset: Dataset) -> list[Sequence[str]]:
@@ -309,7 +322,7 @@ def _fingerprints(dataset: Dataset, items: Sequence[_Item], settings: Settings) 
     rows = [(*item.row, item.sha256 or item.problem) for item in items]
     labelled = [row for row, item in zip(rows, items, strict=True) if item.photograph.grade is not None]
     return (
-        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, _outside(dataset)]),
+        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, _outside(dataset), *_boxes(items)]),
         _digest([SCHEMA_VERSION, shaping["data"], shaping["task"], labelled]),
     )
 
@@ -448,6 +461,8 @@ def _crop(item: _Item, decoded: Decoded, settings: Settings) -> bytes:
         return b""
     item.thumbnail, item.quality = eye.thumbnail, quality
     item.retina, item.size = eye.retina, (eye.height, eye.width)
+    square = square_of(eye.retina, eye.height, eye.width, settings.images)
+    item.boxes = boxes_in_square(item.photograph.boxes, square)
     if quality.score < settings.data.least_quality:
         item.left_out = f"its quality is {quality.score:.2f}: it {quality.reason}"
     return eye.stored

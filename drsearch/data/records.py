@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.images import THUMBNAIL_PX
 from drsearch.data.quality import Quality
+from drsearch.datasets.boxes import Box
 from drsearch.errors import RecordsError
 from drsearch.home import Home
 from drsearch.settings import DataSettings, ImageSettings, TaskSettings
@@ -47,6 +48,7 @@ class Eyes:
         labels: 1 for referable (RDR), 0 for not (NRDR), int64, shape (n,).
         patients: A number for the patient of each, as text, within the record set; empty where the patient is unknown.
         sources: Name of the data set that each comes from; empty where none are pooled.
+        boxes: Around the lesions of each, in fractions of the image's side; empty where none are known.
     """
 
     names: tuple[str, ...]
@@ -55,13 +57,20 @@ class Eyes:
     labels: NDArray[np.int64]
     patients: tuple[str, ...]
     sources: tuple[str, ...]
+    boxes: tuple[tuple[Box, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.boxes:
+            object.__setattr__(self, "boxes", ((),) * len(self.names))
 
     def some(self, which: NDArray[Any]) -> "Eyes":
         """The eyes at some indices, or where a mask is true."""
+        places = np.arange(len(self.names))[which]
         names, patients, sources = (
-            tuple(np.asarray(texts, dtype=object)[which]) for texts in (self.names, self.patients, self.sources)
+            tuple(texts[place] for place in places) for texts in (self.names, self.patients, self.sources)
         )
-        return Eyes(names, self.images[which], self.grades[which], self.labels[which], patients, sources)
+        boxes = tuple(self.boxes[place] for place in places)
+        return Eyes(names, self.images[which], self.grades[which], self.labels[which], patients, sources, boxes)
 
 
 def joined(*parts: Eyes) -> Eyes:
@@ -73,6 +82,7 @@ def joined(*parts: Eyes) -> Eyes:
         np.concatenate([part.labels for part in parts]),
         tuple(patient for part in parts for patient in part.patients),
         tuple(source for part in parts for source in part.sources),
+        tuple(boxes for part in parts for boxes in part.boxes),
     )
 
 
@@ -91,6 +101,7 @@ class EyeEntry:
         patient: A number for the patient within this record set; empty where the patient is unknown.
         eye: `left` or `right`; empty where it is unknown.
         source: Name of the data set that it comes from; empty where none are pooled.
+        boxes: Around its lesions, in fractions of the image's side; empty where none are known.
     """
 
     name: str
@@ -103,11 +114,12 @@ class EyeEntry:
     patient: str = ""
     eye: str = ""
     source: str = ""
+    boxes: tuple[Box, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
         thumbnail = base64.b64encode(self.thumbnail.tobytes()).decode()
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "boxes" or self.boxes}
         return {**values, "thumbnail": thumbnail, "quality": self.quality.to_json()}
 
     @classmethod
@@ -115,7 +127,8 @@ class EyeEntry:
         """The entry of the values that `to_json` returned."""
         pixels = np.frombuffer(base64.b64decode(values["thumbnail"]), np.uint8)
         thumbnail, quality = pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX), Quality.from_json(values["quality"])
-        return cls(**{**values, "thumbnail": thumbnail, "quality": quality})
+        boxes = tuple(Box(*box) for box in values.get("boxes", ()))  # records of data without boxes have no such key
+        return cls(**{**values, "thumbnail": thumbnail, "quality": quality, "boxes": boxes})
 
 
 @dataclass(frozen=True)
@@ -389,17 +402,20 @@ def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eye
         at = len(texts)
         images[at], grades[at], labels[at] = image, grade, label
         texts.append(tuple(word.decode() for word in words))
-    names, patients, sources = zip(*texts, strict=True)
-    return Eyes(names, images, grades, labels, patients, sources)
+    names, patients, sources, boxes = zip(*texts, strict=True)
+    eye_boxes = tuple(tuple(Box(*box) for box in json.loads(of_eye or "[]")) for of_eye in boxes)
+    return Eyes(names, images, grades, labels, patients, sources, eye_boxes)
 
 
 def _parse(example: Any) -> tuple[Any, ...]:
-    """Image, grade, label, name, patient and source of one record, as tensors."""
+    """Image, grade, label, name, patient, source and boxes (JSON) of one record, as tensors."""
     import tensorflow as tf
 
-    words = ("name", "patient", "source")
+    words = ("name", "patient", "source", "boxes")
     kinds = {"image": tf.string, "grade": tf.int64, "label": tf.int64, **dict.fromkeys(words, tf.string)}
-    record = tf.io.parse_single_example(example, {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()})
+    features = {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()}
+    features["boxes"] = tf.io.FixedLenFeature([], tf.string, default_value="")  # only eyes with boxes have the feature
+    record = tf.io.parse_single_example(example, features)
     # The accurate transform gives the pixels of `decode_stored`; TensorFlow's default is off by one here and there.
     image = tf.io.decode_jpeg(record["image"], channels=3, dct_method="INTEGER_ACCURATE")
     return image, record["grade"], record["label"], *(record[word] for word in words)
@@ -452,6 +468,8 @@ def _example(stored: bytes, eye: EyeEntry) -> bytes:
     features["image"].bytes_list.value.append(stored)
     for key in ("name", "sha256", "patient", "eye", "source"):
         features[key].bytes_list.value.append(getattr(eye, key).encode())
+    if eye.boxes:
+        features["boxes"].bytes_list.value.append(json.dumps(eye.boxes).encode())
     for key, number in {"grade": eye.grade, "label": eye.label}.items():
         features[key].int64_list.value.append(number)
     return bytes(example.SerializeToString(deterministic=True))  # else the order of features differs from run to run

@@ -24,10 +24,11 @@ quality_column = ["adjudicated_gradable"]
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
+from drsearch.datasets.boxes import BoxTable
 from drsearch.errors import DataError
 from drsearch.files import read_file
 
@@ -120,6 +121,7 @@ class Description:
         source: Where the data set comes from, an address or a reference.
         licence: Its licence.
         folder: The folder of the data set; in a file, absolute or within the file's own folder.
+        boxes: Tables of boxes around lesions. Boxes change neither pictures nor splits.
     """
 
     layout: str
@@ -138,6 +140,7 @@ class Description:
     source: str = ""
     licence: str = ""
     folder: str = ""
+    boxes: tuple[BoxTable, ...] = ()
 
     @property
     def words(self) -> str:
@@ -147,6 +150,7 @@ class Description:
         if any(part.patient_column for part in self.parts):
             patients["column"] = "their column"
         known = [patients[way] for way in self.patients if way in patients]
+        parts += "".join(f"; boxes by {each.table}" for each in self.boxes)
         return f"{self.layout}: {parts}; patients by {' or '.join(known)}" if known else f"{self.layout}: {parts}"
 
     def to_toml(self) -> str:
@@ -204,13 +208,16 @@ def _without_defaults(value: Any) -> dict[str, Any]:
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         if (content := getattr(value, item.name)) != default:
             written[item.name] = content
-    if "parts" in written:
-        written["parts"] = [_without_defaults(part) for part in written["parts"]]
+    for key in set(_TABLES) & set(written):
+        written[key] = [_without_defaults(each) for each in written[key]]
     plain = {key: list(content) if isinstance(content, tuple) else content for key, content in written.items()}
-    return dict(sorted(plain.items(), key=lambda item: (isinstance(item[1], dict), item[0] == "parts")))
+    return dict(sorted(plain.items(), key=lambda item: (isinstance(item[1], dict), item[0] in _TABLES)))
 
 
 # Reading
+
+_TABLES = {"parts": Part, "boxes": BoxTable}
+"""Keys that hold tables, each written after its name in double brackets."""
 
 
 def read_source_file(path: Path) -> DataSource:
@@ -242,10 +249,16 @@ def _description(path: Path, values: Mapping[str, Any]) -> Description:
     parts = values.get("parts")
     if not (isinstance(parts, list) and parts and all(isinstance(part, dict) for part in parts)):
         raise DataError(f"{path} has no [[parts]]: write one for every table of labels.")
-    read = _checked(path, "", Description, {**values, "parts": ()})
-    description = Description(
-        **{**read, "parts": tuple(Part(**_checked(path, "parts.", Part, each)) for each in parts)}
-    )
+    tables: dict[str, tuple[Any, ...]] = {}
+    for key, kind in _TABLES.items():
+        listed = values.get(key, [])
+        if not (isinstance(listed, list) and all(isinstance(each, dict) for each in listed)):
+            raise DataError(f"{path}: {key} = {listed!r}; write [[{key}]] before each.")
+        tables[key] = tuple(kind(**_checked(path, f"{key}.", kind, each)) for each in listed)
+    description = Description(**{**_checked(path, "", Description, {**values, "parts": (), "boxes": ()}), **tables})
+    for table in description.boxes:
+        if table.fault:
+            raise DataError(f"{path}: boxes.{table.fault}.")
     folder = (path.parent / Path(description.folder).expanduser()).absolute()
     return replace(description, folder=str(folder))
 
@@ -276,11 +289,13 @@ def _is_of(value: Any, kind: Any) -> bool:
     """Whether a TOML value is of a field's type."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple:
-        return isinstance(value, tuple) and all(inner[0] is Part or _is_of(each, inner[0]) for each in value)
+        return isinstance(value, tuple) and all(is_dataclass(inner[0]) or _is_of(each, inner[0]) for each in value)
     if origin is Mapping:
         return isinstance(value, dict) and all(_is_of(each, inner[1]) for each in value.values())
     if origin is Literal:
         return value in inner and not isinstance(value, bool)
+    if origin is Annotated:  # a number of pixels
+        return type(value) is int and value > 0
     if inner:  # a union
         return any(_is_of(value, each) for each in inner)
     return type(value) is kind and (kind is not int or 0 <= value <= 4)
@@ -295,6 +310,8 @@ def _expected(kind: Any) -> str:
         return f"expected a table, each entry {_expected(inner[1]).removeprefix('expected ')}"
     if origin is Literal:
         return f"expected one of {', '.join(repr(each) for each in inner)}"
+    if origin is Annotated:
+        return f"expected {inner[1]}"
     if inner:
         return " or ".join(_expected(each).removeprefix("expected one of ") for each in inner)
     return {str: "expected a text in quotes", bool: "expected true or false", int: "expected 0 to 4"}[kind]

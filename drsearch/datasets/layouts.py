@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from drsearch.datasets.boxes import BoxTable
 from drsearch.datasets.class_folders import (
     aptos_class_folders,
     class_folders,
@@ -15,11 +16,18 @@ from drsearch.datasets.class_folders import (
     paraguay,
     pooled_class_folders,
 )
-from drsearch.datasets.description import Description, Part
+from drsearch.datasets.description import SIDES, Description, Part
 from drsearch.datasets.flat import TITLES, flat
 from drsearch.datasets.folder_tree import FolderTree, cells, is_in, parent, plain, stem
 from drsearch.datasets.listing import Listing, readable
-from drsearch.datasets.public_sets import PUBLIC_SETS, PublicSet, TablePart
+from drsearch.datasets.public_sets import (
+    IDRID_BOX_KINDS,
+    IDRID_BOX_NOTE,
+    IDRID_NAMES,
+    PUBLIC_SETS,
+    PublicSet,
+    TablePart,
+)
 from drsearch.datasets.table_files import plain_title
 from drsearch.errors import DataError
 
@@ -59,7 +67,27 @@ def recognise(listing: Listing) -> list[Description]:
         fitting += [(base, each) for base, each in found if not any(_is_part_of(each, other) for _, other in fitting)]
     if faults and not fitting:
         raise faults[0]
-    return _distinct(fitting)
+    return [_with_boxes(tree, description) for description in _distinct(fitting)]
+
+
+def _with_boxes(tree: FolderTree, description: Description) -> Description:
+    """A description with the tables of boxes that lie there: `lesion_boxes_train.csv` and those of the other splits.
+
+    A table whose name ends in a split is about the photographs of that split, any other about all of them.
+    """
+    tables: list[BoxTable] = []
+    notes = description.notes
+    for file in tree.tables(".", "**/lesion boxes*"):
+        if table := tree.titled(file, BoxTable(file).titles):
+            names = cells(table, BoxTable(file).image_column)
+            exchanged = bool(names) and all(re.fullmatch(IDRID_NAMES, stem(name)) for name in names)
+            notes += (IDRID_BOX_NOTE,) if exchanged and IDRID_BOX_NOTE not in notes else ()
+            split = SIDES.get(plain(file).rpartition(".")[0].split(" ")[-1])
+            parts = [part for part in description.parts if not split or split == (part.split or "train")]
+            folders = dict.fromkeys(folder for part in parts for folder in part.images)
+            kinds = IDRID_BOX_KINDS if exchanged else {}
+            tables += [BoxTable(file, tuple(folders), kinds=kinds)] if folders else []
+    return replace(description, boxes=tuple(tables), notes=notes)
 
 
 def _overlaps(description: Description, base: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from drsearch.datasets.boxes import Box, BoxTable
 from drsearch.datasets.description import SIDES, DataSource, Description, Grade, Part, PublishedSplit
 from drsearch.datasets.listing import Listing, plain_name, readable
 from drsearch.datasets.matching import PhotographIndex, why_unmatched, without_ending
@@ -40,6 +41,7 @@ class Photograph:
         excluded: Why it is no part of the data set, although it lies in its folder; empty for all others.
         label: The text of the grade in the table, or of the folder; None where no label names the photograph.
         source: Name of the data set that it comes from, where several are pooled; else empty.
+        boxes: Around its lesions, in fractions of its width and height as a viewer shows it; empty where none is known.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Photograph:
     excluded: str = ""
     label: str | None = None
     source: str = ""
+    boxes: tuple[Box, ...] = ()
 
     @property
     def has_invalid_grade(self) -> bool:
@@ -184,6 +187,7 @@ class _Reader:
     description: Description
     listing: Listing
     rows: dict[str, _Row] = field(default_factory=dict)
+    boxes: dict[str, list[Box]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     not_used: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
@@ -208,7 +212,9 @@ class _Reader:
                 self.used.add(part.labels)
             else:
                 self._read_folders(part, images)
+        boxes_elsewhere = [line for table in self.description.boxes for line in self._read_boxes(table)]
         self._name_unused(columns)
+        self.not_used += boxes_elsewhere
         return self._dataset()
 
     def _images(self, part: Part) -> tuple[str, ...]:
@@ -325,6 +331,40 @@ class _Reader:
     def _path(self, file: str) -> str:
         return str(self.listing.root / file)
 
+    # Boxes
+
+    def _read_boxes(self, boxes: BoxTable) -> Iterator[str]:
+        """Read a table of boxes; what is not used of it, in words.
+
+        Raises:
+            DataError: If it lacks a column, a row is no box within its photograph, or fits two photographs.
+        """
+        table = self._table(boxes.table, boxes.titles, with_titles=True)
+        self.used.add(boxes.table)
+        index = PhotographIndex(file for folder in boxes.images for file in self._images(Part(images=(folder,))))
+        at = [place for title in boxes.titles if (place := table.column(title)) is not None]
+        elsewhere: dict[str, None] = {}
+        for line, cells in zip(table.lines, table.rows, strict=True):
+            name, kind, *numbers = (cells[place] for place in at)
+            where = f"{self._path(boxes.table)}, line {line},"
+            files = index.find(name)
+            if len(files) > 1:
+                raise DataError(
+                    f"{where} names {name}, which may be {readable(files[0])} or {readable(files[1])}: name its folder"
+                    " as 'images' of [[boxes]]."
+                )
+            box = boxes.box(kind, numbers)
+            if isinstance(box, str):
+                raise DataError(f"{where} {box}.")
+            if files:
+                self.boxes.setdefault(files[0], []).append(box)
+            else:
+                elsewhere[name] = None
+        example = next(iter(elsewhere), "")
+        if elsewhere:
+            plural = "s" if len(elsewhere) > 1 else ""
+            yield f"{readable(boxes.table)}, boxes of {len(elsewhere)} photograph{plural} not here, e.g. {example}"
+
     # What cells mean
 
     def _grade(self, text: str, separator: str = "") -> Grade | None:
@@ -439,6 +479,7 @@ class _Reader:
             excluded=excluded,
             label=row.text,
             source=row.source or part.source or self.description.name,
+            boxes=tuple(self.boxes.get(file, ())),
         )
 
     def _patients(self, photographs: Sequence[Photograph]) -> tuple[list[str], str]:
@@ -487,10 +528,8 @@ class _Reader:
         return of_photograph
 
     def _name_unused(self, columns: Mapping[str, set[str]]) -> None:
-        labels = {part.labels for part in self.description.parts if part.labels}
-        boxes = {f"{table.rpartition('/')[0]}/lesion_boxes_{table.rpartition('/')[2]}".lstrip("/") for table in labels}
         folders = {folder for part in self.description.parts for folder in part.images}
-        used = self.used | ({self.description.pairs} - {""}) | (boxes & set(self.listing.files))
+        used = self.used | ({self.description.pairs} - {""})
         self.not_used = unused(self.listing, used & set(self.listing.files), folders)
         for table, titles in columns.items():
             if titles:

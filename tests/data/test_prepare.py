@@ -249,7 +249,7 @@ def test_photographs_without_label_are_bad(eyes: Path, home: Home, relabel: Rela
 
 def test_what_is_not_used_is_in_the_audit_also_where_it_came_after_the_records(eyes: Path, home: Home) -> None:
     first = prepare(eyes, SMALL, home)
-    assert first.audit.not_used == ()  # the table of lesion boxes is known, and no part of the records
+    assert first.audit.not_used == ()  # the table of lesion boxes is used
     shutil.copy(eyes / "images/train/SYN_002.jpg", eyes / "images/late.jpg")
     second = prepare(eyes, SMALL, home)
     assert second.reused and second.audit.not_used == ("images/late.jpg",)
@@ -405,6 +405,7 @@ def test_records_do_not_depend_on_where_the_folder_lies(eyes: Path, home: Home, 
     tables.mkdir()
     (images / "a. Training Set").symlink_to(eyes / "images/train")
     shutil.copy(eyes / "labels/train.csv", tables / "a. IDRiD_Disease Grading_Training Labels.csv")
+    shutil.copy(eyes / "labels/lesion_boxes_train.csv", tables)
     assert prepare(root, SMALL, home).records == first.records
 
 

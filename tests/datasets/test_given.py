@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from drsearch.datasets.boxes import BoxTable
 from drsearch.datasets.description import DataSource, Description, Part, read_source_file
 from drsearch.datasets.given import Naming, open_dataset, parsed_grades, read_again
 from drsearch.datasets.read import Dataset
@@ -168,6 +169,8 @@ def test_every_key_of_a_description_reads_back(tmp_path: Path) -> None:
         "by hand", "x", (part, Part()), {"": "ungradable", "mild, “odd”": 1}, ("2",), ("0",), {"Public": "validation"},
         {"1": "right"}, ("pairs", "names"), "pairs.csv", ("a", "b"), "Davis", ("A note.\nOf two lines.",), "https://x.org",
         "CC0", "/data/x",
+        (BoxTable("b.csv", ("a",), "i", "k", ("x", "y", "u", "v"), "corners", {"HE": "haemorrhage"}, (640, 480)),
+         BoxTable("c.csv")),
     )  # fmt: skip
     for source in (DataSource("x", (description,)), DataSource("all", (description, replace(description, name="y")))):
         (tmp_path / "data.toml").write_text(source.to_toml())
