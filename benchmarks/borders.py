@@ -73,6 +73,9 @@ def changes(eye: Picture, clean: Retina) -> Iterator[Change]:
     for mean, spread in ((4, 4), (12, 8), (20, 15)):
         yield f"noise of {mean} +- {spread} around it", around(eye, noise(eye.shape, mean, spread)), here
     yield "uneven background, 0 to 30", around(eye, np.linspace(0, 30, width)[None, :, None]), here
+    away = cv2.distanceTransform((~retina_mask(eye)).astype(np.uint8), cv2.DIST_L2, 5)
+    for levels in (20, 40):
+        yield f"glow of {levels} levels", around(eye, (levels * np.exp(-away / (0.02 * width)))[..., None]), here
     rows, columns = np.mgrid[:height, :width]
     flare = np.clip(90 - 300 * np.hypot(rows, columns) / height, 0, 90)[..., None] * [1, 0.8, 0.7]
     yield "stray light in a corner", around(eye, flare), here

@@ -26,6 +26,7 @@ SMALLEST_RETINA_PX = 128
 _SMALLEST_SIDE = 32  # pixels of the picture that a border is looked for on
 _DARK, _NEUTRAL, _FLAT = 40, 26, 12  # levels: a background is dark, or grey and even
 _LEAST_CONTRAST = 20.0  # levels between retina and background; the dimmest of IDRiD has 61
+_DIM = 80.0  # levels; a dimmer retina is one only if its outline is round: noise around it can pass for a part of it
 _NOTHING = 6.0  # levels; smaller differences are noise
 _EVERY = 16  # one in so many pixels of a row is compared
 _FULL_ROW = 0.9  # share of a row that has the frame's colour: its lettering covers less, the retina's surround more
@@ -46,6 +47,7 @@ _EDGE_ROWS = 0.9  # quantile over rows: text or a reflection beside the retina c
 _FLARE = (
     0.06  # of the radius: between the circle and the edge of the photograph; less is a retina that is not quite round
 )
+_STEEPER = 2.0  # times as a glow at its edge: the border within it
 _ON_CIRCLE = 0.6  # of an outline's points
 _FUNDUS = "give a colour photograph of the fundus"
 
@@ -109,6 +111,8 @@ def find_retina(rgb: NDArray[np.uint8]) -> Retina:
     if _is_rectangle(patch, box) and _share(box, coarse) < 1:
         return _within(rgb, _enlarged(box, step, coarse, rgb))
     _check_round(patch, box, contrast)
+    if contrast < _DIM and _circle(patch) is None:
+        raise _too_dark(contrast)
     _check_looks_like_retina(coarse, patch)
     finer = tuple(slice(side.start * times_coarser, side.stop * times_coarser) for side in box)
     before, behind = _borders(fine, (finer[0], finer[1]), background, threshold)
@@ -478,14 +482,31 @@ def _borders(
         _distance(picture[rows.stop - down :, columns], background)[::-1].T,
         _distance(picture[rows, columns.stop - across :], background)[:, ::-1],
     )
-    top, left, bottom, right = (_crossing(strip, threshold) for strip in strips)
+    top, left, bottom, right = (_border(strip, threshold) for strip in strips)
     return (top, left), (bottom, right)
 
 
-def _crossing(side: NDArray[np.uint8], threshold: float) -> float:
-    """Where, going left from the last column, the distance falls to the threshold; pixels, between pixels."""
+def _border(side: NDArray[np.uint8], threshold: float) -> float:
+    """Where, going left from the last column, the retina ends; pixels, between pixels.
+
+    Where the distance falls to the threshold; or, if that is in a glow around the retina, where it falls most steeply.
+    """
     row = int(_EDGE_ROWS * (len(side) - 1))
     profile = np.partition(side, row, axis=0)[row].astype(np.float32)
+    border = _crossing(profile, threshold)
+    here = max(0, round(border) - 1)
+    steps = profile[here + 3 :] - profile[here:-3]  # over three pixels
+    if border == 0 or not len(steps):
+        return border
+    steepest = int(np.argmax(steps))
+    if steps[steepest] < max(threshold, _STEEPER * steps[:2].max()):
+        return border
+    edge = here + steepest
+    return _crossing(profile[: edge + 4], float(profile[edge] + profile[edge + 3]) / 2)
+
+
+def _crossing(profile: NDArray[np.float32], threshold: float) -> float:
+    """Where, going left from the last pixel, the profile falls to the threshold; pixels, between pixels."""
     below = np.flatnonzero(profile <= threshold)
     if not below.size:
         return 0.0

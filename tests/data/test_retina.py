@@ -366,6 +366,16 @@ def test_the_crop_is_that_of_the_clean_picture_or_the_picture_is_refused(
     assert along == pytest.approx([0, height / 712], abs=0.012)
 
 
+@pytest.mark.parametrize("levels", [20, 40, 60])
+@pytest.mark.parametrize("reach", [0.02, 0.05])
+def test_a_glow_around_the_retina_does_not_move_its_border(levels: int, reach: float) -> None:
+    away = cv2.distanceTransform((~disc()).astype(np.uint8), cv2.DIST_L2, 5)
+    glow = levels * np.exp(-away / (reach * 1072))
+    eye = np.where(disc()[..., None], EYE, glow[..., None].astype(np.uint8))
+    found = find_retina(eye)
+    assert (found.left * 1072, found.right * 1072) == pytest.approx((100.25, 900.25), abs=0.01 * 1072)
+
+
 def test_a_whole_disc_has_borders_above_and_below() -> None:
     rows, columns = np.mgrid[:800, :1200] + 0.5
     inside = np.hypot(rows - 390.25, columns - 600) < 300
