@@ -5,21 +5,25 @@ import math
 import os
 import sys
 import threading
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from drsearch.data.augmentation import Augmenter, Change
+from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
 # Streams of random numbers that share a seed and an epoch and must not share their numbers.
 _ORDER, _CHANGES = 0, 1
 
+SecondTarget = Callable[[int, Change], NDArray[np.float32]]
+"""What a network learns of an image beside its label, by the image's index and its change: float32, of one shape."""
+
 
 class LabelledImages(Protocol):
-    """Eyes to train on: images, uint8 `(n, h, w, 3)`, and labels 0 or 1, `(n,)`."""
+    """Eyes to train on: images, uint8 `(n, h, w, 3)`, labels 0 or 1, `(n,)`, and the grades behind them, `(n,)`."""
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -28,6 +32,10 @@ class LabelledImages(Protocol):
     @property
     def labels(self) -> NDArray[np.int64]:
         """The labels, 1 for referable, 0 for not, shape `(n,)`."""
+
+    @property
+    def grades(self) -> NDArray[np.int64]:
+        """The grades of retinopathy, 0 to 4, shape `(n,)`; read where `training.levels_weight` is set."""
 
 
 def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, balance: str) -> NDArray[np.int64]:
@@ -85,6 +93,7 @@ def training_batches(
     training: TrainingSettings,
     augmentation: AugmentationSettings,
     first_epoch: int,
+    second_targets: Sequence[SecondTarget] = (),
 ) -> tf.data.Dataset:
     """Batches of augmented training images, without end, each epoch `steps_per_epoch` of them.
 
@@ -98,9 +107,10 @@ def training_batches(
         training: Seed, batch size, balance.
         augmentation: Limits of the changes.
         first_epoch: Epochs finished already, 0 for a new training.
+        second_targets: Further targets of every image.
 
     Returns:
-        Pairs of images, uint8 `(b, h, w, 3)`, and labels, int64 `(b,)`. An epoch is dealt evenly:
+        Tuples of images, uint8 `(b, h, w, 3)`, labels, int64 `(b,)`, and the second targets. An epoch is dealt evenly:
         where `batch_size` does not divide it, some batches hold one image less, instead of a last
         batch of perhaps a single eye, of which batch normalisation would make little.
     """
@@ -112,7 +122,7 @@ def training_batches(
         order = epoch_order(labels, training.seed, epoch, training.balance)
         return order, augmenter.parameters(np.random.default_rng([training.seed, epoch, _CHANGES]), len(order))
 
-    def batch(k: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def batch(k: int) -> tuple[NDArray[Any], ...]:
         _give_way()
         epoch, step = divmod(int(k), steps)
         order, changes = plan(epoch)
@@ -121,11 +131,18 @@ def training_batches(
         changed = np.empty((len(seen), *images.shape[1:]), np.uint8)
         for into, index, change in zip(changed, seen, changes[here], strict=True):
             augmenter.apply(images[index], change, into)
-        return changed, labels[seen]
+        values = [
+            [target(index, change) for index, change in zip(seen, changes[here], strict=True)]
+            for target in second_targets
+        ]
+        return changed, labels[seen], *map(np.stack, values)
 
-    def tensors(k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        some_images, some_labels = tf.numpy_function(batch, [k], (tf.uint8, tf.int64), stateful=False)
-        return tf.ensure_shape(some_images, (None, *images.shape[1:])), tf.ensure_shape(some_labels, (None,))
+    shapes = [images.shape[1:], (), *(target(0, UNCHANGED).shape for target in second_targets)]
+    kinds = (tf.uint8, tf.int64, *[tf.float32] * len(second_targets))
+
+    def tensors(k: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        parts = tf.numpy_function(batch, [k], kinds, stateful=False)
+        return tuple(tf.ensure_shape(part, (None, *shape)) for part, shape in zip(parts, shapes, strict=True))
 
     # Batches are ready long before they are wanted: a thread more would only take cores from the step.
     threads = max(1, tf.config.threading.get_inter_op_parallelism_threads() // 2)

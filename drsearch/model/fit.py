@@ -26,6 +26,7 @@ from drsearch.metrics import Metric
 from drsearch.model.fused_step import Fit, compiled_fit
 from drsearch.model.losses import build_loss
 from drsearch.model.predictor import RDR, Predictor
+from drsearch.model.second_heads import add_heads, second_heads
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
 
@@ -36,7 +37,7 @@ class Measures:
 
     Attributes:
         loss: Mean cross-entropy per image, natural logarithm, whatever loss a step lowers; without the losses that
-            layers add.
+            layers and second targets add.
         accuracy: Share of images in their true class at the threshold 0.5.
         auc: Area under the ROC curve of the probability of RDR.
         others: Further metrics that settings of the study name, by name.
@@ -164,25 +165,32 @@ class Training:
     be trained. It is compiled with the optimizer, so that the saved `.keras` holds both.
 
     Args:
-        model: Training starts from its present weights.
+        model: Training starts from its present weights. Heads of second targets (`training.levels_weight`) are added
+            to it if it has none.
         train: Eyes to fit; balanced and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used, and the metrics that `study` names.
+
+    Raises:
+        TrialFailed: If the network or the eyes do not suit a second target.
     """
 
     def __init__(
         self, model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings
     ) -> None:
+        heads = second_heads(train, settings.training)
+        model = add_heads(model, heads)
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.
         decay, loss = settings.training.ema_decay, build_loss(settings.training, train.labels)
         average = WeightAverage(model, optimizer, decay) if decay > 0 else None
-        fit, predict = compiled_fit(model, optimizer, loss=loss, average=average), Predictor(model)
+        fit = compiled_fit(model, optimizer, loss=loss, second_heads=heads, average=average)
+        predict = Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)
         self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)
-        self._train = train
+        self._train, self._second_targets = train, [head.target for head in heads]
         self._validation = validation
         self._settings = settings
         self._data: TrainingData | None = None
@@ -284,7 +292,12 @@ class Training:
     def _data_from(self, first_epoch: int) -> TrainingData:
         training = self._settings.training
         dataset = training_batches(
-            self._train.images, self._train.labels, training, self._settings.augmentation, first_epoch
+            self._train.images,
+            self._train.labels,
+            training,
+            self._settings.augmentation,
+            first_epoch,
+            self._second_targets,
         )
         steps = steps_per_epoch(self._train.labels, training)
         return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from drsearch.model.losses import Loss
 from drsearch.model.predictor import RDR
+from drsearch.model.second_heads import SecondHead, with_outputs
 from drsearch.model.weight_average import WeightAverage
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
@@ -26,6 +27,7 @@ def compiled_fit(
     fused: bool = True,
     *,
     loss: Loss | None = None,
+    second_heads: Sequence[SecondHead] = (),
     average: WeightAverage | None = None,
 ) -> Fit:
     """A whole epoch in one graph: no step returns to Python.
@@ -35,9 +37,11 @@ def compiled_fit(
         optimizer: Built for the model's trainable weights.
         fused: Use fused kernels where they exist; False computes every step with Keras's own operations.
         loss: That a step lowers, in the mean over its images; None for cross-entropy, which is returned in any case.
+        second_heads: Layers of the model that learn further targets; the batches hold these in the same order.
         average: Of the model's weights, updated after every step.
     """
-    network = _with_other_kernels(model) if fused else model
+    network = with_outputs(model, second_heads)
+    network = _with_other_kernels(network) if fused else network
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
 
     def fitted(losses: tf.Tensor, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -49,13 +53,17 @@ def compiled_fit(
 
         losses, labels, probabilities = of_steps(tf.float32), of_steps(tf.int64), of_steps(tf.float32)
         for step in tf.range(steps):
-            some_images, some_labels = next(batches)
+            some_images, some_labels, *some_targets = next(batches)
             with tf.GradientTape() as tape:
-                some_probabilities = network(tf.cast(some_images, tf.float32), training=True)
+                answers = network(tf.cast(some_images, tf.float32), training=True)
+                some_probabilities, *outputs = answers if second_heads else [answers]
                 some_losses = keras.losses.sparse_categorical_crossentropy(some_labels, some_probabilities)
-                objective = tf.add_n(
-                    [tf.reduce_mean(fitted(some_losses, some_labels, some_probabilities)), *network.losses]
-                )
+                second_losses = [
+                    head.weight * head.loss(target, output)
+                    for head, target, output in zip(second_heads, some_targets, outputs, strict=True)
+                ]
+                mean_loss = tf.reduce_mean(fitted(some_losses, some_labels, some_probabilities))
+                objective = tf.add_n([mean_loss, *network.losses, *second_losses])
             apply(optimizer, tape.gradient(objective, model.trainable_variables), model.trainable_variables)
             if average is not None:
                 average.update()

@@ -8,6 +8,7 @@ import keras
 from keras_tuner.engine import hyperparameters as kinds
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
+from drsearch.model.second_heads import misfit_of_network
 from drsearch.settings import (
     SEARCHED_SECTIONS,
     Settings,
@@ -82,6 +83,8 @@ def _check(space: SearchSpace) -> None:
         n_built += 1
         if fault := what_is_wrong_with(model, image_px):
             raise SearchSpaceError(f"{space.path}: build_model {fault}.")
+        if space.settings.training.levels_weight > 0 and (misfit := misfit_of_network(model)):
+            raise SearchSpaceError(f"{space.path}: build_model: {misfit}.")
 
     while explorer.n_idle < (_BUILDS if space.has_hypermodel else _WALKS):
         explorer.walk(lambda _draw, _fix: space.walk(draw, fix, mention, built))

@@ -9,6 +9,7 @@ from drsearch.home import Home
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import StudyDefinition, images_key, wanted_study
 from drsearch.training.cross_validation import assign_folds
+from drsearch.training.single import check_targets
 
 
 def define(space: SearchSpace, data: Dataset, prepared: Sequence[Prepared]) -> StudyDefinition:
@@ -45,8 +46,10 @@ def prepare_all(
 
     Raises:
         DataError: As `prepare`, and if there are too few eyes for `search.folds`.
+        SettingsError: If the eyes lack a second target that all trials have.
     """
     variants = space.image_variants()
     prepared = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
+    check_targets(space.settings, prepared[0].records)
     assign_folds(prepared[0].records.eyes("train", "validation"), space.settings.data, space.settings.search)
     return prepared

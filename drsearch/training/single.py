@@ -11,6 +11,7 @@ from drsearch.datasets.read import Dataset
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.second_heads import misfit_of_grades
 from drsearch.processes import this_process
 from drsearch.settings import Settings, gin_text
 from drsearch.space.search_space import SearchSpace
@@ -67,6 +68,21 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
         )
 
 
+def check_targets(settings: Settings, records: RecordSet) -> None:
+    """Refuse a second target that the train eyes do not have.
+
+    Args:
+        settings: `training.levels_weight` is used.
+        records: The eyes.
+
+    Raises:
+        SettingsError: If the eyes are graded yes or no.
+    """
+    grades = [int(grade) for grade, n in records.counts["train"]["grades"].items() if n]
+    if misfit := misfit_of_grades(settings.training, grades):
+        raise SettingsError(f"{misfit}.")
+
+
 def train(
     name: str,
     records: RecordSet,
@@ -91,8 +107,10 @@ def train(
         The result.
 
     Raises:
+        SettingsError: If the eyes lack a second target.
         Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
     """
+    check_targets(settings, records)
     settings = settings.replace({"data.fingerprint": records.data_fingerprint})
     digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
     folder = _unfinished(home.runs / TRAININGS, f"{name}-{digest}")

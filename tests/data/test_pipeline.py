@@ -141,6 +141,22 @@ def test_changes_do_not_depend_on_the_batch_size() -> None:
     assert np.array_equal(np.concatenate([images for images, _ in by_four]), by_sixteen[0][0])
 
 
+def test_second_targets_go_with_their_images_and_know_how_these_are_changed() -> None:
+    images = np.broadcast_to(np.arange(11, dtype=np.uint8)[:, None, None, None] * 20 + 30, (11, 8, 8, 3)).copy()
+    augmentation = AugmentationSettings(brightness_fraction=0.1)
+    targets = [
+        lambda i, change: np.array([i, change.brightness], np.float32),
+        lambda i, change: np.full((2, 2), i, np.float32),
+    ]
+    dataset = training_batches(images, LABELS, TrainingSettings(batch_size=3), augmentation, 0, targets)
+    for some_images, labels, pairs, maps in itertools.islice(dataset.as_numpy_iterator(), 8):
+        indices = pairs[:, 0].astype(int)
+        assert np.array_equal(LABELS[indices], labels)
+        changed = 20.0 * indices + 30 + np.round(pairs[:, 1] * 255)
+        assert np.array_equal(some_images, np.broadcast_to(changed[:, None, None, None], some_images.shape))
+        assert np.array_equal(maps, np.broadcast_to(indices[:, None, None], (len(indices), 2, 2)))
+
+
 def test_the_images_held_in_memory_are_not_touched() -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
     before = images.copy()

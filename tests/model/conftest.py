@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SmallEyes:
-    """Images and labels, as training asks for them."""
+    """Images, labels and grades, as training asks for them."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    grades: NDArray[np.int64]
 
 
 def _eyes(n: int, seed: int) -> SmallEyes:
@@ -23,7 +24,7 @@ def _eyes(n: int, seed: int) -> SmallEyes:
     for image in images[labels == 1]:
         x, y = rng.integers(4, 26, 2)
         image[y : y + 3, x : x + 3] = 230
-    return SmallEyes(images, labels)
+    return SmallEyes(images, labels, np.where(labels == 1, 2 + np.arange(n) % 3, np.arange(n) % 2))
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ class Eyes(Protocol):
     def images(self) -> NDArray[np.uint8]: ...
     @property
     def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def grades(self) -> NDArray[np.int64]: ...
 
 
 def _training(
@@ -83,6 +85,7 @@ def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, val
         {"training.optimizer": "rmsprop", "training.batch_size": 3, "training.balance": "none"},
         {"training.ema_decay": 0.9, "training.clip_norm": 0.5, "training.label_smoothing": 0.1},
         {"training.balance": "draws"},
+        {"training.levels_weight": 0.5, "training.ema_decay": 0.9, "model.dropout": 0.5},
     ],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(

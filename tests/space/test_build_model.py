@@ -69,6 +69,14 @@ def settings_of(space: SearchSpace, hypermodel: str) -> Settings:
     return space.settings.replace({"model.hypermodel": hypermodel, "training.seed": 7})
 
 
+def test_levels_are_refused_where_the_network_has_no_place_for_them(tmp_path: Path) -> None:
+    head = HEAD.replace('"study.gradcam_eyes"', '"training.levels_weight": 0.5, "study.gradcam_eyes"')
+    load_space(write(tmp_path, NETWORK, head))
+    apart = NETWORK.replace('layers.Dense(n_classes, activation="softmax")(x)', "layers.Softmax()(layers.Dense(2)(x))")
+    with pytest.raises(SearchSpaceError, match="build_model: the network does not end in a Dense layer with softmax"):
+        load_space(write(tmp_path, apart, head))
+
+
 def test_names_drawn_in_build_model_are_kept_apart_and_their_grid_is_exact(space: SearchSpace) -> None:
     points = space.grid()
     assert len(points) == 2 * 2 * (1 + 2)

@@ -10,11 +10,11 @@ from mlflow import MlflowClient
 
 from drsearch.data.records import RecordSet
 from drsearch.datasets.given import open_dataset
-from drsearch.errors import Interrupted
+from drsearch.errors import Interrupted, SettingsError
 from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.training.listener import Listener, TrainingProgress
-from drsearch.training.single import TrainingResult, train
+from drsearch.training.single import TrainingResult, check_targets, train
 
 Train = Callable[[str, Listener], TrainingResult]
 
@@ -94,3 +94,12 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_in_the_same_run(
     assert whole.info.run_id == left.info.run_id == result.run_id
     assert whole.info.status == "FINISHED" and whole.data.tags["drsearch.outcome"] == "complete"
     assert [point.step for point in client.get_metric_history(whole.info.run_id, "val_auc")] == [1, 2, 3, 4]
+
+
+def test_levels_of_data_that_say_yes_or_no_are_refused_before_anything_is_trained(records: RecordSet) -> None:
+    levels = Settings().replace({"training.levels_weight": 0.5})
+    yes_or_no = RecordSet(records.folder, {"counts": {"train": {"grades": {"0": 12, "1": 0, "2": 9, "3": 0, "4": 0}}}})
+    check_targets(Settings(), yes_or_no)
+    check_targets(levels, records)
+    with pytest.raises(SettingsError, match=r"^training.levels_weight = 0.5: the train eyes have no grade but 0 and 2"):
+        check_targets(levels, yes_or_no)
