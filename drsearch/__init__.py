@@ -19,7 +19,7 @@ from drsearch.startup import hook_imports
 if TYPE_CHECKING:
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
     from drsearch.api.data import Data, describe_data, prepare, synthesize
-    from drsearch.api.model import Model, Training, evaluate, load_model, train
+    from drsearch.api.model import Model, Training, evaluate, load_model, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space
     from drsearch.api.study import Study, join_study, load_study, run_study, studies
@@ -41,6 +41,7 @@ _HOMES = {
     "Study": "api.study",
     "train": "api.model",
     "evaluate": "api.model",
+    "stress": "api.model",
     "load_model": "api.model",
     "Model": "api.model",
     "Training": "api.model",
@@ -85,6 +86,7 @@ __all__ = [
     "run_study",
     "serve",
     "set_users",
+    "stress",
     "studies",
     "sync",
     "synthesize",

@@ -7,7 +7,13 @@ from drsearch.metrics import EXAMPLES
 
 _PAGE = Path(__file__).parents[1] / "docs" / "tags_and_metrics.md"
 _CHOSEN = "(" + "|".join(re.sub(r"0\\\.\d+", r"[0-9.]+", re.escape(name[4:])) for name in EXAMPLES) + ")"
-_PLACES = {"<i>": r"\d+", "<objective>": f"val_{_CHOSEN}", "<chosen>": _CHOSEN, "<score>": "[a-z]+"}
+_PLACES = {
+    "<i>": r"\d+",
+    "<objective>": f"val_{_CHOSEN}",
+    "<chosen>": _CHOSEN,
+    "<score>": "[a-z]+",
+    "<corruption>": "[a-z]+",
+}
 
 
 def page_names(section: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Registered models and single trainings: load, predict, evaluate, train."""
+"""Registered models and single trainings: load, predict, evaluate, stress, train."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from drsearch.api.access import (
 )
 from drsearch.api.data import Data, GivenData, dataset_and_settings
 from drsearch.api.space import Space, space_file
-from drsearch.errors import DrsearchError, PhotographError
+from drsearch.errors import DrsearchError, PhotographError, RegistryError
 from drsearch.files import OutputError, check_outputs, write_whole
 from drsearch.home import TRAININGS, Home
 from drsearch.settings import Settings
@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from drsearch.data.decode import PhotographData
+    from drsearch.data.records import RecordSet
+    from drsearch.datasets.read import Dataset
     from drsearch.measure.scores import Interval, Scores
     from drsearch.release.evaluate import Evaluation
     from drsearch.release.registry import ModelVersion
+    from drsearch.release.stress import Stress
     from drsearch.serving.answers import Answerer
     from drsearch.training.outcome import Outcome
     from drsearch.training.single import TrainingResult
@@ -280,22 +283,98 @@ def evaluate(
         >>> drsearch.evaluate("retinopathy/1", "eyes").scores.n
         12
     """
-    from drsearch.data.prepare import prepare
-    from drsearch.display.output import counting
-    from drsearch.release.evaluate import Split
     from drsearch.release.evaluate import evaluate as score
 
     home, out = open_home(), console_of(progress)
+    version, _, records = _unseen_data(model, data, split, skip_bad, home, out)
+    return score(version._load().grader, records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked
+
+
+def _unseen_data(
+    model: str | Model, data: GivenData, split: str, skip_bad: bool, home: Home, out: Console
+) -> tuple[Model, Dataset, RecordSet]:
+    """A version with the data on which it is judged, prepared as its own data was."""
+    from drsearch.data.prepare import prepare
+    from drsearch.display.output import counting
+    from drsearch.release.evaluate import Split
+
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
     dataset, _ = dataset_and_settings(data, None, home)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
     version = load_model(model)
-    grader = version._load().grader
-    settings = Settings(images=grader.serving.images, data=grader.serving.data, task=grader.serving.task)
+    serving = version._load().grader.serving
+    settings = Settings(images=serving.images, data=serving.data, task=serving.task)
     with counting(out, "photographs") as count:
         prepared = prepare(dataset, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
-    return score(grader, prepared.records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked above
+    return version, dataset, prepared.records
+
+
+def stress(
+    model: str | Model,
+    data: GivenData,
+    split: str = "test",
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    progress: bool | Console = True,
+) -> Stress:
+    """Score a registered model on photographs that are made worse, each paired with the photograph as it is.
+
+    Blur, exposure, colour cast, JPEG quality, rotation, a crop that is too tight and the resolution of the camera, at
+    four strengths each. They are applied to the photographs as they come from their files, so all of `predict` is under
+    test. Refuses what `evaluate` refuses, and counts a test evaluation as `evaluate` does. Table, chart and figures are
+    logged to the version's run.
+
+    Args:
+        model: A version, or its name.
+        data: The folder of photographs, or a prepared data set. It is prepared as the model's own data was.
+        split: `test`, `validation`, `train` or `all`; all of them only for a data set that the model was not trained
+            on.
+        out: Also write the chart to this file, an HTML page.
+        overwrite: Let `out` replace a file.
+        skip_bad: Leave out photographs and labels that cannot be used.
+        progress: Show a bar; or the Rich console that shows it.
+
+    Returns:
+        AUC, accuracy and calibration error under each condition with intervals, their paired changes, and how many
+        photographs are refused or not gradable.
+
+    Raises:
+        DataError: If the split is empty, has one class, or holds pictures or patients that the model was trained on.
+        OutputError: If the chart would replace a file.
+        RegistryError: If there is no such version.
+
+    Example:
+        >>> import drsearch
+        >>> drsearch.stress("retinopathy/1", "eyes", progress=False).undamaged.n
+        12
+    """
+    from drsearch.display.output import counting, liner
+    from drsearch.release.registry import Registry
+    from drsearch.release.stress import log_stress
+    from drsearch.release.stress import stress as score
+    from drsearch.release.stress_page import stress_page
+
+    home, console = open_home(), console_of(progress)
+    chart = Path(out).expanduser() if out is not None else None
+    if chart is not None:
+        if chart.suffix.lower() != ".html":
+            raise OutputError(f"--out {chart}: the chart is an HTML page; name it .html.")
+        check_outputs([chart], [], "--out", overwrite=overwrite)
+    version, dataset, records = _unseen_data(model, data, split, skip_bad, home, console)
+    with counting(console, "photographs under stress") as count:
+        result = score(version._load().grader, records, dataset, split, home, f"stress {version.uri}", count)  # type: ignore[arg-type]  # checked
+    page = stress_page(result, f"{version.uri} on {dataset.name}, {result.text}")
+    if chart is not None:
+        chart.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(chart, page, replace=overwrite)
+    try:
+        log_stress(result, page, Registry(home.tracking_uri), version.version, records, dataset)
+    except RegistryError as denied:
+        liner(console)(f"not logged: {denied}")
+    return result
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,4 +1,4 @@
-"""Commands on models: train, evaluate, predict."""
+"""Commands on models: train, evaluate, stress, predict."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,15 @@ from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality,
 from drsearch.cli.output import console, print_json
 from drsearch.display.output import liner, print_blind, print_patients, print_qualities, print_scores
 from drsearch.errors import DrsearchError
+
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="test|validation|train|all",
+        help="Which photographs; all of them only for a data set that the model was not trained on.",
+    ),
+]
 
 
 @command("Models")
@@ -73,14 +82,7 @@ def train(
 def evaluate(
     model: Model,
     data: Data,
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split",
-            metavar="test|validation|train|all",
-            help="Which photographs; all of them only for a data set that the model was not trained on.",
-        ),
-    ] = "test",
+    split: Split = "test",
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
@@ -109,6 +111,42 @@ def evaluate(
     print_blind(out, blind_text(evaluation.blind), blind_caution(evaluation.blind))
     out.print(f"referable: {evaluation.task.words}", markup=False)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
+
+
+@command("Models")
+def stress(
+    model: Model,
+    data: Data,
+    split: Split = "test",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write the chart, an HTML page.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --out replace a file.")] = False,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Score a registered model on photographs that are made worse, each paired with the photograph as it is.
+
+    Blur, exposure, colour cast, JPEG quality, rotation, a crop that is too tight and the resolution of the camera, at
+    four strengths each. Refuses what evaluate refuses; on the test split this is a test evaluation, and counted. Chart
+    and figures are logged to the version's run.
+
+    Example:
+        drsearch stress retinopathy@champion --data ~/IDRiD --out stress.html
+    """
+    from drsearch.api.model import stress as score
+    from drsearch.display.stress_table import print_stress
+
+    console_ = console(as_json)
+    result = score(model, data, split, out=out, overwrite=overwrite, skip_bad=skip_bad, progress=console_)
+    places = " and ".join(map(str, data))
+    n = result.test_evaluations
+    counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
+    title = (
+        f"{model} on {result.undamaged.n} eyes of {places}, split {split}, threshold {result.threshold:.4g}{counted}"
+    )
+    print_stress(console_, title, result)
+    print_json(as_json, {"model": model, **result.to_json()})
 
 
 @command("Models")

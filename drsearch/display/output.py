@@ -45,7 +45,7 @@ def print_lines(out: Console, lines: Iterable[Text]) -> None:
     """Print the lines of a table whole, however wide, and wrap text at words."""
     with out:  # one output in a notebook
         for line in lines:
-            out.print(line, crop=False)
+            out.print(line, crop=False, no_wrap=line.no_wrap, overflow=line.overflow)  # Rich prints a copy without both
 
 
 @contextmanager

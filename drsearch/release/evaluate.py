@@ -121,16 +121,10 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     Raises:
         DataError: If the split is empty, or the model was trained on some of its photographs or patients.
     """
-    listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
-    if not listed:
-        raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
-    if seen := seen_eyes(listed, records.left_out(), grader.trained_on, f"pictures of split {split!r}"):
-        raise DataError(f"the model was trained on {seen}; evaluate it on eyes that it has not seen.")
-    eyes = _read(records, split, home, why)
+    listed, eyes = unseen_eyes(grader, records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
     n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
     threshold = grader.serving.threshold
-    assert eyes.names == tuple(eye.name for eye in listed), "one listing, one order"
     qualities = np.array([eye.quality.score for eye in listed])
     thirds = quality_thirds(qualities)
     return Evaluation(
@@ -146,6 +140,34 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
         eyes,
         n_evaluations,
     )
+
+
+def unseen_eyes(
+    grader: "Grader", records: RecordSet, split: Split, home: Home, why: str
+) -> tuple[tuple[EyeEntry, ...], Eyes]:
+    """Read the eyes of a split that a model has not seen; of the test split, this is a test evaluation.
+
+    Args:
+        grader: The model.
+        records: Prepared with the model's `images.*`.
+        split: `all` is the whole set.
+        home: Where test evaluations are counted.
+        why: The purpose, recorded with a test evaluation.
+
+    Returns:
+        The entries and the eyes, in one order.
+
+    Raises:
+        DataError: If the split is empty, or the model was trained on some of its photographs or patients.
+    """
+    listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
+    if not listed:
+        raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
+    if seen := seen_eyes(listed, records.left_out(), grader.trained_on, f"pictures of split {split!r}"):
+        raise DataError(f"the model was trained on {seen}; evaluate it on eyes that it has not seen.")
+    eyes = _read(records, split, home, why)
+    assert eyes.names == tuple(eye.name for eye in listed), "one listing, one order"
+    return listed, eyes
 
 
 def _scores(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> Scores | OneClassScores:

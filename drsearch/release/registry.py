@@ -21,8 +21,8 @@ from drsearch.errors import RegistryError
 from drsearch.files import fault
 from drsearch.measure.scores import SCORE_NAMES, Interval
 from drsearch.serving import pyfunc_model
-from drsearch.tracking.events import now_ms
-from drsearch.tracking.mlflow_client import is_unavailable, open_client, search_versions
+from drsearch.tracking.events import DatasetInput, now_ms
+from drsearch.tracking.mlflow_client import is_denied, is_unavailable, open_client, search_versions
 from drsearch.tracking.tags import REGISTERED_TAG, has_tag
 
 CHAMPION = "champion"
@@ -240,6 +240,47 @@ class Registry:
         for file in files:
             self._client.log_artifact(model.run_id, str(file), "test")
         self._client.update_model_version(model.name, str(model.version), description)
+
+    def log_figures(
+        self,
+        model: ModelVersion,
+        metrics: Mapping[str, Sequence[float]],
+        tags: Mapping[str, str],
+        files: Mapping[str, bytes],
+        folder: str,
+        data: DatasetInput,
+    ) -> None:
+        """Write figures about a version, of whatever data set: to its run, its logged model and its tags.
+
+        Args:
+            model: The version.
+            metrics: By name, the value of each step from 0 on.
+            tags: Of the version.
+            files: Content of each file of the run's artifacts, by name.
+            folder: Of these artifacts.
+            data: The data set that the metrics are of.
+
+        Raises:
+            RegistryError: If MLflow does not let this user.
+        """
+        at, on = now_ms(), {"dataset_name": data.name, "dataset_digest": data.digest}
+        points = [
+            Metric(name, value, at, step, model_id=model.model_id, **on)
+            for name, values in metrics.items()
+            for step, value in enumerate(values)
+        ]
+        try:
+            self._client.log_batch(model.run_id, metrics=points)
+            for tag, text in tags.items():
+                self._client.set_model_version_tag(model.name, str(model.version), tag, text)
+            with tempfile.TemporaryDirectory() as place:
+                for name, content in files.items():
+                    (Path(place) / name).write_bytes(content)
+                self._client.log_artifacts(model.run_id, place, folder)
+        except MlflowException as wrong:
+            if not is_denied(wrong):
+                raise
+            raise RegistryError(f"MLflow does not let this user write to {model.uri}; ask a registrar.") from wrong
 
     def log_parent(self, run_id: str, parent: ModelVersion) -> None:
         """Log a version as the model that a run starts from."""

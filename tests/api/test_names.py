@@ -13,7 +13,7 @@ CLASSES = ["Data", "DrsearchError", "Interrupted", "Model", "Promotion", "Settin
 FUNCTIONS = [
     "change_password", "dashboard", "describe_data", "describe_space", "evaluate", "history", "join_study",
     "lineage", "load_model", "load_study", "prepare", "promote", "rollback", "run_study", "serve", "set_users",
-    "studies", "sync", "synthesize", "train", "ui",
+    "stress", "studies", "sync", "synthesize", "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",

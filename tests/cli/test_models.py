@@ -203,3 +203,18 @@ def test_a_photograph_below_the_quality_of_the_training_eyes_is_not_gradable(ter
     assert [path.name for path in (terminal.folder / "maps").iterdir()] == ["1.png"]
     status, out, _ = terminal.run("predict", MODEL, bad)
     assert status == 0 and "not gradable: the photograph is out of focus" in " ".join(out.split())
+
+
+def test_stress_prints_a_line_per_condition_and_writes_its_chart(terminal: Terminal, eyes: Path) -> None:
+    status, out, err = terminal.run("stress", MODEL, "--data", eyes, "--json", "--out", "charts/stress.html")
+    assert status == 0
+    told = json.loads(out)
+    labels = ["as they are", *(condition["label"] for condition in told["conditions"])]
+    lines = [line for line in err.splitlines() if any(line.startswith(f"{label} ") for label in labels)]
+    assert [next(label for label in labels if line.startswith(f"{label} ")) for line in lines] == labels
+    assert f"{told['undamaged']['auc']['value']:.3f}" in lines[0]
+    assert "1 test evaluation of this test split so far" in err
+    page = (terminal.folder / "charts/stress.html").read_text()
+    assert "libjpeg" in page and "Plotly" in page
+    status, _, err = terminal.run("stress", MODEL, "--data", eyes, "--out", "charts/stress.html")
+    assert status == 2 and "exists already; name another place, or add --overwrite" in err

@@ -157,6 +157,15 @@ REFUSED = {
     ),
     "evaluate: --data": (["evaluate", "retinopathy/1", "--data", "no"], "no is no folder."),
     "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "retinopathy has no version 1; "),
+    "stress: --split": (
+        ["stress", "retinopathy/1", "--data", "eyes", "--split", "no"],
+        "--split no: write one of train, validation, test, all.",
+    ),
+    "stress: --out": (
+        ["stress", "retinopathy/1", "--data", "eyes", "--out", "chart.png"],
+        "--out chart.png: the chart is an HTML page; name it .html.",
+    ),
+    "stress: model": (["stress", "retinopathy/1", "--data", "eyes"], "retinopathy has no version 1; "),
     "predict: photograph": (
         ["predict", "retinopathy/1", "no.jpg"],
         "no.jpg: cannot be read (No such file or directory).",

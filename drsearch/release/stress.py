@@ -1,0 +1,335 @@
+"""What a registered model does where photographs are worse: blurred, too dark, turned, of a lesser camera."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drsearch.data.corruptions import CORRUPTIONS, Corruption, opened
+from drsearch.data.images import EyeImage
+from drsearch.data.records import EyeEntry, RecordSet, count_test_evaluations, file_sha256
+from drsearch.datasets.read import Dataset
+from drsearch.errors import DataError, MetricError, PhotographError
+from drsearch.home import Home
+from drsearch.measure.calibration import calibration
+from drsearch.measure.comparison import Comparison, compare
+from drsearch.measure.patients import patient_groups
+from drsearch.measure.scores import Interval, scores
+from drsearch.processes import cores
+from drsearch.release.evaluate import Split, unseen_eyes
+from drsearch.tracking.events import DatasetInput
+from drsearch.tracking.tags import STRESS_TAG
+
+if TYPE_CHECKING:
+    from drsearch.release.registry import ModelVersion, Registry
+    from drsearch.serving.grader import Grader
+
+MEASURED = ("auc", "accuracy", "ece")
+"""What is measured under each condition; more is better of the first two, less of the last."""
+
+_EYES_AT_ONCE = 8  # each is in memory under every condition
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A model on photographs that all have one corruption of one strength.
+
+    The scores are of all photographs that show a retina, as `evaluate` counts them; where there are none, a class is
+    missing among these.
+
+    Attributes:
+        corruption: Its name; empty for the photographs as they are.
+        strength: In the unit of the corruption.
+        label: Both in words.
+        n: Photographs that are scored.
+        refused: Photographs that cannot be read any more or show no retina: `predict` has an error for them.
+        not_gradable: Scored photographs whose quality lies below what the model was trained on: `predict` gives none of
+            them a grade.
+        auc: With its 95 % interval, and so on.
+        accuracy: At the model's own threshold.
+        ece: Expected calibration error.
+        accuracy_of_graded: Accuracy on the photographs that `predict` gives a grade; None if there are none.
+        auc_change: Minus that of the same photographs as they are, paired; None for these.
+        accuracy_change: Likewise.
+        ece_change: Likewise.
+    """
+
+    corruption: str
+    strength: float
+    label: str
+    n: int
+    refused: int
+    not_gradable: int
+    auc: Interval | None
+    accuracy: Interval | None
+    ece: Interval | None
+    accuracy_of_graded: float | None
+    auc_change: Interval | None
+    accuracy_change: Interval | None
+    ece_change: Interval | None
+
+    @property
+    def graded(self) -> float:
+        """The share of all photographs that `predict` gives a grade, 0 to 1."""
+        return (self.n - self.not_gradable) / (self.n + self.refused)
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, texts and dicts only, as `--json` prints them."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)} | {"graded": self.graded}
+        return {name: value.to_json() if isinstance(value, Interval) else value for name, value in values.items()}
+
+
+@dataclass(frozen=True, repr=False)
+class Stress:
+    """A model under every corruption.
+
+    Attributes:
+        split: Of the eyes.
+        undamaged: The photographs as they are: the scores of `evaluate`.
+        conditions: Corruption by corruption, from mild to severe.
+        threshold: The probability from which the model calls an eye RDR.
+        test_evaluations: Of this test split from this home, this one included; 0 for other splits.
+    """
+
+    split: Split
+    undamaged: Condition
+    conditions: tuple[Condition, ...]
+    threshold: float
+    test_evaluations: int
+
+    @property
+    def worst(self) -> Condition | None:
+        """The condition under which the AUC falls most; None where no condition has an AUC."""
+        scored = [each for each in self.conditions if each.auc_change is not None]
+        return min(scored, key=lambda each: each.auc_change.value if each.auc_change else 0.0, default=None)
+
+    @property
+    def text(self) -> str:
+        """The AUC as it is and where it falls most, one line."""
+        as_is = f"{self.undamaged.n} {self.split} eyes: AUC {self.undamaged.auc}"
+        if self.worst is None:
+            return as_is
+        return f"{as_is}; lowest with {self.worst.label}: {self.worst.auc_change:+.3f}"
+
+    def of(self, corruption: Corruption) -> tuple[Condition, ...]:
+        """The conditions of a corruption, from mild to severe."""
+        return tuple(each for each in self.conditions if each.corruption == corruption.name)
+
+    def metrics(self) -> dict[str, list[float]]:
+        """The figures as a run's metrics, such as `stress_blur_auc`: as they are, then from mild to severe.
+
+        Where a figure is not defined the list is cut off.
+        """
+        metrics: dict[str, list[float]] = {}
+        for corruption in CORRUPTIONS:
+            conditions = (self.undamaged, *self.of(corruption))
+            for name in MEASURED:
+                row = itertools.takewhile(bool, (getattr(condition, name) for condition in conditions))
+                metrics[f"stress_{corruption.name.lower()}_{name}"] = [interval.value for interval in row]
+            metrics[f"stress_{corruption.name.lower()}_graded"] = [condition.graded for condition in conditions]
+        return metrics
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, texts, lists and dicts only, as `--json` prints them."""
+        return {
+            "split": self.split,
+            "threshold": self.threshold,
+            "undamaged": self.undamaged.to_json(),
+            "conditions": [condition.to_json() for condition in self.conditions],
+            "strengths": {each.name: f"{each.meaning},{each.unit or ' number'}" for each in CORRUPTIONS},
+            "test_evaluations": self.test_evaluations,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Stress on {self.text}>"
+
+
+def stress(
+    grader: "Grader",
+    records: RecordSet,
+    dataset: Dataset,
+    split: Split,
+    home: Home,
+    why: str,
+    on_photograph: Callable[[int, int], None] | None = None,
+) -> Stress:
+    """Score a model on the photographs of a split under every corruption, each paired with the photographs as they are.
+
+    A photograph is corrupted as it comes from its file, at its full size, so that crop, normalisation and storage are
+    those of the corrupted photograph, as in `predict`. Nothing is drawn at random.
+
+    Args:
+        grader: The model.
+        records: Prepared with the model's `images.*`.
+        dataset: The photographs of the records.
+        split: As for `evaluate`; of the test split, this is a test evaluation.
+        home: Where test evaluations are counted.
+        why: The purpose, recorded with a test evaluation.
+        on_photograph: Called with the number of photographs done, and of all.
+
+    Returns:
+        The scores with their changes.
+
+    Raises:
+        DataError: If the split is empty, has one class, or holds photographs or patients that the model was trained on;
+            or if a photograph was changed meanwhile.
+    """
+    files = _Files(dataset)
+    listed, eyes = unseen_eyes(grader, records, split, home, why)
+    if len(np.unique(eyes.labels)) < 2:
+        raise DataError(f"the {split} split has eyes of one class; name eyes of both, which an AUC needs.")
+    conditions = [(corruption, strength) for corruption in CORRUPTIONS for strength in corruption.strengths]
+    chance = np.full((len(conditions), len(listed)), np.nan)
+    graded = np.zeros(chance.shape, bool)
+    with ThreadPoolExecutor(cores()) as threads:
+        for start in range(0, len(listed), _EYES_AT_ONCE):
+            part = listed[start : start + _EYES_AT_ONCE]
+            images: list[NDArray[np.uint8]] = []
+            places: list[tuple[int, int]] = []
+            for at, seen in enumerate(threads.map(lambda eye: list(_corrupted(grader, files.of(eye))), part), start):
+                for row, eye in enumerate(seen):
+                    if eye is not None:
+                        images.append(eye.image)
+                        places.append((row, at))
+                        graded[row, at] = grader.quality_limits.reason(eye.quality) is None
+                if on_photograph is not None:
+                    on_photograph(at + 1, len(listed))
+            if images:
+                chance[tuple(np.transpose(places))] = grader.probabilities(np.stack(images))
+    as_is = grader.probabilities(eyes.images)
+    gradable = np.array([grader.quality_limits.reason(eye.quality) is None for eye in listed])
+    judge = _Judge(eyes.labels, patient_groups(eyes.patients), as_is, grader.serving.threshold)
+    return Stress(
+        split,
+        judge.condition("", 0.0, "as they are", as_is, gradable),
+        tuple(
+            judge.condition(corruption.name, strength, corruption.label(strength), chance[row], graded[row])
+            for row, (corruption, strength) in enumerate(conditions)
+        ),
+        grader.serving.threshold,
+        count_test_evaluations(records, home) if split in ("test", "all") else 0,
+    )
+
+
+class _Files:
+    """The files of the photographs of a data set, found by name and checked by content."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._place = dataset.place
+        self._paths: dict[tuple[str, str], list[Path]] = {}
+        for photograph in dataset.photographs:
+            self._paths.setdefault((photograph.source, photograph.name), []).append(photograph.path)
+
+    def of(self, eye: EyeEntry) -> bytes:
+        """The bytes of an eye's photograph.
+
+        Raises:
+            DataError: If none of its name has its checksum any more.
+        """
+        for path in self._paths.get((eye.source, eye.name), ()):
+            if path.is_file() and file_sha256(path) == eye.sha256:
+                return path.read_bytes()
+        raise DataError(f"{self._place}: the photograph {eye.name} was changed or removed meanwhile; start again.")
+
+
+def _corrupted(grader: "Grader", photograph: bytes) -> Iterator[EyeImage | None]:
+    """What the network sees of a photograph under every condition; None where it is refused."""
+    picture, retina = opened(photograph)
+    for corruption in CORRUPTIONS:
+        for strength in corruption.strengths:
+            try:
+                eye = grader.eye(corruption.of(picture, retina, strength))
+            except PhotographError:
+                yield None
+            else:
+                yield eye
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Scores conditions on the same eyes.
+
+    Attributes:
+        labels: 0 or 1, shape `(n,)`.
+        groups: As `patient_groups` gives them.
+        as_is: Probabilities of the photographs as they are, shape `(n,)`.
+        threshold: The model's own.
+    """
+
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+    as_is: NDArray[np.float64]
+    threshold: float
+
+    def condition(
+        self, corruption: str, strength: float, label: str, chance: NDArray[np.float64], graded: NDArray[np.bool_]
+    ) -> Condition:
+        """The figures of one condition; a probability is not a number where the photograph is refused."""
+        scored = ~np.isnan(chance)
+        labels, now, before = self.labels[scored], chance[scored], self.as_is[scored]
+        groups = self.groups[scored] if self.groups is not None else None
+        both = len(np.unique(labels)) == 2
+        measured = scores(labels, now, self.threshold, groups=groups) if both else None
+        change = self._change(labels, now, before, groups) if both and corruption else None
+        right = ((chance >= self.threshold) == self.labels)[graded]
+        return Condition(
+            corruption,
+            strength,
+            label,
+            n=len(now),
+            refused=int((~scored).sum()),
+            not_gradable=int((scored & ~graded).sum()),
+            auc=measured.auc if measured else None,
+            accuracy=measured.accuracy if measured else None,
+            ece=calibration(labels, now, groups=groups).ece if both else None,
+            accuracy_of_graded=float(right.mean()) if right.size else None,
+            auc_change=change.auc.difference if change else None,
+            accuracy_change=change.accuracy if change else None,
+            ece_change=change.ece if change else None,
+        )
+
+    def _change(
+        self,
+        labels: NDArray[np.int64],
+        now: NDArray[np.float64],
+        before: NDArray[np.float64],
+        groups: NDArray[np.int64] | None,
+    ) -> Comparison | None:
+        """The paired differences; None where one eye or one patient of a class is left."""
+        try:
+            return compare(labels, now, before, (self.threshold, self.threshold), groups=groups)
+        except MetricError:
+            return None
+
+
+def log_stress(
+    result: Stress, page: bytes, registry: "Registry", version: "ModelVersion", records: RecordSet, dataset: Dataset
+) -> None:
+    """Write the figures to a version: metrics, a tag, and under `stress/` of its run's artifacts the chart and JSON.
+
+    Args:
+        result: The figures.
+        page: The chart.
+        registry: Where the version is registered.
+        version: The version.
+        records: Of the eyes; their fingerprint names the folder of the artifacts.
+        dataset: Of the eyes.
+
+    Raises:
+        RegistryError: If MLflow does not let this user.
+    """
+    data = DatasetInput(dataset.name, records.fingerprint, dataset.place, "testing")
+    registry.log_figures(
+        version,
+        result.metrics(),
+        {STRESS_TAG: f"{dataset.name}, {result.text}"},
+        {"stress.json": json.dumps(result.to_json(), indent=1).encode(), "stress.html": page},
+        f"stress/{records.fingerprint}-{result.split}",
+        data,
+    )
