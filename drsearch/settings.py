@@ -20,6 +20,24 @@ Value = bool | int | float | str | None
 SYMMETRIES = (1, 8)
 """Of a photograph that is graded: as it is, or in all quarter turns and mirrored."""
 
+RESNET = "resnet"
+"""The value of `model.backbone` that is drsearch's own network."""
+
+APPLICATIONS = (
+    "ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge",
+    "DenseNet121", "DenseNet169", "DenseNet201",
+    "EfficientNetB0", "EfficientNetB1", "EfficientNetB2", "EfficientNetB3",
+    "EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7",
+    "EfficientNetV2B0", "EfficientNetV2B1", "EfficientNetV2B2", "EfficientNetV2B3",
+    "EfficientNetV2S", "EfficientNetV2M", "EfficientNetV2L",
+    "InceptionResNetV2", "InceptionV3",
+    "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large",
+    "NASNetMobile", "NASNetLarge",
+    "ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2",
+    "VGG16", "VGG19", "Xception",
+)  # fmt: skip
+"""The networks of `keras.applications`, the other values of `model.backbone`."""
+
 
 def _setting(
     default: Any,
@@ -198,18 +216,31 @@ class AugmentationSettings(_Section):
 class ModelSettings(_Section):
     """The simplified ResNetV2: `stages` stages of `blocks_per_stage` blocks, the width doubling by stage.
 
-    The last two are for spaces whose `build_model` takes its place.
+    `backbone` names another network in its place; `weights` is where that one starts, or the network of a space's own
+    `build_model`, of which `hypermodel` keeps what was drawn.
     """
 
+    backbone: str = _setting(RESNET, "resnet (width, stages and blocks_per_stage are its own), or a network of "
+                             "keras.applications by name, such as EfficientNetV2B0")  # fmt: skip
     width: int = _setting(16, "channels of the stem and the first stage", low=1, high=1024)
     stages: int = _setting(3, "stages, each halving the resolution", low=1, high=6)
     blocks_per_stage: int = _setting(1, "pre-activation residual blocks a stage", low=1, high=16)
     pooling: str = _setting("mean", "over all places: mean, or mean_max (mean and maximum side by side)",
                             choices=("mean", "mean_max"))  # fmt: skip
     dropout: float = _setting(0.0, "dropout before the classifier", low=0.0, high=0.95)
-    weights: str = _setting("none", "where a space's build_model starts: none (at random), imagenet, or a weights file")
+    weights: str = _setting("none", "where a backbone of keras.applications or a space's build_model starts: none (at "
+                            "random), imagenet, or a weights file")  # fmt: skip
     hypermodel: str = _setting("", "what was drawn inside a space's build_model, as JSON; empty: the ResNet",
                                searched=False)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.backbone not in (names := (RESNET, *APPLICATIONS)):
+            near = near_names(self.backbone, names)
+            raise SettingsError(
+                f"model.backbone = {self.backbone!r}: expected {RESNET!r} or a network of keras.applications; "
+                + (f"did you mean {quoted(near, 'or')}?" if near else f"it has {quoted(APPLICATIONS, 'and')}.")
+            )
 
 
 @dataclass(frozen=True)

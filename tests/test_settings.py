@@ -49,6 +49,12 @@ def test_values_are_replaced_by_name_and_the_rest_stays() -> None:
         ),
         ("model.patience_trials", 3, "'model.patience_trials' is no setting; did you mean 'study.patience_trials'?"),
         ("images.size", 3, "'images.size' is no setting; images has 'image_px', 'normalisation', 'fit' and 'mask'."),
+        (
+            "model.backbone",
+            "resnet50v2",
+            "model.backbone = 'resnet50v2': expected 'resnet' or a network of keras.applications; did you mean "
+            "'ResNet50V2'?",
+        ),
         ("registry.symmetries", 4, "registry.symmetries = 4: expected 1 or 8, for example registry.symmetries = 1."),
         ("search.dice", 3, "'search.dice' is no setting; search has 'folds' and 'repeats'."),
         (

@@ -371,7 +371,7 @@ def run_study(
     from drsearch.display.progress import study_view, training_view
     from drsearch.display.study_tables import print_warm_start
     from drsearch.release.after_search import AfterSearch
-    from drsearch.space.check import load_space
+    from drsearch.space.check import check_backbone_weights, load_space
     from drsearch.space.known_values import enqueued_params
     from drsearch.study.preparation import prepare_all
     from drsearch.study.reconcile import launching
@@ -381,6 +381,7 @@ def run_study(
     read = load_space(path, lambda own: merged_settings(given, config, own))
     check_study(read.settings)
     _check_enqueued(enqueue, read.settings)
+    check_backbone_weights(read)
     enqueued = [enqueued_params(read, each) for each in known]
     warm = check_begins(name, read, dataset, url, warm_start)
     print_reading(out, dataset)

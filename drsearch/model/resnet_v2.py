@@ -45,15 +45,27 @@ def build_resnet(settings: ModelSettings, image_px: int, n_classes: int = 2) -> 
             name = f"stage{stage + 1}_block{block + 1}"
             x = _block(x, settings.width * 2**stage, strides=2 if block == 0 else 1, name=name)
     x = layers.ReLU(name="post_relu")(x)
-    places = x
+    return keras.Model(images, classifier(x, settings, n_classes), name="resnet_v2")
+
+
+def classifier(places: keras.KerasTensor, settings: ModelSettings, n_classes: int) -> keras.KerasTensor:
+    """Probabilities of a map: pooled over its places as `model.pooling` says, dropout if set, softmax.
+
+    Args:
+        places: Shape `(n, rows, columns, channels)`.
+        settings: Pooling and dropout.
+        n_classes: Columns of the result.
+
+    Returns:
+        float32, shape `(n, n_classes)`.
+    """
     x = layers.GlobalAveragePooling2D(name="pool")(places)
     if settings.pooling == "mean_max":
         x = layers.Concatenate(name="pools")([x, layers.GlobalMaxPooling2D(name="max_pool")(places)])
     if settings.dropout > 0:
         x = layers.Dropout(settings.dropout, name="dropout")(x)
     # float32 whatever the policy: a softmax in half precision rounds small probabilities to 0
-    probabilities = layers.Dense(n_classes, activation="softmax", dtype="float32", name="probabilities")(x)
-    return keras.Model(images, probabilities, name="resnet_v2")
+    return layers.Dense(n_classes, activation="softmax", dtype="float32", name="probabilities")(x)
 
 
 def _block(x: keras.KerasTensor, width: int, strides: int, name: str) -> keras.KerasTensor:

@@ -1,15 +1,18 @@
 """Checks what a space may draw, and its networks, before the first trial."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 from keras_tuner.engine import hyperparameters as kinds
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
+from drsearch.model.backbones import check_backbone, check_weights
 from drsearch.model.second_heads import misfit_of_network
 from drsearch.settings import (
+    RESNET,
     SEARCHED_SECTIONS,
     Settings,
     Value,
@@ -93,11 +96,58 @@ def _check(space: SearchSpace) -> None:
             f"{space.path}: space(hp) draws nothing; write for example "
             "hp.Choice('training.learning_rate', [0.001, 0.0001])."
         )
+    _check_backbones(space, explorer.walks)
     if failures and not n_built:
         raise SearchSpaceError(
             f"{space.path}: build_model built no network in {len(failures)} tries at "
             f"images.image_px = {space.settings.images.image_px}; {failures[0]}."
         )
+
+
+def _check_backbones(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> None:
+    if not space.has_hypermodel:
+        with _naming_the_file(space):
+            for settings in _networks(space, walks):
+                check_backbone(settings)
+    elif (backbone := space.settings.model.backbone) != RESNET:
+        raise SearchSpaceError(
+            f"{space.path}: model.backbone = {backbone!r} has no effect, since build_model makes the network here; "
+            "leave one of them out."
+        )
+
+
+def check_backbone_weights(space: SearchSpace) -> None:
+    """Load the weights of every backbone of keras.applications that a trial may draw; Keras downloads ImageNet's once.
+
+    Args:
+        space: The space, checked.
+
+    Raises:
+        SearchSpaceError: If weights cannot be downloaded, or do not fit.
+    """
+    if space.has_hypermodel:
+        return
+    explorer = Explorer()
+    while explorer.n_idle < _WALKS:
+        explorer.walk(space.walk)
+    with _naming_the_file(space):
+        for settings in _networks(space, explorer.walks):
+            check_weights(settings)
+
+
+def _networks(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> Iterable[Settings]:
+    """Settings for each backbone with its weights that walks drew, those with the smallest images."""
+    drawn = [space.settings.replace(walk) for walk in walks]
+    drawn.sort(key=lambda settings: settings.images.image_px, reverse=True)
+    return {(settings.model.backbone, settings.model.weights): settings for settings in drawn}.values()
+
+
+@contextmanager
+def _naming_the_file(space: SearchSpace) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as wrong:
+        raise SearchSpaceError(f"{space.path}: {wrong}") from wrong
 
 
 def _refusal(space: SearchSpace, why: str) -> SearchSpaceError:

@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
-from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.backbones import NO_WEIGHTS, build_network, check_weights_file
 from drsearch.settings import Settings, Value
 from drsearch.space.build_model import N_CLASSES, PREFIX, from_setting
 from drsearch.space.explorer import Explorer
@@ -41,8 +41,6 @@ from drsearch.space.source_line import is_of_spaces, naming_the_line, running_ca
 
 _WALKS = 200
 """Random walks that show which record sets a space may ask for."""
-
-_NO_WEIGHTS = "none"
 
 
 @dataclass(frozen=True)
@@ -75,18 +73,12 @@ class SearchSpace:
         """The same space on other settings.
 
         Raises:
-            SearchSpaceError: If they are for another kind of space.
+            SearchSpaceError: If `model.weights` is no file.
         """
-        if not self.has_hypermodel and settings.model.weights != _NO_WEIGHTS:
-            raise SearchSpaceError(
-                f"{self.path}: model.weights = {settings.model.weights!r} is for a space that defines build_model; "
-                f"the ResNet starts at random. Leave it at {_NO_WEIGHTS!r}."
-            )
-        if settings.model.weights not in (_NO_WEIGHTS, "imagenet") and not Path(settings.model.weights).is_file():
-            raise SearchSpaceError(
-                f"{self.path}: model.weights = {settings.model.weights!r} is no file here; give none, imagenet, or "
-                "the path of a file of weights that every worker can read."
-            )
+        try:
+            check_weights_file(settings.model)
+        except SettingsError as wrong:
+            raise SearchSpaceError(f"{self.path}: {wrong}") from wrong
         hypermodel = "{}" if self.has_hypermodel else ""
         return dataclasses.replace(self, settings=settings.replace({"model.hypermodel": hypermodel}), _grids={})
 
@@ -103,7 +95,7 @@ class SearchSpace:
             SearchSpaceError: If the space's own code raises something.
         """
         if not self.has_hypermodel:
-            return build_resnet(settings.model, settings.images.image_px, N_CLASSES)
+            return build_network(settings.model, settings.images.image_px, N_CLASSES)
         given = settings.flat() | from_setting(settings.model.hypermodel)
 
         def draw(name: str, hyperparameter: Hyperparameter) -> Value:
@@ -211,11 +203,11 @@ class SearchSpace:
             All values drawn, by name; if the network cannot be built, those drawn until then.
         """
         # A dry walk loads no weights, whatever the setting says: what is drawn does not depend on them.
-        drawing = Draws(draw, fix, self.settings.flat() | {"model.weights": _NO_WEIGHTS}, mention)
+        drawing = Draws(draw, fix, self.settings.flat() | {"model.weights": NO_WEIGHTS}, mention)
         self._walk_settings(drawing)
         if self.has_hypermodel:
             drawing.in_hypermodel = True
-            drawing.values["model.weights"] = _NO_WEIGHTS
+            drawing.values["model.weights"] = NO_WEIGHTS
             image_px: Any = drawing.get("images.image_px")
             try:
                 model = self._built(drawing, image_px)

@@ -10,7 +10,7 @@ from drsearch.data.records import RecordSet
 from drsearch.datasets.read import Dataset
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
-from drsearch.model.resnet_v2 import build_resnet
+from drsearch.model.backbones import build_network, check_backbone, check_weights
 from drsearch.model.second_heads import misfit_of_grades
 from drsearch.processes import this_process
 from drsearch.settings import Settings, gin_text
@@ -49,7 +49,8 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
         space: The space whose `build_model` builds the network; None for the ResNet.
 
     Raises:
-        SettingsError: If a space with `build_model` is missing, or is given although the settings need none.
+        SettingsError: If a space with `build_model` is missing, or is given although the settings need none; if the
+            images are too small for the backbone, or its weights are not there.
     """
     if settings.model.hypermodel and (space is None or not space.has_hypermodel):
         raise SettingsError(
@@ -61,11 +62,8 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
             f"--space {space.path}: the settings leave model.hypermodel empty, which is the ResNet; give the "
             "settings.gin of a trial of that space, or leave --space out."
         )
-    if settings.model.weights != "none" and space is None:
-        raise SettingsError(
-            f"model.weights = {settings.model.weights!r} is for a space that defines build_model; the ResNet starts "
-            "at random. Leave it at 'none'."
-        )
+    if space is None:
+        check_backbone(settings)
 
 
 def check_targets(settings: Settings, records: RecordSet) -> None:
@@ -107,10 +105,12 @@ def train(
         The result.
 
     Raises:
-        SettingsError: If the eyes lack a second target.
+        SettingsError: If the eyes lack a second target; if the backbone's weights cannot be downloaded, or do not fit.
         Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
     """
     check_targets(settings, records)
+    if space is None:
+        check_weights(settings)
     settings = settings.replace({"data.fingerprint": records.data_fingerprint})
     digest = hashlib.sha256(gin_text(settings).encode()).hexdigest()[:8]
     folder = _unfinished(home.runs / TRAININGS, f"{name}-{digest}")
@@ -129,7 +129,7 @@ def train(
     files = (records.description_path,)
 
     def build() -> keras.Model:
-        return space.build(settings) if space is not None else build_resnet(settings.model, settings.images.image_px)
+        return space.build(settings) if space is not None else build_network(settings.model, settings.images.image_px)
 
     plan = Plan(
         folder=folder, start=start, settings=settings, build=build, head=head, files=files, owner=this_process()

@@ -18,8 +18,8 @@ from drsearch.measure.gradcam import GradCam
 from drsearch.model.fit import EpochResult, set_seeds
 from drsearch.settings import Settings
 from drsearch.space.build_model import changed_choices, network_code, what_is_wrong_with
-from drsearch.space.check import load_space
-from drsearch.space.search_space import SearchSpace, read_space
+from drsearch.space.check import check_backbone_weights, load_space
+from drsearch.space.search_space import SearchSpace
 from drsearch.tracking.events import RunStart
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan
@@ -383,11 +383,38 @@ def test_a_setting_of_the_resnet_is_not_searched_beside_another_network(tmp_path
 def test_weights_for_the_resnet_are_refused(tmp_path: Path) -> None:
     file = write(tmp_path, "")
     with pytest.raises(SearchSpaceError) as refused:
-        read_space(file, lambda own: own.replace({"model.weights": "imagenet"}))
+        load_space(file, lambda own: own.replace({"model.weights": "imagenet"}))
     assert str(refused.value) == (
-        f"{file}: model.weights = 'imagenet' is for a space that defines build_model; the ResNet starts at random. "
-        "Leave it at 'none'."
+        f"{file}: model.weights = 'imagenet' is for a model.backbone of keras.applications, or for a space that "
+        "defines build_model; the ResNet starts at random. Leave it at 'none'."
     )
+
+
+def test_a_backbone_by_name_beside_build_model_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, NETWORK)
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file, lambda own: own.replace({"model.backbone": "MobileNetV2"}))
+    assert str(refused.value) == (
+        f"{file}: model.backbone = 'MobileNetV2' has no effect, since build_model makes the network here; leave one of "
+        "them out."
+    )
+
+
+def test_a_backbone_that_is_drawn_is_checked_before_the_first_trial(tmp_path: Path) -> None:
+    drawn = '    hp.Choice("model.backbone", ["resnet", "MobileNetV2", "Xception"])\n'
+    file = write(tmp_path, drawn)
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file, lambda own: own.replace({"images.image_px": 64}))
+    assert str(refused.value) == (
+        f"{file}: images.image_px = 64: Xception takes images of at least 71 pixels; "
+        "write images.image_px = 71 or more."
+    )
+    (tmp_path / "torn.weights.h5").write_text("")
+    file.write_text(file.read_text().replace('"resnet", "MobileNetV2", "Xception"', '"MobileNetV2"'))
+    torn = {"images.image_px": 32, "model.weights": str(tmp_path / "torn.weights.h5")}
+    space = load_space(file, lambda own: own.replace(torn))
+    with pytest.raises(SearchSpaceError, match=r"torn.weights.h5' does not fit MobileNetV2"):
+        check_backbone_weights(space)
 
 
 def test_a_single_training_asks_for_the_file_that_makes_its_network(space: SearchSpace) -> None:
