@@ -75,13 +75,21 @@ class Model:
         return self.version.scores
 
     def predict(
-        self, photographs: Photographs, *, explain: str | Path | None = None, overwrite: bool = False
+        self,
+        photographs: Photographs,
+        *,
+        explain: str | Path | None = None,
+        method: str = "gradcam",
+        layer: str = "",
+        overwrite: bool = False,
     ) -> pd.DataFrame:
         """Grade photographs: referable (RDR) or not (NRDR).
 
         Args:
             photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md).
-            explain: Write each photograph with its Grad-CAM heat map: a new file, or a folder for several photographs.
+            explain: Write each photograph with its heat map: a new file, or a folder for several photographs.
+            method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam` or `occlusion`.
+            layer: Of the network, for heat maps; empty for the last one with places.
             overwrite: Let `explain` replace files; photographs are never replaced.
 
         Returns:
@@ -97,7 +105,9 @@ class Model:
 
         rows = [
             {"photograph": str(path), **answer, "explanation": str(file) if file else None}
-            for path, answer, file in self.answers(photographs, explain=explain, overwrite=overwrite)
+            for path, answer, file in self.answers(
+                photographs, explain=explain, method=method, layer=layer, overwrite=overwrite
+            )
         ]
         columns = [
             "label",
@@ -114,34 +124,47 @@ class Model:
         return table.set_index("photograph")
 
     def answers(
-        self, photographs: Photographs, *, explain: str | Path | None = None, overwrite: bool = False
+        self,
+        photographs: Photographs,
+        *,
+        explain: str | Path | None = None,
+        method: str = "gradcam",
+        layer: str = "",
+        overwrite: bool = False,
     ) -> Iterator[tuple[Path, dict[str, Any], Path | None]]:
         """As `predict`, one photograph at a time.
 
         Args:
             photographs: Files.
             explain: A file, or a folder.
+            method: How heat maps are made.
+            layer: Of the network, for heat maps.
             overwrite: Let `explain` replace files.
 
         Yields:
             The file, the answer by name (as `--json` prints it), and the file of its heat map, if one was written.
         """
-        yield from graded(self, photographs, explain=explain, overwrite=overwrite)
+        yield from graded(self, photographs, explain=explain, method=method, layer=layer, overwrite=overwrite)
 
-    def explain(self, photograph: str | Path | PhotographData) -> NDArray[np.uint8]:
-        """The photograph, coloured where the model saw its class (Grad-CAM, Selvaraju et al. 2017).
+    def explain(
+        self, photograph: str | Path | PhotographData, method: str = "gradcam", layer: str = ""
+    ) -> NDArray[np.uint8]:
+        """The photograph, coloured where the model saw its class.
 
         Args:
             photograph: A file, its bytes, or RGB pixels of shape `(height, width, 3)`.
+            method: `gradcam`, `gradcam++`, `hirescam` or `occlusion`.
+            layer: Of the network; empty for the last one with places.
 
         Returns:
             RGB, shape `(height, width, 3)`.
 
         Raises:
+            MetricError: If there is no such method or layer.
             PhotographError: If it cannot be read whole or shows no retina.
         """
         given = Path(photograph).expanduser().read_bytes() if isinstance(photograph, str | Path) else photograph
-        return self._load().grader.explain(given)
+        return self._load().grader.explain(given, method=method, layer=layer)
 
     def evaluate(
         self,
@@ -209,7 +232,13 @@ def load_model(model: str | Model) -> Model:
 
 
 def graded(
-    model: str | Model, photographs: Photographs, *, explain: str | Path | None = None, overwrite: bool = False
+    model: str | Model,
+    photographs: Photographs,
+    *,
+    explain: str | Path | None = None,
+    method: str = "gradcam",
+    layer: str = "",
+    overwrite: bool = False,
 ) -> Iterator[tuple[Path, dict[str, Any], Path | None]]:
     """Answers of a model, one photograph at a time; the model is loaded for the first that can be read.
 
@@ -217,15 +246,20 @@ def graded(
         model: A version, or its name.
         photographs: Files.
         explain: A file for the heat map, or a folder for several; None for none.
+        method: How heat maps are made.
+        layer: Of the network, for heat maps; empty for the last one with places.
         overwrite: Let `explain` replace files.
 
     Yields:
         The file, the answer by name (as `--json` prints it), and the file of its heat map, if one was written.
 
     Raises:
+        MetricError: If there is no such method or layer.
         OutputError: If a heat map would replace a photograph or another file.
         RegistryError: If there is no such version.
     """
+    if explain is None and (method, layer) != ("gradcam", ""):
+        raise DrsearchError("--method and --layer say how heat maps are made: name a file or a folder with --explain.")
     paths = files_of(photographs)
     heat_maps = heat_map_files(paths, explain, overwrite)
     if not all(map(unreadable, paths)):
@@ -240,7 +274,7 @@ def graded(
         answer = model._load().answers([path])[0].to_json()
         if heat_map and answer["probability"] is not None:
             try:
-                _write_heat_map(model.explain(path), heat_map, overwrite)
+                _write_heat_map(model.explain(path, method, layer), heat_map, overwrite)
                 written = heat_map
             except PhotographError as refused:
                 answer["error"] = f"the photograph {refused}"

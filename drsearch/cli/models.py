@@ -7,7 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from drsearch.cli.app import command
-from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, Model, SkipBad, given_settings
+from drsearch.cli.options import (
+    Assignments,
+    Configs,
+    Data,
+    Json,
+    Layer,
+    LeastQuality,
+    Method,
+    Model,
+    SkipBad,
+    given_settings,
+)
 from drsearch.cli.output import console, print_json
 from drsearch.display.output import liner, print_blind, print_patients, print_qualities, print_scores
 from drsearch.errors import DrsearchError
@@ -158,9 +169,11 @@ def predict(
         typer.Option(
             "--explain",
             metavar="PATH",
-            help="Write the photograph with its Grad-CAM heat map: a new file, or a folder for several photographs.",
+            help="Write the photograph with its heat map: a new file, or a folder for several photographs.",
         ),
     ] = None,
+    method: Method = "gradcam",
+    layer: Layer = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --explain replace files; photographs are never replaced.")
     ] = False,
@@ -178,7 +191,8 @@ def predict(
     from drsearch.api.model import graded
 
     out, rows = liner(console(as_json)), []
-    for path, answer, heat_map in graded(model, images, explain=explain, overwrite=overwrite):
+    answers = graded(model, images, explain=explain, method=method, layer=layer, overwrite=overwrite)
+    for path, answer, heat_map in answers:
         row = {"image": str(path), "error": answer["error"], **answer} | (
             {"explanation": str(heat_map)} if heat_map else {}
         )

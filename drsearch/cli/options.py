@@ -58,6 +58,22 @@ LeastQuality = Annotated[
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A registered version: retinopathy/3 or retinopathy@champion.")
 ]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="gradcam|gradcam++|hirescam|occlusion",
+        help="How heat maps are made; occlusion takes 256 answers per photograph.",
+    ),
+]
+Layer = Annotated[
+    str,
+    typer.Option(
+        "--layer",
+        metavar="NAME",
+        help="Layer whose places are explained, e.g. stage2_block1_add. Default: the last one with places.",
+    ),
+]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, e.g. retinopathy.")]
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study; `drsearch status` lists them.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]

@@ -1,4 +1,4 @@
-"""Grad-CAM: maps of where in a photograph a model sees a class, and overlays that show them."""
+"""Grad-CAM and its relatives: maps of where in a photograph a model sees a class, and overlays that show them."""
 
 from typing import Any
 
@@ -16,9 +16,15 @@ _SMALLEST = {"float32": 1e-30, "float16": 1e-4, "bfloat16": 1e-30}  # before a l
 class GradCam:
     """Explains a model: how much each place of an image speaks for a class.
 
-    The maps are those of the layer nearest to the output that still has places (4-D output with more than one cell):
-    its channels weighted by the mean gradient of the class score, summed, and cut at 0. What lies outside the retina is
-    left out before a map is enlarged, so that a cell of the black corner does not shine into the retina.
+    The maps are those of the layer nearest to the output that still has places (4-D output with more than one cell), or
+    of another one: its channels weighted, summed, and cut at 0. What lies outside the retina is left out before a map
+    is enlarged, so that a cell of the black corner does not shine into the retina. The weight of a channel is
+
+    - `gradcam`: the mean gradient of the class score,
+    - `gradcam++`: the mean of its positive gradients, weighted by how much each place decides, for the exponential of
+      the score; it covers several lesions better than the first of them,
+    - `hirescam`: at every place the gradient there. No mean: a place is bright only where the model used it, which
+      holds exactly where nothing but pooling and a dense layer follow.
 
     The score is the logarithm of the odds of the class. For two classes that is the difference of the values before the
     softmax, so a model that is certain is explained as well as one in doubt; the gradient of the probability itself
@@ -27,20 +33,24 @@ class GradCam:
     Args:
         model: Functional or sequential, photographs `(n, height, width, 3)` of 0 to 255 in, softmax `(n, classes)` out.
         batch_size: Photographs at once; memory grows with it.
+        method: `gradcam`, `gradcam++` or `hirescam`.
+        layer: Name of the layer; empty for the last one with places.
 
     Raises:
-        MetricError: If the model has no layer with places.
+        MetricError: If the model has no layer with places, or none of that name.
 
     Source:
         Selvaraju et al. (2017), Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization,
-        ICCV, arXiv:1610.02391.
+        ICCV, arXiv:1610.02391. Chattopadhay et al. (2018), Grad-CAM++, WACV, arXiv:1710.11063. Draelos and Carin
+        (2020), Use HiResCAM instead of Grad-CAM for faithful explanations, arXiv:2011.08891.
     """
 
-    def __init__(self, model: Any, batch_size: int = 16) -> None:
-        node = _last_node_with_places(model)
+    def __init__(self, model: Any, batch_size: int = 16, method: str = "gradcam", layer: str = "") -> None:
+        node = _node_with_places(model, layer)
+        self._weights = _WEIGHTS[method]
         self.layer_name: str = node.operation.name
         self._batch_size = batch_size
-        self._classifier = _dense_softmax(model)
+        self._classifier = dense_softmax(model)
         before = [] if self._classifier is None else [self._classifier.input]
         features, answers = node.output_tensors[0], [model.outputs[0], *before]
         self._head = _model_between(features, answers)
@@ -61,7 +71,7 @@ class GradCam:
     def maps(
         self, images: NDArray[np.uint8], inside: NDArray[np.bool_], label: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The Grad-CAM maps of some eyes, and their probabilities.
+        """The maps of some eyes, and their probabilities.
 
         Args:
             images: RGB, uint8, shape `(n, height, width, 3)`, as the model takes them.
@@ -83,7 +93,7 @@ class GradCam:
             cams, chances = explain(tf.constant(batch, tf.float32), tf.constant(asked))
             probabilities[first : first + len(batch)] = chances.numpy()
             for i, cam in enumerate(cams.numpy(), start=first):
-                maps[i] = _enlarged(cam, inside[i])
+                maps[i] = enlarged(cam, inside[i])
         return maps, probabilities
 
     def _explain(self, images: Any, asked: Any) -> tuple[Any, Any]:
@@ -102,22 +112,33 @@ class GradCam:
             else:
                 features, (chances, *before) = begun, keras.tree.flatten(self._head(begun, training=False))
             label = tf.where(asked < 0, tf.argmax(chances, axis=1, output_type=tf.int32), asked)
-            odds = _odds(self._log_chances(chances, before), label)
+            odds = class_odds(log_chances(self._classifier, chances, before), label)
         gradient = tf.cast(tape.gradient(odds, features), tf.float32)  # a mixed_float16 model has both in half
-        weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
-        cams = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=3))
+        places = tf.cast(features, tf.float32)
+        cams = tf.nn.relu(tf.reduce_sum(self._weights(gradient, places) * places, axis=3))
         return cams, tf.cast(chances[:, 1], tf.float32)
 
-    def _log_chances(self, chances: Any, before: list[Any]) -> Any:
-        """Logarithms of the probabilities, but for a constant per eye."""
-        if self._classifier is None:
-            return tf.math.log(chances + tf.constant(_SMALLEST[chances.dtype.name], chances.dtype))
-        # From before the softmax: a probability that has rounded to 0 has no gradient left.
-        values = tf.matmul(tf.cast(before[0], tf.float32), tf.cast(self._classifier.kernel, tf.float32))
-        return values if self._classifier.bias is None else values + tf.cast(self._classifier.bias, tf.float32)
+
+def _mean_gradients(gradient: Any, places: Any) -> Any:
+    return tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
 
 
-def _enlarged(cam: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _positive_gradients(gradient: Any, places: Any) -> Any:
+    """Of the exponential of the score, whose own value cancels where a map is divided by its strongest place."""
+    squared = tf.square(gradient)
+    total = tf.reduce_sum(places, axis=(1, 2), keepdims=True)
+    shares = tf.math.divide_no_nan(squared, 2 * squared + total * squared * gradient)
+    return tf.reduce_sum(shares * tf.nn.relu(gradient), axis=(1, 2), keepdims=True)
+
+
+def _gradients_themselves(gradient: Any, places: Any) -> Any:
+    return gradient
+
+
+_WEIGHTS = {"gradcam": _mean_gradients, "gradcam++": _positive_gradients, "hirescam": _gradients_themselves}
+
+
+def enlarged(cam: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """A map of few cells at the size of a picture: 0 outside the retina, 1 at its strongest place.
 
     Each pixel is a mean of the cells, weighted by a Gaussian of their distance and by how much of each cell is retina.
@@ -161,11 +182,34 @@ def overlay(image: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.ui
     return np.asarray(np.round(image + share * (colours.astype(np.float32) - image)), np.uint8)
 
 
-def _odds(log_chances: Any, label: Any) -> Any:
-    """The logarithm of the odds of a class, shape `(n,)`."""
-    chosen = tf.one_hot(label, log_chances.shape[1], dtype=log_chances.dtype)
-    others = tf.reduce_logsumexp(log_chances - log_chances.dtype.max / 4 * chosen, axis=1)
-    return tf.reduce_sum(chosen * log_chances, axis=1) - others
+def log_chances(classifier: Any, chances: Any, before: list[Any]) -> Any:
+    """Logarithms of the probabilities, but for a constant per eye.
+
+    Args:
+        classifier: The model's last layer as `dense_softmax` gives it.
+        chances: The probabilities, shape `(n, classes)`.
+        before: What goes into the classifier; empty without one.
+    """
+    if classifier is None:
+        return tf.math.log(chances + tf.constant(_SMALLEST[chances.dtype.name], chances.dtype))
+    # From before the softmax: a probability that has rounded to 0 has no gradient left.
+    values = tf.matmul(tf.cast(before[0], tf.float32), tf.cast(classifier.kernel, tf.float32))
+    return values if classifier.bias is None else values + tf.cast(classifier.bias, tf.float32)
+
+
+def class_odds(values: Any, label: Any) -> Any:
+    """The logarithm of the odds of a class.
+
+    Args:
+        values: From `log_chances`, shape `(n, classes)`.
+        label: The class of each eye, shape `(n,)`.
+
+    Returns:
+        Shape `(n,)`.
+    """
+    chosen = tf.one_hot(label, values.shape[1], dtype=values.dtype)
+    others = tf.reduce_logsumexp(values - values.dtype.max / 4 * chosen, axis=1)
+    return tf.reduce_sum(chosen * values, axis=1) - others
 
 
 def _model_between(features: Any, answers: list[Any]) -> Any:
@@ -176,15 +220,17 @@ def _model_between(features: Any, answers: list[Any]) -> Any:
         return None
 
 
-def _dense_softmax(model: Any) -> Any:
+def dense_softmax(model: Any) -> Any:
     """The model's last layer where it is a dense one with softmax, else None."""
     last: Any = model.layers[-1]
     ours = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
     return last if ours and last.output is model.outputs[0] else None
 
 
-def _last_node_with_places(model: Any) -> Any:
+def _node_with_places(model: Any, layer: str) -> Any:
     """The call nearest to the output whose result is `(n, height, width, channels)` with more than one cell.
+
+    Of a layer, if one is named.
 
     A call and not a layer: the output of a model nested in this one is a tensor of its own graph, and only the call
     knows the tensor of ours.
@@ -192,11 +238,17 @@ def _last_node_with_places(model: Any) -> Any:
     graph = getattr(model, "_functional", None) or model  # a Sequential keeps its graph there
     if not hasattr(graph, "_nodes_by_depth"):
         raise MetricError(f"{model.name}: Grad-CAM needs a functional or sequential Keras model that has been built.")
-    for depth in sorted(graph._nodes_by_depth):
-        for node in graph._nodes_by_depth[depth]:
-            if not node.is_input and _has_places(node.output_tensors[0].shape):
-                return node
-    raise MetricError(f"{model.name}: Grad-CAM needs a layer with output (n, height, width, channels); there is none.")
+    nodes = [node for depth in sorted(graph._nodes_by_depth) for node in graph._nodes_by_depth[depth]]
+    nodes = [node for node in nodes if not node.is_input and _has_places(node.output_tensors[0].shape)]
+    if not nodes:
+        raise MetricError(
+            f"{model.name}: Grad-CAM needs a layer with output (n, height, width, channels); there is none."
+        )
+    if named := [node for node in nodes if node.operation.name == layer or not layer]:
+        return named[0]
+    last = {node.output_tensors[0].shape[1:3]: node.operation.name for node in reversed(nodes)}
+    names = ", ".join(f"{name} ({height} x {width} places)" for (height, width), name in last.items())
+    raise MetricError(f"{model.name} has no layer {layer!r} with places; the last ones of each size are {names}.")
 
 
 def _has_places(shape: tuple[int | None, ...]) -> bool:

@@ -23,8 +23,9 @@ from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import tempered
+from drsearch.measure.explainers import Explainer, explainer
 from drsearch.measure.familiarity import Familiarity
-from drsearch.measure.gradcam import GradCam, overlay
+from drsearch.measure.gradcam import overlay
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.serving.gradable import quality_limits
@@ -87,8 +88,8 @@ class Grader:
         if self.familiarity.image_px != self.serving.images.image_px:
             raise _not_ours(folder / FAMILIARITY_FILE)
         self._predict = Predictor(self.model, symmetries=self.serving.symmetries)
-        self._gradcam: GradCam | None = None
-        self._explaining = threading.Lock()  # only one Grad-CAM network may be built
+        self._explainers: dict[tuple[str, str], Explainer] = {}
+        self._explaining = threading.Lock()  # of each method and layer only one network may be built
 
     def grade(self, photographs: Sequence[PhotographData]) -> list[Verdict]:
         """Grade photographs.
@@ -158,8 +159,10 @@ class Grader:
             )
         return Verdict(label, probability, confidence, self.serving.threshold, distance, warning)
 
-    def explain(self, photograph: PhotographData, longest_px: int | None = None) -> NDArray[np.uint8]:
-        """The photograph with a heat map of the regions that count for its class (Grad-CAM, Selvaraju et al. 2017).
+    def explain(
+        self, photograph: PhotographData, longest_px: int | None = None, method: str = "gradcam", layer: str = ""
+    ) -> NDArray[np.uint8]:
+        """The photograph with a heat map of the regions that count for its class.
 
         The map is of the photograph as it is, where its class is that of a mean over turned and mirrored views, too.
         From violet (little) through green to yellow (most). Outside the retina nothing is coloured.
@@ -167,13 +170,17 @@ class Grader:
         Args:
             photograph: As for `grade`.
             longest_px: Maximum of the longer side of the result; None: the photograph's own size.
+            method: How it is made, one of `METHODS`.
+            layer: Of the network; empty for the last one with places.
 
         Returns:
             RGB, shape `(height, width, 3)`.
 
         Raises:
+            MetricError: If there is no such method or layer.
             PhotographError: If it cannot be read or shows no retina.
         """
+        maker = self.explainer(method, layer)
         eye = eye_image(photograph, self.serving.images)
         label = self.label(self.probabilities(eye.image[None])[0])
         original = _at_most(read_photograph(photograph, longest_px), longest_px)
@@ -187,11 +194,21 @@ class Grader:
         inside = np.zeros(sides, bool)
         inside[part] = retina_mask(original[rows, columns]) & circle(*sides, self.serving.images)[part]
         with self._explaining:
-            self._gradcam = self._gradcam or GradCam(self.model)
-            maps, _ = self._gradcam.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
+            maps, _ = maker.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
         cam = np.zeros(original.shape[:2], np.float32)
         cam[rows, columns] = maps[0][part]
         return overlay(original, cam)
+
+    def explainer(self, method: str = "gradcam", layer: str = "") -> Explainer:
+        """What explains the network: made once for each method and layer.
+
+        Raises:
+            MetricError: If there is no such method or layer.
+        """
+        with self._explaining:
+            if (method, layer) not in self._explainers:
+                self._explainers[method, layer] = explainer(self.model, method, layer)
+            return self._explainers[method, layer]
 
 
 def load_network(folder: Path) -> keras.Model:

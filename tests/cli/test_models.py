@@ -218,3 +218,24 @@ def test_stress_prints_a_line_per_condition_and_writes_its_chart(terminal: Termi
     assert "libjpeg" in page and "Plotly" in page
     status, _, err = terminal.run("stress", MODEL, "--data", eyes, "--out", "charts/stress.html")
     assert status == 2 and "exists already; name another place, or add --overwrite" in err
+
+
+def test_a_heat_map_can_be_made_in_other_ways_and_of_other_layers(terminal: Terminal) -> None:
+    maps = {}
+    for name, options in {
+        "a": [], "b": ["--method", "hirescam"], "c": ["--layer", "stage1_block1_relu2"], "d": ["--method", "occlusion"]
+    }.items():  # fmt: skip
+        status, _, err = terminal.run("predict", MODEL, "1.jpg", "--explain", f"{name}.png", *options)
+        assert (status, err) == (0, "")
+        maps[(terminal.folder / f"{name}.png").read_bytes()] = name
+    assert len(maps) == 4
+    for options, words in (
+        (["--explain", "e.png", "--method", "lime"], "--method lime: write one of gradcam, gradcam++, "),
+        (
+            ["--explain", "e.png", "--layer", "conv9"],
+            "has no layer 'conv9' with places; the last ones of each size are",
+        ),
+        (["--method", "hirescam"], "name a file or a folder with --explain"),
+    ):
+        status, _, err = terminal.run("predict", MODEL, "1.jpg", *options)
+        assert status == 2 and words in err and not (terminal.folder / "e.png").exists()
