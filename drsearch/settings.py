@@ -225,8 +225,22 @@ class ModelSettings(_Section):
     width: int = _setting(16, "channels of the stem and the first stage", low=1, high=1024)
     stages: int = _setting(3, "stages, each halving the resolution", low=1, high=6)
     blocks_per_stage: int = _setting(1, "pre-activation residual blocks a stage", low=1, high=16)
-    pooling: str = _setting("mean", "over all places: mean, or mean_max (mean and maximum side by side)",
-                            choices=("mean", "mean_max"))  # fmt: skip
+    normalisation: str = _setting(
+        "batch", "batch, or group (of channels within an image, whatever the batch)", choices=("batch", "group")
+    )
+    squeeze_excitation: bool = _setting(False, "weigh the channels of a block by their means over all places")
+    drop_path: float = _setting(
+        0.0,
+        "stochastic depth: chance that the last block is skipped for an image; falling to the first",
+        low=0.0,
+        high=0.9,
+    )
+    pooling: str = _setting(
+        "mean",
+        "over all places: mean, mean_max (mean and maximum side by side), log_sum_exp (a soft maximum) or attention "
+        "(a mean by learnt weights)",
+        choices=("mean", "mean_max", "log_sum_exp", "attention"),
+    )
     dropout: float = _setting(0.0, "dropout before the classifier", low=0.0, high=0.95)
     weights: str = _setting("none", "where a backbone of keras.applications or a space's build_model starts: none (at "
                             "random), imagenet, or a weights file")  # fmt: skip

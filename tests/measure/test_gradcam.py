@@ -40,6 +40,15 @@ def of_mean_and_maximum() -> Any:
     return build_resnet(ModelSettings(width=8, stages=1, pooling="mean_max"), PX)
 
 
+def of_attention() -> Any:
+    settings = ModelSettings(width=8, stages=1, pooling="attention", normalisation="group", squeeze_excitation=True)
+    return build_resnet(settings, PX)
+
+
+def of_soft_maximum() -> Any:
+    return build_resnet(ModelSettings(width=8, stages=1, pooling="log_sum_exp", drop_path=0.2), PX)
+
+
 def convolved_to_a_point() -> Any:
     """Its last places, 2 x 2, go through one more convolution."""
     photograph = keras.Input((PX, PX, 3))
@@ -111,6 +120,8 @@ def test_a_softmax_that_is_a_layer_of_its_own_gives_the_same_map() -> None:
     [
         (small_resnet, "post_relu"),
         (of_mean_and_maximum, "post_relu"),
+        (of_attention, "post_relu"),
+        (of_soft_maximum, "post_relu"),
         (convolved_to_a_point, "places"),
         (pooled_apart, "places"),
     ],

@@ -1,5 +1,6 @@
 """The fused step learns what Keras's own `fit` learns, from the same weights, batches and augmentation."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -104,6 +105,17 @@ def _after(model: keras.Model, fused: bool, steps: int = 5) -> list[NDArray[np.f
     return [np.asarray(variable) for variable in (*model.variables, *optimizer.variables)]
 
 
+def _resnet_with_other_parts() -> keras.Model:
+    set_seeds(5)
+    parts = {"normalisation": "group", "squeeze_excitation": True, "drop_path": 0.3, "pooling": "attention"}
+    return build_resnet(dataclasses.replace(SETTINGS.model, **parts), PX)
+
+
+def _resnet_with_a_soft_maximum() -> keras.Model:
+    set_seeds(5)
+    return build_resnet(dataclasses.replace(SETTINGS.model, pooling="log_sum_exp"), PX)
+
+
 def _with_a_layer_called_for_inference() -> keras.Model:
     set_seeds(1)
     images = keras.Input((PX, PX, 3))
@@ -170,6 +182,8 @@ def _of_its_own_class() -> keras.Model:
     "build",
     [
         _resnet,
+        _resnet_with_other_parts,
+        _resnet_with_a_soft_maximum,
         _with_a_layer_called_for_inference,
         _with_a_frozen_layer,
         _with_what_the_kernel_cannot,

@@ -63,6 +63,76 @@ def test_mean_and_maximum_of_every_channel_are_weighed_side_by_side() -> None:
     assert model.get_layer("probabilities").kernel.shape == (32, 2)
 
 
+def _tapped(model: keras.Model, *names: str, training: bool = False) -> list[np.ndarray]:
+    """The outputs of some layers for two images."""
+    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])([IMAGES], training=training)
+    return [np.asarray(output) for output in outputs]
+
+
+def test_a_soft_maximum_lies_between_mean_and_maximum_and_stands_large_values() -> None:
+    set_seeds(0)
+    model = build_resnet(ModelSettings(stages=1, pooling="log_sum_exp"), 64)
+    features, _ = _tapped(model, "post_relu", "probabilities")
+    pooled = np.asarray(keras.Model(model.inputs, model.get_layer("probabilities").input)([IMAGES]))
+    expected = np.log(np.exp(5 * features.astype(np.float64)).mean(axis=(1, 2))) / 5
+    np.testing.assert_allclose(pooled, expected, rtol=1e-4, atol=1e-5)
+    low, high = features.mean(axis=(1, 2)), features.max(axis=(1, 2))
+    assert (pooled >= low - 1e-5).all() and (pooled <= high + 1e-5).all() and (pooled > low + 0.01).any()
+    model.get_layer("stage1_block1_conv2").bias.assign(np.full(16, 1e4))
+    assert np.isfinite(np.asarray(model(IMAGES))).all()
+
+
+def test_attention_is_a_mean_of_the_places_by_weights_that_differ_from_image_to_image() -> None:
+    set_seeds(0)
+    model = build_resnet(ModelSettings(stages=1, pooling="attention"), 64)
+    features, shares, pooled = _tapped(model, "post_relu", "attention", "pool")
+    assert shares.shape == (2, 64, 1) and shares.min() > 0
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(pooled, (features.reshape(2, 64, 16) * shares).sum(axis=1), rtol=1e-4)
+    assert not np.allclose(shares[0], shares[1])
+
+
+@pytest.mark.parametrize("width", [16, 12, 5])
+def test_group_normalisation_is_of_each_image_by_itself(width: int) -> None:
+    model = build_resnet(ModelSettings(width=width, stages=2, normalisation="group"), 64)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    together = np.asarray(model(IMAGES, training=True))
+    alone = np.concatenate([np.asarray(model(image[None], training=False)) for image in IMAGES])
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+    assert not model.non_trainable_variables  # no statistics that could lag behind
+
+
+def test_squeeze_and_excitation_weighs_the_channels_of_the_residual_of_every_block() -> None:
+    model = build_resnet(ModelSettings(squeeze_excitation=True), 64)
+    plain = build_resnet(ModelSettings(), 64)
+    more = [(16 * 4 + 4) + (4 * 16 + 16), (32 * 8 + 8) + (8 * 32 + 32), (64 * 16 + 16) + (16 * 64 + 64)]
+    assert model.count_params() == plain.count_params() + sum(more)
+    residual, shares, total, shortcut = _tapped(
+        model, "stage1_block1_conv2", "stage1_block1_excite2", "stage1_block1_add", "stage1_block1_shortcut"
+    )
+    assert shares.shape == (2, 1, 1, 16) and ((shares > 0) & (shares < 1)).all()
+    np.testing.assert_allclose(total, shortcut + residual * shares, rtol=1e-4, atol=1e-5)
+
+
+def test_stochastic_depth_skips_blocks_of_single_images_more_often_the_deeper() -> None:
+    set_seeds(0)
+    model = build_resnet(ModelSettings(width=4, stages=2, blocks_per_stage=2, drop_path=0.4), 64)
+    rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    names = [f"stage2_block2_{part}" for part in ("conv2", "add")]
+    skipped = set()
+    for _ in range(20):
+        before, residual, total = _tapped(model, "stage2_block1_add", *names, training=True)
+        for i in range(2):
+            is_skipped = np.array_equal(total[i], before[i])
+            skipped.add(is_skipped)
+            if not is_skipped:
+                np.testing.assert_allclose(total[i], before[i] + residual[i] / 0.6, rtol=1e-4, atol=1e-5)
+    assert skipped == {True, False}
+    before, residual, total = _tapped(model, "stage2_block1_add", *names)
+    np.testing.assert_allclose(total, before + residual, rtol=1e-5)
+
+
 def test_every_stage_halves_the_picture_and_doubles_the_width() -> None:
     model = build_resnet(ModelSettings(), 256)
     shapes = {
@@ -115,11 +185,20 @@ def test_dropout_stands_before_the_classifier_where_asked() -> None:
     assert model.get_layer("dropout").rate == 0.3
 
 
-def test_the_saved_network_opens_without_drsearch_code(tmp_path: Path) -> None:
-    model = build_resnet(ModelSettings(dropout=0.1), 64)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ModelSettings(dropout=0.1),
+        ModelSettings(pooling="mean_max", normalisation="group"),
+        ModelSettings(pooling="log_sum_exp", squeeze_excitation=True),
+        ModelSettings(pooling="attention", drop_path=0.2),
+    ],
+)
+def test_the_saved_network_opens_without_drsearch_code(tmp_path: Path, settings: ModelSettings) -> None:
+    model = build_resnet(settings, 64)
     model.save(tmp_path / "model.keras")
-    opened = keras.saving.load_model(tmp_path / "model.keras")
-    assert all(type(layer).__module__.startswith("keras.") for layer in opened.layers)
+    opened = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert all(type(operation).__module__.startswith("keras.") for operation in opened.operations)
     assert np.array_equal(np.asarray(opened(IMAGES)), np.asarray(model(IMAGES)))
 
 
