@@ -220,7 +220,7 @@ class ModelSettings(_Section):
     `build_model`, of which `hypermodel` keeps what was drawn.
     """
 
-    backbone: str = _setting(RESNET, "resnet (width, stages and blocks_per_stage are its own), or a network of "
+    backbone: str = _setting(RESNET, "resnet (width to drop_path are its own), or a network of "
                              "keras.applications by name, such as EfficientNetV2B0")  # fmt: skip
     width: int = _setting(16, "channels of the stem and the first stage", low=1, high=1024)
     stages: int = _setting(3, "stages, each halving the resolution", low=1, high=6)
