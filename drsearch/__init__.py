@@ -18,6 +18,7 @@ from drsearch.startup import hook_imports
 
 if TYPE_CHECKING:
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
+    from drsearch.api.cross_validate import CrossValidation, cross_validate
     from drsearch.api.data import Data, describe_data, prepare, synthesize
     from drsearch.api.model import Model, Training, evaluate, load_model, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
@@ -39,6 +40,8 @@ _HOMES = {
     "studies": "api.study",
     "join_study": "api.study",
     "Study": "api.study",
+    "cross_validate": "api.cross_validate",
+    "CrossValidation": "api.cross_validate",
     "train": "api.model",
     "evaluate": "api.model",
     "stress": "api.model",
@@ -62,6 +65,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CrossValidation",
     "Data",
     "DrsearchError",
     "Interrupted",
@@ -71,6 +75,7 @@ __all__ = [
     "Study",
     "Training",
     "change_password",
+    "cross_validate",
     "dashboard",
     "describe_data",
     "describe_space",

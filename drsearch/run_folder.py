@@ -12,6 +12,7 @@ runs/retina-1f2e3d4c/                  a study
         fold2/                         the `checkpoint/` and `outcome.json` of one fold
         registered/                    the companions of a registered model
     refit-0003/, finetune-0003/        runs after the search
+    judged-0015/                   the run of a cross-validation: what its 15 folds came to
     closed-0003-00017/                 a journal that ends the run of an attempt on another machine
 """
 
@@ -47,6 +48,11 @@ def refit_run(trial: int) -> str:
 def finetune_run(trial: int) -> str:
     """The name of the folder where a trial's network is fine-tuned, and the end of that run's key."""
     return f"finetune-{trial:04d}"
+
+
+def judged_run(n_folds: int) -> str:
+    """The name of the folder of a cross-validation's own run, and the end of that run's key."""
+    return f"judged-{n_folds:04d}"
 
 
 def closed_run(trial: int, attempt: int) -> str:

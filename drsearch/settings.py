@@ -384,6 +384,15 @@ class SearchSettings(_Section):
         high=50,
     )
     repeats: int = _setting(1, "times that each is trained, with another seed and other folds", low=1, high=50)
+    outer_folds: int = _setting(
+        1, "folds of the whole data set of which one is kept away to judge; set by `drsearch cross-validate`", low=1,
+        high=50,
+    )  # fmt: skip
+    outer_fold: int = _setting(
+        0,
+        "the outer fold that is kept away, counted on through the repeats from 1; 0: none, or each trial's own",
+        low=0,
+    )
 
 
 @dataclass(frozen=True)

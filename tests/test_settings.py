@@ -56,7 +56,11 @@ def test_values_are_replaced_by_name_and_the_rest_stays() -> None:
             "'ResNet50V2'?",
         ),
         ("registry.symmetries", 4, "registry.symmetries = 4: expected 1 or 8, for example registry.symmetries = 1."),
-        ("search.dice", 3, "'search.dice' is no setting; search has 'folds' and 'repeats'."),
+        (
+            "search.dice",
+            3,
+            "'search.dice' is no setting; search has 'folds', 'repeats', 'outer_folds' and 'outer_fold'.",
+        ),
         (
             "dice",
             3,

@@ -184,7 +184,7 @@ def lineage(
     ],
     as_json: Json = False,
 ) -> None:
-    """Trace a version to its study, trial, data, code and decisions.
+    """Trace a version to study, trial, data, code and decisions.
 
     For a model, a study or a run: its versions, each with its own lineage.
 

@@ -120,7 +120,7 @@ def prepare(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Audit a folder of photographs, split it, and write TFRecords.
+    """Audit a folder of photographs, split it, write TFRecords.
 
     The layouts of public data sets are recognised (docs/data.md); of any other folder name the table and its columns.
     run-study and train prepare first, too. Run it alone to see what the audit finds. Nothing is written when a
@@ -197,7 +197,7 @@ def synthesize(
     ] = FLAT,
     as_json: Json = False,
 ) -> None:
-    """Draw synthetic eyes with lesions, to try drsearch without data.
+    """Draw eyes with lesions, to try drsearch without data.
 
     The folder has grades 0 to 4 and the boxes of the lesions. With --layout it has the folders, names and tables of a
     public data set, to try a loader before the data is there.

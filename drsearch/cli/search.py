@@ -1,4 +1,4 @@
-"""Commands that search: run-study, space, worker."""
+"""Commands that search, and judge: run-study, cross-validate, space, worker."""
 
 import textwrap
 from pathlib import Path
@@ -95,9 +95,68 @@ def run_study(
     print_json(as_json, _result_json(*ended.results))
 
 
+@command("Studies", "cross-validate")
+def cross_validate(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER", help="Photographs and labels; or a file of `drsearch describe`. Several are pooled."
+        ),
+    ],
+    config: Configs = [],  # noqa: B006
+    set_: Assignments = [],  # noqa: B006
+    folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, max=50, help="Outer folds.")] = 5,
+    repeats: Annotated[
+        int, typer.Option("--repeats", metavar="N", min=1, max=50, help="How often all eyes are dealt into folds.")
+    ] = 3,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", metavar="N", min=1, help="Worker processes on this machine; fastest: one per core."),
+    ] = 1,
+    study: Annotated[
+        str,
+        typer.Option(
+            "--study", metavar="NAME", help="Cross-validation to start or resume. Default: by the last --config."
+        ),
+    ] = "",
+    storage: StorageUrl = "",
+    skip_bad: SkipBad = False,
+    least_quality: LeastQuality = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a setting on eyes that chose nothing of it.
+
+    One network per outer fold and repeat: it trains on some of the other eyes, and the rest of them chooses its epoch,
+    threshold and temperature. The same command resumes a cross-validation that was interrupted; with more --repeats it
+    adds some.
+
+    Example:
+        drsearch cross-validate ~/IDRiD --config small.gin --repeats 1 --workers 2
+    """
+    from drsearch.api.cross_validate import cross_validate as judge
+    from drsearch.display.out_of_fold_tables import print_out_of_fold
+
+    out = console(as_json)
+    judged = judge(
+        data,
+        given_settings(set_, least_quality),
+        config=config,
+        folds=folds,
+        repeats=repeats,
+        workers=workers,
+        study=study,
+        storage=storage,
+        skip_bad=skip_bad,
+        progress=out,
+    )
+    print_out_of_fold(out, judged.report)
+    out.print(f"run {judged.run_id}; next:\n  {command_name()} ui")
+    print_json(as_json, {**judged.report.to_json(), "run_id": judged.run_id})
+
+
 @command("Studies", "space")
 def show_space(space: SpaceFile, as_json: Json = False) -> None:
-    """Check a search space; show its axes, grid size and ten draws.
+    """Check a search space; show axes, grid size and ten draws.
 
     Nothing is trained, and no study is touched.
 

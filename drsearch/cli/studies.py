@@ -95,7 +95,7 @@ def trials(
     storage: StorageUrl = "",
     as_json: Json = False,
 ) -> None:
-    """List the trials of a study: value, best epoch, settings, run.
+    """List trials of a study: value, best epoch, settings, run.
 
     The value is the objective at the best epoch, with its 95 % interval. Settings that are the same in all trials are
     named below the table, and so are columns that have no room; a file or a pipe gets all columns.

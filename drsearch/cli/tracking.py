@@ -21,7 +21,7 @@ def ui(
     with_optuna: Annotated[bool, typer.Option("--dashboard", help="Serve optuna-dashboard instead of MLflow.")] = False,
     storage: StorageUrl = "",
 ) -> None:
-    """Serve MLflow until Ctrl-C; print the link to the best trials.
+    """Serve MLflow until Ctrl-C; print a link to the best trials.
 
     If MLFLOW_TRACKING_URI names a server, only the link is printed.
 

@@ -21,7 +21,7 @@ def users(
     ],
     as_json: Json = False,
 ) -> None:
-    """Set the accounts of an MLflow server from a file, as an admin.
+    """Set the accounts of an MLflow server from a file, as admin.
 
     Roles: reader (sees everything), researcher (own experiments, adds model versions), registrar (a researcher who
     may set the champion), gone (the account is removed). The column password names an environment variable that holds

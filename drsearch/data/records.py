@@ -184,6 +184,15 @@ class RecordSet:
         return dict(self.manifest["sources"])
 
     @property
+    def outer_splits(self) -> tuple[Split, ...]:
+        """The splits whose eyes a cross-validation deals into outer folds: all, but no test split that was published.
+
+        A published test split is for comparison with others; what has chosen a setting cannot judge it.
+        """
+        published = self.manifest["split"]["test"] == "as published"
+        return ("train", "validation") if published else ("train", "validation", "test")
+
+    @property
     def n_ungradable(self) -> int:
         """Photographs that their data set says cannot be graded; they are not in the records."""
         return int(self.manifest["ungradable"])
@@ -304,6 +313,17 @@ def read_eyes(records: RecordSet, split: Literal["train", "validation"]) -> Eyes
     return _read(records, split)
 
 
+def read_outer_eyes(records: RecordSet) -> Eyes:
+    """The eyes that a cross-validation deals into outer folds, in the order of `records.eyes(*records.outer_splits)`.
+
+    They include a test split that drsearch itself carved out; `count_test_evaluation` counts that once, by its caller.
+
+    Raises:
+        RecordsError: If a shard is missing, torn or altered.
+    """
+    return joined(*(_read(records, split) for split in records.outer_splits))
+
+
 def read_in_pieces(records: RecordSet, split: Literal["train", "validation"], most: int) -> Iterator[Eyes]:
     """Some eyes of a split that a trial may see, a shard at a time; shards are chosen evenly where there are more.
 
@@ -355,6 +375,19 @@ def read_same_test_eyes(sets: Sequence[RecordSet], home: Home, why: str) -> list
         if other.test_fingerprint != records.test_fingerprint:
             raise RecordsError(f"{other.folder} and {records.folder} hold other test photographs; give one data set.")
     eyes = [_read(each, "test") for each in sets]
+    count_test_evaluation(records, home, why)
+    assert all(each.names == eyes[0].names for each in eyes), "one listing, one order"
+    return eyes
+
+
+def count_test_evaluation(records: RecordSet, home: Home, why: str) -> None:
+    """Write down that the test split of a record set is read.
+
+    Args:
+        records: The record set.
+        home: Where test evaluations are counted.
+        why: What the evaluation is for, in a few words.
+    """
     evaluation = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": why,
@@ -364,8 +397,6 @@ def read_same_test_eyes(sets: Sequence[RecordSet], home: Home, why: str) -> list
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # one write of one line: those of several processes do not mix
         file.write(json.dumps(evaluation) + "\n")
-    assert all(each.names == eyes[0].names for each in eyes), "one listing, one order"
-    return eyes
 
 
 def count_test_evaluations(records: RecordSet, home: Home) -> int:

@@ -109,6 +109,7 @@ def folds(
     settings: DataSettings,
     patients: Sequence[str] = (),
     sources: Sequence[str] = (),
+    option: str = "search.folds",
 ) -> NDArray[np.int64]:
     """The fold of every photograph: stratified by the worst grade of each patient, who is always in one fold.
 
@@ -120,6 +121,7 @@ def folds(
         settings: Way (`blocks` or `random`) and seed.
         patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
         sources: The data set of each photograph in a pooled set, which are divided one by one; none where there is one.
+        option: What asked for n folds.
 
     Returns:
         0 to n - 1 for each photograph, int64.
@@ -143,9 +145,44 @@ def folds(
                 share = f"{int((label_of == label).sum())} of {len(labels)} are"
                 raise DataError(
                     f"of {n} folds one has no {name} photograph ({share}): add photographs of the rarer class, or ask"
-                    " for fewer with search.folds."
+                    f" for fewer with {option}."
                 )
     return fold_of
+
+
+def inner_validation(
+    grades: Sequence[int],
+    labels: Sequence[int],
+    groups: NDArray[np.int64],
+    settings: DataSettings,
+    patients: Sequence[str] = (),
+    sources: Sequence[str] = (),
+) -> NDArray[np.bool_]:
+    """Which photographs validate, of those that are left when an outer fold is kept away: divided as by `split`.
+
+    Args:
+        grades: Grade of every photograph, in the order in which `blocks` takes them.
+        labels: Label of each, 1 for referable.
+        groups: A number that is equal for photographs which belong together, see `kept_together`.
+        settings: `data.validation_fraction`, way and seed.
+        patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
+        sources: The data set of each photograph in a pooled set; none where there is one.
+
+    Returns:
+        Shape `(n,)`; the others train.
+
+    Raises:
+        DataError: If either side lacks one of the two classes, and no other division gives it to both.
+    """
+    label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels, patients)
+    names = ("train", "validation")
+    sides = np.full(len(strata), "train", dtype="<U10")
+    for source in _each_source(sources, groups):
+        _carve(sides, "validation", settings.validation_fraction, strata, groups, settings, source)
+        _give_each_both_classes(sides, names, label_of, groups, source)
+    _give_each_both_classes(sides, names, label_of, groups, np.arange(len(sides)))
+    check_classes({side: np.bincount(label_of[sides == side], minlength=2).tolist() for side in names})
+    return np.asarray(sides == "validation")
 
 
 def _give_each_both_classes(

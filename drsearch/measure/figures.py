@@ -89,6 +89,36 @@ def contest_roc_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike,
     return _drawn(axes)
 
 
+def folds_roc_figure(
+    folds: Sequence[tuple[ArrayLike, ArrayLike]], point: tuple[float, float], title: str
+) -> NDArray[np.uint8]:
+    """The ROC curve of every fold, their mean at each specificity, and the point of the decisions.
+
+    Args:
+        folds: Labels and probabilities of RDR of each fold's eyes, of both classes.
+        point: Specificity and sensitivity of the decisions, each network at its own threshold.
+        title: Printed above.
+
+    Source:
+        Vertical averaging: Fawcett (2006), An introduction to ROC analysis, Pattern Recognition Letters 27, 861-874.
+    """
+    axes = _axes(4.6, 4.4, title)
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1)
+    grid = np.linspace(0, 1, 201)
+    heights = []
+    for labels, probabilities in folds:
+        curve = roc_curve(labels, probabilities)
+        axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=_BLUE, linewidth=0.7, alpha=0.35)
+        heights.append(np.interp(grid, curve.false_positive_rate, curve.true_positive_rate))
+    mean = np.concatenate([[0.0], np.mean(heights, axis=0)])
+    axes.plot([0.0, *grid], mean, color=_BLUE, linewidth=2, label=f"mean of {len(heights)} folds")
+    axes.plot(1 - point[0], point[1], "o", color=_ORANGE, markersize=8, clip_on=False, label="own thresholds")
+    _unit_square(axes)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
+    axes.legend(loc="lower right", frameon=False)
+    return _drawn(axes)
+
+
 def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]]) -> NDArray[np.uint8]:
     """The reliability diagram: share of referable eyes against probability, in 10 bins; larger points have more eyes.
 

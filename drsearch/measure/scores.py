@@ -516,7 +516,13 @@ def _scores_of(
 
 def _auc_of(negatives: NDArray[np.int64], positives: NDArray[np.int64]) -> NDArray[np.float64]:
     """Pairs in the right order, ties half, over all pairs, of every row."""
+    right, pairs = pairs_doubled(negatives, positives)
+    return np.asarray(right / pairs)
+
+
+def pairs_doubled(
+    negatives: NDArray[np.int64], positives: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Twice the pairs in the right order, ties half, and twice all pairs, of every row of tallies; shape `(rows,)`."""
     below_doubled = 2 * np.cumsum(negatives, axis=1) - negatives
-    pairs = negatives.sum(1) * positives.sum(1)
-    right: NDArray[np.float64] = (positives * below_doubled).sum(1) / (2 * pairs)
-    return right
+    return (positives * below_doubled).sum(1), 2 * negatives.sum(1) * positives.sum(1)

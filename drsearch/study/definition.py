@@ -69,6 +69,8 @@ class StudyDefinition:
     def trial_settings(self, trial: int, drawn: dict[str, Value], threads: int | None = None) -> Settings:
         """The settings of one trial: the study's, with the values drawn, the trial's seed and the data's fingerprint.
 
+        In a cross-validation, whose settings name no outer fold, each trial has the outer fold of its number.
+
         Args:
             trial: The trial's number.
             drawn: The values drawn, by name.
@@ -81,6 +83,8 @@ class StudyDefinition:
             "data.fingerprint": self.data_fingerprint,
             "model.hypermodel": to_setting(drawn) if base.model.hypermodel else "",
         }
+        if base.search.outer_folds > 1 and not base.search.outer_fold:
+            own["search.outer_fold"] = trial + 1
         settings = {name: value for name, value in drawn.items() if not name.startswith(PREFIX)}
         return base.replace({**settings, **own})
 

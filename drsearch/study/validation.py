@@ -15,6 +15,11 @@ def check_study(settings: Settings) -> None:
     """
     study, search = settings.study, settings.search
     second = study.second_objective
+    if search.outer_folds > 1 or search.outer_fold:
+        raise StudyError(
+            f"search.outer_folds = {search.outer_folds} and search.outer_fold = {search.outer_fold} keep eyes away to "
+            "judge a cross-validation; leave both out, or give `drsearch cross-validate`."
+        )
     if package := missing_package(study.sampler):
         raise StudyError(
             f"study.sampler = {study.sampler!r} needs the package {package}: "

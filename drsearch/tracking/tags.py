@@ -10,7 +10,7 @@ from drsearch.provenance import git_commit, library_versions
 
 # Runs
 KEY_TAG = "drsearch.key"  # `RunStart.key`, by which the sender finds the run
-KIND_TAG = "drsearch.kind"  # study, trial, refit, finetune, training or decision; of versions too
+KIND_TAG = "drsearch.kind"  # study, trial, refit, finetune, judged, training or decision; of versions too
 OUTCOME_TAG = "drsearch.outcome"  # complete, pruned, failed, interrupted; of a study: complete or stopped
 REASON_TAG = "drsearch.reason"  # why the run ended so; of a decision: the words of the person who decided
 VERSION_TAG = "drsearch.version"  # of drsearch

@@ -66,6 +66,7 @@ class BestNetwork:
     ) -> None:
         self._model, self._validation, self._study = model, validation, plan.settings.study
         self._images, self._probabilities = plan.settings.images, probabilities
+        self._symmetries = plan.settings.registry.symmetries
         self.scores: Scores | None = None
         self.error = math.nan
         self.predictions: Predictions | None = None
@@ -73,10 +74,10 @@ class BestNetwork:
         if not plan.is_refit:
             groups = patient_groups(validation.patients)
             self.scores = scores(validation.labels, probabilities, groups=groups)
-            symmetries = plan.settings.registry.symmetries
-            answers = probabilities if symmetries == 1 else Predictor(model, symmetries=symmetries)(validation.images)
-            self.predictions = Predictions(
-                tuple(validation.labels.tolist()), tuple(answers.tolist()), validation.patients
+            self.predictions = (
+                Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()), validation.patients)
+                if self._symmetries == 1
+                else self.answers(validation)
             )
             self.metrics |= self.scores.metrics("best_", "best_val_") | {
                 best_metric("val_loss"): result.validation.loss
@@ -87,6 +88,11 @@ class BestNetwork:
             self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
         if "latency" in self._study.objectives:
             self.metrics["model_latency_ms"] = latency_ms(model, validation)
+
+    def answers(self, eyes: Eyes) -> Predictions:
+        """The predictions for other eyes, as the registered model would answer."""
+        answers = Predictor(self._model, symmetries=self._symmetries)(eyes.images)
+        return Predictions(tuple(eyes.labels.tolist()), tuple(answers.tolist()), eyes.patients)
 
     @property
     def fold_metrics(self) -> dict[str, float]:

@@ -31,6 +31,7 @@ class Fold:
         name: Prefix of its metrics: `fold2`, `repeat1`, `repeat1/fold2`; empty for a run's only training.
         index: Its place among the trial's trainings, from 0.
         repeat: From 0; decides its seed.
+        judged: The eyes of an outer fold, which the best network answers at the end; None without one.
     """
 
     train: Eyes
@@ -38,6 +39,7 @@ class Fold:
     name: str = ""
     index: int = 0
     repeat: int = 0
+    judged: Eyes | None = None
 
     @property
     def is_only(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from absl import logging
 
-from drsearch.data.records import RecordSet, joined, read_eyes
+from drsearch.data.records import RecordSet, joined
 from drsearch.errors import Interrupted
 from drsearch.home import Home
 from drsearch.model.fit import EpochResult
@@ -12,6 +12,7 @@ from drsearch.signals import Interrupts
 from drsearch.tracking.sender import start_sender
 from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.outcome import Outcome
+from drsearch.training.outer_folds import training_eyes
 from drsearch.training.plan import Plan, Watch
 from drsearch.training.resumable import run_training
 
@@ -78,11 +79,11 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: Foreground
     """
     sender = start_sender(home)
     try:
-        train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
+        train, validation, judged = training_eyes(records, plan.settings.search)
         if plan.is_refit:
             train = joined(train, validation)
         with Interrupts(watch.stop, watch.listener.stopping):
-            outcome = run_training(plan, train, validation, watch)
+            outcome = run_training(plan, train, validation, watch, judged)
     finally:
         if not sender.stop(_SENT_S):
             logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")

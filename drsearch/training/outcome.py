@@ -46,6 +46,7 @@ class Outcome:
         metrics: Of the best epoch, by name.
         predictions: For the validation eyes, by that network; with folds for every fold's held-out eyes, by the
             network of that fold. None where no eyes validate.
+        judged: For the eyes of the outer fold that was kept away, by the same network; None without an outer fold.
     """
 
     state: State
@@ -58,6 +59,7 @@ class Outcome:
     error: float = math.nan
     metrics: Mapping[str, float] = field(default_factory=dict)
     predictions: Predictions | None = None
+    judged: Predictions | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the network, as `read_outcome` takes it."""
@@ -80,6 +82,7 @@ def read_outcome(folder: Path) -> Outcome | None:
     values["model"] = model if model.exists() else None
     if values["scores"] is not None:
         values["scores"] = Scores.from_json(values["scores"])
-    if values["predictions"] is not None:
-        values["predictions"] = Predictions(*map(tuple, values["predictions"].values()))
+    for name in ("predictions", "judged"):
+        if values.get(name) is not None:
+            values[name] = Predictions(*map(tuple, values[name].values()))
     return Outcome(**values)

@@ -40,7 +40,7 @@ from drsearch.training.plan import GivenAway, Plan, Pruned, State, Stopped, Watc
 from drsearch.training.run_log import RunLog, run_end
 
 
-def run_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Outcome:
+def run_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch, judged: Eyes | None = None) -> Outcome:
     """Train to the end, resuming at the last checkpoint. On a full disk, wait for space.
 
     Args:
@@ -48,6 +48,7 @@ def run_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Out
         train: The eyes it trains on.
         validation: The eyes that judge it; in a refit, eyes to explain.
         watch: Hears of every epoch; may prune or stop the training.
+        judged: The eyes of an outer fold, which the best network answers at the end.
 
     Returns:
         The outcome: a new one, or that of an earlier attempt which came to the end.
@@ -56,7 +57,7 @@ def run_training(plan: Plan, train: Eyes, validation: Eyes, watch: Watch) -> Out
         GivenAway: If another attempt took over; this one has written nothing since.
     """
     log = RunLog(plan, watch.stop_asked)
-    return _logged(log, lambda: _run(log, Fold(train, validation), watch))
+    return _logged(log, lambda: _run(log, Fold(train, validation, judged=judged), watch))
 
 
 def run_folds(plan: Plan, folds: TrialFolds, watch: Watch) -> Outcome:
@@ -314,6 +315,7 @@ def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
         error=best.error,
         metrics=best.metrics,
         predictions=best.predictions,
+        judged=best.answers(fold.judged) if fold.judged is not None else None,
     )
     log.conclude(checkpoints.folder, outcome)
     return outcome

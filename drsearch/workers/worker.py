@@ -16,7 +16,7 @@ import optuna
 from absl import logging
 from optuna.trial import FrozenTrial, TrialState
 
-from drsearch.data.records import Eyes, open_records, read_eyes
+from drsearch.data.records import Eyes, open_records
 from drsearch.errors import DrsearchError
 from drsearch.files import fault, is_full, when_space, write_whole
 from drsearch.home import Home
@@ -38,6 +38,7 @@ from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_ta
 from drsearch.training.cross_validation import n_trainings, split_folds
 from drsearch.training.objective import Objective, objectives_of
 from drsearch.training.outcome import Outcome
+from drsearch.training.outer_folds import training_eyes
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped, Watch
 from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
@@ -93,7 +94,7 @@ class Worker:
         self._shared = is_shared(os.environ.get(STORAGE_VARIABLE, ""), home.tracking_uri)
         self._view = TrialView(storage)
         self._samplers = Samplers(self._definition.settings, self._space)
-        self._eyes: dict[str, tuple[Eyes, Eyes]] = {}
+        self._eyes: dict[tuple[str, int], tuple[Eyes, Eyes, Eyes | None]] = {}
 
     def stop(self) -> None:
         """Stop at the end of the running epoch, and wait for no database."""
@@ -195,20 +196,19 @@ class Worker:
                 fail_attempt(self._storage, trial_id, outcome.reason, final=outcome.state == "failed")
 
     def _record(self, plan: Plan, watch: "_TrialWatch") -> Outcome:
-        train, validation = self._read(plan.settings)
+        train, validation, judged = self._read(plan.settings)
         if n_trainings(plan.settings.search) == 1:
-            return run_training(plan, train, validation, watch)
+            return run_training(plan, train, validation, watch, judged)
         records = open_records(self._home.records / self._definition.records_for(plan.settings.images))
         entries = (*records.eyes("train"), *records.eyes("validation"))
         return run_folds(plan, split_folds(train, validation, entries, records.data, plan.settings.search), watch)
 
-    def _read(self, settings: Settings) -> tuple[Eyes, Eyes]:
-        """Train and validation eyes; those of the last record set stay in memory."""
-        fingerprint = self._definition.records_for(settings.images)
-        if fingerprint not in self._eyes:
-            records = open_records(self._home.records / fingerprint)
-            self._eyes = {fingerprint: (read_eyes(records, "train"), read_eyes(records, "validation"))}
-        return self._eyes[fingerprint]
+    def _read(self, settings: Settings) -> tuple[Eyes, Eyes, Eyes | None]:
+        """The eyes of `training_eyes`; those of the last record set and outer fold stay in memory."""
+        key = self._definition.records_for(settings.images), settings.search.outer_fold
+        if key not in self._eyes:
+            self._eyes = {key: training_eyes(open_records(self._home.records / key[0]), settings.search)}
+        return self._eyes[key]
 
     def _load_space(self) -> SearchSpace:
         """The space as the study keeps it: the file may have changed since."""
@@ -259,7 +259,7 @@ def trial_plan(
     start = RunStart(
         key=definition.trial_key(trial),
         experiment=study_name,
-        name=run_name(trial, drawn),
+        name=run_name(trial, drawn | _own_fold(definition, settings)),
         tags={
             KIND_TAG: "trial",
             STUDY_TAG: study_name,
@@ -283,6 +283,12 @@ def trial_plan(
         owner=f"{attempt}@{this_process()}",
         shared_as=attempt if shared else None,
     )
+
+
+def _own_fold(definition: StudyDefinition, settings: Settings) -> dict[str, Value]:
+    """The outer fold that is a trial's own, as a value drawn; empty where all trials of the study have the same."""
+    own = settings.search.outer_fold
+    return {} if own == definition.settings.search.outer_fold else {"search.outer_fold": own}
 
 
 def dataset_input(definition: StudyDefinition, settings: Settings) -> DatasetInput:

@@ -29,6 +29,11 @@ from drsearch.study.validation import check_study
             "write study.sampler = 'tpe' or 'nsga2'.",
         ),
         (
+            {"search.outer_folds": 5, "search.outer_fold": 2},
+            "search.outer_folds = 5 and search.outer_fold = 2 keep eyes away to judge a cross-validation; leave both "
+            "out, or give `drsearch cross-validate`.",
+        ),
+        (
             {"study.pruner": "wilcoxon"},
             "study.pruner = 'wilcoxon' compares trials fold by fold, and they have one; "
             "write search.folds = 5, or study.pruner = 'median'.",

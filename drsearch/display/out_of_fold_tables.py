@@ -1,0 +1,54 @@
+"""What a cross-validation came to, as tables."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from drsearch.display.output import liner
+
+if TYPE_CHECKING:
+    from drsearch.release.out_of_fold_report import OutOfFoldReport
+
+_SHOWN = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity"}
+
+
+def print_out_of_fold(out: Console, report: "OutOfFoldReport") -> None:
+    """Print the folds, the out-of-fold scores with what the inner scores flatter, and the baseline beside."""
+    from drsearch.training.cross_validation import spread
+
+    n_repeats = len(report.repeats)
+    folds = Table("repeat", "fold", "eyes", "best epoch", "threshold", *_SHOWN.values(), "inner AUC")
+    for fold in report.judged:
+        values = (f"{getattr(fold.outer, name).value:.3f}" for name in _SHOWN)
+        folds.add_row(
+            str(fold.repeat),
+            str(fold.fold),
+            str(fold.outer.n),
+            str(fold.epoch),
+            f"{fold.outer.threshold:.4f}",
+            *values,
+            f"{fold.inner.auc.value:.3f}",
+        )
+    out.print(folds)
+    repeats = ["over repeats"] if n_repeats > 1 else []
+    title = f"out of fold: {len(report.eyes)} eyes, each judged by {n_repeats} network{'s' if n_repeats > 1 else ''}"
+    table = Table("", "value", "95 % interval", "over folds", *repeats, "inner", "inner - outer", title=title)
+    table.title_justify = "left"
+    for name, shown in _SHOWN.items():
+        interval = getattr(report.scores, name)
+        table.add_row(
+            shown,
+            f"{interval.value:.3f}",
+            f"{interval.low:.3f} to {interval.high:.3f}",
+            f"± {spread(report.fold_values(name)):.3f}",
+            *(f"± {spread(report.repeat_values(name)):.3f}" for _ in repeats),
+            f"{report.inner_mean(name):.3f}",
+            format(report.optimism(name), "+.3f"),
+        )
+    out.print(table)
+    say = liner(out)
+    say(f"{report.drawn_words}; ± is a standard deviation")
+    say(report.blind_text)
+    if report.test_included:
+        say("the test split was dealt, too: these scores are what to report of a setting that they choose")

@@ -1,0 +1,115 @@
+"""A cross-validation through the command line: interrupted, resumed, with a repeat more, and what MLflow has of it."""
+
+import csv
+import json
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from services import HANG_S, when
+from tags_page import undocumented_metrics
+
+import drsearch
+
+NUMBERS = {"images.image_px": 32, "model.width": 4, "model.stages": 1, "training.epochs": 20,
+           "training.checkpoint_every_epochs": 2, "study.gradcam_eyes": 2}  # fmt: skip
+SMALL = [text for name, value in NUMBERS.items() for text in ("--set", f"{name}={value}")]
+
+
+def command(desk: Any, repeats: int) -> list[str]:
+    return ["cross-validate", str(desk.eyes), "--folds", "2", "--repeats", str(repeats), "--study", "judged", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory, fresh_desk: Callable[[Path], Any]) -> tuple[Any, Any, Any]:
+    """The desk, and what was printed: of one repeat, after Ctrl-C in its first fold; and of two."""
+    desk = fresh_desk(tmp_path_factory.mktemp("judged"))
+    process = desk.start(*command(desk, 1))
+    when(lambda: list(desk.home.glob("runs/judged-*/trial-0000/checkpoint/latest.npz")), "a checkpoint", process)
+    process.send_signal(signal.SIGINT)
+    _, complained = process.communicate(timeout=HANG_S)
+    assert process.returncode == 130, complained
+    assert "cross-validation 'judged' is not finished (interrupted); the same command resumes it." in complained
+    return desk, desk.json(*command(desk, 1)), desk.json(*command(desk, 2))
+
+
+def test_every_eye_of_all_splits_judges_once_a_repeat(judged: tuple[Any, Any, Any]) -> None:
+    desk, one, two = judged
+    (folder,) = desk.home.glob("runs/judged-*/judged-0004")
+    with open(folder / "predictions.csv") as file:
+        rows = list(csv.DictReader(file))
+    table = (desk.eyes / "labels/train.csv").read_text().splitlines()[1:]
+    assert {row["name"] for row in rows} == {line.split(",")[0] for line in table}
+    assert set(Counter((row["name"], row["repeat"]) for row in rows).values()) == {1}
+    assert one["eyes"] == two["eyes"] == len(table)
+    assert (one["repeats"], two["repeats"], two["test_split_included"]) == (1, 2, True)
+    (counted,) = desk.home.glob("test-evaluations/*.jsonl")
+    assert len(counted.read_text().splitlines()) == 1
+
+
+def test_more_repeats_leave_the_first_as_it_is(judged: tuple[Any, Any, Any]) -> None:
+    _, one, two = judged
+    assert one["judged"] == two["judged"][:2]
+    assert [(fold["repeat"], fold["fold"]) for fold in two["judged"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_threshold_and_epoch_come_from_inner_eyes_that_are_not_judged(judged: tuple[Any, Any, Any]) -> None:
+    desk, _, two = judged
+    for fold in two["judged"]:
+        assert fold["inner"]["threshold"] == fold["outer"]["threshold"]
+        (outcome,) = desk.home.glob(f"runs/judged-*/trial-{fold['trial']:04d}/outcome.json")
+        said = json.loads(outcome.read_text())["outcome"]
+        best = max(said["history"][1::2], key=lambda epoch: epoch["validation"]["auc"])
+        assert fold["epoch"] == said["epoch"] == best["epoch"]
+        assert fold["inner"]["n"] + fold["n_train"] + fold["outer"]["n"] == two["eyes"]
+        assert len(said["judged"]["labels"]) == fold["outer"]["n"]
+
+
+def test_mlflow_has_one_experiment_with_the_folds_and_the_figures(judged: tuple[Any, Any, Any]) -> None:
+    desk, one, two = judged
+    client = MlflowClient(desk.tracking_uri, desk.tracking_uri)
+    experiment = client.get_experiment_by_name("judged")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert Counter(run.data.tags["drsearch.kind"] for run in runs) == {"trial": 4, "study": 1, "judged": 2}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    run = client.get_run(two["run_id"])
+    assert run.data.metrics["out_of_fold_auc"] == pytest.approx(two["out_of_fold"]["auc"]["value"])
+    assert run.data.metrics["optimism_accuracy"] == pytest.approx(two["optimism"]["accuracy"]["value"])
+    assert [point.step for point in client.get_metric_history(two["run_id"], "fold_auc")] == [1, 2, 3, 4]
+    assert undocumented_metrics(set(run.data.metrics)) == set()
+    files = {file.path for file in client.list_artifacts(two["run_id"], "folds")}
+    assert files == {f"folds/{name}" for name in ("folds.csv", "predictions.csv", "report.json", "roc.png")}
+    assert "No eye chose anything" in run.data.tags["mlflow.note.content"]
+    assert one["run_id"] != two["run_id"]
+
+
+def test_a_fold_is_repeated_from_its_settings_file(judged: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    desk, _, two = judged
+    (settings,) = desk.home.glob("runs/judged-*/trial-0001/settings.gin")
+    again = desk.json("train", "--data", str(desk.eyes), "--config", str(settings))
+    assert again["value"] == pytest.approx(two["judged"][1]["inner"]["auc"]["value"], abs=1e-6)
+    assert again["epoch"] == two["judged"][1]["epoch"]
+
+
+def test_other_settings_under_its_name_and_settings_of_a_search_are_refused(judged: tuple[Any, Any, Any]) -> None:
+    desk, *_ = judged
+    other = desk.run(*command(desk, 2), "--set", "training.batch_size=2")
+    assert (other.returncode, "was begun with training.batch_size = 4" in other.stderr) == (2, True)
+    inner = desk.run(*command(desk, 2), "--set", "search.folds=3")
+    assert inner.returncode == 2
+    assert "an outer fold is judged by one network" in inner.stderr
+
+
+def test_python_gives_the_same_as_tables(judged: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, _, two = judged
+    monkeypatch.setenv("DRSEARCH_HOME", str(desk.home))
+    same = drsearch.cross_validate(desk.eyes, NUMBERS, folds=2, repeats=2, study="judged", progress=False)
+    assert same.scores.auc.value == two["out_of_fold"]["auc"]["value"]
+    assert len(same.predictions) == 2 * two["eyes"]
+    assert same.folds["auc"].tolist() == [fold["outer"]["auc"]["value"] for fold in two["judged"]]
+    assert "<CrossValidation judged: AUC" in repr(same)
