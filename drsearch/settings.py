@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from drsearch.constraints import Constraint, parse_constraints
 from drsearch.errors import SettingsError
 from drsearch.grades import GRADES
 from drsearch.metrics import COSTS, Metric, check_metric, epoch_metric
@@ -346,6 +347,9 @@ class StudySettings(_Section):
         "none",
         "none; parameters (weights) or latency (ms an eye, on the worker), to be small; or what study.objective may be",
     )
+    constraints: str = _setting(
+        "", "limits that the registered trial must keep, 'sensitivity >= 0.9, parameters <= 300000'; empty: none"
+    )
     pick: str = _setting(
         "one_standard_error",
         "which member of the Pareto front is registered: of those within one_standard_error of the best objective the "
@@ -360,6 +364,7 @@ class StudySettings(_Section):
         super().__post_init__()
         check_metric("study.objective", self.objective)
         check_metric("study.second_objective", self.second_objective, ("none", *COSTS))
+        parse_constraints(self.constraints)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -367,9 +372,19 @@ class StudySettings(_Section):
         return (self.objective,) if self.second_objective == "none" else (self.objective, self.second_objective)
 
     @property
+    def limits(self) -> tuple[Constraint, ...]:
+        """The constraints, one by one."""
+        return parse_constraints(self.constraints)
+
+    @property
+    def judged_by(self) -> tuple[str, ...]:
+        """The names of all that judges a trial: objectives, and what constraints limit."""
+        return tuple(dict.fromkeys((*self.objectives, *(limit.name for limit in self.limits))))
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics of an epoch that these settings name beside loss, accuracy and AUC, each once."""
-        named = map(epoch_metric, self.objectives)
+        named = map(epoch_metric, self.judged_by)
         return tuple(dict.fromkeys(each for each in named if each and each.kind not in ("loss", "accuracy", "auc")))
 
 

@@ -54,6 +54,7 @@ class Begun:
         value: float | None = None,
         rate: float = 0.01,
         seconds: float = 60,
+        constraints: dict[str, float] | None = None,
         **attrs: Any,
     ) -> None:
         """A trial that has come to an end."""
@@ -68,6 +69,7 @@ class Begun:
                 **{f"drsearch.{key}": each for key, each in attrs.items()},
             },
             intermediate_values={5: value} if value is not None else {},
+            constraints=constraints,
         )
         assert attempt.datetime_start is not None
         attempt.datetime_start -= timedelta(seconds=seconds)

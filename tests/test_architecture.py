@@ -16,6 +16,7 @@ GROUND_IN_ORDER = [
     "errors",
     "grades",
     "metrics",
+    "constraints",
     "settings",
     "home",
     "run_folder",

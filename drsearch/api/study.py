@@ -79,11 +79,16 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row per trial: state, value with its 95 % interval, best epoch, seconds, run, and every setting drawn."""
+        """One row per trial: state, value with its 95 % interval, best epoch, seconds, run, and every setting drawn.
+
+        With `study.constraints`, also `violated` (the constraints that the trial does not keep, with its values), and
+        the value of each constraint under its text.
+        """
         import pandas as pd
 
-        rows = [{**row.to_json(), **row.params} for row in self.trial_rows()]
-        return pd.DataFrame(rows).drop(columns="params", errors="ignore").set_index("trial") if rows else pd.DataFrame()
+        rows = [{**row.to_json(), **row.constraints, **row.params} for row in self.trial_rows()]
+        inside = ["params", "constraints", *([] if self.settings.study.constraints else ["violated"])]
+        return pd.DataFrame(rows).drop(columns=inside).set_index("trial") if rows else pd.DataFrame()
 
     def trial_rows(self, sort: str = "number") -> list[TrialRow]:
         """The trials as objects.
@@ -116,7 +121,10 @@ class Study:
 
     @property
     def best(self) -> TrialRow | None:
-        """The trial that is registered: the best one, or with two objectives the picked one; None before one ends."""
+        """The trial that is registered: the best one, or with two objectives the picked one.
+
+        None before one ends, and while none keeps all constraints.
+        """
         return self.status.best
 
     @property

@@ -238,7 +238,14 @@ def _finished_lines(progress: Progress, names: dict[str, str], width: int, heigh
     """Finished trials: all, the best first, or where there are too many the best and then the latest."""
     objective = Objective(progress.objective)
     over = [trial for trial in progress.trials if trial.is_over]
-    over.sort(key=lambda trial: (trial.state != "complete", objective.loss(trial.value or 0.0), trial.number))
+    over.sort(
+        key=lambda trial: (
+            trial.state != "complete",
+            bool(trial.violated),
+            objective.loss(trial.value or 0.0),
+            trial.number,
+        )
+    )
     heading = len(_finished_table(over, progress, names, width)) - len(over)
     room = height - heading
     if not over or room < 1:
@@ -259,10 +266,12 @@ def _finished_table(trials: Sequence[Trial], progress: Progress, names: dict[str
     drawn = [trial.last.params for trial in progress.trials if trial.last.params]
     varying = [name for name in names if len({shown(each.get(name)) for each in drawn}) > 1]
     states = [column("state", [trial.state for trial in trials])]
+    violated = [trial.violated for trial in trials]
     wanted = [
         column("trial", [str(trial.number) for trial in trials], "right"),
         *(states if any(trial.state != "complete" for trial in trials) else []),
         column(progress.objective, [_value(trial) for trial in trials]),
+        *([column("violates", violated)] if any(violated) else []),
         *(column(names[name], [shown(trial.last.params.get(name)) for trial in trials], "point") for name in varying),
     ]
     return table([wanted[i] for i in fitting(wanted, width)])
@@ -296,7 +305,8 @@ def _summary(progress: Progress) -> str:
     counts = f" ({', '.join(ended)})" if ended != [f"{n_over} complete"] and ended else ""
     running = f", {states.count('running')} running" if "running" in states else "" if n_over else ", none running yet"
     parts = [f"study {progress.name}: {n_over} of {progress.n_trials} trials finished{counts}{running}"]
-    values = [trial.value for trial in progress.trials if trial.state == "complete" and trial.value is not None]
+    complete = [trial for trial in progress.trials if trial.state == "complete" and not trial.violated]
+    values = [trial.value for trial in complete if trial.value is not None]
     best = Objective(progress.objective).best(values)
     left = study_left_s(progress.trials, progress.n_trials, progress.workers)
     if best is not None:
@@ -366,11 +376,12 @@ class _Lines:
 
     def _ended(self, trial: Trial, objective: str) -> str:
         value = f" {objective} {trial.value:.4f}" if trial.value is not None else ""
+        violated = f", violates {trial.violated}" if trial.violated else ""
         source = trial.inherited_from
         origin = f" (trial {source['trial']} of study {source['study']})" if source else ""
         reason = f": {trial.reason}" if trial.reason else ""
         settings = f" ({settings_text(trial.last.params)})" if trial.last.params else ""
-        return f"trial {trial.number}{origin} {trial.state}{value}{reason}{settings}"
+        return f"trial {trial.number}{origin} {trial.state}{value}{violated}{reason}{settings}"
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -82,6 +82,8 @@ def study_lines(status: StudyStatus) -> list[str]:
     ]
     if status.best is not None:
         lines.append(f"best is trial {status.best.number} with {best(status)}: {settings_text(status.best.params)}")
+    if status.why_no_best:
+        lines.append(status.why_no_best)
     lines += [f"worker {place(worker)} is between two trials" for worker in status.idle]
     return lines
 
@@ -119,6 +121,7 @@ def trials_lines(
         column("trial", [str(row.number) for row in rows], "right"),
         column("state", [row.state for row in rows]),
         column(objective, [_value(row) for row in rows]),
+        *([column("violates", [row.violated for row in rows])] if any(row.constraints for row in rows) else []),
         column("best epoch", [_best_epoch(row) for row in rows], "right"),
         *(column(names[name], [shown(row.params.get(name)) for row in rows], "point") for name in params),
         column("time", [duration(row.seconds) if row.seconds else "" for row in rows], "right"),
@@ -167,6 +170,8 @@ def trial_lines(row: TrialRow, objective: str, study: str) -> list[Text]:
         "state": row.state,
         "reason": row.reason,
         objective: f"{_value(row)} (95 % interval)" if row.low is not None else _value(row),
+        "violates": row.violated,
+        **{text: f"{value:.10g}" for text, value in row.constraints.items()},
         "best epoch": _best_epoch(row).replace("/", " of "),
         "tries": str(row.attempts or ""),
         "time": duration(row.seconds) if row.seconds else "",
@@ -190,14 +195,19 @@ def _best_epoch(row: TrialRow) -> str:
 
 def write_csv(rows: Sequence[TrialRow], out: TextIO) -> None:
     """All trials with every column by its full name; what a trial has not is empty."""
-    names = _params(rows)
+    names, limits = _params(rows), list(dict.fromkeys(text for row in rows for text in row.constraints))
     columns = ("trial", "state", "value", "low", "high", "best_epoch", "epochs", "attempts", "seconds", "run_id",
                "worker", "reason")  # fmt: skip
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*columns, *names])
+    writer.writerow([*columns, *(["violated"] if limits else []), *limits, *names])
     for row in rows:
         told = row.to_json()
-        cells = [*(told[column] for column in columns), *(row.params.get(name) for name in names)]
+        cells = [
+            *(told[column] for column in columns),
+            *([row.violated] if limits else []),
+            *(row.constraints.get(text) for text in limits),
+            *(row.params.get(name) for name in names),
+        ]
         writer.writerow(["" if cell is None else cell for cell in cells])
 
 

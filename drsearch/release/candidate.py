@@ -13,6 +13,7 @@ from drsearch.measure.scores import CHANCE
 from drsearch.run_folder import finetune_run, refit_run
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
+from drsearch.study.best_trial import why_none
 from drsearch.study.definition import trial_key
 from drsearch.study.result import StudyResult
 from drsearch.tracking.availability import check_available, is_served
@@ -59,6 +60,11 @@ class Candidate:
         Raises:
             StudyError: If no trial is complete; the message has the reasons of the failed ones.
         """
+        if why := why_none(study.trials, study.definition.settings):
+            raise StudyError(
+                f"no model of study {study.name!r} is registered: {why}. Give the same command more trials (--trials), "
+                "or begin another study with weaker constraints."
+            )
         if study.best is None:
             reasons = "; ".join(f"trial {trial.number}: {trial.reason}" for trial in study.trials if trial.reason)
             raise StudyError(

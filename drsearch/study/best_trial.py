@@ -10,17 +10,16 @@ from drsearch.trials.trials import Trial
 
 
 def best_trial(trials: Sequence[Trial], settings: Settings) -> Trial | None:
-    """The complete trial that is registered: the one with the best objective, of equals the first.
+    """The complete trial that is registered: of those that keep all constraints the best, of equals the first.
 
     With two objectives a member of the Pareto front: by `study.pick = "one_standard_error"` the one with the best
     second objective of those whose objective is within one standard error (that of the best one's value) of the best;
     else the one with the best objective. Source of the rule: Breiman et al. (1984), Classification and Regression
     Trees, section 3.4.3.
     """
-    complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
+    members = front(trials, settings)
+    if not members:
         return None
-    members = front(complete, settings)
     best = min(members, key=lambda trial: (_losses(trial, settings), trial.number))
     if settings.study.second_objective == "none" or settings.study.pick == "best":
         return best
@@ -33,12 +32,12 @@ def best_trial(trials: Sequence[Trial], settings: Settings) -> Trial | None:
 def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
     """The complete trials that no other beats in one objective without losing in another; of equals the first.
 
-    With one objective these are the best trials, the first of them alone.
+    Only trials that keep all constraints count. With one objective these are the best trials, the first of them alone.
     """
     members: list[Trial] = []
     least = math.inf
     by_losses = sorted(
-        (trial for trial in trials if trial.state == "complete"),
+        (trial for trial in trials if trial.state == "complete" and not trial.violated),
         key=lambda trial: (_losses(trial, settings), trial.number),
     )
     for trial in by_losses:  # best objective first: each further member is better in the second
@@ -51,19 +50,34 @@ def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
 def since_improved(trials: Sequence[Trial], settings: Settings) -> int:
     """How many trials ended, complete or pruned, since the last that was better than all before it.
 
-    With two objectives, better means a new member of the Pareto front. Trials count in the order in which they ended.
+    With two objectives, better means a new member of the Pareto front; with constraints, a trial that violates one is
+    never better. Trials count in the order in which they ended.
     """
     ended = [trial for trial in trials if trial.state in ("complete", "pruned")]
     ended.sort(key=lambda trial: (trial.last.datetime_complete is None, trial.last.datetime_complete, trial.number))
     members: list[Trial] = []
     since = 0
     for trial in ended:
-        if trial.state == "complete" and not any(_covers(member, trial, settings) for member in members):
+        counts = trial.state == "complete" and not trial.violated
+        if counts and not any(_covers(member, trial, settings) for member in members):
             members = [*(member for member in members if not _covers(trial, member, settings)), trial]
             since = 0
         else:
             since += 1
     return since
+
+
+def why_none(trials: Sequence[Trial], settings: Settings) -> str:
+    """Why no complete trial is the best: none keeps all constraints, and by how much; empty if one does, or none is."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    if not complete or best_trial(complete, settings) is not None:
+        return ""
+    beyond = {trial.number: sum(max(0.0, one) for one in trial.last.constraints.values()) for trial in complete}
+    nearest = min(complete, key=lambda trial: (beyond[trial.number], _losses(trial, settings), trial.number))
+    return (
+        f"none of {len(complete)} complete trials keeps study.constraints = {settings.study.constraints!r}; nearest is "
+        f"trial {nearest.number} with {nearest.violated}"
+    )
 
 
 def pick_rule(settings: Settings) -> str:

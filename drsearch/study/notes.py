@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.settings import Value
+from drsearch.study.best_trial import why_none
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.result import StudyResult
 from drsearch.tracking.markdown import note_table
@@ -16,19 +17,27 @@ def study_note(result: StudyResult) -> str:
     """The text on the page of a study's own run, in Markdown: its outcome and its ten best trials."""
     objective = Objective(result.definition.settings.study.objective)
     complete = [trial for trial in result.trials if trial.state == "complete"]
-    complete.sort(key=lambda trial: objective.loss(trial.values[0]))
+    complete.sort(key=lambda trial: (bool(trial.violated), objective.loss(trial.values[0])))
     counts = ", ".join(f"{n} {state}" for state, n in result.counts().items() if n)
     best = result.best
     chosen = f" Best: trial {best.number}, {objective.name} {best.values[0]:.4f}." if best is not None else ""
+    if why := why_none(result.trials, result.definition.settings):
+        chosen = f" {why[0].upper()}{why[1:]}."
     referable = f" Referable: {result.definition.settings.task.words}."
     lines = [f"Study {result.name}, {result.n_trials} trials: {counts}.{chosen}{referable}"]
     if complete:
         names = list({name: None for trial in complete for name in trial.last.params})
+        limited = ("violates",) if result.definition.settings.study.constraints else ()
         rows = [
-            (str(trial.number), f"{trial.value:.4f}", *(_cell(trial.last.params.get(name, "")) for name in names))
+            (
+                str(trial.number),
+                f"{trial.value:.4f}",
+                *(trial.violated for _ in limited),
+                *(_cell(trial.last.params.get(name, "")) for name in names),
+            )
             for trial in complete[:10]
         ]
-        lines += ["", *note_table(("trial", objective.name, *names), rows)]
+        lines += ["", *note_table(("trial", objective.name, *limited, *names), rows)]
     if len(complete) > 10:
         lines += ["", f"The ten best of {len(complete)}."]
     if complete:

@@ -55,7 +55,8 @@ def figures(trials: Sequence[Trial], settings: Settings) -> dict[str, Callable[[
         if len(complete) >= _LEAST_FOR_IMPORTANCES and len({attempt.values[0] for attempt in complete}) > 1:
             makers["importances"] = lambda: importances(trials, objective)
     if settings.study.sampler == "grid" and complete and len(names) >= 2:
-        makers["heat_map"] = lambda: heat_map(complete, names[0], names[1], objective)
+        kept = [trial.last for trial in trials if trial.state == "complete" and not trial.violated]
+        makers["heat_map"] = lambda: heat_map(kept or complete, names[0], names[1], objective)
     if settings.study.second_objective != "none" and complete:
         makers["pareto"] = lambda: pareto(trials, settings)
     return {name: _without_warnings(make) for name, make in makers.items()}
@@ -80,18 +81,21 @@ def varied(trials: Sequence[Trial]) -> list[str]:
 
 
 def history(trials: Sequence[Trial], objective: Objective) -> go.Figure:
-    """Every complete trial's value, and the best value so far.
+    """Every complete trial's value, and the best value so far of the trials that keep all constraints.
 
     Args:
         trials: The trials, one of them complete.
         objective: The first of each trial's values.
     """
     figure = optuna.visualization.plot_optimization_history(_study_of(trials, objective), target_name=objective.name)
-    return figure.update_layout(title=f"{objective.name} of every complete trial, and the best so far")
+    title = f"{objective.name} of every complete trial, and the best so far"
+    return figure.update_layout(title=title if _any_kept(trials) else f"{title}; no trial keeps all constraints")
 
 
 def parallel_coordinates(trials: Sequence[Trial], objective: Objective) -> go.Figure:
     """A line per complete trial through its value and its settings: the better, the darker; the best drawn last.
+
+    Lines of trials that violate a constraint are dotted.
 
     Args:
         trials: The trials; complete ones differ in a setting.
@@ -100,16 +104,21 @@ def parallel_coordinates(trials: Sequence[Trial], objective: Objective) -> go.Fi
     figure = optuna.visualization.plot_parallel_coordinate(
         _study_of(trials, objective), params=varied(trials), target_name=objective.name
     )
-    *lines, colour_bar = figure.data
+    *others, colour_bar = figure.data
+    lines = [trace for trace in others if not trace.showlegend]
+    legend = [trace for trace in others if trace.showlegend]
     worst = 1 if objective.less_is_better else 0  # on the first axis, from 0 to 1, where each line begins
     lines.sort(key=lambda line: abs(line.y[0] - worst))
+    best = max((abs(line.y[0] - worst) for line in lines if line.line.dash != "dot"), default=1)
     for line in lines:
         goodness = abs(line.y[0] - worst)
         colour = sample_colorscale(_WORST_TO_BEST, goodness)[0]
-        line.update(opacity=1, line={"color": colour, "width": 4 if goodness == 1 else 1.5})
+        line.update(
+            opacity=1, line={"color": colour, "width": 4 if goodness == best and line.line.dash != "dot" else 1.5}
+        )
     colour_bar.marker.update(colorscale=_WORST_TO_BEST, reversescale=objective.less_is_better)
     figure.data = ()
-    figure.add_traces([*lines, colour_bar])
+    figure.add_traces([*lines, *legend, colour_bar])
     return figure.update_layout(title=f"Settings and {objective.name} of every complete trial; thick is the best")
 
 
@@ -144,18 +153,29 @@ def importances(trials: Sequence[Trial], objective: Objective) -> go.Figure:
 def _study_of(trials: Sequence[Trial], objective: Objective) -> optuna.Study:
     """The complete trials under their numbers, as an Optuna study of the first objective alone.
 
-    Its plots need no `target`: with one, Optuna takes lower values for better, whatever the study's direction.
+    Its plots need no `target`: with one, Optuna takes lower values for better, whatever the study's direction. Where no
+    trial keeps all constraints, it has none, and all trials are drawn alike.
     """
     complete = {trial.number: trial.last for trial in trials if trial.state == "complete"}
-    study = optuna.create_study(direction=objective.direction)
+    study, any_kept = optuna.create_study(direction=objective.direction), _any_kept(trials)
     for number in range(max(complete, default=-1) + 1):
         if attempt := complete.get(number):
             study.add_trial(
-                create_trial(value=attempt.values[0], params=attempt.params, distributions=attempt.distributions)
+                create_trial(
+                    value=attempt.values[0],
+                    params=attempt.params,
+                    distributions=attempt.distributions,
+                    constraints=attempt.constraints if any_kept else None,
+                )
             )
         else:  # Optuna numbers trials as they are added
             study.add_trial(create_trial(state=TrialState.FAIL))
     return study
+
+
+def _any_kept(trials: Sequence[Trial]) -> bool:
+    """Whether some complete trial keeps all constraints, or there are none."""
+    return any(trial.state == "complete" and not trial.violated for trial in trials)
 
 
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str, objective: Objective) -> go.Figure:
@@ -202,15 +222,25 @@ def pareto(trials: Sequence[Trial], settings: Settings) -> go.Figure:
     members, picked = front(trials, settings), best_trial(trials, settings)
     numbers = {trial.number for trial in members}
     others = [trial for trial in trials if trial.state == "complete" and trial.number not in numbers]
+    groups = (
+        ("other trials", [trial for trial in others if not trial.violated], "markers"),
+        ("violate a constraint", [trial for trial in others if trial.violated], "markers"),
+        ("Pareto front", members, "lines+markers"),
+    )
     figure = go.Figure()
-    for name, some, mode in (("other trials", others, "markers"), ("Pareto front", members, "lines+markers")):
+    for name, some, mode in groups:
+        if not some:
+            continue
         figure.add_trace(
             go.Scatter(
                 name=name,
                 mode=mode,
                 x=[trial.values[1] for trial in some],
                 y=[trial.values[0] for trial in some],
-                text=[f"trial {trial.number}<br>{_drawn(trial)}" for trial in some],
+                text=[
+                    f"trial {trial.number}<br>{trial.violated}{'<br>' if trial.violated else ''}{_drawn(trial)}"
+                    for trial in some
+                ],
             )
         )
     if picked is not None:

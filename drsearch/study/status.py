@@ -12,12 +12,13 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from drsearch.constraints import parse_constraints
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.processes import is_dead
 from drsearch.run_folder import trial_run
 from drsearch.settings import Value
-from drsearch.study.best_trial import best_trial
+from drsearch.study.best_trial import best_trial, why_none
 from drsearch.study.budget import n_trials_of, spent
 from drsearch.study.cancel import is_cancelled
 from drsearch.study.definition import StudyDefinition, load_study, read_definition, study_folder
@@ -102,7 +103,8 @@ class StudyStatus:
         state: running (a process runs it), complete (all trials are over, or a budget is spent), cancelled, or stopped.
         idle: Living workers of this machine that run no trial, as `this_process` names them.
         abandoned: Trials that dead processes left running; `reconcile_study` lets them wait again.
-        best: The best complete trial.
+        best: The best complete trial that keeps all constraints.
+        why_no_best: That no complete trial keeps all constraints, and by how much; else empty.
         left_s: Estimated seconds until all trials are over with the present workers; None where it cannot be estimated.
         begun: When the first trial began.
         changed: When a trial last began or ended.
@@ -115,6 +117,7 @@ class StudyStatus:
     idle: tuple[str, ...]
     abandoned: tuple[int, ...]
     best: "TrialRow | None"
+    why_no_best: str
     left_s: float | None
     begun: datetime | None
     changed: datetime | None
@@ -156,6 +159,7 @@ class StudyStatus:
             "n_trials": self.progress.n_trials,
             "objective": self.progress.objective,
             "best": self.best.to_json() if self.best else None,
+            "why_no_best": _json_value(self.why_no_best),
             "workers": workers,
             "seconds_left": _json_value(self.left_s),
             "begun": self.begun.isoformat(timespec="seconds") if self.begun else None,
@@ -182,6 +186,8 @@ class TrialRow:
         run_id: Its MLflow run.
         worker: The process that runs it or ran it last, as `place` shows it.
         reason: Why it failed, was pruned or was interrupted.
+        constraints: What the study's constraints limit, by their texts: `{"sensitivity >= 0.9": 0.86}`.
+        violated: The constraints that it does not keep, with its values.
     """
 
     number: int
@@ -197,6 +203,8 @@ class TrialRow:
     run_id: str = ""
     worker: str = ""
     reason: str = ""
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    violated: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The row as `--json` prints it: null for empty texts, and for numbers that are not finite."""
@@ -251,6 +259,7 @@ def study_status(study: optuna.Study, definition: StudyDefinition, storage: Stor
         idle=tuple(each.worker for each in worker_statuses(folder) if each.worker not in busy),
         abandoned=abandoned,
         best=_best(trials, definition, folder),
+        why_no_best=why_none(trials, definition.settings),
         left_s=study_left_s(trials, n_trials, workers),
         begun=min(begun, default=None),
         changed=max([*begun, *ended], default=None),
@@ -414,6 +423,8 @@ def _row(trial: Trial, folder: Path, statuses: Mapping[str, WorkerStatus]) -> Tr
         run_id=str(last.user_attrs.get(RUN_ID) or run_id_of(folder / trial_run(trial.number)) or ""),
         worker=place(worker),
         reason=reason_of(trial),
+        constraints={text: parse_constraints(text)[0].value(beyond) for text, beyond in last.constraints.items()},
+        violated=trial.violated,
     )
 
 

@@ -41,6 +41,16 @@ def check_study(settings: Settings) -> None:
             f"study.sampler = 'cmaes' knows one objective, and study.second_objective = {second!r} asks for two; "
             "write study.sampler = 'tpe' or 'nsga2'."
         )
+    if study.constraints and study.sampler == "cmaes":
+        raise StudyError(
+            f"study.sampler = 'cmaes' knows no constraints, and study.constraints = {study.constraints!r}; "
+            "write study.sampler = 'tpe' or 'nsga2'."
+        )
+    if study.constraints and pruner not in ("none", "wilcoxon"):
+        raise StudyError(
+            f"study.pruner = {pruner!r} knows no constraints, and would prune trials that keep study.constraints = "
+            f"{study.constraints!r} for others that do not; write study.pruner = 'none'."
+        )
     parts = f"search.{folds_or_repeats(search)} = {search.folds if search.folds > 1 else search.repeats}"
     if n_trainings(search) == 1 and pruner == "wilcoxon":
         raise StudyError(

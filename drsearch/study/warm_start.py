@@ -23,7 +23,14 @@ from drsearch.trials.trials import Trial, read_trials
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
 """Settings in which two trainings of one point may differ, and one that is compared value by value."""
 
-_OF_A_RESULT = ("study.objective", "study.second_objective", "search.folds", "search.repeats", "registry.symmetries")
+_OF_A_RESULT = (
+    "study.objective",
+    "study.second_objective",
+    "study.constraints",
+    "search.folds",
+    "search.repeats",
+    "registry.symmetries",
+)
 """Settings of a study on which the values of its trials, or the predictions kept with them, depend."""
 
 
@@ -151,6 +158,7 @@ def _inherited(trial: Trial, number: int, fitted: Fitted, source: str, definitio
         distributions=fitted.distributions,
         values=last.values,
         intermediate_values=last.intermediate_values,
+        constraints=last.constraints,
         user_attrs={INHERITED: from_here} | kept | {TRIAL: number},  # one that was inherited there keeps where it began
     )
 

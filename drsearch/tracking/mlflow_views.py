@@ -31,6 +31,7 @@ from drsearch.tracking.tags import (
     KIND_TAG,
     PRIMARY_METRIC_TAG,
     VIEW_TAG_PREFIX,
+    VIOLATED_TAG,
     has_tag,
 )
 
@@ -117,7 +118,8 @@ def save_comparison(tracking_uri: str, experiment: str, n_best: int = 4) -> str 
         order_by=[f"metrics.`{order_by}` {direction}", "attributes.start_time ASC"],
     )
     columns = _columns(runs, order_by)
-    best = [run for run in runs if order_by in run.data.metrics] or list(runs)
+    ranked = [run for run in runs if order_by in run.data.metrics]
+    best = [run for run in ranked if VIOLATED_TAG not in run.data.tags] or ranked or list(runs)
     run_ids = [str(run.info.run_id) for run in best[:n_best]]
     keys, step = _pictures([_picture_names(client, run_id) for run_id in run_ids])
     now = now_ms()

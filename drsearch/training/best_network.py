@@ -86,7 +86,7 @@ class BestNetwork:
                 if interval := metric_interval(metric, validation.labels, probabilities, groups):
                     self.metrics |= interval.metrics(best_metric(f"val_{metric.name}"))
             self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
-        if "latency" in self._study.objectives:
+        if "latency" in self._study.judged_by:
             self.metrics["model_latency_ms"] = latency_ms(model, validation)
 
     def answers(self, eyes: Eyes) -> Predictions:
@@ -156,7 +156,7 @@ def fixed_eyes(eyes: Eyes, n: int) -> NDArray[np.int64]:
     return np.array([by_grade[place] for place in places], dtype=np.int64)
 
 
-def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None) -> str:
+def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None, violated: str = "") -> str:
     """The description of a run in MLflow, Markdown: its scores, and the command that repeats it.
 
     Args:
@@ -164,8 +164,11 @@ def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None) 
         best_epoch: Counted from 1.
         n_epochs: How many epochs were trained.
         scores: On the validation eyes; None in a refit.
+        violated: Constraints that it does not keep, with its values.
     """
     lines = [f"Best epoch: {best_epoch} of {n_epochs}" + (f", AUC {scores.auc}." if scores else ".")]
+    if violated:
+        lines += ["", f"**Violates the study's constraints: {violated}.**"]
     if scores is not None:
         rows = [(name, str(interval)) for name, interval in scores.labelled]
         lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]

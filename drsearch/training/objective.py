@@ -1,7 +1,7 @@
 """The number that judges a trial, and which of two values is the better one."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,19 @@ class Objective:
     def label(self) -> str:
         """The name with the unit, if the value has one, as charts show it."""
         return f"{self.name} ({_OF_COSTS[self.name][1]})" if self.name in COSTS else self.name
+
+
+def violations(metrics: Mapping[str, float], settings: Settings) -> dict[str, float]:
+    """How far a trial lies beyond each constraint of its study, see `Constraint.violation`.
+
+    Args:
+        metrics: Of its best epoch, by name.
+        settings: The study's.
+
+    Returns:
+        By the texts of the constraints.
+    """
+    return {limit.text: limit.violation(metrics[Objective(limit.name).metric]) for limit in settings.study.limits}
 
 
 def objectives_of(settings: Settings) -> tuple[Objective, ...]:

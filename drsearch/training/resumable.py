@@ -13,16 +13,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from drsearch.constraints import violated
 from drsearch.data.records import Eyes
 from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.fit import EpochResult, Training, set_seeds
 from drsearch.run_folder import MODEL_FILE
+from drsearch.settings import Settings
 from drsearch.tracking.events import Event, Metrics, Tags, now_ms
 from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
 from drsearch.tracking.system_metrics import SystemMetrics
-from drsearch.tracking.tags import NOTE_TAG
+from drsearch.tracking.tags import NOTE_TAG, VIOLATED_TAG
 from drsearch.training.best_network import COSTS, BestNetwork, run_note
 from drsearch.training.checkpoints import Checkpoints, is_checkpointed
 from drsearch.training.cross_validation import (
@@ -34,7 +36,7 @@ from drsearch.training.cross_validation import (
     repeat_seed,
     spread,
 )
-from drsearch.training.objective import Objective
+from drsearch.training.objective import Objective, violations
 from drsearch.training.outcome import Outcome, Predictions
 from drsearch.training.plan import GivenAway, Plan, Pruned, State, Stopped, Watch
 from drsearch.training.run_log import RunLog, run_end
@@ -173,7 +175,8 @@ def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: s
     metrics |= {name: value for name, value in folds[0].metrics.items() if name in COSTS}
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
-    log.add(Metrics(len(history), metrics, at), run_end(state, reason))
+    tags = _violated(metrics, settings)
+    log.add(Metrics(len(history), metrics, at), *([Tags(tags)] if tags else []), run_end(state, reason))
     outcome = Outcome(
         state=state,
         reason=reason,
@@ -186,6 +189,12 @@ def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: s
     )
     log.conclude(log.plan.folder, outcome)
     return outcome
+
+
+def _violated(metrics: Mapping[str, float], settings: Settings) -> dict[str, str]:
+    """The tag that names the constraints that these metrics do not keep; none where they keep all."""
+    text = violated(violations(metrics, settings))
+    return {VIOLATED_TAG: text} if text else {}
 
 
 def _pooled(folds: Sequence[Outcome]) -> Predictions:
@@ -305,8 +314,9 @@ def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
     )
     log.add(Metrics(len(history), best.metrics if fold.is_only else fold.named(best.fold_metrics)), *files)
     if fold.is_only:
-        note = run_note(log.plan, checkpoints.best_epoch, len(history), best.scores)
-        log.add(Tags({NOTE_TAG: note}), run_end(state, reason))
+        tags = {} if log.plan.is_refit else _violated(best.metrics, log.plan.settings)
+        note = run_note(log.plan, checkpoints.best_epoch, len(history), best.scores, tags.get(VIOLATED_TAG, ""))
+        log.add(Tags({NOTE_TAG: note, **tags}), run_end(state, reason))
     outcome = replace(
         outcome,
         value=math.nan if log.plan.is_refit else checkpoints.best_value,

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from drsearch.constraints import violated
 from drsearch.errors import StudyError
 from drsearch.settings import Value
 from drsearch.trials.attributes import DIED, ENQUEUED, FINAL, INHERITED, MAX_RETRIES, REASON, TRIAL, WARM_START, WORKER
@@ -84,6 +85,11 @@ class Trial:
         """How many attempts failed because their process died, or were failed by others without a reason."""
         failed = [attempt.user_attrs for attempt in self.attempts if attempt.state is TrialState.FAIL]
         return sum(bool(attrs.get(DIED)) or (WORKER in attrs and REASON not in attrs) for attrs in failed)
+
+    @property
+    def violated(self) -> str:
+        """The constraints that it does not keep, with its values; empty if it keeps all, or there are none."""
+        return violated(self.last.constraints)
 
     @property
     def is_over(self) -> bool:

@@ -36,7 +36,7 @@ from drsearch.tracking.metric_names import best_metric
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_tags
 from drsearch.training.cross_validation import n_trainings, split_folds
-from drsearch.training.objective import Objective, objectives_of
+from drsearch.training.objective import Objective, objectives_of, violations
 from drsearch.training.outcome import Outcome
 from drsearch.training.outer_folds import training_eyes
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped, Watch
@@ -182,6 +182,9 @@ class Worker:
 
     def _tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
         study, trial_id, base = trial.study, trial._trial_id, self._definition.settings
+        if outcome.state in ("complete", "pruned"):
+            for constraint, violation in violations(outcome.metrics, base).items():
+                trial.set_constraint(constraint, violation)
         match outcome.state:
             case "complete":
                 _, *others = objectives_of(base)

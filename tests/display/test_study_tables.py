@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,21 @@ def test_the_csv_has_every_column_by_its_full_name_and_nothing_rounded() -> None
     assert first["run_id"] == "0123456789abcdef"
     assert second["reason"] == "the loss is nan, in epoch 3"
     assert (third["trial"], third["state"], third["value"], third["model.width"]) == ("2", "waiting", "", "")
+
+
+def test_what_constraints_limit_has_its_columns_where_there_are_any() -> None:
+    kept = replace(ROWS[0], constraints={"sensitivity >= 0.9": 0.95})
+    broken = replace(ROWS[0], number=1, constraints={"sensitivity >= 0.9": 0.81}, violated="sensitivity 0.81 < 0.9")
+    out = io.StringIO()
+    write_csv([kept, broken], out)
+    first, second = csv.DictReader(io.StringIO(out.getvalue()))
+    assert (first["violated"], first["sensitivity >= 0.9"]) == ("", "0.95")
+    assert (second["violated"], second["sensitivity >= 0.9"]) == ("sensitivity 0.81 < 0.9", "0.81")
+    assert any("violates" in line for line in shown([kept, broken], 140))
+    assert any("sensitivity 0.81 < 0.9" in line for line in shown([kept, broken], 140))
+    assert not any("violates" in line for line in shown(ROWS, 140))
+    facts = [line.plain.split("  ", 1) for line in trial_lines(broken, "val_auc", "mine")]
+    assert {name: text.strip() for name, text in facts}["violates"] == "sensitivity 0.81 < 0.9"
 
 
 def shown(rows: list[TrialRow], width: int | None) -> list[str]:

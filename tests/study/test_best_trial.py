@@ -10,20 +10,26 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from drsearch.settings import Settings
-from drsearch.study.best_trial import best_trial, front, pick_rule, since_improved
-from drsearch.training.objective import Objective, objectives_of
+from drsearch.study.best_trial import best_trial, front, pick_rule, since_improved, why_none
+from drsearch.training.objective import Objective, objectives_of, violations
 from drsearch.trials.attributes import ERROR
 from drsearch.trials.trials import Trial
 
 ONE = Settings()
 TWO = Settings().replace({"study.second_objective": "parameters"})
+LIMITED = Settings().replace({"study.constraints": "sensitivity >= 0.9, parameters <= 2000"})
 MIDNIGHT = datetime(2026, 1, 1)
 
 
 def trial(
-    number: int, *values: float, error: float = 0.0, state: TrialState = TrialState.COMPLETE, at: int = 0
+    number: int,
+    *values: float,
+    error: float = 0.0,
+    state: TrialState = TrialState.COMPLETE,
+    at: int = 0,
+    constraints: dict[str, float] | None = None,
 ) -> Trial:
-    trial = create_trial(state=state, values=list(values) or None, user_attrs={ERROR: error})
+    trial = create_trial(state=state, values=list(values) or None, user_attrs={ERROR: error}, constraints=constraints)
     trial.datetime_complete = MIDNIGHT + timedelta(minutes=at or number)
     return Trial(number, (trial,), 2)
 
@@ -92,6 +98,33 @@ def test_a_second_objective_that_is_to_be_high_is() -> None:
     chosen = best_trial(trials, settings)
     assert chosen is not None and chosen.number == 1
     assert [member.number for member in front(trials, settings)] == [0, 1, 3]
+
+
+def limited(number: int, auc: float, sensitivity: float, size: float) -> Trial:
+    metrics = {"best_val_sensitivity": sensitivity, "model_parameters": size}
+    return trial(number, auc, constraints=violations(metrics, LIMITED))
+
+
+def test_only_trials_that_keep_all_constraints_are_registered() -> None:
+    trials = [limited(0, 0.95, 0.8, 1000), limited(1, 0.93, 0.95, 4000), limited(2, 0.9, 0.9, 2000)]
+    trials += [limited(3, 0.8, 1.0, 10)]
+    best = best_trial(trials, LIMITED)
+    assert best is not None and best.number == 2
+    assert [member.number for member in front(trials, LIMITED)] == [2]
+    assert why_none(trials, LIMITED) == ""
+    assert since_improved(trials, LIMITED) == 1
+
+
+def test_where_no_trial_keeps_all_constraints_the_nearest_is_named() -> None:
+    trials = [limited(0, 0.95, 0.6, 1000), limited(1, 0.9, 0.81, 1000), limited(2, 0.9, 0.95, 4000)]
+    trials += [trial(3, state=TrialState.PRUNED, constraints={"sensitivity >= 0.9": 0.01})]
+    assert best_trial(trials, LIMITED) is None and front(trials, LIMITED) == []
+    assert why_none(trials, LIMITED) == (
+        "none of 3 complete trials keeps study.constraints = 'sensitivity >= 0.9, parameters <= 2000'; "
+        "nearest is trial 1 with sensitivity 0.81 < 0.9"
+    )
+    assert why_none(trials[3:], LIMITED) == why_none([], ONE) == ""
+    assert since_improved(trials, LIMITED) == 4
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.7]), st.integers(1, 5)), min_size=1, max_size=12))

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from drsearch.settings import Settings
-from drsearch.study.plots import heat_map, history, importances, parallel_coordinates, write_pages
+from drsearch.study.plots import figures, heat_map, history, importances, parallel_coordinates, write_pages
 from drsearch.training.objective import Objective
 from drsearch.trials.trials import Trial
 
@@ -177,3 +177,31 @@ def test_a_cell_of_the_heat_map_is_the_best_over_further_axes(objective: str, be
     assert shown.text[0][1] == f"{best:.3f}" and shown.text[0][0] == ""
     assert bool(shown.reversescale) == (objective == "val_loss"), "the best cell is the brightest"
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == (RATE, BATCH)
+
+
+def test_trials_that_violate_a_constraint_are_shown_apart_and_are_never_the_best() -> None:
+    trials = trials_of(
+        *(
+            create_trial(
+                value=value,
+                params={RATE: rate, BATCH: 4},
+                distributions={RATE: CategoricalDistribution(RATES), BATCH: CategoricalDistribution(BATCHES)},
+                constraints={"sensitivity >= 0.9": violation},
+            )
+            for value, rate, violation in [(0.7, 0.01, -0.1), (0.9, 0.001, 0.1), (0.8, 0.001, 0.0)]
+        )
+    )
+    objective = Objective("val_auc")
+    each, best, apart = history(trials, objective).data
+    assert (list(each.y), list(best.y), list(apart.y)) == ([0.7, 0.8], [0.7, 0.7, 0.8], [0.9])
+    lines = [line for line in lines_of(parallel_coordinates(trials, objective)) if line.customdata is not None]
+    drawn = {float(line.customdata[0][1]): (line.line.dash, line.line.width) for line in lines}
+    assert drawn == {0.7: ("solid", 1.5), 0.8: ("solid", 4), 0.9: ("dot", 1.5)}
+    assert heat_map_of(trials) == [["0.800", "0.700"]]
+    none = [Trial(one.number, (one.last,), 2) for one in trials if one.violated]
+    assert history(none, objective).layout.title.text.endswith("; no trial keeps all constraints")
+
+
+def heat_map_of(trials: list[Trial]) -> list[list[str]]:
+    (cells,) = figures(trials, GRID)["heat_map"]().data
+    return [list(row) for row in cells.text]

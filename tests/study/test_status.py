@@ -42,6 +42,27 @@ def test_a_study_is_complete_when_all_its_trials_are_over(begin: Begin) -> None:
     assert now.best is not None and (now.best.number, now.best.value, now.best.low) == (0, 0.75, 0.5)
 
 
+def test_a_study_whose_trials_violate_a_constraint_has_no_best_and_says_by_how_much(begin: Begin) -> None:
+    mine = begin(n_trials=2, **{"study.constraints": "sensitivity >= 0.9"})
+    mine.ended(0, TrialState.COMPLETE, 0.95, constraints={"sensitivity >= 0.9": 0.1})
+    now = seen(mine)
+    assert now.best is None
+    assert (
+        now.why_no_best
+        == now.to_json()["why_no_best"]
+        == (
+            "none of 1 complete trials keeps study.constraints = 'sensitivity >= 0.9'; nearest is trial 0 with "
+            "sensitivity 0.81 < 0.9"
+        )
+    )
+    mine.ended(1, TrialState.COMPLETE, 0.75, constraints={"sensitivity >= 0.9": -0.1})
+    now = seen(mine)
+    assert now.best is not None and now.best.number == 1 and now.why_no_best == ""
+    first, second = trial_rows(mine.storage, "mine", mine.home)[0]
+    assert (first.violated, second.violated) == ("sensitivity 0.81 < 0.9", "")
+    assert [row.constraints["sensitivity >= 0.9"] for row in (first, second)] == pytest.approx([0.81, 0.99])
+
+
 def test_trials_that_nobody_has_taken_yet_wait(begin: Begin) -> None:
     mine = begin(n_trials=5)
     mine.complete(0, 0.75, 0.5, 0.9)

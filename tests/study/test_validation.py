@@ -19,6 +19,16 @@ from drsearch.study.validation import check_study
             "write study.pruner = 'none'.",
         ),
         (
+            {"study.sampler": "cmaes", "study.constraints": "parameters <= 3e5"},
+            "study.sampler = 'cmaes' knows no constraints, and study.constraints = 'parameters <= 3e5'; "
+            "write study.sampler = 'tpe' or 'nsga2'.",
+        ),
+        (
+            {"study.pruner": "median", "study.constraints": "auc >= 0.8"},
+            "study.pruner = 'median' knows no constraints, and would prune trials that keep study.constraints = "
+            "'auc >= 0.8' for others that do not; write study.pruner = 'none'.",
+        ),
+        (
             {"study.objective": "val_brier", "study.second_objective": "val_brier"},
             "study.second_objective = 'val_brier' is the first objective too; "
             "write another one, or study.second_objective = 'none'.",
@@ -62,6 +72,8 @@ def test_settings_that_do_not_go_together_are_refused(changes: dict[str, Any], s
         {},
         {"study.second_objective": "latency", "study.sampler": "nsga2"},
         {"search.folds": 5, "study.second_objective": "parameters"},
+        {"search.folds": 5, "study.constraints": "sensitivity >= 0.9"},
+        {"study.sampler": "nsga2", "study.constraints": "sensitivity >= 0.9"},
         {"search.folds": 5, "search.repeats": 2, "study.pruner": "none"},
         {"study.pruner": "hyperband"},
     ],

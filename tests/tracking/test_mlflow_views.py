@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from services import HANG_S, free_port
 
 from drsearch.home import Home
-from drsearch.tracking.events import Image, Metrics, RunStart
+from drsearch.tracking.events import Image, Metrics, RunStart, Tags
 from drsearch.tracking.mlflow_server import UiError, serve_ui
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.mlflow_views import chart_link, comparison_link, save_comparison
@@ -73,6 +73,25 @@ def test_the_view_has_the_best_trials_and_the_last_step_of_most_pictures(mlflow_
     assert isinstance(charts, list)
     [pictures] = [chart for chart in charts if chart["type"] == "IMAGE"]
     assert (pictures["imageKeys"], pictures["step"]) == (["gradcam/eye_1"], 10)
+
+
+def test_the_view_leaves_out_trials_that_violate_a_constraint(mlflow_uri: str, tmp_path: Path) -> None:
+    tracker = MlflowTracker(mlflow_uri, tmp_path / "artifacts")
+    name = "best_val_sensitivity_at_specificity_0.9"
+    tags = {"mlflow.experiment.primaryMetric.name": name}
+    run_ids = []
+    for number, value in enumerate([0.7, 0.9, 0.8]):
+        start = RunStart(
+            f"limits/{number}", "limits", f"trial {number}", {"drsearch.kind": "trial"}, experiment_tags=tags
+        )
+        run_ids.append(tracker.open(start))
+        violates = [Tags({"drsearch.violated": "parameters 300001 > 300000"})] if value == 0.9 else []
+        tracker.send(run_ids[-1], [Metrics(20, {name: value}), *violates], tmp_path)
+    experiment_id = save_comparison(mlflow_uri, "limits")
+    assert experiment_id is not None
+    assert saved_view(mlflow_uri, experiment_id)["searchFilter"] == (
+        f"attributes.run_id IN ('{run_ids[2]}', '{run_ids[0]}')"
+    )
 
 
 def test_the_table_has_the_ranking_score_first_and_the_settings_that_differ(mlflow_uri: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import optuna
 import pytest
 from scipy.stats import qmc
 
+from drsearch.constraints import Constraint
 from drsearch.settings import Settings
 from drsearch.space.check import load_space
 from drsearch.space.search_space import SearchSpace
@@ -43,9 +44,17 @@ def settings(sampler: str) -> Settings:
 
 
 def search(
-    sampler: str, space: SearchSpace, n: int = 14, seed: int = 0, one_worker: bool = False
+    sampler: str,
+    space: SearchSpace,
+    n: int = 14,
+    seed: int = 0,
+    one_worker: bool = False,
+    least_dropout: float | None = None,
 ) -> list[dict[str, Any]]:
-    """`n` trials one after another, each by a new worker unless all are by one; the smallest dropout is best."""
+    """`n` trials one after another, each by a new worker unless all are by one; the smallest dropout is best.
+
+    With a least dropout, a smaller one violates a constraint.
+    """
     by_one = Samplers(settings(sampler), space)
     study = optuna.create_study(study_name="s", direction="maximize", storage=optuna.storages.InMemoryStorage())
     drawn = []
@@ -58,8 +67,21 @@ def search(
         seen = optuna.load_study(study_name="s", storage=TrialView(study._storage), sampler=chosen)
         attempt = optuna.Trial(seen, trial_id)
         drawn.append(space.draw(attempt))
+        if least_dropout is not None:
+            limit = Constraint("dropout", is_least=True, limit=least_dropout)
+            attempt.set_constraint(limit.text, limit.violation(float(drawn[-1]["model.dropout"])))
         seen.tell(attempt, -float(drawn[-1]["model.dropout"]))
     return drawn
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_sampler_that_knows_constraints_leaves_the_settings_that_violate_one(
+    sampler: str, space: SearchSpace
+) -> None:
+    free = [draw["model.dropout"] for draw in search(sampler, space, n=60)]
+    kept = [draw["model.dropout"] for draw in search(sampler, space, n=60, least_dropout=0.4)]
+    assert np.mean(free[40:]) < 0.15, "the smallest is best"
+    assert np.mean(np.array(kept[40:]) >= 0.4) > 0.5, "a fifth of the range keeps the limit"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
