@@ -10,6 +10,7 @@ runs/retina-1f2e3d4c/                  a study
         staging/                       files of the end that are not finished
         outcome.json, model.keras      how it ended, and the network of the best epoch
         fold2/                         the `checkpoint/` and `outcome.json` of one fold
+        fold2.keras                    its network, until the mean of all is `model.keras`
         registered/                    the companions of a registered model
     refit-0003/, finetune-0003/        runs after the search
     judged-0015/                   the run of a cross-validation: what its 15 folds came to
@@ -53,6 +54,16 @@ def finetune_run(trial: int) -> str:
 def judged_run(n_folds: int) -> str:
     """The name of the folder of a cross-validation's own run, and the end of that run's key."""
     return f"judged-{n_folds:04d}"
+
+
+def fold_network(name: str) -> str:
+    """The file of the network of one fold or repeat, by the fold's name.
+
+    Example:
+        >>> fold_network("repeat1/fold2")
+        'repeat1-fold2.keras'
+    """
+    return f"{name.replace('/', '-')}.keras"
 
 
 def closed_run(trial: int, attempt: int) -> str:

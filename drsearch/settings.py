@@ -437,6 +437,12 @@ class RegistrySettings(_Section):
     sensitivity: float = _setting(
         0.9, "sensitivity on the validation eyes that the operating point 'sensitivity' reaches", above=0.0, high=1.0
     )
+    networks: str = _setting(
+        "one",
+        "what is registered of a study: one network (with folds or repeats their refit), or the mean of the networks "
+        "of the best trial's folds and repeats",
+        choices=("one", "folds"),
+    )
     symmetries: int = _setting(
         1, "views of an eye over which its probability is averaged: 1, or 8 (turned and mirrored)", low=1, high=8
     )

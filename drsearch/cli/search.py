@@ -219,6 +219,7 @@ def _print_space(out: Console, file: Path, seen: "Overview") -> None:
 
 def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult") -> None:
     from drsearch.measure.scores import Scores, scores_of_json
+    from drsearch.tracking.tags import NETWORK_TAG
 
     counts = ", ".join(f"{n} {state}" for state, n in study.counts().items() if n)
     objective, second = study.definition.settings.study.objective, study.definition.settings.study.second_objective
@@ -231,7 +232,8 @@ def _print_result(out: Console, study: "StudyResult", result: "AfterSearchResult
             f"trial {trial.number} {trial.values[0]:.4f} at {trial.values[1]:g}" for trial in study.front
         )
         out.print(f"Pareto front, {objective} at {second}: {members}")
-    out.print(f"model {result.model.name} version {result.model.version}")
+    network = result.model.tags.get(NETWORK_TAG, "")
+    out.print(f"model {result.model.name} version {result.model.version}" + (f": {network}" if network else ""))
     n, patients = result.test["test_evaluations"], result.test.get("patients")
     print_scores(out, f"test split, test evaluations: {n}", Scores.from_json(result.test))
     print_patients(out, scores_of_json(patients) if patients else None)

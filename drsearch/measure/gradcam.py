@@ -1,5 +1,6 @@
 """Grad-CAM and its relatives: maps of where in a photograph a model sees a class, and overlays that show them."""
 
+import math
 from typing import Any
 
 import cv2
@@ -30,6 +31,10 @@ class GradCam:
     softmax, so a model that is certain is explained as well as one in doubt; the gradient of the probability itself
     would be 0 there.
 
+    A mean of networks (`drsearch.model.mean_network`) has the mean of their maps, each for the class that the mean
+    predicts: its log-odds are the mean of theirs. Maps are weighted by their cells, so that networks of finer cells
+    count no more than others.
+
     Args:
         model: Functional or sequential, photographs `(n, height, width, 3)` of 0 to 255 in, softmax `(n, classes)` out.
         batch_size: Photographs at once; memory grows with it.
@@ -46,10 +51,16 @@ class GradCam:
     """
 
     def __init__(self, model: Any, batch_size: int = 16, method: str = "gradcam", layer: str = "") -> None:
+        self._model, self._batch_size = model, batch_size
+        self._networks = [GradCam(network, batch_size, method, layer) for network in _averaged_networks(model)]
+        self.layer_name: str
+        if self._networks:
+            self.layer_name, self._n_cells = self._networks[0].layer_name, 1
+            return
         node = _node_with_places(model, layer)
         self._weights = _WEIGHTS[method]
-        self.layer_name: str = node.operation.name
-        self._batch_size = batch_size
+        self.layer_name = node.operation.name
+        self._n_cells = math.prod(node.output_tensors[0].shape[1:3])
         self._classifier = dense_softmax(model)
         before = [] if self._classifier is None else [self._classifier.input]
         features, answers = node.output_tensors[0], [model.outputs[0], *before]
@@ -83,18 +94,41 @@ class GradCam:
             Maps of the shape of `inside`: 0 outside, and the strongest place of each 1; all 0 where nothing inside
             speaks for the class. Probabilities of RDR, shape `(n,)`.
         """
+        maps, probabilities = self._evidence(images, inside, np.full(len(images), -1 if label is None else label))
+        for cam in maps:
+            cam[:] = strongest_is_one(cam)
+        return maps, probabilities
+
+    def _evidence(
+        self, images: NDArray[np.uint8], inside: NDArray[np.bool_], labels: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The maps in units of the odds per cell, and the probabilities; -1 asks for the class that is predicted."""
+        if self._networks:
+            return self._mean_evidence(images, inside, labels)
         # Tracing all of the network takes the time of two batches without it, which the eyes of a trial are not.
         explain = self._explain_many if len(images) > 2 * self._batch_size else self._explain
         maps = np.zeros(inside.shape, np.float32)
         probabilities = np.zeros(len(images), np.float32)
         for first in range(0, len(images), self._batch_size):
             batch = images[first : first + self._batch_size]
-            asked = np.full(len(batch), -1 if label is None else label, np.int32)
+            asked = labels[first : first + self._batch_size].astype(np.int32)
             cams, chances = explain(tf.constant(batch, tf.float32), tf.constant(asked))
             probabilities[first : first + len(batch)] = chances.numpy()
             for i, cam in enumerate(cams.numpy(), start=first):
                 maps[i] = enlarged(cam, inside[i])
         return maps, probabilities
+
+    def _mean_evidence(
+        self, images: NDArray[np.uint8], inside: NDArray[np.bool_], labels: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        starts = range(0, len(images), self._batch_size)
+        batches = [tf.constant(images[first : first + self._batch_size], tf.float32) for first in starts]
+        chances = np.concatenate([self._model(batch, training=False).numpy() for batch in batches])
+        labels = np.where(labels < 0, chances.argmax(axis=1), labels)
+        maps = np.zeros(inside.shape, np.float32)
+        for network in self._networks:  # a cell of a finer map has a smaller share of the odds
+            maps += network._n_cells / len(self._networks) * network._evidence(images, inside, labels)[0]
+        return maps, chances[:, 1].astype(np.float32)
 
     def _explain(self, images: Any, asked: Any) -> tuple[Any, Any]:
         begun = images if self._head is None else keras.tree.flatten(self._body([images], training=False))[0]
@@ -139,15 +173,19 @@ _WEIGHTS = {"gradcam": _mean_gradients, "gradcam++": _positive_gradients, "hires
 
 
 def enlarged(cam: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A map of few cells at the size of a picture: 0 outside the retina, 1 at its strongest place.
+    """A map of few cells at the size of a picture: 0 outside the retina.
 
     Each pixel is a mean of the cells, weighted by a Gaussian of their distance and by how much of each cell is retina.
     """
     weight = np.asarray(cv2.resize(inside.astype(np.float32), cam.shape[::-1], interpolation=cv2.INTER_AREA))
     down, across = (_blur(*sides) for sides in zip(inside.shape, cam.shape, strict=True))
     total = np.where(inside, down @ weight @ across.T, 0)
-    large = np.divide(down @ (weight * cam) @ across.T, total, out=np.zeros_like(total), where=total > 0)
-    return large / largest if (largest := large.max()) > 0 else large
+    return np.asarray(np.divide(down @ (weight * cam) @ across.T, total, out=np.zeros_like(total), where=total > 0))
+
+
+def strongest_is_one(cam: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map divided by its largest value; one that is 0 everywhere stays so."""
+    return cam / largest if (largest := cam.max()) > 0 else cam
 
 
 def _blur(n_pixels: int, n_cells: int) -> NDArray[np.float32]:
@@ -225,6 +263,16 @@ def dense_softmax(model: Any) -> Any:
     last: Any = model.layers[-1]
     ours = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
     return last if ours and last.output is model.outputs[0] else None
+
+
+def _averaged_networks(model: Any) -> list[Any]:
+    """The networks of which a model is the mean, as `drsearch.model.mean_network` builds it; none for any other."""
+    kinds = [type(layer) for layer in model.layers]
+    if kinds[-2:] != [keras.layers.Average, keras.layers.Softmax]:
+        return []
+    networks, shapes = model.layers[1:-2], (model.input_shape, model.output_shape)
+    alike = all(isinstance(each, keras.Model) and (each.input_shape, each.output_shape) == shapes for each in networks)
+    return list(networks) if alike else []
 
 
 def _node_with_places(model: Any, layer: str) -> Any:

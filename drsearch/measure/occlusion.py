@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from drsearch.measure.gradcam import class_odds, dense_softmax, enlarged, log_chances
+from drsearch.measure.gradcam import class_odds, dense_softmax, enlarged, log_chances, strongest_is_one
 
 _CELLS = 16  # steps of the patch along each side
 _PATCH = 2  # side of the patch, in steps
@@ -55,7 +55,7 @@ class Occlusion:
             probabilities[i] = chances.numpy()[0, 1]
             asked = int(chances.numpy()[0].argmax()) if label is None else label
             covered = self._covered_odds(image, filling.astype(np.uint8), asked)
-            maps[i] = enlarged(np.maximum(odds.numpy()[0] - covered, 0), inside[i])
+            maps[i] = strongest_is_one(enlarged(np.maximum(odds.numpy()[0] - covered, 0), inside[i]))
         return maps, probabilities
 
     def _covered_odds(self, image: NDArray[np.uint8], filling: NDArray[np.uint8], label: int) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from drsearch.tracking.mlflow_client import is_unavailable, outage
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import (
     KIND_TAG,
+    MEMBERS_TAG,
     PARENT_MODEL_TAG,
     PARENT_RUN_TAG,
     PARENT_VERSION_TAG,
@@ -201,6 +202,8 @@ class AfterSearch:
         if best.needs_refit:
             kind, network, tags = "refit", best.refit_folder / MODEL_FILE, {TRIAL_RUN_TAG: run_id}
             run_id = self._done.refit["run_id"]
+        elif members := best.members(run_id):
+            kind, tags = "mean", {MEMBERS_TAG: json.dumps(members)}
         assert network is not None
         version = register_version(
             self._registry, best, kind=kind, run_id=run_id, network=network, outcome=outcome, tags=tags
@@ -212,8 +215,12 @@ class AfterSearch:
         """Fine-tune the registered version if the settings and its training say so, and register it if it is better."""
         settings = self._best.settings
         stage = settings.finetune
+        why = ""
         if self._best.needs_refit:
             why = "no eyes are left to judge it by: the refit was trained on the validation eyes too"
+        elif parent.tags[KIND_TAG] == "mean":
+            why = "the model is a mean of networks, each of which would have to be judged by eyes of its own"
+        if why:
             self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
             return {"when": stage.when, "ran": False, "why": why}
         underfitting, why = underfits(outcome.history, stage.underfit_below_accuracy)

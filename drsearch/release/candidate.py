@@ -23,7 +23,7 @@ from drsearch.tracking.remote_runs import RemoteRuns
 from drsearch.tracking.sent import run_id_of, why_unsent
 from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, provenance_tags
 from drsearch.tracking.tracker import TrackerUnavailable
-from drsearch.training.cross_validation import n_trainings
+from drsearch.training.cross_validation import has_mean, n_trainings, training_name
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.trials.trials import Trial
 from drsearch.workers.worker import dataset_input
@@ -97,8 +97,18 @@ class Candidate:
 
     @property
     def needs_refit(self) -> bool:
-        """Whether several networks (folds or repeats) judged the trial, so that none of them is the model."""
-        return n_trainings(self.settings.search) > 1
+        """Whether several networks (folds or repeats) judged the trial, and neither one nor their mean is the model."""
+        return n_trainings(self.settings.search) > 1 and not has_mean(self.settings)
+
+    def members(self, run_id: str) -> list[dict[str, Any]]:
+        """The networks of which the model is the mean: trial, run and name of each; none if it is no mean.
+
+        Args:
+            run_id: Of the trial.
+        """
+        search = self.settings.search
+        names = [training_name(search, index) for index in range(n_trainings(search))]
+        return [{"trial": self.number, "run": run_id, "network": name} for name in names if has_mean(self.settings)]
 
     @property
     def folder(self) -> Path:

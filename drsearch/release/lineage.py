@@ -1,5 +1,6 @@
 """Traces a version to its study, trial, data, code and decisions, and a study or a run to its versions."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from drsearch.tracking.tags import (
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
     LIBRARY_TAG_PREFIX,
+    MEMBERS_TAG,
+    NETWORK_TAG,
     OPERATING_POINT_TAG,
     PARENT_VERSION_TAG,
     RECORDS_FINGERPRINT_TAG,
@@ -30,6 +33,7 @@ from drsearch.tracking.tags import (
     TRIAL_TAG,
     VERSION_TAG,
     has_tag,
+    member_runs,
 )
 
 _ABOUT_DATA = {"data/audit.json": "audit", "data/data.toml": "description"}
@@ -40,7 +44,8 @@ class Node:
     """A node of a lineage.
 
     Attributes:
-        kind: `version`, `run`, `trial`, `study`, `space`, `data`, `audit`, `description`, `code`, `decision`, `model`.
+        kind: `version`, `run`, `trial`, `network`, `study`, `space`, `data`, `audit`, `description`, `code`,
+            `decision`, `model`.
         name: Its name, or an outcome.
         facts: Texts by name, such as `{"run": "810f76..."}`.
         parts: The nodes that it comes from, or for a study, run or model: its versions.
@@ -102,7 +107,7 @@ class Lineage:
         run = self._run(run_id)
         if run is None:
             raise RegistryError(f"MLflow has no run {run_id}; its page shows the id under the run's name.")
-        versions = [each for each in self._registry.versions() if run_id in (each.run_id, each.tags.get(TRIAL_RUN_TAG))]
+        versions = [each for each in self._registry.versions() if run_id in _runs(each)]
         node = _run_node(run_id, run)
         return Node(node.kind, node.name, node.facts, tuple(map(self._version, versions)))
 
@@ -124,6 +129,7 @@ class Lineage:
         facts = {
             "aliases": ", ".join(version.aliases),
             "model": version.model_id,
+            "network": tags.get(NETWORK_TAG, ""),
             "threshold": tags.get(THRESHOLD_TAG, ""),
             "temperature": tags.get(TEMPERATURE_TAG, ""),
             "operating point": tags.get(OPERATING_POINT_TAG, ""),
@@ -137,6 +143,7 @@ class Lineage:
         parts = [
             _run_node(version.run_id, run),
             *_trial(version),
+            *_networks(version),
             *self._study(version, run),
             _data(version, run),
             _code(version, run),
@@ -197,8 +204,19 @@ def _trial(version: ModelVersion) -> list[Node]:
     tags = version.tags
     if TRIAL_TAG not in tags:
         return []
-    run_id = tags.get(TRIAL_RUN_TAG, "") or (version.run_id if tags.get(KIND_TAG) == "trial" else "")
+    run_id = tags.get(TRIAL_RUN_TAG, "") or (version.run_id if tags.get(KIND_TAG) in ("trial", "mean") else "")
     return [_node("trial", tags[TRIAL_TAG], {"run": run_id})]
+
+
+def _networks(version: ModelVersion) -> list[Node]:
+    """The networks of which a version is the mean."""
+    members = json.loads(version.tags.get(MEMBERS_TAG, "[]"))
+    return [Node("network", f"{each['network']} of trial {each['trial']}", {"run": each["run"]}) for each in members]
+
+
+def _runs(version: ModelVersion) -> set[str | None]:
+    """The ids of the runs that a version comes from."""
+    return {version.run_id, version.tags.get(TRIAL_RUN_TAG), *member_runs(version.tags)}
 
 
 def _data(version: ModelVersion, run: Run | None) -> Node:

@@ -16,14 +16,18 @@ from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.patients import patient_metrics
 from drsearch.measure.scores import OneClassScores, Scores
+from drsearch.model.mean_network import is_mean
+from drsearch.model.predictor import Predictor
+from drsearch.processes import cores
 from drsearch.release.blind_scores import blind_caution, blind_text
 from drsearch.release.candidate import Candidate
 from drsearch.release.evaluate import Evaluation, evaluate
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.run_folder import REGISTERED_FOLDER
-from drsearch.serving.grader import Grader
+from drsearch.serving.grader import Grader, load_network
 from drsearch.serving.model_files import Serving, model_files
+from drsearch.settings import Settings
 from drsearch.study.best_trial import pick_rule
 from drsearch.tracking.markdown import note_table
 from drsearch.tracking.tags import (
@@ -31,6 +35,7 @@ from drsearch.tracking.tags import (
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
     LIBRARY_TAG_PREFIX,
+    NETWORK_TAG,
     OPERATING_POINT_TAG,
     RECORDS_FINGERPRINT_TAG,
     RUN_ID_TAG,
@@ -43,13 +48,16 @@ from drsearch.tracking.tags import (
     VALIDATION_CAUTION_TAG,
     provenance_tags,
 )
+from drsearch.training.best_network import latency_ms
 from drsearch.training.cross_validation import folds_or_repeats
 from drsearch.training.outcome import Outcome
 
 _FAMILIAR_EYES = 5000
+_TIMED = 20
 _MADE_BY = {
     "trial": "The best checkpoint of",
     "refit": "Refitted on train and validation eyes from",
+    "mean": "The mean of the networks of",
     "finetune": "Fine-tuned from",
 }
 
@@ -83,7 +91,7 @@ def register_version(
     Args:
         registry: Where it is registered.
         candidate: The best trial.
-        kind: The training that made the network: `trial`, `refit` or `finetune`.
+        kind: What made the network: `trial`, `refit`, `finetune` or `mean`.
         run_id: Of that training.
         network: The saved network.
         outcome: Its predictions choose threshold and temperature.
@@ -105,7 +113,8 @@ def register_version(
         chosen=chosen.text,
         symmetries=settings.registry.symmetries,
     )
-    trained_on = records.eyes("train", "validation") if kind == "refit" else records.eyes("train")
+    on_both = kind == "refit" or (kind == "mean" and settings.search.folds > 1)
+    trained_on = records.eyes("train", "validation") if on_both else records.eyes("train")
     files = model_files(
         network.parent / REGISTERED_FOLDER,
         network,
@@ -124,11 +133,25 @@ def register_version(
         THRESHOLD_TAG: f"{chosen.point.threshold:.4f}",
         TEMPERATURE_TAG: f"{chosen.temperature:.4f}",
         OPERATING_POINT_TAG: settings.registry.operating_point,
+        NETWORK_TAG: (about := _about(network, settings)),
         **({VALIDATION_CAUTION_TAG: chosen.scores.caution} if chosen.scores.caution else {}),
         # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
         **{name: value for name, value in provenance_tags().items() if not name.startswith(LIBRARY_TAG_PREFIX)},
     }
-    return registry.register(candidate.name, run_id, files, {**lineage, **tags}, _description(candidate, outcome, kind))
+    note = _description(candidate, outcome, kind, about)
+    return registry.register(candidate.name, run_id, files, {**lineage, **tags}, note)
+
+
+def _about(file: Path, settings: Settings) -> str:
+    """The size of a network, and the time that it takes here for an eye, in words."""
+    network, side = load_network(file.parent), settings.images.image_px
+    predict = Predictor(network, symmetries=settings.registry.symmetries)
+    latency = latency_ms(predict, np.zeros((1, side, side, 3), np.uint8), _TIMED)
+    n, kind = cores(), f"{network.name.replace('_', ' ')}, " if is_mean(network) else ""
+    return (
+        f"{kind}{network.count_params():,} parameters, {file.stat().st_size / 1e6:.1f} MB, {latency:.1f} ms per eye "
+        f"on {n} core{'s' if n > 1 else ''}"
+    )
 
 
 def _familiarity(records: RecordSet) -> Familiarity:
@@ -144,11 +167,11 @@ def _at_most(n: int, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return images[:: 1 + len(images) // n]
 
 
-def _description(candidate: Candidate, outcome: Outcome, kind: str, test: Evaluation | None = None) -> str:
+def _description(candidate: Candidate, outcome: Outcome, kind: str, about: str, test: Evaluation | None = None) -> str:
     """The text of a version's page in MLflow, Markdown."""
     chosen, settings = threshold_of(candidate, outcome), candidate.settings
     held_out = "validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}"
-    lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`.", ""]
+    lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`: {about}.", ""]
     lines += [*_score_table("", held_out, chosen.scores, test.scores if test else None), "", chosen.text]
     lines += ["", f"Referable: {settings.task.words}. {_patients_sentence(candidate.records())}"]
     if chosen.patients is not None:
@@ -235,6 +258,6 @@ def evaluate_version(
         | {"test_unfamiliar": unfamiliar},
         {name: caution for name, caution in cautions.items() if caution},
         [folder / name for name in files],
-        _description(candidate, outcome, version.tags[KIND_TAG], test),
+        _description(candidate, outcome, version.tags[KIND_TAG], version.tags[NETWORK_TAG], test),
     )
     return values

@@ -22,7 +22,7 @@ from drsearch.study.status import StudyStatus, study_status
 from drsearch.tracking.mlflow_client import open_client, search_runs, search_versions
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import unsent
-from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG
+from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG, member_runs
 from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.trials.retrying import Storage
 from drsearch.trials.trials import inheritors
@@ -185,4 +185,5 @@ def _answering(name: str) -> Iterator[None]:
 
 def _needs(version: ModelVersion) -> set[str]:
     """The ids of the runs that a version names."""
-    return {str(run_id) for run_id in (version.run_id, version.tags.get(RUN_ID_TAG)) if run_id}
+    named = {str(run_id) for run_id in (version.run_id, version.tags.get(RUN_ID_TAG)) if run_id}
+    return named | member_runs(version.tags)

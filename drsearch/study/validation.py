@@ -51,6 +51,11 @@ def check_study(settings: Settings) -> None:
             f"study.pruner = {pruner!r} knows no constraints, and would prune trials that keep study.constraints = "
             f"{study.constraints!r} for others that do not; write study.pruner = 'none'."
         )
+    if settings.registry.networks == "folds" and n_trainings(search) == 1:
+        raise StudyError(
+            "registry.networks = 'folds' registers the mean of a trial's networks, and it has one; "
+            "write search.folds = 5, or registry.networks = 'one'."
+        )
     parts = f"search.{folds_or_repeats(search)} = {search.folds if search.folds > 1 else search.repeats}"
     if n_trainings(search) == 1 and pruner == "wilcoxon":
         raise StudyError(

@@ -30,6 +30,7 @@ _OF_A_RESULT = (
     "search.folds",
     "search.repeats",
     "registry.symmetries",
+    "registry.networks",
 )
 """Settings of a study on which the values of its trials, or the predictions kept with them, depend."""
 

@@ -97,11 +97,13 @@ def is_superseded(folder: Path) -> bool:
 
 
 def _is_over(folder: Path, name: Path) -> bool:
-    """Whether a file is half-written, or a checkpoint of a training that is over."""
-    half_written = name.suffix in (".tmp", ".part") or name.parts[0] == STAGING_FOLDER
-    return half_written or (
-        name.parent.name == CHECKPOINT_FOLDER and (folder / name.parents[1] / OUTCOME_FILE).exists()
-    )
+    """Whether a file is half-written, or a checkpoint or a fold's network of a training that is over."""
+    if name.suffix in (".tmp", ".part") or name.parts[0] == STAGING_FOLDER:
+        return True
+    place = name.parents[1] if name.parent.name == CHECKPOINT_FOLDER else name.parent
+    return (name.parent.name == CHECKPOINT_FOLDER or name.suffix == ".keras") and (
+        folder / place / OUTCOME_FILE
+    ).exists()
 
 
 def read_info(file: Path) -> BundleInfo:

@@ -3,14 +3,16 @@
 Attributes in Optuna's database have their names in `trials/attributes.py`.
 """
 
+import json
 import os
+from collections.abc import Mapping
 
 import drsearch
 from drsearch.provenance import git_commit, library_versions
 
 # Runs
 KEY_TAG = "drsearch.key"  # `RunStart.key`, by which the sender finds the run
-KIND_TAG = "drsearch.kind"  # study, trial, refit, finetune, judged, training or decision; of versions too
+KIND_TAG = "drsearch.kind"  # study, trial, refit, finetune, judged, training or decision; of versions too, and mean
 OUTCOME_TAG = "drsearch.outcome"  # complete, pruned, failed, interrupted; of a study: complete or stopped
 REASON_TAG = "drsearch.reason"  # why the run ended so; of a decision: the words of the person who decided
 VERSION_TAG = "drsearch.version"  # of drsearch
@@ -32,6 +34,8 @@ PARENT_RUN_TAG = "drsearch.parent_run"  # of a fine-tuning: run id of that versi
 # Registered versions
 STUDY_ID_TAG = "drsearch.study_id"  # of the study: a deleted study's name may be used again, its id may not
 RUN_ID_TAG = "drsearch.run_id"  # of the training that made the version
+NETWORK_TAG = "drsearch.network"  # the network in words: its size, and the time that it takes for an eye
+MEMBERS_TAG = "drsearch.members"  # of a mean of networks: trial, run id and name of each, JSON
 PARENT_VERSION_TAG = "drsearch.parent_version"  # of a fine-tuned version: the number of the one that it starts from
 DATA_FINGERPRINT_TAG = "drsearch.data_fingerprint"  # of photographs, grades and split
 RECORDS_FINGERPRINT_TAG = "drsearch.records_fingerprint"  # of the record set
@@ -82,6 +86,16 @@ def provenance_tags() -> dict[str, str]:
 def outcome_tags(outcome: str, reason: str) -> dict[str, str]:
     """The tags of a run that ended: how, and why."""
     return {OUTCOME_TAG: outcome, REASON_TAG: reason}
+
+
+def member_runs(tags: Mapping[str, str]) -> set[str]:
+    """The ids of the runs that trained the networks of a version, which is their mean; none for any other.
+
+    Example:
+        >>> member_runs({MEMBERS_TAG: '[{"trial": 3, "run": "810f", "network": "fold1"}]'})
+        {'810f'}
+    """
+    return {member["run"] for member in json.loads(tags.get(MEMBERS_TAG, "[]"))}
 
 
 def has_tag(name: str, value: str) -> str:

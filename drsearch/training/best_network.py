@@ -18,8 +18,10 @@ from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.patients import error_of_mean, patient_groups
 from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
 from drsearch.model.fit import EpochResult
+from drsearch.model.mean_network import weights_only
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
+from drsearch.settings import StudySettings
 from drsearch.tracking.events import Artifact, Event, Image
 from drsearch.tracking.markdown import note_table
 from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
@@ -33,8 +35,6 @@ _FOLD_METRICS = (BEST_EPOCH, *(best_metric(f"val_{name}") for name in ("loss", *
 
 _PICTURE_STEP = 0
 """Step at which final pictures are logged; MLflow's pages open at step 0."""
-
-_TIMED = 100
 
 
 class BestNetwork:
@@ -70,7 +70,7 @@ class BestNetwork:
         self.scores: Scores | None = None
         self.error = math.nan
         self.predictions: Predictions | None = None
-        self.metrics = {BEST_EPOCH: float(result.epoch), "model_parameters": float(model.count_params())}
+        self.metrics = {BEST_EPOCH: float(result.epoch), **costs(model, validation, self._study)}
         if not plan.is_refit:
             groups = patient_groups(validation.patients)
             self.scores = scores(validation.labels, probabilities, groups=groups)
@@ -86,8 +86,6 @@ class BestNetwork:
                 if interval := metric_interval(metric, validation.labels, probabilities, groups):
                     self.metrics |= interval.metrics(best_metric(f"val_{metric.name}"))
             self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
-        if "latency" in self._study.judged_by:
-            self.metrics["model_latency_ms"] = latency_ms(model, validation)
 
     def answers(self, eyes: Eyes) -> Predictions:
         """The predictions for other eyes, as the registered model would answer."""
@@ -102,8 +100,12 @@ class BestNetwork:
 
     def save(self, folder: Path) -> list[Event]:
         """The event of the network's file, which this writes into a folder."""
-        self._model.save(folder / MODEL_FILE)
-        return [Artifact(MODEL_FILE, "model")]
+        return save_network(self._model, folder)
+
+    def save_for_mean(self, file: Path) -> list[Event]:
+        """No event, but a file of the network without its optimizer, of which a mean of networks is made later."""
+        weights_only(self._model).save(file)
+        return []
 
     def draw(self, folder: Path) -> list[Event]:
         """The events of scores and pictures, whose files this writes into a folder."""
@@ -132,6 +134,18 @@ class BestNetwork:
             _write_png(folder / file, overlay(image, cam))
             events.append(Image(f"gradcam/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file))
         return events
+
+
+def save_network(network: keras.Model, folder: Path) -> list[Event]:
+    """The event of a network's file, which this writes into a folder."""
+    network.save(folder / MODEL_FILE)
+    return [Artifact(MODEL_FILE, "model")]
+
+
+def costs(model: keras.Model, eyes: Eyes, study: StudySettings) -> dict[str, float]:
+    """The size of a network, and where an objective asks for it the time that it takes for one of some eyes."""
+    latency = {"model_latency_ms": latency_ms(Predictor(model), eyes.images)} if "latency" in study.judged_by else {}
+    return {"model_parameters": float(model.count_params()), **latency}
 
 
 def _standard_error(
@@ -178,15 +192,19 @@ def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None, 
     return "\n".join([*lines, "", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])])
 
 
-def latency_ms(model: keras.Model, eyes: Eyes) -> float:
-    """The milliseconds that a network takes for one eye, on the cores that it was trained on.
+def latency_ms(predict: Predictor, images: NDArray[np.uint8], times: int = 100) -> float:
+    """The milliseconds that a network takes for one eye, on the cores of this process.
 
-    The shortest of 100 times: other processes on the machine only lengthen them (as Python's `timeit` advises).
+    The shortest of all times: other processes on the machine only lengthen them (as Python's `timeit` advises).
+
+    Args:
+        predict: The network; its views of an eye are counted in.
+        images: RGB, shape `(n, h, w, 3)`, asked one after another.
+        times: How often.
     """
-    predict = Predictor(model)
     seconds = []
-    for i in range(_TIMED):
+    for i in range(times):
         began = time.perf_counter()
-        predict(eyes.images[i % len(eyes.images)][None])
+        predict(images[i % len(images)][None])
         seconds.append(time.perf_counter() - began)
     return min(seconds) * 1000

@@ -79,13 +79,18 @@ class TrialFolds:
     def fold(self, index: int) -> Fold:
         """The training at a place, from 0: the folds of the first repeat come first."""
         repeat, fold = divmod(index, self.search.folds)
-        names = [f"repeat{repeat + 1}"] if self.search.repeats > 1 else []
         train, validation = self.train, self.validation
         if self.search.folds > 1:
-            names.append(f"fold{fold + 1}")
             both, held_out = joined(train, validation), self.fold_of[repeat] == fold
             train, validation = both.some(~held_out), both.some(held_out)
-        return Fold(train, validation, "/".join(names), index, repeat)
+        return Fold(train, validation, training_name(self.search, index), index, repeat)
+
+    def held_out(self, index: int) -> NDArray[np.int64]:
+        """Which eyes judge the training at a place: indices into both splits, with one fold into validation alone."""
+        repeat, fold = divmod(index, self.search.folds)
+        if self.search.folds == 1:
+            return np.arange(len(self.validation.labels))
+        return np.flatnonzero(self.fold_of[repeat] == fold)
 
 
 def split_folds(
@@ -149,6 +154,23 @@ def assign_folds(
 def n_trainings(search: SearchSettings) -> int:
     """Number of trainings per trial."""
     return search.folds * search.repeats
+
+
+def has_mean(settings: Settings) -> bool:
+    """Whether the network of a trial is the mean of the networks of its folds and repeats; else it has none of them."""
+    return settings.registry.networks != "one" and n_trainings(settings.search) > 1
+
+
+def training_name(search: SearchSettings, index: int) -> str:
+    """The name of a trial's training at a place, from 0; empty for its only one.
+
+    Example:
+        >>> training_name(SearchSettings(folds=5, repeats=2), 6), training_name(SearchSettings(folds=5), 1)
+        ('repeat2/fold2', 'fold2')
+    """
+    repeat, fold = divmod(index, search.folds)
+    names = [f"repeat{repeat + 1}"] if search.repeats > 1 else []
+    return "/".join([*names, f"fold{fold + 1}"] if search.folds > 1 else names)
 
 
 def folds_or_repeats(search: SearchSettings) -> str:

@@ -38,8 +38,8 @@ class Outcome:
         value: The objective at the best epoch, NaN if there is none; the mean over folds and repeats.
         epoch: The best epoch, counted from 1; 0 if there is none.
         history: Every finished epoch; with folds or repeats their mean.
-        model: The saved network of the best epoch, with its optimizer; None unless complete or pruned, and where
-            there are several.
+        model: The saved network of the best epoch, with its optimizer; None unless complete or pruned. Where there are
+            several: their mean, where `registry.networks` asks for it and all are complete, else None.
         scores: Validation scores of that network, with intervals; None where there are several networks, or no eyes
             to validate.
         error: Standard error of the value.

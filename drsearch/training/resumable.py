@@ -8,6 +8,7 @@ checkpoint repeats no event and loses none.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,22 +20,25 @@ from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.fit import EpochResult, Training, set_seeds
-from drsearch.run_folder import MODEL_FILE
+from drsearch.model.mean_network import mean_answers, mean_network
+from drsearch.run_folder import MODEL_FILE, fold_network
 from drsearch.settings import Settings
 from drsearch.tracking.events import Event, Metrics, Tags, now_ms
 from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.tracking.tags import NOTE_TAG, VIOLATED_TAG
-from drsearch.training.best_network import COSTS, BestNetwork, run_note
+from drsearch.training.best_network import COSTS, BestNetwork, costs, run_note, save_network
 from drsearch.training.checkpoints import Checkpoints, is_checkpointed
 from drsearch.training.cross_validation import (
     Fold,
     TrialFolds,
     folds_or_repeats,
+    has_mean,
     mean_history,
     n_trainings,
     repeat_seed,
     spread,
+    training_name,
 )
 from drsearch.training.objective import Objective, violations
 from drsearch.training.outcome import Outcome, Predictions
@@ -125,12 +129,12 @@ def _run_folds(log: RunLog, folds: TrialFolds, watch: Watch) -> Outcome:
             watch.judged(number, outcome.value)
         except Pruned as pruned:
             if number < n:
-                return _finish_folds(log, finished, "pruned", str(pruned))
+                return _finish_folds(log, folds, finished, "pruned", str(pruned))
         except Stopped as stopped:
             return _stop_between_folds(log, finished, str(stopped))
         if watch.stop_asked() and number < n:
             return _stop_between_folds(log, finished, f"stopped after {number} of {n} {folds_or_repeats(folds.search)}")
-    return _finish_folds(log, finished, "complete", "")
+    return _finish_folds(log, folds, finished, "complete", "")
 
 
 def _stop_between_folds(log: RunLog, folds: Sequence[Outcome], reason: str) -> Outcome:
@@ -157,37 +161,45 @@ class _FoldWatch(Watch):
         return self._watch.stop_asked()
 
 
-def _finish_folds(log: RunLog, folds: Sequence[Outcome], state: State, reason: str) -> Outcome:
+def _finish_folds(log: RunLog, folds: TrialFolds, finished: Sequence[Outcome], state: State, reason: str) -> Outcome:
     """Judge the setting by the checkpointed epoch with the best mean over its folds; a refit trains as many epochs."""
-    log.reopen(sum(len(fold.history) for fold in folds))
+    log.reopen(sum(len(fold.history) for fold in finished))
     settings = log.plan.settings
     objective = Objective(settings.study.objective)
-    history = mean_history([fold.history for fold in folds])
+    history = mean_history([fold.history for fold in finished])
     best, *later = (result for result in history if is_checkpointed(result.epoch, settings))
     for result in later:
         if objective.is_better(objective.value_of(result), objective.value_of(best)):
             best = result
-    per_fold = [fold.history[best.epoch - 1] for fold in folds]
-    metrics = {BEST_EPOCH: float(best.epoch), "trainings": float(len(folds)), BEST_THRESHOLD: TRIAL_THRESHOLD}
+    per_fold = [fold.history[best.epoch - 1] for fold in finished]
+    metrics = {BEST_EPOCH: float(best.epoch), "trainings": float(len(finished)), BEST_THRESHOLD: TRIAL_THRESHOLD}
     for name, value in best.validation.by_name().items():
         metrics[best_metric(f"val_{name}")] = value
         metrics[best_metric(f"val_{name}_std")] = spread([result.validation.by_name()[name] for result in per_fold])
-    metrics |= {name: value for name, value in folds[0].metrics.items() if name in COSTS}
+    metrics |= {name: value for name, value in finished[0].metrics.items() if name in COSTS}
+    files: Sequence[Event] = []
+    if is_mean := has_mean(settings) and state == "complete":
+        mean = mean_network([keras.saving.load_model(file, compile=False) for file in _network_files(log, folds)])
+        metrics |= costs(mean, folds.validation, settings.study)
+        files = log.stage(lambda folder: save_network(mean, folder))
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
     tags = _violated(metrics, settings)
-    log.add(Metrics(len(history), metrics, at), *([Tags(tags)] if tags else []), run_end(state, reason))
+    log.add(Metrics(len(history), metrics, at), *files, *([Tags(tags)] if tags else []), run_end(state, reason))
     outcome = Outcome(
         state=state,
         reason=reason,
         value=objective.value_of(best),
         epoch=best.epoch,
         history=history,
+        model=log.plan.folder / MODEL_FILE if is_mean else None,
         error=spread([objective.value_of(result) for result in per_fold]) / math.sqrt(len(per_fold)),
         metrics=metrics,
-        predictions=_pooled(folds),
+        predictions=_of_mean(folds, finished) if is_mean else _pooled(finished),
     )
     log.conclude(log.plan.folder, outcome)
+    for file in _network_files(log, folds):
+        file.unlink(missing_ok=True)
     return outcome
 
 
@@ -195,6 +207,24 @@ def _violated(metrics: Mapping[str, float], settings: Settings) -> dict[str, str
     """The tag that names the constraints that these metrics do not keep; none where they keep all."""
     text = violated(violations(metrics, settings))
     return {VIOLATED_TAG: text} if text else {}
+
+
+def _network_files(log: RunLog, folds: TrialFolds) -> list[Path]:
+    names = (training_name(folds.search, index) for index in range(n_trainings(folds.search)))
+    return [log.plan.folder / fold_network(name) for name in names]
+
+
+def _of_mean(folds: TrialFolds, finished: Sequence[Outcome]) -> Predictions:
+    """For every held-out eye once, the mean of the networks that did not train on it: one in each repeat."""
+    each = [(folds.held_out(index), outcome.predictions) for index, outcome in enumerate(finished)]
+    n = 1 + max(int(places.max()) for places, _ in each)
+    labels, patients = np.zeros(n, np.int64), np.full(n, "", object)
+    answers = np.zeros((folds.search.repeats, n))
+    for index, (places, predictions) in enumerate(each):
+        assert predictions is not None
+        answers[index // folds.search.folds, places] = predictions.probabilities
+        labels[places], patients[places] = predictions.labels, predictions.patients
+    return Predictions(tuple(labels.tolist()), tuple(mean_answers(answers).tolist()), tuple(patients.tolist()))
 
 
 def _pooled(folds: Sequence[Outcome]) -> Predictions:
@@ -305,10 +335,12 @@ def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
         result=history[checkpoints.best_epoch - 1],
         plan=log.plan,
     )
-    # Of several networks none is saved, and the first one alone is explained.
+    # Of several networks the first one alone is explained, and all are saved where their mean is asked for.
+    is_of_mean = not fold.is_only and has_mean(log.plan.settings)
     files = log.stage(
         lambda folder: [
             *(best.save(folder) if fold.is_only else []),
+            *(best.save_for_mean(folder / fold_network(fold.name)) if is_of_mean else []),
             *(best.draw(folder) if fold.index == 0 else []),
         ]
     )

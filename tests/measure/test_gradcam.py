@@ -13,6 +13,7 @@ from spotted import PX, everywhere, eye_with_spots, noise, pooled_apart, small_r
 
 from drsearch.errors import MetricError
 from drsearch.measure.gradcam import GradCam, overlay
+from drsearch.model.mean_network import mean_network
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import ModelSettings
 
@@ -227,6 +228,36 @@ def test_sequential_and_nested_models_are_explained() -> None:
     explainer = GradCam(keras.Sequential([keras.Input((PX, PX, 3)), *outside]))
     assert explainer.layer_name == "inside"
     assert explainer.maps(noise(2), everywhere(noise(2)))[0].shape == (2, PX, PX)
+
+
+def test_a_mean_of_networks_has_the_mean_of_their_maps_whatever_the_size_of_their_cells() -> None:
+    images = np.stack([eye_with_spots((4, 4), (24, 24)), eye_with_spots((20, 8), (2, 22))])
+    each = [GradCam(model).maps(images, everywhere(images), label=1)[0] for model in (spot_finder(), coarse())]
+    maps, probabilities = GradCam(mean_network([spot_finder(), coarse()])).maps(images, everywhere(images), label=1)
+    # Both see the same evidence: their maps, with totals that enlarging leaves nearly the same, count alike.
+    mean = sum(one / one.sum(axis=(1, 2), keepdims=True) for one in each)
+    np.testing.assert_allclose(maps, mean / mean.max(axis=(1, 2), keepdims=True), atol=0.01)
+    np.testing.assert_allclose(probabilities, spot_finder().predict(images, verbose=0)[:, 1], atol=1e-6)
+
+
+def test_a_mean_of_networks_is_explained_for_the_class_that_the_mean_predicts() -> None:
+    images = np.stack([eye_with_spots((4, 4), (24, 24))])
+    blind, against = spot_finder(certainty=0.0), spot_finder(certainty=-40.0)  # sure of NRDR, for the red spot
+    (lone,), (kept,) = (GradCam(model).maps(images, everywhere(images))[0] for model in
+                        (spot_finder(), mean_network([spot_finder(), blind])))  # fmt: skip
+    np.testing.assert_allclose(kept, lone, atol=1e-6)
+    explainer = GradCam(mean_network([spot_finder(), against, blind]))
+    maps, probabilities = explainer.maps(images, everywhere(images))
+    assert probabilities[0] < 0.5
+    np.testing.assert_array_equal(maps, explainer.maps(images, everywhere(images), label=0)[0])
+    assert maps[0, 6, 6] == 1
+
+
+def test_a_mean_that_is_not_of_the_photograph_alone_is_explained_as_any_other_model() -> None:
+    photograph = keras.Input((PX, PX, 3))
+    x = layers.Conv2D(4, 3, name="places")(photograph)
+    answers = [layers.Dense(2)(layers.GlobalAveragePooling2D()(x)) for _ in range(2)]
+    assert GradCam(keras.Model(photograph, layers.Softmax()(layers.Average()(answers)))).layer_name == "places"
 
 
 def test_half_precision_stays_finite() -> None:

@@ -1,5 +1,6 @@
 """A trial with folds that dies in one of them resumes in it, to the same curves, and logs everything once."""
 
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 from tags_page import undocumented_metrics
 
-from drsearch.data.records import Eyes
+from drsearch.data.records import Eyes, joined
 from drsearch.model.fit import EpochResult
+from drsearch.model.mean_network import mean_answers
+from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
+from drsearch.serving.grader import load_network
 from drsearch.settings import Settings
-from drsearch.tracking.events import Event, Image, Metrics, Resumed, RunEnd, RunStart
+from drsearch.tracking.checkpoint_bundle import read_info, unpack
+from drsearch.tracking.events import Artifact, Event, Image, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.training.cross_validation import TrialFolds
 from drsearch.training.outcome import Outcome, read_outcome
@@ -70,12 +75,15 @@ class Watch:
         return bool(self._stop_at) and bool(self.epochs) and self.epochs[-1] >= self._stop_at
 
 
-def plan(folder: Path, owner: str = "first", until: int | None = None) -> Plan:
+def plan(
+    folder: Path, owner: str = "first", until: int | None = None, settings: Settings = SETTINGS, shared: bool = False
+) -> Plan:
     start = RunStart(key=str(folder), experiment="e", name="trial")
     return Plan(
         folder=folder,
         start=start,
-        settings=SETTINGS,
+        settings=settings,
+        shared_as=1 if shared else None,
         build=lambda: build_resnet(SETTINGS.model, 32),
         owner=owner,
         until=until,
@@ -206,3 +214,80 @@ def test_a_refit_trains_its_epochs_keeps_the_last_and_logs_nothing_of_validation
     assert [step for step, _ in points(tmp_path)["train_loss"]] == [1, 2]
     pictures = [event.key for event in events(tmp_path) if isinstance(event, Image)]
     assert len(pictures) == 2 and all(key.startswith("gradcam/") for key in pictures)
+
+
+MEAN = SETTINGS.replace({"registry.networks": "folds"})
+
+
+@pytest.fixture(scope="module")
+def mean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """The same trial, whose network is to be the mean of its folds'."""
+    folder = tmp_path_factory.mktemp("mean")
+    return folder, run_folds(plan(folder, settings=MEAN, shared=True), FOLDS, Watch())
+
+
+def test_the_mean_of_the_folds_networks_is_the_network_of_the_trial(
+    mean: tuple[Path, Outcome], whole: tuple[Path, Outcome, Watch]
+) -> None:
+    folder, outcome = mean
+    assert (outcome.value, outcome.epoch, outcome.history[0].train) == (
+        whole[1].value,
+        whole[1].epoch,
+        whole[1].history[0].train,
+    )
+    assert outcome.model == folder / "model.keras" and outcome.scores is None
+    assert [path.name for path in folder.rglob("*.keras")] == ["model.keras"]
+    network = load_network(folder)
+    assert (network.name, network.count_params()) == ("mean_of_3_networks", outcome.metrics["model_parameters"])
+    networks = [layer for layer in network.layers if layer.name.startswith("network")]
+    images = joined(TRAIN, VALIDATION).images
+    answers = np.stack([Predictor(each)(images) for each in networks])
+    np.testing.assert_allclose(Predictor(network)(images), mean_answers(answers), atol=1e-5)
+    assert outcome.predictions is not None
+    held_out = [answers[i // 4, i] for i in range(12)]
+    np.testing.assert_allclose(outcome.predictions.probabilities, held_out, atol=1e-5)
+    assert list(outcome.predictions.labels) == joined(TRAIN, VALIDATION).labels.tolist()
+    assert [event.file for event in events(folder) if isinstance(event, Artifact)].count("model.keras") == 1
+    assert undocumented_metrics(set(points(folder))) == set()
+    with zipfile.ZipFile(folder / "bundle.zip") as bundle:
+        assert not [name for name in bundle.namelist() if name.endswith((".keras", ".npz"))]
+    assert read_info(folder / "bundle.zip").model
+
+
+def test_a_mean_survives_a_death_and_a_move_to_another_machine(
+    tmp_path: Path, mean: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
+    here, there = tmp_path / "here", tmp_path / "there"
+    with pytest.raises(Killed):
+        run_folds(plan(here, settings=MEAN, shared=True), FOLDS, Watch(kill_at=8))
+    unpack(here / "bundle.zip", there, None, 2)
+    assert sorted(path.name for path in there.glob("*.keras")) == ["fold1.keras", "fold2.keras"]
+    again = run_folds(plan(there, "second", settings=MEAN), FOLDS, Watch())
+    assert again.predictions == mean[1].predictions
+    images = TRAIN.images
+    np.testing.assert_array_equal(Predictor(load_network(there))(images), Predictor(load_network(mean[0]))(images))
+
+
+def test_of_repeats_every_eye_gets_the_mean_of_all_that_did_not_see_it(tmp_path: Path) -> None:
+    settings = SETTINGS.replace({"registry.networks": "folds", "search.folds": 1, "search.repeats": 2})
+    folds = TrialFolds(settings.search, TRAIN, VALIDATION, ())
+    outcome = run_folds(plan(tmp_path / "one", settings=settings), folds, Watch())
+    assert outcome.predictions is not None
+    answers = Predictor(load_network(tmp_path / "one"))(VALIDATION.images)
+    np.testing.assert_allclose(outcome.predictions.probabilities, answers, atol=1e-5)
+    settings = settings.replace({"search.folds": 2})
+    fold_of = (np.arange(12) % 4 // 2, np.arange(12) // 6)
+    outcome = run_folds(
+        plan(tmp_path / "two", settings=settings), TrialFolds(settings.search, TRAIN, VALIDATION, fold_of), Watch()
+    )
+    networks = [layer for layer in load_network(tmp_path / "two").layers if layer.name.startswith("network")]
+    each = np.stack([Predictor(network)(joined(TRAIN, VALIDATION).images) for network in networks])
+    unseen = [[each[2 * repeat + fold[i], i] for i in range(12)] for repeat, fold in enumerate(fold_of)]
+    assert outcome.predictions is not None
+    np.testing.assert_allclose(outcome.predictions.probabilities, mean_answers(np.array(unseen)), atol=1e-5)
+
+
+def test_a_pruned_trial_has_no_mean_and_leaves_no_networks(tmp_path: Path) -> None:
+    outcome = run_folds(plan(tmp_path, settings=MEAN), FOLDS, Watch(prune_at=2))
+    assert (outcome.state, outcome.model, list(tmp_path.rglob("*.keras"))) == ("pruned", None, [])
