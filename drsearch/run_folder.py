@@ -14,6 +14,7 @@ runs/retina-1f2e3d4c/                  a study
         registered/                    the companions of a registered model
     refit-0003/, finetune-0003/        runs after the search
     judged-0015/                   the run of a cross-validation: what its 15 folds came to
+    mean/model.keras                   the mean of the networks of several trials
     closed-0003-00017/                 a journal that ends the run of an attempt on another machine
 """
 
@@ -28,6 +29,7 @@ CHECKPOINT_FOLDER = "checkpoint"
 LATEST_CHECKPOINT = "latest.npz"
 BEST_CHECKPOINTS = "best-*.npz"
 STAGING_FOLDER = "staging"
+MEAN_FOLDER = "mean"
 REGISTERED_FOLDER = "registered"
 
 

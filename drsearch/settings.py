@@ -440,9 +440,10 @@ class RegistrySettings(_Section):
     networks: str = _setting(
         "one",
         "what is registered of a study: one network (with folds or repeats their refit), or the mean of the networks "
-        "of the best trial's folds and repeats",
-        choices=("one", "folds"),
+        "of the best trial's folds and repeats, or of the best trials",
+        choices=("one", "folds", "trials"),
     )
+    best_trials: int = _setting(5, "trials, the best ones, whose networks registry.networks = 'trials' averages", low=2)
     symmetries: int = _setting(
         1, "views of an eye over which its probability is averaged: 1, or 8 (turned and mirrored)", low=1, high=8
     )

@@ -3,19 +3,23 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from drsearch.errors import StudyError
 from drsearch.files import lock, write_whole
 from drsearch.home import Home
+from drsearch.model.mean_network import mean_answers, mean_network
 from drsearch.processes import this_process
-from drsearch.release.candidate import Candidate
+from drsearch.release.candidate import Candidate, is_constant
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
-from drsearch.release.version import evaluate_version, register_version, threshold_of
-from drsearch.run_folder import MODEL_FILE
+from drsearch.release.version import evaluate_version, register_version, threshold_of, trials_text
+from drsearch.run_folder import MEAN_FOLDER, MODEL_FILE
 from drsearch.serving.grader import load_network
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.result import StudyResult
@@ -50,6 +54,7 @@ class StepsDone:
 
     Attributes:
         trial: The best trial.
+        members: The trials whose networks are averaged; none where those of one trial are the model.
         refit: Run and epochs of the refit, as `--json` prints it; empty before, and without folds or repeats.
         search_version: The version registered from the trial or its refit; 0 before.
         finetune: The result of fine-tuning, as `--json` prints it; empty before.
@@ -58,6 +63,7 @@ class StepsDone:
     """
 
     trial: int
+    members: list[int] = field(default_factory=list)
     refit: dict[str, Any] = field(default_factory=dict)
     search_version: int = 0
     finetune: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +96,15 @@ class AfterSearchResult:
     test: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A trial whose networks the model has."""
+
+    candidate: Candidate
+    run_id: str
+    outcome: Outcome
+
+
 class AfterSearch:
     """The steps after the search: refit, register, fine-tune, test. Each is done once, however often `run` is called.
 
@@ -116,6 +131,8 @@ class AfterSearch:
         self._listener, self._say, self._cancelled = listener, listener.say, cancelled
         self._registry = Registry(home.tracking_uri)
         self._file = study.folder / "after_search.json"
+        self._members: list[_Member] = []
+        self._numbers: list[int] = []
         self._done = StepsDone(self._best.number)
 
     def run(self) -> AfterSearchResult:
@@ -128,12 +145,33 @@ class AfterSearch:
             StudyError: If the best trial is not in MLflow, or its network answers the same for every eye.
             Interrupted: After Ctrl-C, at the end of an epoch; the same call resumes there.
         """
-        run_id, outcome = self._best.trained()
+        self._members = self._averaged()
+        self._numbers = [each.candidate.number for each in self._members] if len(self._members) > 1 else []
+        run_id, outcome = self._members[0].run_id, _mean_outcome([each.outcome for each in self._members])
         with open(self._file.with_suffix(".lock"), "a") as file:
             lock(file)
             self._done = self._read()  # another launcher of this study may have done some steps
             steps = lambda: self._steps(run_id, outcome)  # noqa: E731
             return wait_for_mlflow(steps, self._best.study.name, self._best.home.tracking_uri, self._say)
+
+    def _averaged(self) -> list[_Member]:
+        """The trials whose networks the model has."""
+        n = self._best.settings.registry.best_trials if self._best.settings.registry.networks == "trials" else 1
+        members = []
+        for candidate in self._best.with_others():
+            member = _Member(candidate, *candidate.trained())
+            if n == 1 or not is_constant(member.outcome):
+                members.append(member)
+            if len(members) == n:
+                break
+        if n > 1 and len(members) < 2:
+            raise StudyError(
+                f"registry.networks = 'trials' averages the networks of several trials, and study "
+                f"{self._best.study.name!r} has {len(members)} complete with the settings images.* of the best one, "
+                f"trial {self._best.number}, whose network tells eyes apart; give the same command more trials "
+                "(--trials)."
+            )
+        return members
 
     def _steps(self, run_id: str, outcome: Outcome) -> AfterSearchResult:
         if not self._done.search_version:
@@ -199,17 +237,31 @@ class AfterSearch:
             self._say(f"on validation: {caution}")
         self._say(f"registering trial {best.number} as {best.name}")
         kind, network, tags = "trial", outcome.model, {}
-        if best.needs_refit:
+        if best.is_mean:
+            members = [each for member in self._members for each in member.candidate.networks(member.run_id)]
+            kind, network, tags = "mean", self._mean_file(), {MEMBERS_TAG: json.dumps(members)}
+        elif best.needs_refit:
             kind, network, tags = "refit", best.refit_folder / MODEL_FILE, {TRIAL_RUN_TAG: run_id}
             run_id = self._done.refit["run_id"]
-        elif members := best.members(run_id):
-            kind, tags = "mean", {MEMBERS_TAG: json.dumps(members)}
         assert network is not None
         version = register_version(
             self._registry, best, kind=kind, run_id=run_id, network=network, outcome=outcome, tags=tags
         )
         self._registry.set_alias(version, SEARCH_BEST)
         return version
+
+    def _mean_file(self) -> Path:
+        """The file of the mean: the best trial's own, or written here of those of several trials."""
+        files = [member.outcome.model for member in self._members]
+        if len(files) == 1:
+            assert files[0] is not None
+            return files[0]
+        self._say(f"averaging the networks of {trials_text(self._numbers)}")
+        mean = mean_network([load_network(file.parent) for file in files if file is not None])
+        folder = self._best.study.folder / MEAN_FOLDER
+        folder.mkdir(exist_ok=True)
+        mean.save(folder / MODEL_FILE)
+        return folder / MODEL_FILE
 
     def _finetune(self, parent: ModelVersion, outcome: Outcome) -> dict[str, Any]:
         """Fine-tune the registered version if the settings and its training say so, and register it if it is better."""
@@ -281,14 +333,24 @@ class AfterSearch:
     def _read(self) -> StepsDone:
         if self._file.exists():
             done = StepsDone(**json.loads(self._file.read_text()))
-            if done.trial == self._best.number:
+            if done.trial == self._best.number and done.members == self._numbers:
                 return done
-        return StepsDone(self._best.number)
+        return StepsDone(self._best.number, self._numbers)
 
     def _note(self, **steps: Any) -> None:
         """Note finished steps on disk."""
         self._done = replace(self._done, **steps)
         write_whole(self._file, json.dumps(asdict(self._done), indent=2).encode(), replace=True)
+
+
+def _mean_outcome(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of the best of several trials, with the predictions of the mean of their networks."""
+    best, predictions = outcomes[0], [outcome.predictions for outcome in outcomes]
+    if len(outcomes) == 1 or best.predictions is None:
+        return best
+    assert all(each and each.labels == best.predictions.labels for each in predictions), "trials judge the same eyes"
+    answers = mean_answers(np.array([each.probabilities for each in predictions if each]))
+    return replace(best, predictions=replace(best.predictions, probabilities=tuple(answers.tolist())))
 
 
 def wait_for_mlflow(steps: Callable[[], T], study: str, tracking_uri: str, say: Callable[[str], None]) -> T:

@@ -1,7 +1,7 @@
 """The best trial of a study, as the candidate for registration: its settings, folders and outcome."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from drsearch.measure.scores import CHANCE
 from drsearch.run_folder import finetune_run, refit_run
 from drsearch.settings import Settings
 from drsearch.space.search_space import SearchSpace
-from drsearch.study.best_trial import why_none
+from drsearch.study.best_trial import ranked, why_none
 from drsearch.study.definition import trial_key
 from drsearch.study.result import StudyResult
 from drsearch.tracking.availability import check_available, is_served
@@ -100,15 +100,30 @@ class Candidate:
         """Whether several networks (folds or repeats) judged the trial, and neither one nor their mean is the model."""
         return n_trainings(self.settings.search) > 1 and not has_mean(self.settings)
 
-    def members(self, run_id: str) -> list[dict[str, Any]]:
-        """The networks of which the model is the mean: trial, run and name of each; none if it is no mean.
+    @property
+    def is_mean(self) -> bool:
+        """Whether the model is a mean of networks."""
+        return self.settings.registry.networks != "one"
+
+    def with_others(self) -> "list[Candidate]":
+        """The trials whose networks the model may have: this one, and where several are averaged the next best too.
+
+        All see photographs as this one does, since a model prepares a photograph once.
+        """
+        if self.settings.registry.networks != "trials":
+            return [self]
+        others = [replace(self, trial=trial) for trial in ranked(self.study.trials, self.study.definition.settings)]
+        return [other for other in others if other.settings.images == self.settings.images]
+
+    def networks(self, run_id: str) -> list[dict[str, Any]]:
+        """The networks of the trial, as a version names them: trial, run and fold of each.
 
         Args:
             run_id: Of the trial.
         """
         search = self.settings.search
         names = [training_name(search, index) for index in range(n_trainings(search))]
-        return [{"trial": self.number, "run": run_id, "network": name} for name in names if has_mean(self.settings)]
+        return [{"trial": self.number, "run": run_id, "network": name} for name in names]
 
     @property
     def folder(self) -> Path:
@@ -201,15 +216,18 @@ class Candidate:
         Raises:
             StudyError: If the trial's network does; with folds or repeats, if all of its networks do.
         """
-        numbers = outcome.metrics
-        if outcome.scores is not None:
-            is_constant = outcome.scores.is_constant
-        else:
-            is_constant = numbers[best_metric("val_auc")] == CHANCE and numbers[best_metric("val_auc_std")] == 0
-        if is_constant:
+        if is_constant(outcome):
             raise StudyError(
                 f"the best trial of study {self.study.name!r}, trial {self.number}, answers the same for every "
                 f"validation eye (AUC {CHANCE:g}), so no model is registered. Give the same command more trials "
                 "(--trials), or begin another study with more epochs, another learning rate, or study.objective = "
                 "'val_auc', which ranks such a network last."
             )
+
+
+def is_constant(outcome: Outcome) -> bool:
+    """Whether the network of a trial answers the same for every eye; with folds or repeats, whether all of them do."""
+    if outcome.scores is not None:
+        return outcome.scores.is_constant
+    numbers = outcome.metrics
+    return numbers[best_metric("val_auc")] == CHANCE and numbers[best_metric("val_auc_std")] == 0

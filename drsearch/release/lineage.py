@@ -211,7 +211,8 @@ def _trial(version: ModelVersion) -> list[Node]:
 def _networks(version: ModelVersion) -> list[Node]:
     """The networks of which a version is the mean."""
     members = json.loads(version.tags.get(MEMBERS_TAG, "[]"))
-    return [Node("network", f"{each['network']} of trial {each['trial']}", {"run": each["run"]}) for each in members]
+    names = [" of ".join(filter(None, (each["network"], f"trial {each['trial']}"))) for each in members]
+    return [Node("network", name, {"run": each["run"]}) for name, each in zip(names, members, strict=True)]
 
 
 def _runs(version: ModelVersion) -> set[str | None]:

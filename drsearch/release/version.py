@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from drsearch.tracking.tags import (
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
     LIBRARY_TAG_PREFIX,
+    MEMBERS_TAG,
     NETWORK_TAG,
     OPERATING_POINT_TAG,
     RECORDS_FINGERPRINT_TAG,
@@ -60,6 +61,17 @@ _MADE_BY = {
     "mean": "The mean of the networks of",
     "finetune": "Fine-tuned from",
 }
+
+
+def trials_text(numbers: Sequence[int]) -> str:
+    """Trials in a sentence.
+
+    Example:
+        >>> trials_text([3]), trials_text([3, 8, 5])
+        ('trial 3', 'trials 3, 8 and 5')
+    """
+    *others, last = map(str, numbers)
+    return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
 
 
 def threshold_of(candidate: Candidate, outcome: Outcome) -> ChosenThreshold:
@@ -100,8 +112,10 @@ def register_version(
     Returns:
         The version.
     """
-    if versions := registry.versions(candidate.name, {RUN_ID_TAG: run_id, STUDY_TAG: candidate.study.name}):
-        return versions[0]
+    versions = registry.versions(candidate.name, {RUN_ID_TAG: run_id, STUDY_TAG: candidate.study.name})
+    for version in versions:
+        if version.tags.get(MEMBERS_TAG) == tags.get(MEMBERS_TAG):
+            return version
     records, chosen, settings = candidate.records(), threshold_of(candidate, outcome), candidate.settings
     serving = Serving(
         images=settings.images,
@@ -133,13 +147,13 @@ def register_version(
         THRESHOLD_TAG: f"{chosen.point.threshold:.4f}",
         TEMPERATURE_TAG: f"{chosen.temperature:.4f}",
         OPERATING_POINT_TAG: settings.registry.operating_point,
-        NETWORK_TAG: (about := _about(network, settings)),
+        NETWORK_TAG: _about(network, settings),
         **({VALIDATION_CAUTION_TAG: chosen.scores.caution} if chosen.scores.caution else {}),
         # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
         **{name: value for name, value in provenance_tags().items() if not name.startswith(LIBRARY_TAG_PREFIX)},
     }
-    note = _description(candidate, outcome, kind, about)
-    return registry.register(candidate.name, run_id, files, {**lineage, **tags}, note)
+    all_tags = {**lineage, **tags}
+    return registry.register(candidate.name, run_id, files, all_tags, _description(candidate, outcome, all_tags))
 
 
 def _about(file: Path, settings: Settings) -> str:
@@ -167,11 +181,15 @@ def _at_most(n: int, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return images[:: 1 + len(images) // n]
 
 
-def _description(candidate: Candidate, outcome: Outcome, kind: str, about: str, test: Evaluation | None = None) -> str:
+def _description(
+    candidate: Candidate, outcome: Outcome, tags: Mapping[str, str], test: Evaluation | None = None
+) -> str:
     """The text of a version's page in MLflow, Markdown."""
     chosen, settings = threshold_of(candidate, outcome), candidate.settings
     held_out = "validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}"
-    lines = [f"{_MADE_BY[kind]} trial {candidate.number}, study `{candidate.study.name}`: {about}.", ""]
+    members = json.loads(tags.get(MEMBERS_TAG, "[]"))
+    trials = trials_text(list(dict.fromkeys(each["trial"] for each in members)) or [candidate.number])
+    lines = [f"{_MADE_BY[tags[KIND_TAG]]} {trials}, study `{candidate.study.name}`: {tags[NETWORK_TAG]}.", ""]
     lines += [*_score_table("", held_out, chosen.scores, test.scores if test else None), "", chosen.text]
     lines += ["", f"Referable: {settings.task.words}. {_patients_sentence(candidate.records())}"]
     if chosen.patients is not None:
@@ -258,6 +276,6 @@ def evaluate_version(
         | {"test_unfamiliar": unfamiliar},
         {name: caution for name, caution in cautions.items() if caution},
         [folder / name for name in files],
-        _description(candidate, outcome, version.tags[KIND_TAG], version.tags[NETWORK_TAG], test),
+        _description(candidate, outcome, version.tags, test),
     )
     return values

@@ -29,6 +29,12 @@ def best_trial(trials: Sequence[Trial], settings: Settings) -> Trial | None:
     return min(near, key=lambda trial: (_losses(trial, settings)[1], trial.number))
 
 
+def ranked(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
+    """The complete trials that keep the constraints, the one with the best objective first, of equals the first."""
+    complete = [trial for trial in trials if trial.state == "complete" and not trial.violated]
+    return sorted(complete, key=lambda trial: (_losses(trial, settings), trial.number))
+
+
 def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
     """The complete trials that no other beats in one objective without losing in another; of equals the first.
 
@@ -36,11 +42,7 @@ def front(trials: Sequence[Trial], settings: Settings) -> list[Trial]:
     """
     members: list[Trial] = []
     least = math.inf
-    by_losses = sorted(
-        (trial for trial in trials if trial.state == "complete" and not trial.violated),
-        key=lambda trial: (_losses(trial, settings), trial.number),
-    )
-    for trial in by_losses:  # best objective first: each further member is better in the second
+    for trial in ranked(trials, settings):  # best objective first: each further member is better in the second
         if not members or (settings.study.second_objective != "none" and _losses(trial, settings)[1] < least):
             members.append(trial)
             least = _losses(trial, settings)[-1]

@@ -56,6 +56,11 @@ def check_study(settings: Settings) -> None:
             "registry.networks = 'folds' registers the mean of a trial's networks, and it has one; "
             "write search.folds = 5, or registry.networks = 'one'."
         )
+    if settings.registry.networks == "trials" and second != "none":
+        raise StudyError(
+            "registry.networks = 'trials' registers the mean of the trials with the best objective, and "
+            f"study.second_objective = {second!r} asks for two; write registry.networks = 'one'."
+        )
     parts = f"search.{folds_or_repeats(search)} = {search.folds if search.folds > 1 else search.repeats}"
     if n_trainings(search) == 1 and pruner == "wilcoxon":
         raise StudyError(

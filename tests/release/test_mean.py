@@ -1,6 +1,9 @@
 """A study whose model is the mean of its best trial's folds: one version, which answers, explains and names them."""
 
 import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ from mlflow import MlflowClient
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 
-from drsearch.data.records import read_eyes
+from drsearch.data.records import open_records, read_eyes
 from drsearch.datasets.given import open_dataset
 from drsearch.errors import StudyError
 from drsearch.home import Home
+from drsearch.measure.calibration import fit_temperature, tempered
+from drsearch.model.mean_network import mean_answers
 from drsearch.release.after_search import AfterSearch, AfterSearchResult
 from drsearch.release.lineage import Lineage
 from drsearch.release.registry import Registry
@@ -30,57 +35,105 @@ from drsearch.training.cross_validation import split_folds
 from drsearch.training.listener import Listener
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan, Watch
-from drsearch.training.resumable import run_folds
+from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import TRIAL
 from drsearch.trials.trials import Trial
 
 
-@pytest.fixture(scope="module")
-def made(
-    eyes: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Home, AfterSearchResult, Outcome, list[str]]:
-    """A study of one trial with three folds, and what was said while its model was registered."""
-    folder = tmp_path_factory.mktemp("mean")
+@pytest.fixture(autouse=True)
+def own_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow puts the address of the home that was asked last into the environment."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+RATES = [0.01, 0.003, 0.001]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a study: its model, the outcomes of its trials, and what was said while it was registered."""
+
+    home: Home
+    again: Callable[[], AfterSearchResult]
+    result: AfterSearchResult
+    outcomes: tuple[Outcome, ...]
+    said: list[str]
+
+
+def make(folder: Path, eyes: Path, settings: Settings, draws: list[dict[str, Any]]) -> Made:
+    """A study of trials of these draws, the first of which is the best one, and its model."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
     home = Home(folder / "home")
-    chosen = settings.replace(
-        {"search.folds": 3, "registry.networks": "folds", "registry.symmetries": 8, "finetune.when": "always"}
+    (folder / "rates.py").write_text(
+        f'def space(hp):\n    hp.Choice("training.learning_rate", {RATES})\n    hp.Choice("images.mask", [0.0, 0.5])\n'
     )
-    (folder / "rates.py").write_text('def space(hp):\n    hp.Choice("training.learning_rate", [0.01])\n')
-    space = load_space(folder / "rates.py", lambda _: chosen)
+    space = load_space(folder / "rates.py", lambda _: settings)
     prepared = prepare_all(open_dataset([eyes]), space, home, skip_bad=False)
-    rates = CategoricalDistribution([0.01])
-    best = create_trial(
-        value=0.5, params={"training.learning_rate": 0.01}, distributions={"training.learning_rate": rates},
-        user_attrs={TRIAL: 0},
-    )  # fmt: skip
+    axes = {
+        "training.learning_rate": CategoricalDistribution(RATES),
+        "images.mask": CategoricalDistribution([0.0, 0.5]),
+    }
+    attempts = [
+        create_trial(value=0.9 - 0.1 * number, params=draw, distributions=axes, user_attrs={TRIAL: number})
+        for number, draw in enumerate(draws)
+    ]
     definition = define(space, open_dataset([eyes]), prepared)
-    study = StudyResult("rates", definition, home.runs / "rates", (Trial(0, (best,), 2),), 1, "")
+    trials = tuple(Trial(number, (attempt,), 2) for number, attempt in enumerate(attempts))
+    study = StudyResult("rates", definition, home.runs / "rates", trials, len(trials), "")
     client = MlflowClient(home.tracking_uri, home.tracking_uri)
     experiment = client.create_experiment("rates", (home.path / "artifacts").as_uri())
-    run_id = client.create_run(experiment, tags={"drsearch.kind": "trial"}, run_name="trial 0").info.run_id
-    records = prepared[0].records
-    train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
-    plan = Plan(
-        folder=study.trial_folder(0),
-        start=RunStart("k", "rates", "trial 0"),
-        settings=definition.trial_settings(0, {"training.learning_rate": 0.01}),
-        build=lambda: space.build(plan.settings),
-        owner="me",
-    )
-    entries = records.eyes("train", "validation")
-    outcome = run_folds(plan, split_folds(train, validation, entries, chosen.data, chosen.search), Watch())
-    adopt(plan.folder, run_id)
+    outcomes = []
+    for number, draw in enumerate(draws):
+        chosen = definition.trial_settings(number, draw)
+        records = open_records(home.records / definition.records_for(chosen.images))
+        train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
+        plan = Plan(
+            folder=study.trial_folder(number),
+            start=RunStart("k", "rates", f"trial {number}"),
+            settings=chosen,
+            build=lambda chosen=chosen: space.build(chosen),  # type: ignore[misc]
+            owner="me",
+        )
+        if settings.search.folds > 1:
+            folds = split_folds(train, validation, records.eyes("train", "validation"), settings.data, settings.search)
+            outcomes.append(run_folds(plan, folds, Watch()))
+        else:
+            outcomes.append(run_training(plan, train, validation, Watch()))
+        run = client.create_run(experiment, tags={"drsearch.kind": "trial"}, run_name=f"trial {number}")
+        adopt(plan.folder, run.info.run_id)
     said: list[str] = []
 
     class Ear(Listener):
         def say(self, text: str) -> None:
             said.append(text)
 
-    return home, AfterSearch(study, space, home, Ear()).run(), outcome, said
+    def again() -> AfterSearchResult:
+        return AfterSearch(study, space, home, Ear()).run()
+
+    return Made(home, again, again(), tuple(outcomes), said)
 
 
-def test_one_version_is_registered_which_says_what_it_is(made: tuple[Home, AfterSearchResult, Outcome, Any]) -> None:
-    home, result, _, said = made
+@pytest.fixture(scope="module")
+def made(eyes: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A study of one trial with three folds, whose mean is registered."""
+    chosen = {"search.folds": 3, "registry.networks": "folds", "registry.symmetries": 8, "finetune.when": "always"}
+    draws = [{"training.learning_rate": 0.01, "images.mask": 0.0}]
+    return make(tmp_path_factory.mktemp("mean"), eyes, settings.replace(chosen), draws)
+
+
+@pytest.fixture(scope="module")
+def of_trials(eyes: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A study of four trials, of which the mean of the best two of one kind of photograph is registered."""
+    chosen = {"registry.networks": "trials", "registry.best_trials": 2}
+    draws = [
+        {"training.learning_rate": rate, "images.mask": mask}
+        for rate, mask in ((0.01, 0.0), (0.003, 0.5), (0.003, 0.0), (0.001, 0.0))
+    ]
+    return make(tmp_path_factory.mktemp("trials"), eyes, settings.replace(chosen), draws)
+
+
+def test_one_version_is_registered_which_says_what_it_is(made: Made) -> None:
+    home, result, said = made.home, made.result, made.said
     (version,) = Registry(home.tracking_uri).versions("retinopathy")
     assert version.version == result.model.version and version.aliases == ("search-best",)
     assert version.tags["drsearch.kind"] == "mean" and not result.refit
@@ -96,9 +149,9 @@ def test_one_version_is_registered_which_says_what_it_is(made: tuple[Home, After
 
 
 def test_it_answers_and_explains_as_any_model_and_knows_all_eyes_that_it_has_seen(
-    made: tuple[Home, AfterSearchResult, Outcome, Any], photograph: bytes, tmp_path: Path
+    made: Made, photograph: bytes, tmp_path: Path
 ) -> None:
-    home, result, outcome, _ = made
+    home, result, (outcome,) = made.home, made.result, made.outcomes
     grader = Grader(Registry(home.tracking_uri).download(result.model.uri, tmp_path / "model"))
     assert {eye.split for eye in grader.trained_on} == {"train", "validation"}
     assert outcome.predictions is not None and len(outcome.predictions.labels) == len(grader.trained_on)
@@ -108,9 +161,9 @@ def test_it_answers_and_explains_as_any_model_and_knows_all_eyes_that_it_has_see
 
 
 def test_its_lineage_leads_to_every_network_and_each_of_their_runs_to_it(
-    made: tuple[Home, AfterSearchResult, Outcome, Any],
+    made: Made,
 ) -> None:
-    home, result, _, _ = made
+    home, result = made.home, made.result
     node = Lineage(home).of("retinopathy/1")
     networks = [part for part in node.parts if part.kind == "network"]
     assert [part.name for part in networks] == [f"fold{n} of trial 0" for n in (1, 2, 3)]
@@ -120,9 +173,9 @@ def test_its_lineage_leads_to_every_network_and_each_of_their_runs_to_it(
 
 
 def test_a_version_keeps_the_runs_of_its_networks_when_the_study_is_deleted(
-    made: tuple[Home, AfterSearchResult, Outcome, Any],
+    made: Made,
 ) -> None:
-    home, result, _, _ = made
+    home, result = made.home, made.result
     version = MlflowClient(home.tracking_uri, home.tracking_uri).get_model_version("retinopathy", "1")
     version._tags["drsearch.members"] = json.dumps([{"trial": 4, "run": "another", "network": ""}])
     assert _needs(version) == {result.run_id, "another"}
@@ -135,3 +188,64 @@ def test_a_mean_of_one_network_is_refused_before_anything_is_trained(settings: S
         "registry.networks = 'folds' registers the mean of a trial's networks, and it has one; "
         "write search.folds = 5, or registry.networks = 'one'."
     )
+
+
+def test_the_mean_of_the_best_trials_is_of_those_that_see_photographs_alike(of_trials: Made) -> None:
+    registry = Registry(of_trials.home.tracking_uri)
+    (version,) = registry.versions("retinopathy")
+    members = json.loads(version.tags["drsearch.members"])
+    assert [member["trial"] for member in members] == [0, 2], "trial 1 masks its photographs"
+    assert len({member["run"] for member in members}) == 2 and members[0]["run"] == of_trials.result.run_id
+    assert "averaging the networks of trials 0 and 2" in of_trials.said
+    note = MlflowClient(of_trials.home.tracking_uri, of_trials.home.tracking_uri).get_model_version("retinopathy", "1")
+    assert note.description.startswith(
+        "The mean of the networks of trials 0 and 2, study `rates`: mean of 2 networks, "
+    )
+    nodes = [part.name for part in Lineage(of_trials.home).of("retinopathy/1").parts if part.kind == "network"]
+    assert nodes == ["trial 0", "trial 2"]
+    assert [part.name for part in Lineage(of_trials.home).of(members[1]["run"]).parts] == ["retinopathy/1"]
+
+
+def test_threshold_and_temperature_of_a_mean_of_trials_are_those_of_its_own_answers(
+    of_trials: Made, tmp_path: Path
+) -> None:
+    grader = Grader(Registry(of_trials.home.tracking_uri).download(of_trials.result.model.uri, tmp_path / "model"))
+    assert {eye.split for eye in grader.trained_on} == {"train"}
+    each = [of_trials.outcomes[number].predictions for number in (0, 2)]
+    answers = mean_answers(np.array([one.probabilities for one in each if one]))
+    temperature, _ = fit_temperature(each[0].labels if each[0] else (), answers)
+    assert grader.serving.temperature == pytest.approx(temperature, abs=1e-6)
+    records = open_records(of_trials.home.records / grader.serving.fingerprint)
+    np.testing.assert_allclose(
+        grader.probabilities(read_eyes(records, "validation").images), tempered(answers, temperature), atol=1e-4
+    )
+
+
+def test_the_same_trials_are_registered_once(of_trials: Made) -> None:
+    assert of_trials.again().model.version == 1
+    (of_trials.home.runs / "rates/after_search.json").unlink()  # as if the process had died after registering
+    assert of_trials.again().model.version == 1
+
+
+def test_a_mean_of_trials_needs_two(eyes: Path, settings: Settings, tmp_path: Path) -> None:
+    draws = [{"training.learning_rate": 0.01, "images.mask": mask} for mask in (0.0, 0.5)]
+    with pytest.raises(StudyError) as refused:
+        make(tmp_path, eyes, settings.replace({"registry.networks": "trials", "training.epochs": 2}), draws)
+    assert str(refused.value) == (
+        "registry.networks = 'trials' averages the networks of several trials, and study 'rates' has 1 complete with "
+        "the settings images.* of the best one, trial 0, whose network tells eyes apart; give the same command more "
+        "trials (--trials)."
+    )
+
+
+def test_a_mean_of_trials_has_one_objective(settings: Settings) -> None:
+    with pytest.raises(StudyError, match="asks for two; write registry.networks = 'one'"):
+        check_study(
+            settings.replace(
+                {
+                    "registry.networks": "trials",
+                    "study.second_objective": "parameters",
+                    "study.pruner": "none",
+                }
+            )
+        )
