@@ -283,6 +283,9 @@ class TrainingSettings(_Section):
     levels_weight: float = _setting(0.0, "weight of a second loss, of the levels P(grade >= k), k = 1 to 4; 0: none is "
                                     "learned",
                                     low=0.0, high=100.0)  # fmt: skip
+    lesions_weight: float = _setting(0.0, "weight of a second loss, of a map of the boxes around lesions; 0: none is "
+                                     "learned",
+                                     low=0.0, high=100.0)  # fmt: skip
     ema_decay: float = _setting(0.0, "share of a moving average of the weights that a step keeps; the average is "
                                 "judged and saved instead of the last weights. 0: none",
                                 low=0.0, high=0.99999)  # fmt: skip

@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
+from drsearch.datasets.boxes import Box
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
 # Streams of random numbers that share a seed and an epoch and must not share their numbers.
@@ -23,7 +24,7 @@ SecondTarget = Callable[[int, Change], NDArray[np.float32]]
 
 
 class LabelledImages(Protocol):
-    """Eyes to train on: images, uint8 `(n, h, w, 3)`, labels 0 or 1, `(n,)`, and the grades behind them, `(n,)`."""
+    """Eyes to train on: images, uint8 `(n, h, w, 3)`, labels 0 or 1, `(n,)`, and what second targets are made of."""
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -35,7 +36,11 @@ class LabelledImages(Protocol):
 
     @property
     def grades(self) -> NDArray[np.int64]:
-        """The grades of retinopathy, 0 to 4, shape `(n,)`; read where `training.levels_weight` is set."""
+        """The grades of retinopathy, 0 to 4, shape `(n,)`; read for a second target."""
+
+    @property
+    def boxes(self) -> Sequence[Sequence[Box]]:
+        """The boxes around the lesions of each; read where `training.lesions_weight` is set."""
 
 
 def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, balance: str) -> NDArray[np.int64]:

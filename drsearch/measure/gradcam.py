@@ -13,6 +13,10 @@ from drsearch.errors import MetricError
 
 _SMALLEST = {"float32": 1e-30, "float16": 1e-4, "bfloat16": 1e-30}  # before a logarithm; 1 / it is finite in the type
 
+ASIDE = "lesion_"
+"""Begins the names of layers that make a map beside the way from features to classifier: it shows by itself what it
+finds, and is not explained."""
+
 
 class GradCam:
     """Explains a model: how much each place of an image speaks for a class.
@@ -292,8 +296,10 @@ def _node_with_places(model: Any, layer: str) -> Any:
         raise MetricError(
             f"{model.name}: Grad-CAM needs a layer with output (n, height, width, channels); there is none."
         )
-    if named := [node for node in nodes if node.operation.name == layer or not layer]:
-        return named[0]
+    for node in nodes:
+        name = node.operation.name
+        if name == layer or not (layer or name.startswith(ASIDE)):
+            return node
     last = {node.output_tensors[0].shape[1:3]: node.operation.name for node in reversed(nodes)}
     names = ", ".join(f"{name} ({height} x {width} places)" for (height, width), name in last.items())
     raise MetricError(f"{model.name} has no layer {layer!r} with places; the last ones of each size are {names}.")

@@ -26,7 +26,7 @@ from drsearch.metrics import Metric
 from drsearch.model.fused_step import Fit, compiled_fit
 from drsearch.model.losses import build_loss
 from drsearch.model.predictor import RDR, Predictor
-from drsearch.model.second_heads import add_heads, second_heads
+from drsearch.model.second_targets import add_heads, second_heads
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
 
@@ -165,8 +165,8 @@ class Training:
     be trained. It is compiled with the optimizer, so that the saved `.keras` holds both.
 
     Args:
-        model: Training starts from its present weights. Heads of second targets (`training.levels_weight`) are added
-            to it if it has none.
+        model: Training starts from its present weights. Heads of second targets (`training.levels_weight`,
+            `training.lesions_weight`) are added if it has none.
         train: Eyes to fit; balanced and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used, and the metrics that `study` names.
@@ -179,7 +179,7 @@ class Training:
         self, model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings
     ) -> None:
         heads = second_heads(train, settings.training)
-        model = add_heads(model, heads)
+        model = add_heads(model, heads, settings.training)
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.

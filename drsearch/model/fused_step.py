@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from drsearch.model.losses import Loss
 from drsearch.model.predictor import RDR
-from drsearch.model.second_heads import SecondHead, with_outputs
+from drsearch.model.second_head import SecondHead, with_outputs
 from drsearch.model.weight_average import WeightAverage
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]

@@ -10,7 +10,7 @@ from keras_tuner.engine import hyperparameters as kinds
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.model.backbones import check_backbone, check_weights
-from drsearch.model.second_heads import misfit_of_network
+from drsearch.model.second_targets import misfit_of_network
 from drsearch.settings import (
     RESNET,
     SEARCHED_SECTIONS,
@@ -86,7 +86,7 @@ def _check(space: SearchSpace) -> None:
         n_built += 1
         if fault := what_is_wrong_with(model, image_px):
             raise SearchSpaceError(f"{space.path}: build_model {fault}.")
-        if space.settings.training.levels_weight > 0 and (misfit := misfit_of_network(model)):
+        if misfit := misfit_of_network(space.settings.training, model):
             raise SearchSpaceError(f"{space.path}: build_model: {misfit}.")
 
     while explorer.n_idle < (_BUILDS if space.has_hypermodel else _WALKS):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from drsearch.measure.gradcam import GradCam, overlay
 from drsearch.measure.patients import error_of_mean, patient_groups
 from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
 from drsearch.model.fit import EpochResult
+from drsearch.model.lesion_map import lesion_maps
 from drsearch.model.mean_network import weights_only
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
@@ -126,13 +128,18 @@ class BestNetwork:
             return []
         images = self._validation.images[chosen]
         inside = np.stack([retina_in_square(image, self._images) for image in images])
-        maps, _ = GradCam(self._model).maps(images, inside)
+        maps = {"gradcam": GradCam(self._model).maps(images, inside)[0]}
+        if (lesions := lesion_maps(self._model, images)) is not None:
+            side = inside.shape[2], inside.shape[1]
+            cells = np.stack([cv2.resize(each.max(axis=2), side) for each in lesions])
+            maps["lesions"] = (cells * inside).astype(np.float32)
         events: list[Event] = []
-        for i, image, cam in zip(chosen, images, maps, strict=True):
-            name = self._validation.names[i]
-            file = f"gradcam-{name}.png"
-            _write_png(folder / file, overlay(image, cam))
-            events.append(Image(f"gradcam/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file))
+        for kind, each in maps.items():
+            for i, image, cam in zip(chosen, images, each, strict=True):
+                name = self._validation.names[i]
+                file = f"{kind}-{name}.png"
+                _write_png(folder / file, overlay(image, cam))
+                events.append(Image(f"{kind}/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file))
         return events
 
 

@@ -11,7 +11,7 @@ from drsearch.datasets.read import Dataset
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.backbones import build_network, check_backbone, check_weights
-from drsearch.model.second_heads import misfit_of_grades
+from drsearch.model.second_targets import misfit_of_boxes, misfit_of_grades
 from drsearch.processes import this_process
 from drsearch.settings import Settings, gin_text
 from drsearch.space.search_space import SearchSpace
@@ -70,14 +70,18 @@ def check_targets(settings: Settings, records: RecordSet) -> None:
     """Refuse a second target that the train eyes do not have.
 
     Args:
-        settings: `training.levels_weight` is used.
+        settings: `training.levels_weight` and `training.lesions_weight` are used.
         records: The eyes.
 
     Raises:
-        SettingsError: If the eyes are graded yes or no.
+        SettingsError: If the eyes are graded yes or no, or have no boxes around lesions.
+        RecordsError: If `eyes.jsonl` is missing, torn or altered.
     """
     grades = [int(grade) for grade, n in records.counts["train"]["grades"].items() if n]
-    if misfit := misfit_of_grades(settings.training, grades):
+    misfit = misfit_of_grades(settings.training, grades)
+    if not misfit and settings.training.lesions_weight > 0:
+        misfit = misfit_of_boxes(settings.training, (eye.boxes for eye in records.eyes("train")))
+    if misfit:
         raise SettingsError(f"{misfit}.")
 
 

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from drsearch.datasets.boxes import Box
+
 
 @dataclass(frozen=True)
 class SmallEyes:
-    """Images, labels and grades, as training asks for them."""
+    """Images, labels, grades and boxes around lesions, as training asks for them."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     grades: NDArray[np.int64]
+    boxes: tuple[tuple[Box, ...], ...]
 
 
 def _eyes(n: int, seed: int) -> SmallEyes:
@@ -21,10 +24,12 @@ def _eyes(n: int, seed: int) -> SmallEyes:
     rng = np.random.default_rng(seed)
     labels = (np.arange(n) % 3 > 0).astype(np.int64)
     images = rng.integers(60, 120, (n, 32, 32, 3), np.uint8)
-    for image in images[labels == 1]:
+    boxes: list[tuple[Box, ...]] = [()] * n
+    for i in np.flatnonzero(labels == 1):
         x, y = rng.integers(4, 26, 2)
-        image[y : y + 3, x : x + 3] = 230
-    return SmallEyes(images, labels, np.where(labels == 1, 2 + np.arange(n) % 3, np.arange(n) % 2))
+        images[i, y : y + 3, x : x + 3] = 230
+        boxes[i] = (Box("hard_exudate", x / 32, y / 32, (x + 3) / 32, (y + 3) / 32),)
+    return SmallEyes(images, labels, np.where(labels == 1, 2 + np.arange(n) % 3, np.arange(n) % 2), tuple(boxes))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
+from drsearch.datasets.boxes import Box
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
 from drsearch.model.fit import EpochResult, Training, build_optimizer, learning_rate, set_seeds
@@ -31,6 +32,8 @@ class Eyes(Protocol):
     def labels(self) -> NDArray[np.int64]: ...
     @property
     def grades(self) -> NDArray[np.int64]: ...
+    @property
+    def boxes(self) -> tuple[tuple[Box, ...], ...]: ...
 
 
 def _training(
@@ -86,6 +89,7 @@ def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, val
         {"training.ema_decay": 0.9, "training.clip_norm": 0.5, "training.label_smoothing": 0.1},
         {"training.balance": "draws"},
         {"training.levels_weight": 0.5, "training.ema_decay": 0.9, "model.dropout": 0.5},
+        {"training.lesions_weight": 1.0, "training.levels_weight": 0.5},
     ],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(

@@ -12,6 +12,7 @@ import pytest
 from tags_page import undocumented_metrics
 
 from drsearch.data.records import Eyes
+from drsearch.datasets.boxes import Box
 from drsearch.model.fit import EpochResult, Training
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
@@ -130,6 +131,21 @@ def test_a_finished_training_logs_every_epoch_once_and_its_best_network(tmp_path
     best = Predictor(keras.saving.load_model(outcome.model, compile=False))
     np.testing.assert_allclose(best(VALIDATION.images), outcome.predictions.probabilities, atol=1e-5)
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_lesion_map_is_resumed_saved_and_shown_beside_grad_cam(tmp_path: Path) -> None:
+    """An interrupted training resumes with the head that was added to its network."""
+    boxes = tuple((Box("haemorrhage", 0, 0, 0.375, 0.375),) * label for label in TRAIN.labels)
+    train = replace(TRAIN, boxes=boxes)
+    settings = SETTINGS.replace({"training.lesions_weight": 1.0, "training.epochs": 3})
+    for owner, stop_at in (("first", 1), ("second", 0)):
+        watch = Watch(stop_at=stop_at)
+        outcome = run_training(plan(tmp_path, owner, settings), train, VALIDATION, watch)
+    assert outcome.state == "complete" and outcome.model is not None
+    assert keras.saving.load_model(outcome.model, compile=False).get_layer("lesion_map").output.shape == (None, 4, 4, 2)
+    keys = {event.key for event in Journal(tmp_path).read()[0] if isinstance(event, Image)}
+    shown = {key.removeprefix("lesions/") for key in keys if key.startswith("lesions/")}
+    assert shown == {key.removeprefix("gradcam/") for key in keys if key.startswith("gradcam/")} and len(shown) == 2
 
 
 def test_a_chosen_metric_is_logged_every_epoch_and_judges_the_training(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from drsearch.data.records import RecordSet
+from drsearch.data.records import RecordSet, write_eyes
 from drsearch.datasets.given import open_dataset
 from drsearch.errors import Interrupted, SettingsError
 from drsearch.home import Home
@@ -94,6 +94,18 @@ def test_an_interrupted_training_goes_on_to_the_same_curve_in_the_same_run(
     assert whole.info.run_id == left.info.run_id == result.run_id
     assert whole.info.status == "FINISHED" and whole.data.tags["drsearch.outcome"] == "complete"
     assert [point.step for point in client.get_metric_history(whole.info.run_id, "val_auc")] == [1, 2, 3, 4]
+
+
+def test_a_lesion_map_of_data_without_boxes_is_refused_before_anything_is_trained(
+    records: RecordSet, tmp_path: Path
+) -> None:
+    lesions = Settings().replace({"training.lesions_weight": 1.0})
+    entries = [dataclasses.replace(entry, boxes=()) for entry in records.eyes("train")]
+    without = RecordSet(tmp_path, {**records.manifest, "eyes": write_eyes(tmp_path, entries)})
+    check_targets(Settings(), without)
+    check_targets(lesions, records)
+    with pytest.raises(SettingsError, match=r"^training.lesions_weight = 1.0: no train eye has a box around a red or"):
+        check_targets(lesions, without)
 
 
 def test_levels_of_data_that_say_yes_or_no_are_refused_before_anything_is_trained(records: RecordSet) -> None:

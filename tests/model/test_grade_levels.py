@@ -16,9 +16,11 @@ from drsearch.errors import TrialFailed
 from drsearch.measure.gradcam import GradCam
 from drsearch.model.fit import Training, build_optimizer, set_seeds
 from drsearch.model.fused_step import compiled_fit
+from drsearch.model.grade_levels import grade_levels
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
-from drsearch.model.second_heads import add_heads, grade_levels, second_heads, with_outputs
+from drsearch.model.second_head import with_outputs
+from drsearch.model.second_targets import add_heads, second_heads
 from drsearch.settings import Settings
 
 Eyes = Any
@@ -79,8 +81,8 @@ def test_a_step_is_that_of_keras_with_two_losses(eight_eyes: Eyes, fused: bool) 
     targets = grade_levels(eight_eyes.grades)
     sgd = SMALL.replace({"training.optimizer": "sgd"}).training
 
-    ours = add_heads(_resnet(), heads)
-    theirs = with_outputs(add_heads(_resnet(), heads), heads)
+    ours = add_heads(_resnet(), heads, SMALL.training)
+    theirs = with_outputs(add_heads(_resnet(), heads, SMALL.training), heads)
     for mine, other in zip(ours.variables, theirs.variables, strict=True):
         other.assign(mine)
 

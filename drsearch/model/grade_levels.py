@@ -1,0 +1,69 @@
+"""The grade as a second target: four levels, P(grade >= k)."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from drsearch.grades import GRADES
+from drsearch.model.second_head import SecondHead, feed_classifier, has_classifier, output_shape
+
+LEVELS = "levels"
+"""Name of the layer of P(grade >= k), k = 1 to 4, shape `(n, 4)`."""
+
+
+def levels_head(grades: NDArray[np.int64], weight: float) -> SecondHead:
+    """The head that learns the levels.
+
+    Args:
+        grades: Of the training images, 0 to 4, shape `(n,)`.
+        weight: `training.levels_weight`.
+    """
+    levels = grade_levels(grades)
+    return SecondHead(LEVELS, weight, lambda index, _: levels[index], _loss, _add)
+
+
+def grade_levels(grades: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Whether each grade is at least 1, 2, 3 and 4.
+
+    Args:
+        grades: 0 to 4, shape `(n,)`.
+
+    Returns:
+        0 or 1, shape `(n, 4)`.
+
+    Source:
+        Frank and Hall (2001), A Simple Approach to Ordinal Classification, ECML, doi:10.1007/3-540-44795-4_13.
+
+    Example:
+        >>> grade_levels(np.array([0, 2])).tolist()
+        [[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]
+    """
+    return (grades[:, None] >= np.array(GRADES[1:])).astype(np.float32)
+
+
+def misfit_for_levels(model: keras.Model) -> str:
+    """Why a network cannot learn levels, in words; empty if it can."""
+    own, wanted = output_shape(model, LEVELS), (None, len(GRADES) - 1)
+    if own == wanted or (own is None and has_classifier(model)):
+        return ""
+    if own is not None:
+        return (
+            f"its layer {LEVELS!r} returns {own}, and training.levels_weight is for {wanted}, P(grade >= k) for k = 1 "
+            "to 4; give the layer another name"
+        )
+    return (
+        "the network does not end in a Dense layer with softmax on a vector, beside which the levels of "
+        "training.levels_weight would stand; end in one, or leave it at 0"
+    )
+
+
+def _add(model: keras.Model) -> keras.Model:
+    """The levels see what the classifier sees, and the classifier sees the levels too."""
+    head = layers.Dense(len(GRADES) - 1, activation="sigmoid", dtype="float32", name=LEVELS)
+    return feed_classifier(model, [head(model.layers[-1].input)], "features_and_levels")
+
+
+def _loss(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(keras.losses.binary_crossentropy(targets, outputs))
