@@ -120,8 +120,9 @@ class ImageSettings(_Section):
     image_px: int = _setting(256, "side of the square image, pixels", low=16, high=2048)
     normalisation: str = _setting(
         "none",
-        "none, local_mean (4x - 4 blur(x) + 128, after Ben Graham 2015) or clahe (contrast-limited equalisation)",
-        choices=("none", "local_mean", "clahe"),
+        "none, local_mean (4x - 4 blur(x) + 128, after Ben Graham 2015), clahe (contrast-limited equalisation), green "
+        "(that channel alone, three times) or surface (divided by a polynomial fitted to the light)",
+        choices=("none", "local_mean", "clahe", "green", "surface"),
     )
     fit: str = _setting(
         "squeeze",

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 from drawn import drawn_eye
@@ -72,7 +73,7 @@ def test_a_cut_retina_is_padded_to_the_square_about_its_circle(bars: tuple[int, 
     assert np.polyfit(np.arange(80), squeezed[20:100, 60, 1], 1)[0] == pytest.approx(4 * 0.2, rel=0.03)
 
 
-@pytest.mark.parametrize(("normalisation", "level"), [("none", 0), ("local_mean", 128), ("clahe", 0)])
+@pytest.mark.parametrize(("normalisation", "level"), [("none", 0), ("local_mean", 128), ("clahe", 0), ("surface", 0)])
 def test_all_is_even_outside_the_circle_and_unchanged_within(photograph: bytes, normalisation: str, level: int) -> None:
     settings = ImageSettings(image_px=128, normalisation=normalisation)
     masked = ImageSettings(image_px=128, normalisation=normalisation, mask=0.4)
@@ -217,6 +218,48 @@ def test_clahe_raises_contrast_and_keeps_the_shape(picture: NDArray[np.uint8]) -
     assert found.shape == square.shape and found.dtype == np.uint8
     fine = [np.abs(image.astype(float) - cv2.blur(image, (9, 9))).mean() for image in (square, found)]
     assert fine[1] > 1.2 * fine[0]
+
+
+def test_green_is_the_green_channel_three_times(picture: NDArray[np.uint8]) -> None:
+    square = cv2.resize(picture, (120, 120))
+    even = normalised(square, ImageSettings(image_px=120, normalisation="green"))
+    assert even.shape == square.shape and all(np.array_equal(even[..., i], square[..., 1]) for i in range(3))
+
+
+def lit(px: int, lamps: tuple[float, ...], spots: bool = True) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A retina in a black surround with two dark and two bright spots, and uneven light; also where it is."""
+    y, x = (np.mgrid[:px, :px] + 0.5) / px * 2 - 1
+    inside = np.hypot(x, y) < 0.97
+    reflectance = np.ones((px, px))
+    for cx, cy, share in ((-0.4, 0.1, 0.6), (0.3, 0.5, 0.7), (0.5, -0.3, 1.3), (0, -0.6, 1.2)) if spots else ():
+        reflectance[np.hypot(x - cx, y - cy) < 0.06] = share
+    light = np.exp(lamps[0] * x + lamps[1] * y + lamps[2] * x * y + lamps[3] * (x**2 + y**2))
+    levels = np.array([110, 70, 30]) * (reflectance * light)[..., None]
+    return np.asarray(np.clip(np.rint(levels * inside[..., None]), 0, 255), np.uint8), inside
+
+
+@hypothesis.settings(max_examples=20, deadline=None)
+@given(lamps=st.tuples(*[st.floats(-0.25, 0.25)] * 4))
+def test_the_same_retina_comes_out_alike_whatever_light_falls_on_it(lamps: tuple[float, ...]) -> None:
+    """Spots keep the share of light that they reflect, but for the 16 levels that keep a dark channel from noise."""
+    settings = ImageSettings(image_px=96, normalisation="surface")
+    (square, inside), (even_light, _) = lit(96, lamps), lit(96, (0, 0, 0, 0))
+    within = cv2.erode(inside.astype(np.uint8), np.ones((5, 5))) > 0
+    even, expected = (normalised(one, settings).astype(int) for one in (square, even_light))
+    assert np.abs(even - expected)[within].mean() < 3
+    assert np.median(even[within], axis=0) == pytest.approx([128] * 3, abs=3)
+    for row, column, share in ((52, 28, 0.6), (33, 71, 1.3)):
+        assert even[row, column, 0] == pytest.approx((110 * share + 16) / (110 + 16) * 128, abs=8)
+    assert np.array_equal(even[~inside & ~within][:50], square[~inside & ~within][:50]), (
+        "the surround is black as it was"
+    )
+
+
+def test_the_light_of_a_picture_without_any_is_even() -> None:
+    settings = ImageSettings(image_px=32, normalisation="surface")
+    for level in (0, 128, 255):
+        even = normalised(np.full((32, 32, 3), level, np.uint8), settings)
+        assert (even == 128).all()
 
 
 def test_a_stored_real_eye_has_under_42_kb_on_average(idrid: Path) -> None:

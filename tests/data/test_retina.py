@@ -404,7 +404,7 @@ def test_the_mask_of_the_retina_is_the_disc(background: tuple[int, int, int], br
     assert not (mask != disc())[near_the_edge == 0].any()
 
 
-@pytest.mark.parametrize("normalisation", ["none", "local_mean", "clahe"])
+@pytest.mark.parametrize("normalisation", ["none", "local_mean", "clahe", "green", "surface"])
 @pytest.mark.parametrize("side_px", [128, 256])
 def test_the_mask_of_what_a_network_sees_is_that_of_the_photograph(normalisation: str, side_px: int) -> None:
     eye = cv2.imencode(".png", EYE[..., ::-1])[1].tobytes()
