@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ from drsearch.api.access import (
     warn_if_away,
 )
 from drsearch.api.data import Data, GivenData, dataset_and_settings
-from drsearch.api.space import space_file
-from drsearch.errors import Interrupted, SettingsError, StudyError
+from drsearch.api.space import Space, space_file
+from drsearch.errors import Interrupted, SearchSpaceError, SettingsError, StudyError
 from drsearch.settings import Settings, Value
 
 if TYPE_CHECKING:
@@ -27,10 +28,18 @@ if TYPE_CHECKING:
 
     from drsearch.measure.out_of_fold import OutOfFoldScores
     from drsearch.release.out_of_fold_report import OutOfFoldReport
+    from drsearch.space.search_space import SearchSpace
     from drsearch.study.result import StudyResult
+    from drsearch.trials.trials import Trial
 
-_GIVEN = {"study.sampler": "random", "study.pruner": "none", "study.second_objective": "none", "study.hours": None,
-          "study.epochs": None, "study.patience_trials": None, "search.outer_fold": 0}  # fmt: skip
+_ONE_SETTING: Mapping[str, Value] = {
+    "study.sampler": "random",
+    "study.pruner": "none",
+    "study.second_objective": "none",
+    "study.hours": None,
+    "study.epochs": None,
+    "study.patience_trials": None,
+}
 """Settings of a cross-validation that searches nothing: its trials are the outer folds."""
 
 
@@ -85,17 +94,19 @@ def cross_validate(
     config: Configs = (),
     folds: int = 5,
     repeats: int = 3,
+    space: Space | None = None,
+    trials: int | None = None,
     workers: int = 1,
     study: str = "",
     storage: str = "",
     skip_bad: bool = False,
     progress: bool | Console = True,
 ) -> CrossValidation:
-    """Judge a setting on eyes that chose nothing of it, neither epoch nor threshold nor temperature.
+    """Judge a setting, or a search for one, on eyes that chose nothing: no epoch, threshold, temperature or setting.
 
     All eyes are dealt into outer folds, those of a published test split excepted. One network per fold and repeat is
     trained on the other eyes, some of which validate. The folds are trials of a study: the same call resumes them, and
-    with more `repeats` it adds some.
+    with more `repeats` it adds some. With a `space` each outer fold has a study of its own, whose best trial is judged.
 
     Args:
         data: The folder of photographs, or a prepared data set.
@@ -103,9 +114,11 @@ def cross_validate(
         config: Gin files.
         folds: Outer folds, at least 2.
         repeats: How often all eyes are dealt.
+        space: A search space: each outer fold searches it anew. A space of one point is a setting.
+        trials: Trials per outer fold. Default: as `run_study`.
         workers: Worker processes on this machine; the fastest is one per core.
-        study: Its name, and that of its MLflow experiment. Default: `cross-validation-` and the name of the last gin
-            file.
+        study: Its name, and that of its MLflow experiment; searches are called `NAME-fold1`, ... Default:
+            `cross-validation-` and the name of the space's file, or of the last gin file.
         storage: Address of the study database. Default: DRSEARCH_STORAGE, or SQLite in DRSEARCH_HOME.
         skip_bad: Leave out photographs and labels that cannot be used.
         progress: Show a live view; or the Rich console that shows it.
@@ -130,82 +143,147 @@ def cross_validate(
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
     dataset, settings = dataset_and_settings(data, settings, home)
     given: dict[str, Value] = dict(settings.flat() if isinstance(settings, Settings) else settings or {})
-    chosen = _settings(given, config, folds, repeats)
-    path, url = space_file(one_setting, home), storage_url(storage, home)
-    name = study or _name(config)
+    _check_numbers(folds, repeats, trials, space)
+    merged_settings(given, config)  # refuses before TensorFlow is loaded
+    path, url = space_file(one_setting if space is None else space, home), storage_url(storage, home)
+    name = study or _name(config if space is None else [path])
 
+    from drsearch.space.source import read_source
     from drsearch.study.definition import check_name
     from drsearch.tracking.remote_runs import check_experiments
-    from drsearch.training.single import check_network
 
-    check_name("--study", name)
-    check_network(chosen, None)
+    check_name("--study", f"{name}-fold{folds * repeats}")
+    read_source(path)
     if warn_if_away(home, out):
         check_experiments(home, name)
 
     from drsearch.data.records import count_test_evaluation
     from drsearch.display.data_tables import print_audit, print_counts, print_reading
-    from drsearch.display.output import counting
+    from drsearch.display.output import counting, liner
     from drsearch.display.progress import study_view
     from drsearch.release.candidate import Candidate
     from drsearch.release.out_of_fold_report import log_report, out_of_fold_report
-    from drsearch.space.search_space import read_space
     from drsearch.study.preparation import prepare_all
     from drsearch.study.reconcile import launching
     from drsearch.training.outer_folds import check_outer_folds
     from drsearch.workers.launcher import check_begins, launch_study
 
-    space = read_space(path, lambda _: chosen)
-    check_begins(name, space, dataset, url)
+    studies = _studies(name, _read(path, given, config, space is None), folds, repeats, trials)
+    for own_name, own in studies:
+        check_begins(own_name, own, dataset, url)
     print_reading(out, dataset)
     with counting(out, "photographs") as count:
-        prepared = prepare_all(dataset, space, home, skip_bad=skip_bad, on_photograph=count)
+        prepared = prepare_all(dataset, studies[0][1], home, skip_bad=skip_bad, on_photograph=count)
     print_audit(out, prepared[0].audit, skip_bad)
     print_counts(out, prepared[0])
-    check_outer_folds(prepared[0].records, chosen.search, repeats)
-    supervisor = launch_study(name, space, dataset, prepared, home, url)
-    if "test" in prepared[0].records.outer_splits and not supervisor.folder.exists():
-        count_test_evaluation(prepared[0].records, home, f"cross-validation {name}")
-    with launching(supervisor.folder):
-        with study_view(out) as show:
+    records, judges = prepared[0].records, list[Candidate]()
+    check_outer_folds(records, studies[0][1].settings.search, repeats)
+    for number, (own_name, own) in enumerate(studies, start=1):
+        if len(studies) > 1:
+            liner(out)(f"outer fold {number} of {len(studies)}: a search on the eyes that it leaves, study {own_name}")
+        supervisor = launch_study(own_name, own, dataset, prepared, home, url)
+        if "test" in records.outer_splits and number == 1 and not supervisor.folder.exists():
+            count_test_evaluation(records, home, f"cross-validation {name}")
+        with launching(supervisor.folder), study_view(out) as show:
             result = supervisor.run(workers, show, say_stopping=show.stopping)
-        _check_finished(result)
-        judges = [Candidate(result, trial, space, home) for trial in result.trials]
-        report = out_of_fold_report(name, judges)
-        return CrossValidation(report, log_report(report, judges[0], supervisor.folder))
+        judges += [Candidate(result, trial, own, home) for trial in _judging(name, result)]
+    report = out_of_fold_report(name, judges)
+    return CrossValidation(report, log_report(report, judges[0]))
 
 
-def _settings(given: dict[str, Value], config: Configs, folds: int, repeats: int) -> Settings:
-    """The settings of every fold.
+def _check_numbers(folds: int, repeats: int, trials: int | None, space: Space | None) -> None:
+    """Refuse numbers that go with no cross-validation.
 
     Raises:
-        SettingsError: If they ask for inner folds, or for fewer than two outer ones.
+        SettingsError: With what to give.
     """
     if folds < 2 or repeats < 1:
         raise SettingsError(f"--folds {folds} --repeats {repeats}: give at least 2 folds and 1 repeat.")
-    search = merged_settings(given, config).search
-    if search.folds > 1 or search.repeats > 1:
-        raise SettingsError(
-            f"search.folds = {search.folds} and search.repeats = {search.repeats}: an outer fold is judged by one "
-            "network, which has one validation split; leave both at 1, and give --folds and --repeats."
-        )
-    own: dict[str, Any] = {**_GIVEN, "search.outer_folds": folds, "study.trials": folds * repeats}
-    return merged_settings(given, config).replace(own)
+    if trials is not None and space is None:
+        raise SettingsError(f"--trials {trials}: without --space there is nothing to search; leave it out.")
 
 
-def _name(config: Configs) -> str:
+def _read(path: Path, given: Mapping[str, Value], config: Configs, is_own: bool) -> SearchSpace:
+    """The space, checked, on the settings that every fold starts from.
+
+    Raises:
+        SettingsError: If they ask for inner folds, or are those of one trial of a space that builds its networks.
+    """
+    from drsearch.space.check import load_space
+    from drsearch.space.search_space import read_space
+    from drsearch.study.validation import check_study
+
+    def chosen(own: Settings) -> Settings:
+        settings = merged_settings(given, config, own)
+        if settings.search.folds > 1 or settings.search.repeats > 1:
+            raise SettingsError(
+                f"search.folds = {settings.search.folds} and search.repeats = {settings.search.repeats}: an outer fold "
+                "is judged by one network, which has one validation split; leave both at 1, and give --folds and "
+                "--repeats."
+            )
+        if settings.model.hypermodel:
+            raise SettingsError(
+                "model.hypermodel is set: these are the settings of a trial whose network was made by build_model of "
+                "a space; write its values into a copy of that file with hp.Fixed, and give it with --space."
+            )
+        return settings.replace({"search.outer_folds": 1, "search.outer_fold": 0})
+
+    read = read_space(path, chosen) if is_own else load_space(path, chosen)
+    check_study(read.settings)
+    return read
+
+
+def _studies(
+    name: str, space: SearchSpace, folds: int, repeats: int, trials: int | None
+) -> list[tuple[str, SearchSpace]]:
+    """The studies of a cross-validation, with their spaces.
+
+    One, whose trials are the outer folds, where the space draws nothing; else a search per outer fold.
+    """
+    outer = space.settings.replace({"search.outer_folds": folds})
+    if not _searches(space):
+        return [(name, space.on(outer.replace({**_ONE_SETTING, "study.trials": folds * repeats})))]
+    budget = {} if trials is None else {"study.trials": trials}
+    return [
+        (f"{name}-fold{number}", space.on(outer.replace({**budget, "search.outer_fold": number})))
+        for number in range(1, folds * repeats + 1)
+    ]
+
+
+def _searches(space: SearchSpace) -> bool:
+    """Whether a space has more than one point."""
+    try:
+        return len(space.grid(at_most=2)) > 1
+    except SearchSpaceError:  # an axis is continuous
+        return True
+
+
+def _name(files: Configs) -> str:
     """The name of a cross-validation that was given none."""
-    files = [config] if isinstance(config, str | Path) else list(config)
-    return "-".join(["cross-validation", *(Path(file).stem for file in files[-1:])])
+    paths = [files] if isinstance(files, str | Path) else list(files)
+    return "-".join(["cross-validation", *(Path(path).stem for path in paths[-1:])])
 
 
-def _check_finished(result: StudyResult) -> None:
-    """Refuse to report on folds that are not all trained."""
-    if failed := [trial for trial in result.trials if trial.state == "failed"]:
-        raise StudyError(
-            f"cross-validation {result.name!r} has no scores, because the training of fold {failed[0].number + 1} "
-            f"failed: {failed[0].reason.rstrip('.')}; mend that setting, and give another --study."
-        )
-    if sum(trial.is_over for trial in result.trials) < result.n_trials:
+def _judging(name: str, result: StudyResult) -> list[Trial]:
+    """The trials of a finished study whose networks are judged: all of them, or the best one of a search.
+
+    Raises:
+        Interrupted: If the study is not finished.
+        StudyError: If a fold has no network.
+    """
+    from drsearch.trials.trials import all_over
+
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    searched = bool(result.definition.settings.search.outer_fold)
+    if result.stopped or not (searched or all_over(result.trials, result.n_trials)):
         why = result.stopped or result.spent
-        raise Interrupted(f"cross-validation {result.name!r} is not finished ({why}); the same command resumes it.")
+        raise Interrupted(f"cross-validation {name!r} is not finished ({why}); the same command resumes it.")
+    if searched and result.best is not None:
+        return [result.best]
+    if failed:
+        fold = "of " + result.name if searched else f"{failed[0].number + 1}"
+        raise StudyError(
+            f"cross-validation {name!r} has no scores, because the training of fold {fold} failed: "
+            f"{failed[0].reason.rstrip('.')}; mend that setting, and give another --study."
+        )
+    return list(result.trials)

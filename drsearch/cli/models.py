@@ -136,7 +136,7 @@ def stress(
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Score a registered model on photographs that are made worse, each paired with the photograph as it is.
+    """Score a registered model on photographs that are made worse.
 
     Blur, exposure, colour cast, JPEG quality, rotation, a crop that is too tight and the resolution of the camera, at
     four strengths each. Refuses what evaluate refuses; on the test split this is a test evaluation, and counted. Chart

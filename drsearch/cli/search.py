@@ -109,6 +109,13 @@ def cross_validate(
     repeats: Annotated[
         int, typer.Option("--repeats", metavar="N", min=1, max=50, help="How often all eyes are dealt into folds.")
     ] = 3,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", metavar="FILE", help="Search space; each outer fold searches it anew."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", min=1, help="Trials per outer fold, with --space.")
+    ] = None,
     workers: Annotated[
         int,
         typer.Option("--workers", metavar="N", min=1, help="Worker processes on this machine; fastest: one per core."),
@@ -116,7 +123,7 @@ def cross_validate(
     study: Annotated[
         str,
         typer.Option(
-            "--study", metavar="NAME", help="Cross-validation to start or resume. Default: by the last --config."
+            "--study", metavar="NAME", help="Cross-validation to start or resume. Default: by --space or --config."
         ),
     ] = "",
     storage: StorageUrl = "",
@@ -127,8 +134,8 @@ def cross_validate(
     """Judge a setting on eyes that chose nothing of it.
 
     One network per outer fold and repeat: it trains on some of the other eyes, and the rest of them chooses its epoch,
-    threshold and temperature. The same command resumes a cross-validation that was interrupted; with more --repeats it
-    adds some.
+    threshold and temperature; with --space the setting, too. The same command resumes a cross-validation that was
+    interrupted; with more --repeats it adds some.
 
     Example:
         drsearch cross-validate ~/IDRiD --config small.gin --repeats 1 --workers 2
@@ -143,6 +150,8 @@ def cross_validate(
         config=config,
         folds=folds,
         repeats=repeats,
+        space=space,
+        trials=trials,
         workers=workers,
         study=study,
         storage=storage,

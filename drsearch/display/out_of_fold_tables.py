@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from drsearch.display.output import liner
+from drsearch.display.tables import settings_text
 
 if TYPE_CHECKING:
     from drsearch.release.out_of_fold_report import OutOfFoldReport
@@ -18,7 +19,8 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport") -> None:
     from drsearch.training.cross_validation import spread
 
     n_repeats = len(report.repeats)
-    folds = Table("repeat", "fold", "eyes", "best epoch", "threshold", *_SHOWN.values(), "inner AUC")
+    chosen = ["chosen"] if any(fold.params for fold in report.judged) else []
+    folds = Table("repeat", "fold", "eyes", "best epoch", "threshold", *_SHOWN.values(), "inner AUC", *chosen)
     for fold in report.judged:
         values = (f"{getattr(fold.outer, name).value:.3f}" for name in _SHOWN)
         folds.add_row(
@@ -29,6 +31,7 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport") -> None:
             f"{fold.outer.threshold:.4f}",
             *values,
             f"{fold.inner.auc.value:.3f}",
+            *(settings_text(fold.params) for _ in chosen),
         )
     out.print(folds)
     repeats = ["over repeats"] if n_repeats > 1 else []

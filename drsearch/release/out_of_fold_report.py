@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -332,19 +331,18 @@ def _blind(features: NDArray[np.float32], labels: NDArray[np.int64], fold: Outer
     return fit_blind_baseline(features[some], labels[some]).probabilities(features[fold.judged])
 
 
-def log_report(report: OutOfFoldReport, first: Candidate, folder: Path) -> str | None:
+def log_report(report: OutOfFoldReport, first: Candidate) -> str | None:
     """Log the report as a run of its own in the experiment of the cross-validation, once per number of folds.
 
     Args:
         report: What the cross-validation came to.
-        first: The trial of the first outer fold: its study names the data.
-        folder: The folder of the cross-validation's study.
+        first: The trial of the first outer fold: its study names the data, and its folder holds the report.
 
     Returns:
         The id of the run; None if MLflow has not answered yet (`drsearch sync` sends it later).
     """
     definition, home = first.study.definition, first.home
-    folder = folder / judged_run(len(report.judged))
+    folder = first.study.folder / judged_run(len(report.judged))
     journal = Journal(folder)
     if not journal.size():
         folder.mkdir(parents=True, exist_ok=True)

@@ -113,3 +113,42 @@ def test_python_gives_the_same_as_tables(judged: tuple[Any, Any, Any], monkeypat
     assert len(same.predictions) == 2 * two["eyes"]
     assert same.folds["auc"].tolist() == [fold["outer"]["auc"]["value"] for fold in two["judged"]]
     assert "<CrossValidation judged: AUC" in repr(same)
+
+
+SPACE = """
+SETTINGS = {settings}
+
+
+def space(hp):
+    hp.{draw}
+"""
+
+
+def search(desk: Any, name: str, draw: str) -> list[str]:
+    settings = {**NUMBERS, "training.epochs": 2, "study.sampler": "grid"}
+    (desk.folder / f"{name}.py").write_text(SPACE.format(settings=settings, draw=draw))
+    return ["cross-validate", str(desk.eyes), "--folds", "2", "--repeats", "1", "--space", f"{name}.py"]
+
+
+def test_each_outer_fold_searches_anew_and_its_best_trial_is_judged(judged: tuple[Any, Any, Any]) -> None:
+    desk, *_ = judged
+    said = desk.json(*search(desk, "rates", 'Choice("training.learning_rate", [1e-2, 1e-5])'), "--workers", "2")
+    assert [fold["study"] for fold in said["judged"]] == [f"cross-validation-rates-fold{n}" for n in (1, 2)]
+    for fold in said["judged"]:
+        trials = desk.json("trials", fold["study"])["trials"]
+        best = max(trials, key=lambda trial: trial["value"])
+        assert len(trials) == 2
+        assert (fold["trial"], fold["params"]) == (best["trial"], best["params"])
+        assert fold["epoch"] == best["best_epoch"]
+    again = desk.json(*search(desk, "rates", 'Choice("training.learning_rate", [1e-2, 1e-5])'))
+    assert again == said
+    refused = desk.run("cross-validate", str(desk.eyes), "--trials", "3")
+    assert (refused.returncode, "without --space there is nothing to search" in refused.stderr) == (2, True)
+
+
+def test_a_space_of_one_point_is_a_setting(judged: tuple[Any, Any, Any]) -> None:
+    desk, *_ = judged
+    said = desk.json(*search(desk, "fixed", 'Fixed("training.learning_rate", 1e-2)'))
+    assert [(fold["study"], fold["trial"]) for fold in said["judged"]] == [
+        ("cross-validation-fixed", n) for n in (0, 1)
+    ]
