@@ -59,7 +59,10 @@ def test_later_files_win_and_assignments_win_over_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("\nsearch.dice = 3", "line 2: 'search.dice' is no setting; search has 'folds' and 'repeats'."),
+        (
+            "\nsearch.dice = 3",
+            "line 2: 'search.dice' is no setting; search has 'folds', 'repeats', 'outer_folds' and 'outer_fold'.",
+        ),
         ("trainin.epochs = 3", "line 1: 'trainin.epochs' is no setting; did you mean 'training.epochs'?"),
         ("best/training.epochs = 3", "best/training.epochs = ... has a scope, and there are none here; leave it out."),
         ("import nosuchpackage", "No module named 'nosuchpackage'"),
@@ -80,7 +83,8 @@ def test_a_missing_file_is_refused_with_those_that_are_shipped() -> None:
     with pytest.raises(SettingsError) as refused:
         config.load(["nowhere.gin"])
     assert str(refused.value) == (
-        "nowhere.gin: no such gin file here, nor among those that come with drsearch (report.gin, small.gin)."
+        "nowhere.gin: no such gin file here, nor among those that come with drsearch "
+        "(best.gin, quick.gin, report.gin, small.gin)."
     )
 
 

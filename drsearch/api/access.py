@@ -19,7 +19,7 @@ GivenSettings = Mapping[str, Value] | Settings | None
 """Settings by name, `{"training.epochs": 40}`, or all of them."""
 
 Configs = str | Path | Iterable[str | Path]
-"""One gin file or several, or the names of shipped ones (`report.gin`, `small.gin`)."""
+"""One gin file or several, or the names of shipped ones (`best.gin`, `report.gin`)."""
 
 _DATABASE_S = 30.0
 

@@ -26,7 +26,7 @@ Configs = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Gin file, or a shipped one: report.gin, small.gin. Repeatable; later ones win.",
+        help="Gin file, or a shipped one: best.gin, quick.gin, report.gin, small.gin. Repeatable; later ones win.",
     ),
 ]
 Assignments = Annotated[
