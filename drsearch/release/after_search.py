@@ -271,7 +271,7 @@ class AfterSearch:
         if self._best.needs_refit:
             why = "no eyes are left to judge it by: the refit was trained on the validation eyes too"
         elif parent.tags[KIND_TAG] == "mean":
-            why = "the model is a mean of networks, each of which would have to be judged by eyes of its own"
+            why = "the model is a mean of several networks, and this stage trains one"
         if why:
             self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
             return {"when": stage.when, "ran": False, "why": why}
