@@ -252,12 +252,12 @@ class AfterSearch:
 
     def _mean_file(self) -> Path:
         """The file of the mean: the best trial's own, or written here of those of several trials."""
-        files = [member.outcome.model for member in self._members]
+        files = [member.outcome.model for member in self._members if member.outcome.model is not None]
+        assert len(files) == len(self._members), "complete trials have their networks"
         if len(files) == 1:
-            assert files[0] is not None
             return files[0]
         self._say(f"averaging the networks of {trials_text(self._numbers)}")
-        mean = mean_network([load_network(file.parent) for file in files if file is not None])
+        mean = mean_network([load_network(file.parent) for file in files])
         folder = self._best.study.folder / MEAN_FOLDER
         folder.mkdir(exist_ok=True)
         mean.save(folder / MODEL_FILE)

@@ -183,11 +183,11 @@ class Candidate:
             return run_id, outcome
         if origin := self.trial.inherited_from:
             raise StudyError(
-                f"the best trial of study {self.study.name!r} was inherited from study {origin['study']!r}, "
+                f"trial {self.number} of study {self.study.name!r} was inherited from study {origin['study']!r}, "
                 f"and its files are not in {self.folder}; bring that folder back, and give the same command again."
             )
         raise StudyError(
-            f"the best trial of study {self.study.name!r} is not in MLflow, so it cannot be registered: "
+            f"trial {self.number} of study {self.study.name!r} is not in MLflow, so its network cannot be registered: "
             f"{self._why_unsent()}. When that is mended, `drsearch sync` and then the same command register it."
         )
 
