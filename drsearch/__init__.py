@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
     from drsearch.api.cross_validate import CrossValidation, cross_validate
     from drsearch.api.data import Data, describe_data, prepare, synthesize
-    from drsearch.api.model import Model, Training, evaluate, load_model, stress, train
+    from drsearch.api.model import Model, Training, evaluate, explain, load_model, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space
     from drsearch.api.study import Study, join_study, load_study, run_study, studies
@@ -44,6 +44,7 @@ _HOMES = {
     "CrossValidation": "api.cross_validate",
     "train": "api.model",
     "evaluate": "api.model",
+    "explain": "api.model",
     "stress": "api.model",
     "load_model": "api.model",
     "Model": "api.model",
@@ -80,6 +81,7 @@ __all__ = [
     "describe_data",
     "describe_space",
     "evaluate",
+    "explain",
     "history",
     "join_study",
     "lineage",

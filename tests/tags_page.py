@@ -13,6 +13,7 @@ _PLACES = {
     "<chosen>": _CHOSEN,
     "<score>": "[a-z]+",
     "<corruption>": "[a-z]+",
+    "<region>": "[a-z0-9_]+",
 }
 
 

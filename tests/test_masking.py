@@ -32,6 +32,7 @@ COMMANDS = {
     "delete": ["mine", "--yes"],
     "predict": ["retinopathy@champion", "eyes/images/train/SYN_000.jpg"],
     "evaluate": ["retinopathy@champion", "--data", "eyes"],
+    "explain": ["retinopathy@champion", "--data", "eyes"],
     "stress": ["retinopathy@champion", "--data", "eyes"],
     "serve": ["retinopathy@champion", "--port", "0"],
     "promote": ["retinopathy", "--version", "1", "--yes"],

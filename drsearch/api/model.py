@@ -1,4 +1,4 @@
-"""Registered models and single trainings: load, predict, evaluate, stress, train."""
+"""Registered models and single trainings: load, predict, evaluate, explain, stress, train."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from drsearch.datasets.read import Dataset
     from drsearch.measure.scores import Interval, Scores
     from drsearch.release.evaluate import Evaluation
+    from drsearch.release.explain import Explanation
     from drsearch.release.registry import ModelVersion
     from drsearch.release.stress import Stress
     from drsearch.serving.answers import Answerer
@@ -342,6 +343,66 @@ def _unseen_data(
     with counting(out, "photographs") as count:
         prepared = prepare(dataset, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)
     return version, dataset, prepared.records
+
+
+def explain(
+    model: str | Model,
+    data: GivenData,
+    split: str = "test",
+    *,
+    method: str = "gradcam",
+    layer: str = "",
+    seen: bool = False,
+    skip_bad: bool = False,
+    progress: bool | Console = True,
+) -> Explanation:
+    """Measure whether a registered model looks at lesions, in referable eyes that have boxes around lesions.
+
+    How often the peak of the heat lies in a lesion, the share of heat in lesions by kind and by grade, against chance,
+    untrained networks and the boxes of other eyes; deletion and insertion curves; maps of randomised weights. Counts a
+    test evaluation as `evaluate` does. Figures and a chart are logged to the version's run.
+
+    Args:
+        model: A version, or its name.
+        data: The folder of photographs, or a prepared data set, with boxes (docs/data.md). It is prepared as the
+            model's own data was.
+        split: `test`, `validation`, `train` or `all`; all of them only for a data set that the model was not trained
+            on.
+        method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam` or `occlusion`.
+        layer: Of the network; empty for the last one with places.
+        seen: Also of eyes that the model was trained on.
+        skip_bad: Leave out photographs and labels that cannot be used.
+        progress: Show a bar; or the Rich console that shows it.
+
+    Returns:
+        The figures, with intervals and paired tests.
+
+    Raises:
+        DataError: If fewer than two referable eyes have boxes, or the split is empty or holds pictures or patients that
+            the model was trained on.
+        MetricError: If there is no such method or layer.
+        RegistryError: If there is no such version.
+
+    Example:
+        >>> import drsearch
+        >>> drsearch.explain("retinopathy/1", "eyes", progress=False).regions[0].name
+        'lesion'
+    """
+    from drsearch.display.output import counting, liner
+    from drsearch.release.explain import explain as measure
+    from drsearch.release.explain import log_explanation
+    from drsearch.release.registry import Registry
+
+    home, console = open_home(), console_of(progress)
+    version, dataset, records = _unseen_data(model, data, split, skip_bad, home, console)
+    grader, why = version._load().grader, f"explain {version.uri}"
+    with counting(console, "maps and curves") as count:
+        result = measure(grader, records, split, home, why, method, layer, seen, count)  # type: ignore[arg-type]  # checked
+    try:
+        log_explanation(result, Registry(home.tracking_uri), version.version, records, dataset)
+    except RegistryError as denied:
+        liner(console)(f"not logged: {denied}")
+    return result
 
 
 def stress(

@@ -1,4 +1,4 @@
-"""Commands on models: train, evaluate, stress, predict."""
+"""Commands on models: train, evaluate, explain, stress, predict."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +122,42 @@ def evaluate(
     print_blind(out, blind_text(evaluation.blind), blind_caution(evaluation.blind))
     out.print(f"referable: {evaluation.task.words}", markup=False)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
+
+
+@command("Models")
+def explain(
+    model: Model,
+    data: Data,
+    split: Split = "test",
+    method: Method = "gradcam",
+    layer: Layer = "",
+    seen: Annotated[bool, typer.Option("--seen", help="Also of photographs that the model was trained on.")] = False,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Measure whether a registered model looks at lesions, in referable eyes that have boxes around lesions.
+
+    How often the peak of the heat lies in a lesion, the share of heat in lesions by kind and by grade, against chance,
+    untrained networks and the boxes of other eyes; deletion and insertion curves; maps of randomised weights. On the
+    test split this is a test evaluation, and counted. Figures and a chart are logged to the version's run.
+
+    Example:
+        drsearch explain retinopathy@champion --data ~/IDRiD --method hirescam
+    """
+    from drsearch.api.model import explain as measure
+    from drsearch.display.explanation_table import print_explanation
+
+    out = console(as_json)
+    result = measure(model, data, split, method=method, layer=layer, seen=seen, skip_bad=skip_bad, progress=out)
+    n = result.test_evaluations
+    counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
+    places = " and ".join(map(str, data))
+    title = (
+        f"{model}, {method}: {result.n} of {result.n_referable} referable eyes of {places}, split {split}, have boxes"
+        f" around lesions{counted}"
+    )
+    print_explanation(out, title, result)
+    print_json(as_json, {"model": model, **result.to_json()})
 
 
 @command("Models")

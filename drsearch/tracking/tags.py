@@ -45,6 +45,7 @@ OPERATING_POINT_TAG = "drsearch.operating_point"  # the rule that chose the thre
 VALIDATION_CAUTION_TAG = "drsearch.validation_caution"  # why the validation scores say little, if they do
 TEST_CAUTION_TAG = "drsearch.test_caution"  # why the test scores say little, if they do
 BLIND_CAUTION_TAG = "drsearch.blind_caution"  # that the model may have learned the camera, if that is not excluded
+EXPLAIN_TAG = "drsearch.explain"  # of the last `drsearch explain`: data, and how often the peak lies in a lesion
 STRESS_TAG = "drsearch.stress"  # the AUC on photographs as they are, and where it falls most
 
 # Decisions about the champion

@@ -239,3 +239,17 @@ def test_a_heat_map_can_be_made_in_other_ways_and_of_other_layers(terminal: Term
     ):
         status, _, err = terminal.run("predict", MODEL, "1.jpg", *options)
         assert status == 2 and words in err and not (terminal.folder / "e.png").exists()
+
+
+def test_explain_says_how_heat_lies_to_lesions_and_keeps_the_figures(terminal: Terminal, eyes: Path) -> None:
+    status, out, err = terminal.run("explain", MODEL, "--data", eyes, "--json")
+    assert status == 0
+    told = json.loads(out)
+    lesion = told["regions"][0]
+    assert (lesion["name"], lesion["n"], told["method"]) == ("lesion", told["n"], "gradcam")
+    assert f"{lesion['hit']['value']:.3f} [" in err and "shuffled pairs" in err and "deletion" in err
+    assert f"gradcam: {told['n']} of {told['n_referable']} referable eyes" in err
+    status, _, err = terminal.run("explain", MODEL, "--data", eyes, "--split", "train")
+    assert status == 2 and "the model was trained on" in err
+    status, out, _ = terminal.run("explain", MODEL, "--data", eyes, "--split", "train", "--seen", "--json")
+    assert status == 0 and json.loads(out)["test_evaluations"] == 0

@@ -157,6 +157,11 @@ REFUSED = {
     ),
     "evaluate: --data": (["evaluate", "retinopathy/1", "--data", "no"], "no is no folder."),
     "evaluate: model": (["evaluate", "retinopathy/1", "--data", "eyes"], "retinopathy has no version 1; "),
+    "explain: --split": (
+        ["explain", "retinopathy/1", "--data", "eyes", "--split", "no"],
+        "--split no: write one of train, validation, test, all.",
+    ),
+    "explain: model": (["explain", "retinopathy/1", "--data", "eyes"], "retinopathy has no version 1; "),
     "stress: --split": (
         ["stress", "retinopathy/1", "--data", "eyes", "--split", "no"],
         "--split no: write one of train, validation, test, all.",
