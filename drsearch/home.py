@@ -34,6 +34,11 @@ class Home:
         return self.path / "labels"
 
     @property
+    def features(self) -> Path:
+        """The features of eyes under frozen backbones, one folder per network; what is deleted is computed again."""
+        return self.path / "features"
+
+    @property
     def audits(self) -> Path:
         """The audits of refused data sets, one file per data set."""
         return self.path / "audits"

@@ -246,6 +246,12 @@ class ModelSettings(_Section):
     dropout: float = _setting(0.0, "dropout before the classifier", low=0.0, high=0.95)
     weights: str = _setting("none", "where a backbone of keras.applications or a space's build_model starts: none (at "
                             "random), imagenet, or a weights file")  # fmt: skip
+    trainable: str = _setting(
+        "all",
+        "which weights of a backbone of keras.applications are trained: all, head (its classifier alone, on features "
+        "that are computed once), or two_stage (training.head_epochs of head, then all but batch normalisation)",
+        choices=("all", "head", "two_stage"),
+    )
     hypermodel: str = _setting("", "what was drawn inside a space's build_model, as JSON; empty: the ResNet",
                                searched=False)  # fmt: skip
 
@@ -270,6 +276,10 @@ class TrainingSettings(_Section):
                               choices=("adam", "adamw", "sgd", "rmsprop"))  # fmt: skip
     schedule: str = _setting("constant", "learning rate by epoch: constant, or cosine down to 1 %",
                              choices=("constant", "cosine"))  # fmt: skip
+    head_epochs: int = _setting(10, "epochs of the first stage of model.trainable = 'two_stage'",
+                                low=0)  # fmt: skip
+    unfrozen_rate: float = _setting(0.01, "share of learning_rate at which the second stage of model.trainable = "
+                                    "'two_stage' trains", above=0.0, high=1.0)  # fmt: skip
     warmup_epochs: int = _setting(0, "epochs of linear rise to the learning rate", low=0)
     weight_decay: float = _setting(0.0, "decoupled weight decay", low=0.0, high=1.0)
     loss: str = _setting(

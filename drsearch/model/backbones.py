@@ -53,7 +53,8 @@ def check_backbone(settings: Settings) -> None:
     """Refuse a network that cannot be built, without building it.
 
     Raises:
-        SettingsError: If the images are too small for the backbone, or `model.weights` is no file or not for it.
+        SettingsError: If the images are too small for the backbone, `model.weights` is no file or not for it, or
+            `model.trainable` does not suit it.
     """
     model, px = settings.model, settings.images.image_px
     if model.backbone == RESNET:
@@ -62,12 +63,45 @@ def check_backbone(settings: Settings) -> None:
                 f"model.weights = {model.weights!r} is for a model.backbone of keras.applications, or for a space that "
                 f"defines build_model; the ResNet starts at random. Leave it at {NO_WEIGHTS!r}."
             )
+        if model.trainable != "all":
+            raise SettingsError(
+                f"model.trainable = {model.trainable!r} is for a model.backbone of keras.applications; the ResNet "
+                "starts at random. Leave it at 'all'."
+            )
         return
     check_weights_file(model)
+    if model.trainable != "all":
+        _check_frozen(settings)
     if px < (least := _LEAST_PX.get(model.backbone, 32)):
         raise SettingsError(
             f"images.image_px = {px}: {model.backbone} takes images of at least {least} pixels; "
             f"write images.image_px = {least} or more."
+        )
+
+
+def _check_frozen(settings: Settings) -> None:
+    model, training = settings.model, settings.training
+    trainable = f"model.trainable = {model.trainable!r}"
+    if model.weights == NO_WEIGHTS:
+        raise SettingsError(
+            f"{trainable} trains a classifier on what {model.backbone} knows already, and model.weights = 'none' is at "
+            "random; give imagenet or a file of weights."
+        )
+    if model.pooling == "attention":
+        raise SettingsError(
+            f"{trainable} keeps all but the classifier as it is, and model.pooling = 'attention' has weights to train; "
+            "write another pooling, or model.trainable = 'all'."
+        )
+    for name in ("levels_weight", "lesions_weight"):
+        if (weight := getattr(training, name)) > 0:
+            raise SettingsError(
+                f"{trainable} trains a classifier of the two classes alone, without training.{name} = {weight}; "
+                "leave it at 0, or write model.trainable = 'all'."
+            )
+    if model.trainable == "two_stage" and not 0 < training.head_epochs < training.epochs:
+        raise SettingsError(
+            f"training.head_epochs = {training.head_epochs}: {trainable} trains the classifier alone for these, then "
+            f"all, for {training.epochs} epochs together (training.epochs); write 1 to {training.epochs - 1}."
         )
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +99,7 @@ class TrainingState:
     training: TrainingSettings
     epoch: int
     fit: Fit
-    predict: Predictor
+    predict: Callable[[NDArray[Any]], NDArray[np.float32]]
     seen: NDArray[np.float32]
     average: WeightAverage | None
 
@@ -256,12 +256,7 @@ class Training:
         Raises:
             TrialFailed: If the file is damaged, or belongs to another model or optimizer. Nothing is changed then.
         """
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            about = json.loads(str(arrays.pop("about")))
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as wrong:
-            raise TrialFailed(f"{path} is no whole checkpoint; delete it to train from the first epoch") from wrong
+        about, arrays = read_checkpoint(path)
         variables = self._variables()
         if {name: array.shape for name, array in arrays.items()} != {
             name: tuple(variable.shape) for name, variable in variables.items()
@@ -272,7 +267,7 @@ class Training:
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self._state.epoch = about["epoch"]
-        self._history = [_result_from(result) for result in about["history"]]
+        self._history = [result_from(result) for result in about["history"]]
         self._data = None
         return dict(about["extra"])
 
@@ -301,6 +296,20 @@ class Training:
         )
         steps = steps_per_epoch(self._train.labels, training)
         return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """A checkpoint's values `epoch`, `history` and `extra`, and its arrays by name.
+
+    Raises:
+        TrialFailed: If the file is damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return json.loads(str(arrays.pop("about"))), arrays
+    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as wrong:
+        raise TrialFailed(f"{path} is no whole checkpoint; delete it to train from the first epoch") from wrong
 
 
 def build_optimizer(training: TrainingSettings) -> keras.Optimizer:
@@ -393,7 +402,8 @@ def _cross_entropies(labels: NDArray[np.int64], probabilities: NDArray[np.float3
     return -np.log(clipped)
 
 
-def _result_from(stored: Mapping[str, Any]) -> EpochResult:
+def result_from(stored: Mapping[str, Any]) -> EpochResult:
+    """The epoch whose fields `dataclasses.asdict` returned."""
     return EpochResult(
         **{**stored, "train": Measures(**stored["train"]), "validation": Measures(**stored["validation"])}
     )

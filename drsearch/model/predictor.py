@@ -44,13 +44,20 @@ class Predictor:
         if self._symmetries == 1:
             return self._probabilities(images)
         # in NumPy: TensorFlow would log an error, which is none, when it turns uint8 on processors without AVX-512
-        probabilities = self._probabilities(np.concatenate(_eight_views(images)))
+        probabilities = self._probabilities(np.concatenate(eight_views(images)))
         return np.asarray(probabilities.reshape(self._symmetries, -1).mean(axis=0))
 
     def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(self._of_batch(tf.constant(images)).numpy())
 
 
-def _eight_views(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Images in all quarter turns, each mirrored and not."""
+def eight_views(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Images in all quarter turns, each mirrored and not; the first ones are as they are.
+
+    Args:
+        images: Shape `(n, side, side, 3)`.
+
+    Returns:
+        Eight arrays of that shape.
+    """
     return [np.rot90(either, turns, (1, 2)) for either in (images, images[:, :, ::-1]) for turns in range(4)]

@@ -215,6 +215,7 @@ class AfterSearch:
             build=lambda: best.space.build(best.settings),
             head=(f"Refit of trial {best.number}, study {best.study.name}: {outcome.epoch} epochs of these.",),
             owner=this_process(),
+            features=best.home.features,
             until=outcome.epoch,
         )
         refit, run_id = self._train("refit", plan)

@@ -53,7 +53,10 @@ def _slope(values: Sequence[float]) -> float:
 
 
 def finetune_settings(settings: Settings) -> Settings:
-    """The settings of the fine-tuning that follows a training with `settings`: Adam, slower, augmented more."""
+    """The settings of the fine-tuning that follows a training with `settings`: Adam, slower, augmented more.
+
+    After a frozen backbone all is trained but its batch normalisation.
+    """
     stage = settings.finetune
     strength = min(5.0, settings.augmentation.strength * stage.augmentation_strength)
     return settings.replace(
@@ -64,6 +67,9 @@ def finetune_settings(settings: Settings) -> Settings:
             "training.warmup_epochs": 0,
             "training.weight_decay": 0.0,
             "training.epochs": stage.epochs,
+            "training.head_epochs": 0,
+            "training.unfrozen_rate": 1.0,
+            "model.trainable": "all" if settings.model.trainable == "all" else "two_stage",
             "augmentation.strength": strength,
         }
     )

@@ -1,7 +1,7 @@
 """Checks what a space may draw, and its networks, before the first trial."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,13 +107,15 @@ def _check(space: SearchSpace) -> None:
 def _check_backbones(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> None:
     if not space.has_hypermodel:
         with _naming_the_file(space):
-            for settings in _networks(space, walks):
-                check_backbone(settings)
-    elif (backbone := space.settings.model.backbone) != RESNET:
-        raise SearchSpaceError(
-            f"{space.path}: model.backbone = {backbone!r} has no effect, since build_model makes the network here; "
-            "leave one of them out."
-        )
+            for walk in walks:
+                check_backbone(space.settings.replace(walk))
+        return
+    for name, default in (("backbone", RESNET), ("trainable", "all")):
+        if (value := getattr(space.settings.model, name)) != default:
+            raise SearchSpaceError(
+                f"{space.path}: model.{name} = {value!r} has no effect, since build_model makes the network here; "
+                "leave one of them out."
+            )
 
 
 def check_backbone_weights(space: SearchSpace) -> None:
@@ -130,16 +132,10 @@ def check_backbone_weights(space: SearchSpace) -> None:
     explorer = Explorer()
     while explorer.n_idle < _WALKS:
         explorer.walk(space.walk)
+    drawn = [space.settings.replace(walk) for walk in explorer.walks]
     with _naming_the_file(space):
-        for settings in _networks(space, explorer.walks):
+        for settings in {(each.model.backbone, each.model.weights): each for each in drawn}.values():
             check_weights(settings)
-
-
-def _networks(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> Iterable[Settings]:
-    """Settings for each backbone with its weights that walks drew, those with the smallest images."""
-    drawn = [space.settings.replace(walk) for walk in walks]
-    drawn.sort(key=lambda settings: settings.images.image_px, reverse=True)
-    return {(settings.model.backbone, settings.model.weights): settings for settings in drawn}.values()
 
 
 @contextmanager

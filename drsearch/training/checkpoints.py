@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from drsearch.model.fit import EpochResult, Training
+from drsearch.model.frozen import TwoStageTraining
 from drsearch.run_folder import BEST_CHECKPOINTS, CHECKPOINT_FOLDER, LATEST_CHECKPOINT, best_checkpoint
 from drsearch.settings import Settings
 from drsearch.training.cross_validation import Fold
@@ -33,7 +34,7 @@ class Checkpoints:
         best_probabilities: Of RDR, of the validation eyes after that epoch.
     """
 
-    def __init__(self, log: RunLog, fold: Fold, training: Training) -> None:
+    def __init__(self, log: RunLog, fold: Fold, training: Training | TwoStageTraining) -> None:
         self.log, self.fold, self.training = log, fold, training
         self.folder = log.plan.folder / fold.folder
         self.best_epoch = 0

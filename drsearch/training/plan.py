@@ -68,6 +68,7 @@ class Plan:
         files: Files that are copied into the run.
         until: The last epoch of a refit, which is also its best one. A refit trains on the validation eyes too, so it
             logs nothing about them. None for any other training.
+        features: Keeps the features of frozen backbones; None: they are computed for this training alone.
         shared_as: Number of this attempt where other machines may resume it; None where none can.
     """
 
@@ -79,6 +80,7 @@ class Plan:
     head: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     until: int | None = None
+    features: Path | None = None
     shared_as: int | None = None
 
     @property

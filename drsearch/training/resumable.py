@@ -20,6 +20,7 @@ from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.model.fit import EpochResult, Training, set_seeds
+from drsearch.model.frozen import TwoStageTraining, training_of
 from drsearch.model.mean_network import mean_answers, mean_network
 from drsearch.run_folder import MODEL_FILE, fold_network
 from drsearch.settings import Settings
@@ -108,7 +109,8 @@ def _run(log: RunLog, fold: Fold, watch: Watch) -> Outcome:
     plan = log.plan
     settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, fold.repeat)})
     set_seeds(settings.training.seed)
-    checkpoints = Checkpoints(log, fold, Training(_built(plan), fold.train, fold.validation, settings))
+    training = training_of(_built(plan), fold.train, fold.validation, settings, plan.features)
+    checkpoints = Checkpoints(log, fold, training)
     checkpoints.resume()
     state, reason = _train(checkpoints, watch)
     return _finish(checkpoints, state, reason)
@@ -288,7 +290,7 @@ def _train(checkpoints: Checkpoints, watch: Watch) -> tuple[State, str]:
     return "complete", ""
 
 
-def _epoch(training: Training) -> EpochResult:
+def _epoch(training: Training | TwoStageTraining) -> EpochResult:
     try:
         return training.run_epoch()
     except MemoryError as wrong:

@@ -136,7 +136,14 @@ def train(
         return space.build(settings) if space is not None else build_network(settings.model, settings.images.image_px)
 
     plan = Plan(
-        folder=folder, start=start, settings=settings, build=build, head=head, files=files, owner=this_process()
+        folder=folder,
+        start=start,
+        settings=settings,
+        build=build,
+        head=head,
+        files=files,
+        owner=this_process(),
+        features=home.features,
     )
     outcome = train_and_send(plan, records, home, ForegroundWatch("training", listener, plan))
     return TrainingResult(folder.name, folder, outcome, run_id_of(folder))

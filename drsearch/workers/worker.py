@@ -157,8 +157,9 @@ class Worker:
         build = lambda: self._space.build(settings)  # noqa: E731  # called once, after the seeds are set
         # The number that Optuna gave: it names the attempt.
         plan = trial_plan(
-            self._definition, self._name, self._folder, trial, frozen.number, drawn, settings, build, self._shared
-        )
+            self._definition, self._name, self._folder, trial, frozen.number, drawn, settings, build, self._shared,
+            self._home.features,
+        )  # fmt: skip
         if self._shared and not fetch_attempt(self._study, trial, frozen, plan, self._home, self.stop_asked):
             return attempt, Outcome("interrupted", "stopped before it began")
         watch = _TrialWatch(self, attempt, trial, settings, plan.folder, frozen.intermediate_values)
@@ -245,6 +246,7 @@ def trial_plan(
     settings: Settings,
     build: Callable[[], keras.Model],
     shared: bool = False,
+    features: Path | None = None,
 ) -> Plan:
     """The training of one trial, and its run.
 
@@ -258,6 +260,7 @@ def trial_plan(
         settings: The trial's settings.
         build: Builds the network.
         shared: Whether other machines can join, for which checkpoints go to MLflow.
+        features: Keeps the features of frozen backbones.
     """
     start = RunStart(
         key=definition.trial_key(trial),
@@ -284,6 +287,7 @@ def trial_plan(
         build=build,
         head=head,
         owner=f"{attempt}@{this_process()}",
+        features=features,
         shared_as=attempt if shared else None,
     )
 
