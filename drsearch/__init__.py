@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from drsearch.startup import hook_imports
 
 if TYPE_CHECKING:
+    from drsearch.api.ablate import Ablation, ablate
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
     from drsearch.api.cross_validate import CrossValidation, cross_validate
     from drsearch.api.data import Data, describe_data, prepare, synthesize
@@ -40,6 +41,8 @@ _HOMES = {
     "studies": "api.study",
     "join_study": "api.study",
     "Study": "api.study",
+    "ablate": "api.ablate",
+    "Ablation": "api.ablate",
     "cross_validate": "api.cross_validate",
     "CrossValidation": "api.cross_validate",
     "train": "api.model",
@@ -66,6 +69,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Ablation",
     "CrossValidation",
     "Data",
     "DrsearchError",
@@ -75,6 +79,7 @@ __all__ = [
     "Settings",
     "Study",
     "Training",
+    "ablate",
     "change_password",
     "cross_validate",
     "dashboard",

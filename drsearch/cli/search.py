@@ -1,4 +1,4 @@
-"""Commands that search, and judge: run-study, cross-validate, space, worker."""
+"""Commands that search, and judge: run-study, cross-validate, ablate, space, worker."""
 
 import textwrap
 from pathlib import Path
@@ -161,6 +161,57 @@ def cross_validate(
     print_out_of_fold(out, judged.report)
     out.print(f"run {judged.run_id}; next:\n  {command_name()} ui")
     print_json(as_json, {**judged.report.to_json(), "run_id": judged.run_id})
+
+
+@command("Studies")
+def ablate(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study whose best trial is looked at.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="FOLDER", help="Its photographs. Default: where they lay when it began."),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", metavar="N", min=2, max=50, help="Folds of the train and validation eyes.")
+    ] = 5,
+    repeats: Annotated[
+        int, typer.Option("--repeats", metavar="N", min=1, max=50, help="Trainings on all folds, with other seeds.")
+    ] = 3,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", metavar="N", min=1, help="Worker processes on this machine; fastest: one per core."),
+    ] = 1,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Ablation to start or resume. Default: STUDY-ablation.")
+    ] = "",
+    storage: StorageUrl = "",
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Say what each choice of a study's best setting is worth.
+
+    The best setting, and the same with each of its choices put back to the default, are trained on the same folds and
+    compared fold by fold. The same command resumes an ablation that was interrupted.
+
+    Example:
+        drsearch ablate resnet --workers 2
+    """
+    from drsearch.api.ablate import ablate as run
+    from drsearch.display.ablation_table import print_ablation
+
+    out = console(as_json)
+    done = run(
+        study,
+        data or None,
+        folds=folds,
+        repeats=repeats,
+        workers=workers,
+        name=name,
+        storage=storage,
+        skip_bad=skip_bad,
+        progress=out,
+    )
+    print_ablation(out, done.report)
+    print_json(as_json, done.report.to_json())
 
 
 @command("Studies", "space")

@@ -171,8 +171,8 @@ def _curve(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sensitivity and specificity of every row at every threshold, rising, shape `(rows, values + 1)` each."""
     below = [np.cumsum(np.pad(tallies, ((0, 0), (1, 0))), axis=1) for tallies in (negatives, positives)]
-    left, missed = (counts / counts[:, -1:] for counts in below)
-    return 1 - missed, left
+    left, missed = below
+    return (missed[:, -1:] - missed) / missed[:, -1:], left / left[:, -1:]
 
 
 def _of_curve(

@@ -287,7 +287,7 @@ def _fill(repeat: Repeat, fold: OuterFold, probabilities: NDArray[np.float64], t
 
 def _judged(judge: Candidate, fold: OuterFold) -> tuple[JudgedFold, NDArray[np.float64]]:
     """The outer fold of a trial, and its probabilities of the eyes that were kept away."""
-    outcome = _outcome(judge)
+    outcome = outcome_of(judge)
     assert outcome.predictions is not None
     assert outcome.judged is not None
     chosen = choose_threshold(outcome.predictions, judge.settings)
@@ -310,7 +310,12 @@ def _judged(judge: Candidate, fold: OuterFold) -> tuple[JudgedFold, NDArray[np.f
     return judged, np.asarray(probabilities, np.float64)
 
 
-def _outcome(judge: Candidate) -> Outcome:
+def outcome_of(judge: Candidate) -> Outcome:
+    """The outcome of a trial, downloaded if another machine trained it.
+
+    Raises:
+        StudyError: If its files are not here, and MLflow does not give them.
+    """
     if is_served(judge.home.tracking_uri) and read_outcome(judge.folder) is None:
         with suppress(TrackerUnavailable):  # the sentence below says what is missing then
             key = judge.study.definition.trial_key(judge.number)

@@ -1,11 +1,12 @@
 """Prepares the record sets and the definition of a study."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from drsearch.data.prepare import Prepared, prepare
 from drsearch.datasets.read import Dataset
 from drsearch.home import Home
+from drsearch.settings import Value
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.definition import StudyDefinition, images_key, wanted_study
 from drsearch.training.cross_validation import assign_folds
@@ -34,6 +35,7 @@ def prepare_all(
     *,
     skip_bad: bool,
     on_photograph: Callable[[int, int], None] | None = None,
+    points: Sequence[Mapping[str, Value]] = (),
 ) -> list[Prepared]:
     """The record sets that a study may need, made or reused; first the one of its own settings.
 
@@ -43,12 +45,15 @@ def prepare_all(
         home: The home that keeps the records.
         skip_bad: Whether to leave out photographs that cannot be used.
         on_photograph: Called with the number of photographs done and their total.
+        points: All that the study will draw, if that is known; then only their record sets are made.
 
     Raises:
         DataError: As `prepare`, and if there are too few eyes for `search.folds`.
         SettingsError: If the eyes lack a second target that all trials have.
     """
-    variants = space.image_variants()
+    own = [{name: value for name, value in point.items() if name.startswith("images.")} for point in points]
+    known = {images_key(each.images): each for each in (space.settings.replace(point) for point in own)}
+    variants = list(known.values()) or space.image_variants()
     prepared = [prepare(data, each, home, skip_bad=skip_bad, on_photograph=on_photograph) for each in variants]
     check_targets(space.settings, prepared[0].records)
     assign_folds(prepared[0].records.eyes("train", "validation"), space.settings.data, space.settings.search)

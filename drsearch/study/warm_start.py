@@ -95,7 +95,7 @@ def _plan(storage: Storage, source: str, space: SearchSpace, wanted: StudyDefini
     trials: dict[int, int] = {}
     left: list[str] = []
     finished = [trial for trial in read_trials(study) if trial.state in ("complete", "pruned")]
-    with _space_of(definition) as old_space:
+    with space_of(definition) as old_space:
         for trial in sorted(finished, key=lambda trial: trial.state):  # of two trials of one point, the complete one
             try:
                 params = _fitted(space, old_space, definition, trial).params
@@ -140,7 +140,7 @@ def inherit(study: optuna.Study, storage: Storage, warm: WarmStart, space: Searc
                 fitted = _fitted(space, old_space, definition, old[number])
                 study.add_trial(_inherited(old[number], new, fitted, warm.study, definition))
 
-    with _space_of(definition) as old_space:
+    with space_of(definition) as old_space:
         transaction(storage, study.study_name, add)
 
 
@@ -165,8 +165,15 @@ def _inherited(trial: Trial, number: int, fitted: Fitted, source: str, definitio
 
 
 @contextmanager
-def _space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
-    """Open the space that a study keeps."""
+def space_of(definition: StudyDefinition) -> Iterator[SearchSpace]:
+    """Open the space that a study keeps.
+
+    Args:
+        definition: Of the study.
+
+    Yields:
+        Its space, on its settings; the file is gone afterwards.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / definition.space_file
         path.write_text(definition.space_source, encoding="utf-8")

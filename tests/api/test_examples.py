@@ -10,6 +10,7 @@ import drsearch
 IN_ORDER = [
     "synthesize", "prepare", "describe_data", "describe_space", "run_study", "load_study", "studies",
     "load_model", "evaluate", "explain", "stress", "train", "cross_validate", "promote", "history", "lineage", "sync",
+    "ablate",
 ]  # fmt: skip
 
 

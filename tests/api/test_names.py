@@ -10,12 +10,13 @@ import pytest
 import drsearch
 
 CLASSES = [
-    "CrossValidation", "Data", "DrsearchError", "Interrupted", "Model", "Promotion", "Settings", "Study", "Training",
+    "Ablation", "CrossValidation", "Data", "DrsearchError", "Interrupted", "Model", "Promotion", "Settings", "Study",
+    "Training",
 ]  # fmt: skip
 FUNCTIONS = [
-    "change_password", "cross_validate", "dashboard", "describe_data", "describe_space", "evaluate", "explain",
-    "history", "join_study", "lineage", "load_model", "load_study", "prepare", "promote", "rollback", "run_study",
-    "serve", "set_users", "stress", "studies", "sync", "synthesize", "train", "ui",
+    "ablate", "change_password", "cross_validate", "dashboard", "describe_data", "describe_space", "evaluate",
+    "explain", "history", "join_study", "lineage", "load_model", "load_study", "prepare", "promote", "rollback",
+    "run_study", "serve", "set_users", "stress", "studies", "sync", "synthesize", "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",
