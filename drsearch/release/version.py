@@ -54,7 +54,7 @@ from drsearch.training.cross_validation import folds_or_repeats
 from drsearch.training.outcome import Outcome
 
 _FAMILIAR_EYES = 5000
-_TIMED = 20
+_TIMED = 10
 _MADE_BY = {
     "trial": "The best checkpoint of",
     "refit": "Refitted on train and validation eyes from",
