@@ -139,7 +139,9 @@ class DataSettings(_Section):
     """How photographs are divided; never searched."""
 
     split: str = _setting(
-        "blocks", "blocks: contiguous by file name within a grade; random: seeded", choices=("blocks", "random")
+        "blocks",
+        "blocks: contiguous by file name within a grade; random: seeded; likeness: groups of alike photographs, seeded",
+        choices=("blocks", "random", "likeness"),
     )
     test_fraction: float = _setting(
         0.2, "share carved out for testing where the set has no test split of its own", above=0.0, high=0.5
@@ -147,7 +149,7 @@ class DataSettings(_Section):
     validation_fraction: float = _setting(
         0.2, "share of what is left that validates where the set has no validation split", above=0.0, high=0.5
     )
-    seed: int = _setting(0, "seed of the random split", low=0)
+    seed: int = _setting(0, "seed of the split where it is random or by likeness", low=0)
     least_quality: float = _setting(
         0.0, "photographs of a lower quality score are left out; 0: none", low=0.0, high=1.0
     )

@@ -25,6 +25,7 @@ from drsearch.data.audit import Audit, Finding, QualityFinding, quality_counts, 
 from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
 from drsearch.data.images import PICTURE_VERSION, EyeImage, boxes_in_square, decode_photograph, eye_of, square_of
+from drsearch.data.likeness import likeness_groups, look_of
 from drsearch.data.patients import kept_together
 from drsearch.data.quality import LOW, Quality
 from drsearch.data.records import (
@@ -111,6 +112,8 @@ class _Item:
         picture: The number of the picture that it shows; -1 where there is a problem.
         split: The split whose shards hold it; empty where it is left out.
         left_out: Why it is left out, although it could be used by itself.
+        look: Framing and light, see `look_of`; empty unless photographs are divided by likeness.
+        alike: The group of photographs that are alike; 0 unless they are divided by likeness.
     """
 
     photograph: Photograph
@@ -127,6 +130,8 @@ class _Item:
     picture: int = -1
     split: str = ""
     left_out: str = ""
+    look: tuple[float, ...] = ()
+    alike: int = 0
 
     @property
     def file(self) -> str:
@@ -181,6 +186,7 @@ class _Item:
             eye=photograph.eye,
             source=photograph.source,
             boxes=self.boxes,
+            alike=self.alike,
         )
 
 
@@ -460,6 +466,8 @@ def _crop(item: _Item, decoded: Decoded, settings: Settings) -> bytes:
         item.problem = str(error)
         return b""
     item.thumbnail, item.quality = eye.thumbnail, quality
+    if settings.data.split == "likeness":
+        item.look = look_of(decoded.photograph)
     item.retina, item.size = eye.retina, (eye.height, eye.width)
     square = square_of(eye.retina, eye.height, eye.width, settings.images)
     item.boxes = boxes_in_square(item.photograph.boxes, square)
@@ -577,14 +585,20 @@ def _split(dataset: Dataset, items: Sequence[_Item], settings: Settings, for_tra
         raise DataError(f"{dataset.place} has no photograph that can be used.")
     pictures, patients = np.array([item.picture for item in usable]), [item.patient for item in usable]
     graded = [item.grade_and_label for item in usable]
+    together, sources = kept_together(pictures, patients), [item.photograph.source for item in usable]
+    if settings.data.split == "likeness":
+        groups = likeness_groups([item.look for item in usable], together, sources)
+        for item, alike in zip(usable, groups.tolist(), strict=True):
+            item.alike = alike
     sides = split(
         [grade for grade, _ in graded],
         [label for _, label in graded],
-        kept_together(pictures, patients),
+        together,
         [item.photograph.published_split for item in usable],
         settings.data,
         patients,
-        [item.photograph.source for item in usable],
+        sources,
+        [item.alike for item in usable],
         both_classes=for_training,
     )
     for item, side in zip(usable, sides.tolist(), strict=True):
@@ -642,7 +656,11 @@ def _split_words(dataset: Dataset, settings: Settings) -> dict[str, str]:
     """How each split was made, for the manifest."""
     data = settings.data
     published = {each.published_split for each in dataset.photographs}
-    way = "contiguous by file name" if data.split == "blocks" else f"at random, seed {data.seed}"
+    way = {
+        "blocks": "contiguous by file name",
+        "random": f"at random, seed {data.seed}",
+        "likeness": f"groups of photographs that are alike, seed {data.seed}",
+    }[data.split]
     fractions = {"test": data.test_fraction, "validation": data.validation_fraction}
     return {
         side: "as published" if side in published else f"{fraction:g} of the photographs published for training, {way}"

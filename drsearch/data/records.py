@@ -102,6 +102,7 @@ class EyeEntry:
         eye: `left` or `right`; empty where it is unknown.
         source: Name of the data set that it comes from; empty where none are pooled.
         boxes: Around its lesions, in fractions of the image's side; empty where none are known.
+        alike: With `data.split = "likeness"`, the group of photographs that are alike, see `likeness_groups`; else 0.
     """
 
     name: str
@@ -115,11 +116,13 @@ class EyeEntry:
     eye: str = ""
     source: str = ""
     boxes: tuple[Box, ...] = ()
+    alike: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
         thumbnail = base64.b64encode(self.thumbnail.tobytes()).decode()
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "boxes" or self.boxes}
+        left_out = {"boxes": not self.boxes, "alike": not self.alike}  # of data without them
+        values = {item.name: getattr(self, item.name) for item in fields(self) if not left_out.get(item.name)}
         return {**values, "thumbnail": thumbnail, "quality": self.quality.to_json()}
 
     @classmethod

@@ -17,6 +17,8 @@ SPLITS: tuple[Literal["train", "validation", "test"], ...] = ("train", "validati
 LEFT_OUT = ""
 """The split of a photograph whose picture or patient was published for another split, and is used there."""
 
+_ORDERS = 32  # in which groups of photographs that are alike are tried
+
 
 def split(
     grades: Sequence[int],
@@ -26,6 +28,7 @@ def split(
     settings: DataSettings,
     patients: Sequence[str] = (),
     sources: Sequence[str] = (),
+    alike: Sequence[int] = (),
     *,
     both_classes: bool = True,
 ) -> NDArray[np.str_]:
@@ -36,7 +39,9 @@ def split(
     the first patients (`blocks`, as the first fold of scikit-learn's `StratifiedKFold(shuffle=False)`) or seeded
     ones (`random`), as many as have that share of the photographs. What is too little for a patient is added to the
     next lower grade. A split that lacks a class, as in small sets with many photographs per patient, then takes a
-    patient of another split that has more of that class. Several sources are divided one by one.
+    patient of another split that has more of that class. Several sources are divided one by one. With `likeness` whole
+    groups of photographs that are alike are taken, so that the shares are near these and not the same; they are divided
+    only where a split would lack a class.
 
     Args:
         grades: Grade of every photograph, n of them, in the order of their names.
@@ -46,6 +51,7 @@ def split(
         settings: Fractions, way and seed.
         patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
         sources: The data set of each photograph in a pooled set; none where there is one.
+        alike: With `likeness`, the group of photographs that are alike of each, see `likeness_groups`.
         both_classes: Refuse a set of which a split lacks a class.
 
     Returns:
@@ -55,6 +61,7 @@ def split(
         DataError: If a split lacks one of the two classes, and no other division gives it to all.
     """
     label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels, patients)
+    whole = _whole(groups, alike, settings)
     sides = np.full(len(strata), "train", dtype="<U10")
     published_for = np.asarray(published, dtype="<U10")
     fractions = {"test": settings.test_fraction, "validation": settings.validation_fraction}
@@ -64,10 +71,10 @@ def split(
             sides[np.isin(groups, groups[members]) & (sides == "train")] = LEFT_OUT
             sides[members] = side
     divided: list[set[str]] = []
-    for source in _each_source(sources, groups):
+    for source in each_source(sources, groups):
         carved = {side: part for side, part in fractions.items() if not (published_for[source] == side).any()}
         for side, fraction in carved.items():
-            _carve(sides, side, fraction, strata, groups, settings, source)
+            _carve(sides, side, fraction, strata, whole, settings, source)
         divided.append(set(carved))
         _give_each_both_classes(sides, ("train", *carved), label_of, groups, source)
     everywhere = [side for side in fractions if all(side in carved for carved in divided)]
@@ -92,7 +99,7 @@ def _strata(grades: Sequence[int], labels: Sequence[int], patients: Sequence[str
     return strata
 
 
-def _each_source(sources: Sequence[str], groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+def each_source(sources: Sequence[str], groups: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     """The photographs of each source; a group that is in several counts with the source of its first photograph."""
     if not len(set(sources)) > 1:
         return [np.arange(len(groups))]
@@ -110,6 +117,7 @@ def folds(
     patients: Sequence[str] = (),
     sources: Sequence[str] = (),
     option: str = "search.folds",
+    alike: Sequence[int] = (),
 ) -> NDArray[np.int64]:
     """The fold of every photograph: stratified by the worst grade of each patient, who is always in one fold.
 
@@ -118,10 +126,11 @@ def folds(
         labels: Label of each, 1 for referable.
         groups: A number that is equal for photographs which belong in one fold, see `kept_together`.
         n: Number of folds, at least 2.
-        settings: Way (`blocks` or `random`) and seed.
+        settings: Way (`blocks`, `random` or `likeness`) and seed.
         patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
         sources: The data set of each photograph in a pooled set, which are divided one by one; none where there is one.
         option: What asked for n folds.
+        alike: With `likeness`, the group of photographs that are alike of each, see `likeness_groups`.
 
     Returns:
         0 to n - 1 for each photograph, int64.
@@ -130,11 +139,12 @@ def folds(
         DataError: If a fold lacks one of the two classes, and no other division gives it to all.
     """
     label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels, patients)
+    whole = _whole(groups, alike, settings)
     names = [str(fold) for fold in range(n)]
     sides = np.full(len(strata), "train", dtype="<U10")
-    for source in _each_source(sources, groups):
+    for source in each_source(sources, groups):
         for fold in range(n - 1):
-            _carve(sides, names[fold], 1 / (n - fold), strata, groups, settings, source)
+            _carve(sides, names[fold], 1 / (n - fold), strata, whole, settings, source)
         sides[source] = np.where(sides[source] == "train", names[-1], sides[source])
         _give_each_both_classes(sides, names, label_of, groups, source)
     _give_each_both_classes(sides, names, label_of, groups, np.arange(len(sides)))
@@ -157,6 +167,7 @@ def inner_validation(
     settings: DataSettings,
     patients: Sequence[str] = (),
     sources: Sequence[str] = (),
+    alike: Sequence[int] = (),
 ) -> NDArray[np.bool_]:
     """Which photographs validate, of those that are left when an outer fold is kept away: divided as by `split`.
 
@@ -167,6 +178,7 @@ def inner_validation(
         settings: `data.validation_fraction`, way and seed.
         patients: The patient of each, empty where unknown, whose photographs count with the worst grade.
         sources: The data set of each photograph in a pooled set; none where there is one.
+        alike: With `likeness`, the group of photographs that are alike of each, see `likeness_groups`.
 
     Returns:
         Shape `(n,)`; the others train.
@@ -175,14 +187,23 @@ def inner_validation(
         DataError: If either side lacks one of the two classes, and no other division gives it to both.
     """
     label_of, strata = np.asarray(labels, np.int64), _strata(grades, labels, patients)
+    whole = _whole(groups, alike, settings)
     names = ("train", "validation")
     sides = np.full(len(strata), "train", dtype="<U10")
-    for source in _each_source(sources, groups):
-        _carve(sides, "validation", settings.validation_fraction, strata, groups, settings, source)
+    for source in each_source(sources, groups):
+        _carve(sides, "validation", settings.validation_fraction, strata, whole, settings, source)
         _give_each_both_classes(sides, names, label_of, groups, source)
     _give_each_both_classes(sides, names, label_of, groups, np.arange(len(sides)))
     check_classes({side: np.bincount(label_of[sides == side], minlength=2).tolist() for side in names})
     return np.asarray(sides == "validation")
+
+
+def _whole(groups: NDArray[np.int64], alike: Sequence[int], settings: DataSettings) -> NDArray[np.int64]:
+    """What is moved as a whole: groups of photographs that belong together, or with `likeness` those that are alike."""
+    if settings.split != "likeness":
+        return groups
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(alike, np.int64)[first][group]
 
 
 def _give_each_both_classes(
@@ -230,6 +251,10 @@ def _carve(
     n_strata = len(CLASS_NAMES) * len(GRADES)
     counts = np.bincount(strata[pool], minlength=n_strata).reshape(len(CLASS_NAMES), -1)
     left = quotas(counts, fraction).ravel()
+    if settings.split == "likeness":
+        for group in _nearest(_groups(pool, groups, settings), strata, left, settings.seed):
+            sides[group] = side
+        return
     of_stratum: dict[int, list[NDArray[np.intp]]] = {}
     for group in _groups(pool, groups, settings):
         of_stratum.setdefault(int(strata[group].max()), []).append(group)
@@ -241,6 +266,33 @@ def _carve(
                 left = left - wanted
         if stratum:
             left[stratum - 1] += left[stratum]
+
+
+def _nearest(
+    together: Sequence[NDArray[np.intp]], strata: NDArray[np.int64], wanted: NDArray[np.int64], seed: int
+) -> list[NDArray[np.intp]]:
+    """Groups that together come near the wanted photographs of each stratum.
+
+    In each of some seeded orders, a group is taken if that brings the counts nearer (sum of squares); the nearest of
+    these choices counts.
+
+    Args:
+        together: The photographs of each group.
+        strata: The stratum of every photograph.
+        wanted: Photographs of each stratum.
+        seed: Of the orders.
+    """
+    counts = [np.bincount(strata[group], minlength=len(wanted)) for group in together]
+    best, nearest = [], float((wanted**2).sum())
+    for order in np.random.default_rng(seed).permuted(np.tile(np.arange(len(together)), (_ORDERS, 1)), axis=1):
+        taken, missing = [], wanted
+        for i in order.tolist():
+            if ((missing - counts[i]) ** 2).sum() < (missing**2).sum():
+                taken.append(i)
+                missing = missing - counts[i]
+        if (missing**2).sum() < nearest:
+            best, nearest = taken, float((missing**2).sum())
+    return [together[i] for i in best]
 
 
 def _groups(pool: NDArray[np.intp], groups: NDArray[np.int64], settings: DataSettings) -> list[NDArray[np.intp]]:

@@ -96,7 +96,7 @@ class TrialFolds:
 def split_folds(
     train: Eyes, validation: Eyes, entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
 ) -> TrialFolds:
-    """The folds of both splits: of the first repeat as `data.split` says, of the others at random.
+    """The folds of both splits: of the first repeat as `data.split` says, of the others at random if that is `blocks`.
 
     Args:
         train: The train split.
@@ -136,16 +136,17 @@ def assign_folds(
     groups = kept_together(pictures, patients)
     per_repeat = []
     for repeat in range(search.repeats):
-        way = data if repeat == 0 else dataclasses.replace(data, split="random", seed=data.seed + repeat)
+        way = "random" if repeat and data.split == "blocks" else data.split
         fold_of = np.empty(len(entries), np.int64)
         fold_of[by_name] = folds(
             [eye.grade for eye in eyes],
             [eye.label for eye in eyes],
             groups,
             search.folds,
-            way,
+            dataclasses.replace(data, split=way, seed=data.seed + repeat),
             patients,
             [eye.source for eye in eyes],
+            alike=[eye.alike for eye in eyes],
         )
         per_repeat.append(fold_of)
     return tuple(per_repeat)

@@ -45,7 +45,8 @@ def outer_fold(entries: Sequence[EyeEntry], data: DataSettings, search: SearchSe
     Folds are stratified, duplicates and the eyes of a patient are in one fold. With `data.split = "blocks"` the folds
     of every repeat are contiguous by file name within a grade, and each repeat begins at another place: half a fold
     further on, a quarter, three quarters, ... (the sequence of van der Corput), so that the number of repeats changes
-    no repeat. With `random` each repeat has a seed of its own.
+    no repeat. With `random` and `likeness`
+    each repeat has a seed of its own.
 
     Args:
         entries: The manifest's entries of all eyes that are dealt.
@@ -64,7 +65,8 @@ def outer_fold(entries: Sequence[EyeEntry], data: DataSettings, search: SearchSe
     patients, sources = [eye.patient for eye in eyes], [eye.source for eye in eyes]
     grades, labels, groups = [eye.grade for eye in eyes], [eye.label for eye in eyes], kept_together(pictures, patients)
     way = data if data.split == "blocks" else dataclasses.replace(data, seed=data.seed + repeat)
-    fold_of = folds(grades, labels, groups, n, way, patients, sources, "--folds")
+    alike = [eye.alike for eye in eyes]
+    fold_of = folds(grades, labels, groups, n, way, patients, sources, "--folds", alike)
     rest = np.flatnonzero(fold_of != fold)
     validates = inner_validation(
         [grades[i] for i in rest],
@@ -73,6 +75,7 @@ def outer_fold(entries: Sequence[EyeEntry], data: DataSettings, search: SearchSe
         way,
         [patients[i] for i in rest],
         [sources[i] for i in rest],
+        [alike[i] for i in rest],
     )
     masks = np.zeros((3, len(entries)), np.bool_)
     for mask, places in zip(masks, (np.flatnonzero(fold_of == fold), rest[~validates], rest[validates]), strict=True):

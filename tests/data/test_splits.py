@@ -350,3 +350,72 @@ def test_a_source_with_a_published_test_split_keeps_it_and_another_is_divided() 
     assert (sides[30:40] == "test").all()
     assert Counter(sides[40:].tolist())["test"] == 8
     assert sides[45] == sides[3]
+
+
+@st.composite
+def alike_photographs(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], list[int], DataSettings]:
+    """Photographs of one or several per patient, in groups of alike ones."""
+    n_patients = draw(st.integers(6, 40))
+    per_patient = draw(st.lists(st.integers(1, 3), min_size=n_patients, max_size=n_patients))
+    groups = np.repeat(np.arange(n_patients), per_patient)
+    of_patient = draw(st.lists(st.integers(0, 5), min_size=n_patients, max_size=n_patients))
+    grades = draw(st.lists(st.integers(0, 4), min_size=len(groups), max_size=len(groups)))
+    way = DataSettings(split="likeness", seed=draw(st.integers(0, 5)))
+    return grades, groups, [of_patient[group] for group in groups], way
+
+
+@given(alike_photographs(), st.integers(2, 4))
+@settings(max_examples=100, deadline=None)  # each division tries many orders
+def test_alike_photographs_are_on_one_side_unless_a_side_would_lack_a_class(
+    case: tuple[list[int], NDArray[np.int64], list[int], DataSettings], n: int
+) -> None:
+    grades, groups, alike, way = case
+    labels, published = referable(grades), everything_train(len(grades))
+    divided: list[NDArray[np.str_] | NDArray[np.int64]] = []
+    if can_be_divided(grades, groups, 3):
+        divided.append(splits.split(grades, labels, groups, published, way, alike=alike))
+        assert np.array_equal(divided[0], splits.split(grades, labels, groups, published, way, alike=alike))
+        assert set(divided[0]) == set(SPLITS)
+    if can_be_divided(grades, groups, n):
+        divided.append(splits.folds(grades, labels, groups, n, way, alike=alike))
+        assert set(divided[-1]) == set(range(n))
+    for sides in divided:
+        for side in np.unique(sides):
+            assert set(np.array(labels)[sides == side]) == {0, 1}
+        for group in np.unique(groups):
+            assert len(set(sides[groups == group])) == 1, "a patient is never divided"
+        n_moved = sum(len(np.unique(sides[np.array(alike) == group])) - 1 for group in set(alike))
+        assert n_moved <= 2 * len(np.unique(sides)), "at most a patient of either class per side was moved"
+
+
+def test_alike_photographs_come_near_the_fractions_and_the_shares_of_the_grades() -> None:
+    rng, grades = np.random.default_rng(0), shuffled_idrid()
+    alike = rng.integers(0, 20, 413).tolist()
+    seeds = [
+        splits.split(
+            grades, referable(grades), np.arange(413), everything_train(413), DataSettings(split="likeness", seed=seed),
+            alike=alike,
+        )
+        for seed in range(3)
+    ]  # fmt: skip
+    for sides in seeds:
+        counts = Counter(sides.tolist())
+        assert abs(counts["test"] - 83) <= 15 and abs(counts["validation"] - 66) <= 15
+        for side in SPLITS:
+            assert np.mean(np.array(referable(grades))[sides == side]) == pytest.approx(259 / 413, abs=0.12)
+        assert all(len(set(sides[np.array(alike) == group])) == 1 for group in range(20))
+    assert len({tuple(sides) for sides in seeds}) == 3, "another seed, another split"
+
+
+def test_alike_photographs_of_a_published_test_split_stay_where_they_are() -> None:
+    grades, published = [0, 2] * 30, [*everything_train(40), *everything_test(20)]
+    sides = splits.split(
+        grades,
+        referable(grades),
+        np.arange(60),
+        published,
+        DataSettings(split="likeness"),
+        alike=[i // 10 for i in range(60)],
+    )
+    assert sides[40:].tolist() == ["test"] * 20
+    assert sorted(Counter(sides[:40].tolist()).items()) == [("train", 30), ("validation", 10)]
