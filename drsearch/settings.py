@@ -308,12 +308,19 @@ class TrainingSettings(_Section):
         "many images as there are, half of each class), or none",
         choices=("upsample", "weights", "draws", "none"),
     )
+    leave_out: str = _setting("", "names of photographs that never train, with commas between; they judge all the same",
+                              searched=False)  # fmt: skip
     checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
                                             low=1, searched=False)  # fmt: skip
     seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)
     threads: int | None = _setting(None, "that one operation computes with, which the last digits depend on; None: "
                                    "as many as a worker has cores. With batches of 2, 1 is faster",
                                    low=1, searched=False)  # fmt: skip
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names in `leave_out`."""
+        return tuple(name for name in map(str.strip, self.leave_out.split(",")) if name)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from drsearch.api.access import (
 from drsearch.api.data import Data, GivenData, dataset_and_settings
 from drsearch.api.space import Space, space_file
 from drsearch.errors import Interrupted, SearchSpaceError, SettingsError, StudyError
+from drsearch.grades import CLASS_NAMES
 from drsearch.settings import Settings, Value
 
 if TYPE_CHECKING:
@@ -54,10 +55,12 @@ class CrossValidation:
     Attributes:
         report: All figures.
         run_id: Its MLflow run; None if MLflow has not answered yet.
+        page: The photographs whose label every repeat contradicts; None if there are none.
     """
 
     report: OutOfFoldReport
     run_id: str | None
+    page: Path | None = None
 
     @property
     def scores(self) -> OutOfFoldScores:
@@ -70,6 +73,15 @@ class CrossValidation:
         import pandas as pd
 
         return pd.DataFrame(self.report.fold_rows()).set_index("fold")
+
+    @property
+    def doubtful(self) -> pd.DataFrame:
+        """The eyes whose label every repeat contradicts with confidence: name, source, grade, label, probability."""
+        import pandas as pd
+
+        from drsearch.release.out_of_fold_report import DoubtfulLabel
+
+        return pd.DataFrame(self.report.doubtful, columns=list(DoubtfulLabel.__dataclass_fields__))
 
     @property
     def predictions(self) -> pd.DataFrame:
@@ -158,6 +170,7 @@ def cross_validate(
         check_experiments(home, name)
 
     from drsearch.data.records import count_test_evaluation
+    from drsearch.display.contact_sheet import SheetPhotograph, write_doubtful_sheet
     from drsearch.display.data_tables import print_audit, print_counts, print_reading
     from drsearch.display.output import counting, liner
     from drsearch.display.progress import study_view
@@ -188,7 +201,17 @@ def cross_validate(
             result = supervisor.run(workers, show, say_stopping=show.stopping)
         judges += [Candidate(result, trial, own, home) for trial in _judging(name, result)]
     report = out_of_fold_report(name, judges)
-    return CrossValidation(report, log_report(report, judges[0]))
+    paths = {photograph.name: photograph for photograph in dataset.photographs}
+    photographs = [
+        SheetPhotograph(
+            paths[each.name].file,
+            paths[each.name].path,
+            f"labelled grade {each.grade} ({CLASS_NAMES[each.label]}); probability of RDR {each.probability:.2f}",
+        )
+        for each in report.doubtful
+    ]
+    write_page = lambda page: write_doubtful_sheet(page, name, photographs)  # noqa: E731
+    return CrossValidation(report, *log_report(report, judges[0], write_page))
 
 
 def _check_numbers(folds: int, repeats: int, trials: int | None, space: Space | None) -> None:

@@ -158,7 +158,7 @@ def cross_validate(
         skip_bad=skip_bad,
         progress=out,
     )
-    print_out_of_fold(out, judged.report)
+    print_out_of_fold(out, judged.report, judged.page)
     out.print(f"run {judged.run_id}; next:\n  {command_name()} ui")
     print_json(as_json, {**judged.report.to_json(), "run_id": judged.run_id})
 

@@ -223,6 +223,7 @@ def prepare(
     """
     start = time.monotonic()
     _check_edema(dataset, settings.task)
+    _check_left_out(dataset, settings.training.left_out)
     items = [_item(each, settings.task) for each in dataset.photographs if each.gradable and not each.excluded]
     home.records.mkdir(parents=True, exist_ok=True)
     _remove_stale(home.records)
@@ -244,6 +245,15 @@ def _item(photograph: Photograph, task: TaskSettings) -> _Item:
     if photograph.grade is None:
         return _Item(photograph, None)
     return _Item(photograph, task.label(photograph.grade, bool(photograph.edema)))
+
+
+def _check_left_out(dataset: Dataset, names: Sequence[str]) -> None:
+    known = {photograph.name for photograph in dataset.photographs}
+    if unknown := [name for name in names if name not in known]:
+        raise DataError(
+            f"training.leave_out names {unknown[0]!r}, which is no photograph of {dataset.place}; write the name of "
+            "its file without ending, as a list of doubtful labels has it."
+        )
 
 
 def _check_edema(dataset: Dataset, task: TaskSettings) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit
 from drsearch.data.decode import decode
@@ -24,7 +25,7 @@ from drsearch.files import read_file, write_whole
 MOST_PHOTOGRAPHS = 500
 """Photographs on a page, some 6 kB each; where there are more, the ordinary ones are drawn evenly from the set."""
 
-_THUMBNAIL_PX, _JPEG_QUALITY = 200, 80
+_THUMBNAIL_PX, _LARGE_PX, _JPEG_QUALITY = 200, 840, 80
 _STYLE = """
 :root { color-scheme: light dark; --line: #4ade80; --bad: #b3261e; --dim: #5f6368; }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --dim: #a0a4a8; } }
@@ -38,6 +39,12 @@ figcaption span { color: var(--dim); } figcaption em { color: var(--bad); font-s
 .photo i { position: absolute; box-sizing: border-box; border: 2px solid var(--line); }
 .none { aspect-ratio: 3 / 2; background: color-mix(in srgb, currentColor 12%, transparent); }
 """
+
+
+_CROPS = (
+    "The frame is where each photograph is cropped: it should touch the retina on all sides, or the photograph's edge "
+    "where the camera cut the retina. This page holds photographs of patients."
+)
 
 
 class SheetPhotograph(NamedTuple):
@@ -99,7 +106,8 @@ def write_contact_sheet(
     rest = _Section("The others", "Nothing is noticed about them. The frame is where each is cropped.", {}, room)
     chosen.append((rest, len(others), some_others))
     n_shown = sum(len(some) for _, _, some in chosen)
-    parts = [_head(title, n_shown, len(photographs))]
+    count = f"{n_shown} of {len(photographs)}" if n_shown < len(photographs) else f"{n_shown}"
+    parts = [_head(f"{title}: crops", f"{title}: {count} photographs", _CROPS)]
     n_done = 0
     with ThreadPoolExecutor() as threads:
         for section, n, some in chosen:
@@ -116,6 +124,29 @@ def write_contact_sheet(
     page.parent.mkdir(parents=True, exist_ok=True)
     write_whole(page, "\n".join([*parts, "</body></html>\n"]).encode(), replace=True)
     return n_shown
+
+
+def write_doubtful_sheet(page: Path, title: str, photographs: Sequence[SheetPhotograph]) -> None:
+    """Write the page of photographs whose label a cross-validation contradicts, large enough to be graded again.
+
+    Args:
+        page: The file, which is replaced.
+        title: Name of the cross-validation.
+        photographs: In the order in which a person is to look at them; the caption has label and probability.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    text = (
+        "Every repeat gives these eyes to the other class with confidence: the label may be wrong, or the eye is hard, "
+        "or the networks share a mistake. Look, and decide. This page holds photographs of patients."
+    )
+    wide = "main { grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); }"
+    parts = [_head(f"{title}: doubtful labels", f"{title}: {len(photographs)} doubtful labels", text, wide), "<main>"]
+    with ThreadPoolExecutor() as threads:
+        seen = threads.map(_large, photographs)
+        parts += [_figure(photograph, each, "") for photograph, each in zip(photographs, seen, strict=True)]
+    write_whole(page, "\n".join([*parts, "</main></body></html>\n"]).encode(), replace=True)
 
 
 def _sections(audit: Audit) -> Iterable[_Section]:
@@ -138,17 +169,14 @@ def _sections(audit: Audit) -> Iterable[_Section]:
     )
 
 
-def _head(title: str, n_shown: int, n: int) -> str:
-    shown = f"{n} photographs" if n_shown == n else f"{n_shown} of {n} photographs"
+def _head(title: str, heading: str, text: str, style: str = "") -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src '
         "'unsafe-inline'\">"
-        f"<title>{escape(title)}: crops</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}: {shown}</h1>"
-        "<p>The frame is where each photograph is cropped: it should touch the retina on all sides, or the "
-        "photograph's edge where the camera cut the retina. This page holds photographs of patients.</p>"
+        f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head><body>"
+        f"<h1>{escape(heading)}</h1><p>{text}</p>"
     )
 
 
@@ -167,10 +195,23 @@ def _photograph(photograph: SheetPhotograph) -> _Seen | None:
         retina = find_retina(pixels)
     except PhotographError:
         retina = None
-    scale = _THUMBNAIL_PX / max(pixels.shape[:2])
+    return _Seen(_copy(pixels, _THUMBNAIL_PX), retina)
+
+
+def _large(photograph: SheetPhotograph) -> _Seen | None:
+    """A copy large enough to see lesions; None where it cannot be read."""
+    try:
+        return _Seen(_copy(decode(read_file(photograph.path), _LARGE_PX).pixels, _LARGE_PX), None)
+    except (OSError, PhotographError):
+        return None
+
+
+def _copy(pixels: NDArray[np.uint8], longer_px: int) -> bytes:
+    """The JPEG of a small copy."""
+    scale = min(1.0, longer_px / max(pixels.shape[:2]))
     size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
     small = cv2.cvtColor(np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)), cv2.COLOR_RGB2BGR)
-    return _Seen(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes(), retina)
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
 def _figure(photograph: SheetPhotograph, seen: _Seen | None, reason: str) -> str:

@@ -9,12 +9,17 @@ from drsearch.display.output import liner
 from drsearch.display.tables import settings_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drsearch.release.out_of_fold_report import OutOfFoldReport
 
 _SHOWN = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity"}
 
 
-def print_out_of_fold(out: Console, report: "OutOfFoldReport") -> None:
+_NAMED = 5
+
+
+def print_out_of_fold(out: Console, report: "OutOfFoldReport", page: "Path | None") -> None:
     """Print the folds, the out-of-fold scores with what the inner scores flatter, and the baseline beside."""
     from drsearch.training.cross_validation import spread
 
@@ -53,5 +58,10 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport") -> None:
     say = liner(out)
     say(f"{report.drawn_words}; ± is a standard deviation")
     say(report.blind_text)
+    if report.doubtful:
+        names = ", ".join(each.name for each in report.doubtful[:_NAMED])
+        more = f" and {len(report.doubtful) - _NAMED} more" if len(report.doubtful) > _NAMED else ""
+        n = len(report.doubtful)
+        say(f"labels that every repeat contradicts: {n}, the surest first: {names}{more}; look at {page}")
     if report.test_included:
         say("the test split was dealt, too: these scores are what to report of a setting that they choose")

@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from drsearch.files import write_whole
 from drsearch.measure.blind_baseline import blind_features, fit_blind_baseline
 from drsearch.measure.calibration import tempered
 from drsearch.measure.figures import folds_roc_figure, png
+from drsearch.measure.label_errors import contradicted
 from drsearch.measure.out_of_fold import (
     RUN_LENGTH,
     OutOfFoldScores,
@@ -45,6 +47,9 @@ from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.training.cross_validation import spread
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.outer_folds import OuterFold, outer_fold
+
+DOUBTFUL_PAGE = "doubtful.html"
+"""The page of doubtful labels, in the folder of the report; it shows photographs of patients."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,25 @@ class JudgedFold:
         """Numbers, texts and dicts only, as `--json` prints them."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**values, "params": dict(self.params), "inner": self.inner.to_json(), "outer": self.outer.to_json()}
+
+
+@dataclass(frozen=True)
+class DoubtfulLabel:
+    """An eye whose label every repeat contradicts.
+
+    Attributes:
+        name: Of the photograph.
+        source: Its data set; empty where none are pooled.
+        grade: As labelled.
+        label: 1 for referable, 0 for not, as labelled.
+        probability: Of RDR, mean over the repeats.
+    """
+
+    name: str
+    source: str
+    grade: int
+    label: int
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -146,6 +170,19 @@ class OutOfFoldReport:
         """By how much the inner scores flatter: inner minus outer, paired by fold, with its 95 % interval."""
         differences = [getattr(fold.inner, score).value - getattr(fold.outer, score).value for fold in self.judged]
         return mean_difference(differences, self.n_folds)
+
+    @cached_property
+    def doubtful(self) -> tuple[DoubtfulLabel, ...]:
+        """The eyes whose label every repeat contradicts, the most surely contradicted first, see `contradicted`."""
+        mean = np.mean([repeat.probabilities for repeat in self.repeats], axis=0)
+        found = np.flatnonzero(contradicted(self.labels, self.repeats))
+        of_label = np.where(self.labels == 1, mean, 1 - mean)
+        return tuple(
+            DoubtfulLabel(
+                self.eyes[i].name, self.eyes[i].source, self.eyes[i].grade, self.eyes[i].label, float(mean[i])
+            )
+            for i in sorted(found.tolist(), key=lambda i: of_label[i])
+        )
 
     @property
     def drawn_words(self) -> str:
@@ -231,6 +268,7 @@ class OutOfFoldReport:
                 "out_of_fold": self.blind_scores.to_json(),
                 "auc_difference": self.scores.minus(self.blind_scores, "auc").to_json(),
             },
+            "doubtful_labels": [asdict(each) for each in self.doubtful],
             "judged": [fold.to_json() for fold in self.judged],
         }
 
@@ -262,7 +300,7 @@ def out_of_fold_report(name: str, judges: Sequence[Candidate]) -> OutOfFoldRepor
     for judge in judges:
         own = judge.records()
         fold = outer_fold(own.eyes(*own.outer_splits), own.data, judge.settings.search)
-        one, probabilities = _judged(judge, fold)
+        one, probabilities = _judged(judge, eyes, fold)
         judged.append(one)
         _fill(answers[fold.repeat], fold, probabilities, one.outer.threshold)
         _fill(blind[fold.repeat], fold, _blind(features, labels, fold), TRIAL_THRESHOLD)
@@ -285,12 +323,12 @@ def _fill(repeat: Repeat, fold: OuterFold, probabilities: NDArray[np.float64], t
     repeat.called[fold.judged] = probabilities >= threshold
 
 
-def _judged(judge: Candidate, fold: OuterFold) -> tuple[JudgedFold, NDArray[np.float64]]:
+def _judged(judge: Candidate, entries: Sequence[EyeEntry], fold: OuterFold) -> tuple[JudgedFold, NDArray[np.float64]]:
     """The outer fold of a trial, and its probabilities of the eyes that were kept away."""
     outcome = outcome_of(judge)
     assert outcome.predictions is not None
     assert outcome.judged is not None
-    chosen = choose_threshold(outcome.predictions, judge.settings)
+    chosen, left_out = choose_threshold(outcome.predictions, judge.settings), judge.settings.training.left_out
     probabilities = tempered(outcome.judged.probabilities, chosen.temperature)
     of_patients = patient_groups(outcome.judged.patients)
     judged = JudgedFold(
@@ -303,7 +341,8 @@ def _judged(judge: Candidate, fold: OuterFold) -> tuple[JudgedFold, NDArray[np.f
         params=judge.params,
         epoch=outcome.epoch,
         temperature=chosen.temperature,
-        n_train=int(fold.train.sum()),
+        n_train=int(fold.train.sum())
+        - sum(eye.name in left_out for eye, trains in zip(entries, fold.train, strict=True) if trains),
         inner=chosen.scores,
         outer=scores(outcome.judged.labels, probabilities, chosen.point.threshold, groups=of_patients),
     )
@@ -336,15 +375,18 @@ def _blind(features: NDArray[np.float32], labels: NDArray[np.int64], fold: Outer
     return fit_blind_baseline(features[some], labels[some]).probabilities(features[fold.judged])
 
 
-def log_report(report: OutOfFoldReport, first: Candidate) -> str | None:
+def log_report(
+    report: OutOfFoldReport, first: Candidate, write_page: Callable[[Path], None]
+) -> tuple[str | None, Path | None]:
     """Log the report as a run of its own in the experiment of the cross-validation, once per number of folds.
 
     Args:
         report: What the cross-validation came to.
         first: The trial of the first outer fold: its study names the data, and its folder holds the report.
+        write_page: Writes the page of doubtful labels into a file; called if there are any.
 
     Returns:
-        The id of the run; None if MLflow has not answered yet (`drsearch sync` sends it later).
+        The id of the run, None if MLflow has not answered yet (`drsearch sync` sends it later); and the page, if any.
     """
     definition, home = first.study.definition, first.home
     folder = first.study.folder / judged_run(len(report.judged))
@@ -355,9 +397,13 @@ def log_report(report: OutOfFoldReport, first: Candidate) -> str | None:
             "report.json": json.dumps(report.to_json(), indent=1) + "\n",
             "folds.csv": _csv(report.fold_rows()),
             "predictions.csv": _csv(report.predictions()),
+            "doubtful.csv": _csv([asdict(each) for each in report.doubtful]),
         }
         for file, text in files.items():
             write_whole(folder / file, text.encode(), replace=True)
+        if report.doubtful:
+            write_page(folder / DOUBTFUL_PAGE)
+            files |= {DOUBTFUL_PAGE: ""}
         write_whole(folder / "roc.png", png(_roc(report)), replace=True)
         start = RunStart(
             key=f"{definition.uid}/{folder.name}",
@@ -380,7 +426,7 @@ def log_report(report: OutOfFoldReport, first: Candidate) -> str | None:
         journal.append([start, *steps, Metrics(0, report.metrics()), *artifacts, *pictures, note, end])
     with suppress(TrackerUnavailable):
         sync(home)
-    return run_id_of(folder)
+    return run_id_of(folder), folder / DOUBTFUL_PAGE if report.doubtful else None
 
 
 def _fold_metrics(fold: JudgedFold) -> dict[str, float]:
@@ -432,6 +478,16 @@ def _note(report: OutOfFoldReport) -> str:
             "",
             *note_table(("fold", "eyes", "best epoch", "threshold", *SCORE_NAMES, "inner auc"), per_fold),
             "",
+            _doubtful_text(report),
+            "",
             "`folds/predictions.csv` has the probability of every eye in every repeat.",
         ]
     )
+
+
+def _doubtful_text(report: OutOfFoldReport) -> str:
+    if not report.doubtful:
+        return "No label is contradicted by every repeat."
+    names = ", ".join(each.name for each in report.doubtful[:10])
+    more = f" and {len(report.doubtful) - 10} more" if len(report.doubtful) > 10 else ""
+    return f"Labels that every repeat contradicts ({len(report.doubtful)}): {names}{more}; see `folds/{DOUBTFUL_PAGE}`."

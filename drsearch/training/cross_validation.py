@@ -51,6 +51,12 @@ class Fold:
         """Where its checkpoints lie in the run's folder; empty for a run's only training."""
         return self.name.replace("/", "-")
 
+    def without(self, names: Sequence[str]) -> "Fold":
+        """The same, training without some photographs; they validate and judge all the same."""
+        if not names:
+            return self
+        return dataclasses.replace(self, train=self.train.some(~np.isin(self.train.names, names)))
+
     def epochs_before(self, settings: Settings) -> int:
         """How many epochs the earlier folds and repeats of the trial have."""
         return self.index * settings.training.epochs

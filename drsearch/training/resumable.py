@@ -108,6 +108,7 @@ def _logged(log: RunLog, body: Callable[[], Outcome]) -> Outcome:
 def _run(log: RunLog, fold: Fold, watch: Watch) -> Outcome:
     plan = log.plan
     settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, fold.repeat)})
+    fold = fold.without(settings.training.left_out)
     set_seeds(settings.training.seed)
     training = training_of(_built(plan), fold.train, fold.validation, settings, plan.features)
     checkpoints = Checkpoints(log, fold, training)

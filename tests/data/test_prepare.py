@@ -550,3 +550,10 @@ def test_the_same_photographs_are_left_out_at_every_image_size(eyes: Path, home:
     left_out = [prepare(eyes, chosen.replace({"images.image_px": side}), home).audit.left_out for side in (32, 96, 256)]
     assert 2 <= len(left_out[0]) <= 6
     assert all(each == left_out[0] for each in left_out)
+
+
+def test_a_photograph_to_leave_out_that_is_not_there_is_refused(eyes: Path, home: Home) -> None:
+    name = sorted(path.stem for path in (eyes / "images/train").iterdir())[0]
+    prepare(eyes, SMALL.replace({"training.leave_out": name}), home)
+    with pytest.raises(DataError, match="training.leave_out names 'nobody', which is no photograph of"):
+        prepare(eyes, SMALL.replace({"training.leave_out": f"{name},nobody"}), home)

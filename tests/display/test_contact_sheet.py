@@ -1,5 +1,6 @@
 """The page of `drsearch prepare --look`."""
 
+import base64
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from drsearch.data.audit import Audit, Finding, QualityFinding
 from drsearch.data.prepare import UnusableData
 from drsearch.data.synthetic import draw_eye
 from drsearch.display import contact_sheet
-from drsearch.display.contact_sheet import SheetPhotograph, write_contact_sheet
+from drsearch.display.contact_sheet import SheetPhotograph, write_contact_sheet, write_doubtful_sheet
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,15 @@ def test_the_page_is_written_for_data_that_is_refused_too(tmp_path: Path, monkey
     assert data.contact_sheet.stem == data.records.data_fingerprint
     assert data.quality.score.is_monotonic_increasing and len(data.quality) == 15
     assert drsearch.prepare(tmp_path / "eyes", settings=small, skip_bad=True, progress=False).contact_sheet is None
+
+
+def test_doubtful_labels_are_shown_in_their_order_and_large_enough_to_be_graded(eye: Path, tmp_path: Path) -> None:
+    page = tmp_path / "doubtful.html"
+    photographs = [SheetPhotograph(f"{name}.jpg", eye, f"labelled grade {name}") for name in "cab"]
+    write_doubtful_sheet(page, "judged", [*photographs, SheetPhotograph("gone.jpg", tmp_path / "gone.jpg", "")])
+    text = page.read_text()
+    assert re.findall(r"<b>(.*?)</b>", text) == ["c.jpg", "a.jpg", "b.jpg", "gone.jpg"]
+    pictures = [base64.b64decode(data) for data in re.findall(r'src="data:image/jpeg;base64,(.*?)"', text)]
+    assert len(pictures) == 3
+    assert cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_COLOR).shape[:2] == (178, 268)
+    assert "photographs of patients" in text and not re.search(r"https?:|<script|url\(", text)

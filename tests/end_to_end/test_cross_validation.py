@@ -83,7 +83,10 @@ def test_mlflow_has_one_experiment_with_the_folds_and_the_figures(judged: tuple[
     assert [point.step for point in client.get_metric_history(two["run_id"], "fold_auc")] == [1, 2, 3, 4]
     assert undocumented_metrics(set(run.data.metrics)) == set()
     files = {file.path for file in client.list_artifacts(two["run_id"], "folds")}
-    assert files == {f"folds/{name}" for name in ("folds.csv", "predictions.csv", "report.json", "roc.png")}
+    expected = {f"folds/{name}" for name in ("doubtful.csv", "folds.csv", "predictions.csv", "report.json", "roc.png")}
+    if two["doubtful_labels"]:
+        expected.add("folds/doubtful.html")
+    assert files == expected
     assert "No eye chose anything" in run.data.tags["mlflow.note.content"]
     assert one["run_id"] != two["run_id"]
 

@@ -392,3 +392,25 @@ def test_a_training_that_came_to_its_end_is_complete_though_its_process_died_the
                                                    ("FINISHED", "complete")]  # fmt: skip
     assert run(tmp_path, owner="third").state == "complete"
     assert len(ends(tmp_path)) == 3
+
+
+def test_photographs_that_are_left_out_never_train_and_validate_all_the_same(tmp_path: Path) -> None:
+    settings = SETTINGS.replace({"training.leave_out": "eye00, eye03"})
+    without = run_training(plan(tmp_path / "a", settings=settings), TRAIN, VALIDATION, Watch())
+    others = TRAIN.some(~np.isin(TRAIN.names, ["eye00", "eye03"]))
+    fewer = run_training(plan(tmp_path / "b"), others, VALIDATION, Watch())
+    assert [each.train for each in without.history] == [each.train for each in fewer.history]
+    assert without.predictions == fewer.predictions
+    assert len(without.predictions.labels) == len(VALIDATION.names)  # type: ignore[union-attr]
+
+
+def test_the_eyes_of_an_outer_fold_are_answered_by_the_best_network_and_change_nothing(tmp_path: Path) -> None:
+    judged = eyes(6, 2)
+    with_fold = run_training(plan(tmp_path / "a"), TRAIN, VALIDATION, Watch(), judged)
+    alone = run_training(plan(tmp_path / "b"), TRAIN, VALIDATION, Watch())
+    assert with_fold.judged is not None and with_fold.model is not None
+    assert (with_fold.predictions, with_fold.epoch) == (alone.predictions, alone.epoch)
+    assert with_fold.judged.labels == tuple(judged.labels)
+    answers = Predictor(keras.saving.load_model(with_fold.model))(judged.images)
+    assert np.allclose(with_fold.judged.probabilities, answers, atol=1e-6)
+    assert read_outcome(tmp_path / "a") == with_fold
