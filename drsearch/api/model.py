@@ -89,7 +89,7 @@ class Model:
         Args:
             photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md).
             explain: Write each photograph with its heat map: a new file, or a folder for several photographs.
-            method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam` or `occlusion`.
+            method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
             layer: Of the network, for heat maps; empty for the last one with places.
             overwrite: Let `explain` replace files; photographs are never replaced.
 
@@ -154,7 +154,7 @@ class Model:
 
         Args:
             photograph: A file, its bytes, or RGB pixels of shape `(height, width, 3)`.
-            method: `gradcam`, `gradcam++`, `hirescam` or `occlusion`.
+            method: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
             layer: Of the network; empty for the last one with places.
 
         Returns:
@@ -368,7 +368,7 @@ def explain(
             model's own data was.
         split: `test`, `validation`, `train` or `all`; all of them only for a data set that the model was not trained
             on.
-        method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam` or `occlusion`.
+        method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
         layer: Of the network; empty for the last one with places.
         seen: Also of eyes that the model was trained on.
         skip_bad: Leave out photographs and labels that cannot be used.

@@ -62,7 +62,7 @@ Method = Annotated[
     str,
     typer.Option(
         "--method",
-        metavar="gradcam|gradcam++|hirescam|occlusion",
+        metavar="gradcam|gradcam++|hirescam|occlusion|lesion_map",
         help="How heat maps are made; occlusion takes 256 answers per photograph.",
     ),
 ]

@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from drsearch.errors import MetricError
 from drsearch.measure.gradcam import GradCam
+from drsearch.measure.lesion_layer import LESION_MAP, LesionLayer
 from drsearch.measure.occlusion import Occlusion
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")
+"""Of any network; one that has learned a map of lesions also has `lesion_map`."""
 
 
 class Explainer(Protocol):
@@ -26,16 +28,19 @@ def explainer(model: Any, method: str = "gradcam", layer: str = "") -> Explainer
 
     Args:
         model: As for `GradCam`.
-        method: One of `METHODS`.
-        layer: Of the network, whose places are explained; empty for the last one with places. Not for `occlusion`.
+        method: One of `METHODS`, or `lesion_map`.
+        layer: Of the network, whose places are explained; empty for the last one with places. Not for `occlusion` and
+            `lesion_map`.
 
     Raises:
         MetricError: If there is no such method or layer.
     """
-    if method not in METHODS:
-        raise MetricError(f"--method {method}: write one of {', '.join(METHODS)}.")
-    if method != "occlusion":
+    if method not in (*METHODS, LESION_MAP):
+        raise MetricError(f"--method {method}: write one of {', '.join((*METHODS, LESION_MAP))}.")
+    if method not in ("occlusion", LESION_MAP):
         return GradCam(model, method=method, layer=layer)
+    if layer and method == LESION_MAP:
+        raise MetricError(f"--layer {layer}: {LESION_MAP} is a layer itself; leave --layer out.")
     if layer:
         raise MetricError(f"--layer {layer}: occlusion covers the image itself and has no layer; leave --layer out.")
-    return Occlusion(model)
+    return LesionLayer(model) if method == LESION_MAP else Occlusion(model)

@@ -14,10 +14,8 @@ from drsearch.data.augmentation import Change
 from drsearch.data.pipeline import SecondTarget
 from drsearch.datasets.boxes import Box
 from drsearch.measure.gradcam import ASIDE
+from drsearch.measure.lesion_layer import LESION_MAP
 from drsearch.model.second_head import SecondHead, feed_classifier, has_classifier, output_shape
-
-LESION_MAP = f"{ASIDE}map"
-"""Name of the layer of the map, shape `(n, side / 8, side / 8, 2)`, in 0..1."""
 
 COLOURS = ("red", "bright")
 """Channels of the map: haemorrhages and microaneurysms, exudates and cotton wool spots."""
@@ -109,22 +107,6 @@ def misfit_for_lesions(model: keras.Model) -> str:
         f"the network has no layer with {side} x {side} places, an eighth of its images, from which "
         "training.lesions_weight could make a lesion map (models nested in it are not looked into); leave it at 0"
     )
-
-
-def lesion_maps(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    """Where a network sees lesions.
-
-    Args:
-        model: The network.
-        images: RGB, shape `(n, height, width, 3)`.
-
-    Returns:
-        Probabilities per cell, red and bright, shape `(n, height / 8, width / 8, 2)`; None if it has no such map.
-    """
-    if output_shape(model, LESION_MAP) is None:
-        return None
-    mapped = keras.Model(model.inputs[0], model.get_layer(LESION_MAP).output)
-    return np.asarray(mapped(images.astype(np.float32), training=False))
 
 
 def _map_side(image_px: int) -> int:

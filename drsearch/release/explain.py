@@ -181,7 +181,7 @@ def explain(
         split: As for `evaluate`; of the test split, this is a test evaluation.
         home: Where test evaluations are counted.
         why: The purpose, recorded with a test evaluation.
-        method: How the maps are made, one of `METHODS`.
+        method: How the maps are made, one of `METHODS`, or `lesion_map`.
         layer: Of the network; empty for the last one with places.
         allow_seen: Also of eyes that the model was trained on.
         on_step: Called with the number of steps done, and of all.

@@ -170,7 +170,7 @@ class Grader:
         Args:
             photograph: As for `grade`.
             longest_px: Maximum of the longer side of the result; None: the photograph's own size.
-            method: How it is made, one of `METHODS`.
+            method: How it is made, one of `METHODS`, or `lesion_map`.
             layer: Of the network; empty for the last one with places.
 
         Returns:

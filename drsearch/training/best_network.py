@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import keras
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,10 @@ from drsearch.data.records import Eyes
 from drsearch.measure.curve_metrics import metric_interval
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.gradcam import GradCam, overlay
+from drsearch.measure.lesion_layer import LesionLayer, has_lesion_map
 from drsearch.measure.patients import error_of_mean, patient_groups
 from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
 from drsearch.model.fit import EpochResult
-from drsearch.model.lesion_map import lesion_maps
 from drsearch.model.mean_network import weights_only
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
@@ -129,10 +128,8 @@ class BestNetwork:
         images = self._validation.images[chosen]
         inside = np.stack([retina_in_square(image, self._images) for image in images])
         maps = {"gradcam": GradCam(self._model).maps(images, inside)[0]}
-        if (lesions := lesion_maps(self._model, images)) is not None:
-            side = inside.shape[2], inside.shape[1]
-            cells = np.stack([cv2.resize(each.max(axis=2), side) for each in lesions])
-            maps["lesions"] = (cells * inside).astype(np.float32)
+        if has_lesion_map(self._model):
+            maps["lesions"] = LesionLayer(self._model).maps(images, inside)[0]
         events: list[Event] = []
         for kind, each in maps.items():
             for i, image, cam in zip(chosen, images, each, strict=True):

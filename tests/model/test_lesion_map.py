@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
 from drsearch.datasets.boxes import Box
-from drsearch.errors import TrialFailed
+from drsearch.errors import MetricError, TrialFailed
+from drsearch.measure.explainers import explainer
 from drsearch.measure.gradcam import GradCam
 from drsearch.model.fit import Training, set_seeds
-from drsearch.model.lesion_map import lesion_loss, lesion_maps, lesion_target
+from drsearch.model.lesion_map import lesion_loss, lesion_target
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import AugmentationSettings, Settings
@@ -130,8 +131,8 @@ def test_it_learns_where_lesions_are_and_what_colour_they_have(tmp_path: Path) -
     training = _training(eyes)
     for _ in range(30):
         result = training.run_epoch()
-    maps = lesion_maps(training.model, eyes.images)
-    assert maps is not None
+    mapped = keras.Model(training.model.inputs[0], training.model.get_layer("lesion_map").output)
+    maps = np.asarray(mapped(eyes.images.astype(np.float32), training=False))
     assert maps.shape == (16, 8, 8, 2)
     hits = 0
     for cells, boxes in zip(maps, eyes.boxes, strict=True):
@@ -149,6 +150,13 @@ def test_it_learns_where_lesions_are_and_what_colour_they_have(tmp_path: Path) -
     assert camera.layer_name == "post_relu"
     cams, chances = camera.maps(eyes.images[:4], np.ones((4, PX, PX), bool))
     assert cams.max() == 1 and chances == pytest.approx(training.seen[:4], abs=1e-5)
+    shown, chances = explainer(opened, "lesion_map").maps(eyes.images[:4], np.ones((4, PX, PX), bool))
+    assert chances == pytest.approx(training.seen[:4], abs=1e-5)
+    assert shown[0].max() < 0.5 < shown[1].max() <= 1, "probabilities: a healthy eye stays dark"
+    with pytest.raises(MetricError, match="--layer stem_conv: lesion_map is a layer itself"):
+        explainer(opened, "lesion_map", "stem_conv")
+    with pytest.raises(MetricError, match=r"resnet_v2 has no map of lesions: train it with training.lesions_weight"):
+        explainer(build_resnet(SMALL.model, PX), "lesion_map")
     on = _training(eyes, network=opened)
     assert on.model is opened
     on.run_epoch()
