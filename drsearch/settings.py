@@ -212,6 +212,13 @@ class AugmentationSettings(_Section):
     zoom_fraction: float = _setting(0.1, "zoom, fraction of the size", low=0.0, high=0.9)
     shear_deg: float = _setting(5.0, "shear, degrees", low=0.0, high=45.0)
     brightness_fraction: float = _setting(0.1, "added brightness, fraction of full scale", low=0.0, high=1.0)
+    contrast_fraction: float = _setting(0.0, "contrast about the mean level, fraction of what it is", low=0.0, high=0.9)
+    mixup: float = _setting(
+        0.0,
+        "alpha of the beta distribution of the shares in which two images and their labels are mixed; 0: none are",
+        low=0.0,
+        high=10.0,
+    )
     flip: bool = _setting(True, "mirror left and right, and top and bottom, each with probability 1/2")
     strength: float = _setting(1.0, "multiplies every limit above; 0 turns augmentation off", low=0.0, high=5.0)
 

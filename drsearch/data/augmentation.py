@@ -1,7 +1,8 @@
-"""Random changes of training images: turned, moved, zoomed, sheared, mirrored, brightened."""
+"""Random changes of training images: turned, moved, zoomed, sheared, mirrored, in other light, mixed."""
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ class Change:
         shift_x: To the right, fractions of the width.
         shift_y: Downwards, fractions of the height.
         brightness: Added to every channel, fractions of full scale; the result is clipped.
+        contrast: Factor of the distance from the mean level of the image, before the brightness; the result is clipped.
     """
 
     flip_x: bool = False
@@ -33,6 +35,7 @@ class Change:
     shift_x: float = 0.0
     shift_y: float = 0.0
     brightness: float = 0.0
+    contrast: float = 1.0
 
     def matrix(self, height: int, width: int) -> NDArray[np.float64]:
         """Where a pixel goes: `(x, y)` of the image to `(x, y)` of the changed one, shape `(2, 3)`, pixels."""
@@ -65,6 +68,8 @@ class Augmenter:
             return float(min(getattr(settings, name) * settings.strength, highest[name]))
 
         self._flip = settings.flip and settings.strength > 0
+        self._mixup = settings.mixup if settings.strength > 0 else 0.0
+        self._contrast = limit("contrast_fraction")
         # the order of the columns drawn below
         self._limits = np.array(
             [
@@ -86,12 +91,31 @@ class Augmenter:
         """
         drawn = rng.uniform(-1.0, 1.0, (n, len(self._limits))) * self._limits
         flips = (rng.random((n, 2)) < 0.5) & self._flip
+        contrasts = 1.0 + rng.uniform(-1.0, 1.0, n) * self._contrast
         return [
-            Change(bool(flip_x), bool(flip_y), 1.0 + zoom, shear, rotation, shift_x, shift_y, brightness)
-            for (flip_x, flip_y), (zoom, shear, rotation, shift_x, shift_y, brightness) in zip(
-                flips, drawn.tolist(), strict=True
+            Change(bool(flip_x), bool(flip_y), 1.0 + zoom, shear, rotation, shift_x, shift_y, brightness, contrast)
+            for (flip_x, flip_y), (zoom, shear, rotation, shift_x, shift_y, brightness), contrast in zip(
+                flips, drawn.tolist(), contrasts.tolist(), strict=True
             )
         ]
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed."""
+        return self._mixup > 0
+
+    def shares(self, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+        """Draw the share of itself that each of `n` images keeps when it is mixed with another one.
+
+        Returns:
+            In 0.5..1, shape `(n,)`; all 1 where nothing is mixed.
+
+        Source:
+            Zhang, Cisse, Dauphin and Lopez-Paz (2018), mixup, arXiv:1710.09412: beta-distributed. Of an image and its
+            partner the one with the larger share counts as the image.
+        """
+        shares = rng.beta(self._mixup, self._mixup, n) if self.mixes else np.ones(n)
+        return np.asarray(np.maximum(shares, 1 - shares), np.float32)
 
     def apply(self, image: NDArray[np.uint8], change: Change, into: NDArray[np.uint8]) -> None:
         """Write the changed image, resampled once (bilinear); what comes in from outside repeats the border.
@@ -119,5 +143,31 @@ class Augmenter:
             borderMode=cv2.BORDER_REPLICATE,
         )
         cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=into)
+        if change.contrast != 1.0:
+            mean = float(into.mean())
+            levels = np.rint(np.clip((np.arange(256) - mean) * change.contrast + mean, 0, 255))
+            cv2.LUT(into, levels.astype(np.uint8), dst=into)
         if change.brightness != 0.0:
             cv2.add(into, (round(change.brightness * 255),) * 3 + (0,), dst=into)
+
+
+def mixed(values: NDArray[Any], shares: NDArray[np.float32]) -> NDArray[Any]:
+    """Each value but the last one, mixed with the next.
+
+    Args:
+        values: Of `n + 1` images in order: their pixels, labels or other targets, of any shape; uint8 or float32.
+            Negative ones are unknown, and so is a mixture with one.
+        shares: The share of itself that each value keeps, in 0..1, shape `(n,)`.
+
+    Returns:
+        `n` values, of the same type.
+
+    Example:
+        >>> mixed(np.array([0, 1, 1], np.float32), np.array([0.75, 0.5], np.float32)).tolist()
+        [0.25, 1.0]
+    """
+    kept = shares.reshape(-1, *[1] * (values.ndim - 1))
+    mixture = kept * values[:-1] + (1 - kept) * values[1:]
+    if values.dtype == np.uint8:
+        return np.asarray(np.rint(mixture), np.uint8)
+    return np.asarray(np.where(np.minimum(values[:-1], values[1:]) < 0, -1, mixture), values.dtype)

@@ -12,15 +12,16 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
+from drsearch.data.augmentation import UNCHANGED, Augmenter, Change, mixed
 from drsearch.datasets.boxes import Box
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
 # Streams of random numbers that share a seed and an epoch and must not share their numbers.
-_ORDER, _CHANGES = 0, 1
+_ORDER, _CHANGES, _MIXES = 0, 1, 2
 
 SecondTarget = Callable[[int, Change], NDArray[np.float32]]
-"""What a network learns of an image beside its label, by the image's index and its change: float32, of one shape."""
+"""What a network learns of an image beside its label, by the image's index and its change: float32, of one shape,
+at least 0 where it is known."""
 
 
 class LabelledImages(Protocol):
@@ -115,7 +116,9 @@ def training_batches(
         second_targets: Further targets of every image.
 
     Returns:
-        Tuples of images, uint8 `(b, h, w, 3)`, labels, int64 `(b,)`, and the second targets. An epoch is dealt evenly:
+        Tuples of images, uint8 `(b, h, w, 3)`, labels, int64 `(b,)`, and the second targets. With `augmentation.mixup`
+        each image is mixed with the next one of the epoch, whose share is the smaller one, and labels are float32, the
+        share that is referable. An epoch is dealt evenly:
         where `batch_size` does not divide it, some batches hold one image less, instead of a last
         batch of perhaps a single eye, of which batch normalisation would make little.
     """
@@ -123,27 +126,28 @@ def training_batches(
     steps = steps_per_epoch(labels, training)
 
     @functools.lru_cache(maxsize=2)  # two: batches of the next epoch are made while this one trains
-    def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change]]:
+    def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change], NDArray[np.float32]]:
         order = epoch_order(labels, training.seed, epoch, training.balance)
-        return order, augmenter.parameters(np.random.default_rng([training.seed, epoch, _CHANGES]), len(order))
+        changes, mixes = (np.random.default_rng([training.seed, epoch, stream]) for stream in (_CHANGES, _MIXES))
+        return order, augmenter.parameters(changes, len(order)), augmenter.shares(mixes, len(order))
 
     def batch(k: int) -> tuple[NDArray[Any], ...]:
         _give_way()
         epoch, step = divmod(int(k), steps)
-        order, changes = plan(epoch)
-        here = slice(step * len(order) // steps, (step + 1) * len(order) // steps)
-        seen = order[here]
+        order, changes, shares = plan(epoch)
+        first, end = step * len(order) // steps, (step + 1) * len(order) // steps
+        seen = [(order[i % len(order)], changes[i % len(order)]) for i in range(first, end + augmenter.mixes)]
         changed = np.empty((len(seen), *images.shape[1:]), np.uint8)
-        for into, index, change in zip(changed, seen, changes[here], strict=True):
+        for into, (index, change) in zip(changed, seen, strict=True):
             augmenter.apply(images[index], change, into)
-        values = [
-            [target(index, change) for index, change in zip(seen, changes[here], strict=True)]
-            for target in second_targets
-        ]
-        return changed, labels[seen], *map(np.stack, values)
+        values = [np.stack([target(index, change) for index, change in seen]) for target in second_targets]
+        own = labels[[index for index, _ in seen]]
+        if not augmenter.mixes:
+            return changed, own, *values
+        return tuple(mixed(part, shares[first:end]) for part in (changed, own.astype(np.float32), *values))
 
     shapes = [images.shape[1:], (), *(target(0, UNCHANGED).shape for target in second_targets)]
-    kinds = (tf.uint8, tf.int64, *[tf.float32] * len(second_targets))
+    kinds = (tf.uint8, tf.float32 if augmenter.mixes else tf.int64, *[tf.float32] * len(second_targets))
 
     def tensors(k: tf.Tensor) -> tuple[tf.Tensor, ...]:
         parts = tf.numpy_function(batch, [k], kinds, stateful=False)

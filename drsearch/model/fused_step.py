@@ -11,14 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from drsearch.model.losses import Loss
+from drsearch.model.losses import LOSSES, Loss
 from drsearch.model.predictor import RDR
 from drsearch.model.second_head import SecondHead, with_outputs
 from drsearch.model.weight_average import WeightAverage
 
 Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 """`fit(batches, steps)` takes that many steps and returns three values per image, in the order seen: cross-entropy,
-label, and the probability of RDR before its step."""
+label, and the probability of RDR before its step. Of mixed images the label is that of the larger share."""
 
 
 def compiled_fit(
@@ -45,7 +45,10 @@ def compiled_fit(
     apply = _apply_fused if fused and _is_plain_adam(optimizer, model) else _apply
 
     def fitted(losses: tf.Tensor, labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        return losses if loss is None else loss(tf.one_hot(labels, probabilities.shape[1]), probabilities)
+        if loss is None and labels.dtype.is_integer:
+            return losses
+        shares = tf.cast(labels, tf.float32)
+        return (loss or LOSSES["cross_entropy"])(tf.stack([1 - shares, shares], axis=1), probabilities)
 
     def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def of_steps(dtype: tf.DType) -> tf.TensorArray:
@@ -57,7 +60,8 @@ def compiled_fit(
             with tf.GradientTape() as tape:
                 answers = network(tf.cast(some_images, tf.float32), training=True)
                 some_probabilities, *outputs = answers if second_heads else [answers]
-                some_losses = keras.losses.sparse_categorical_crossentropy(some_labels, some_probabilities)
+                classes = tf.cast(some_labels if some_labels.dtype.is_integer else some_labels > 0.5, tf.int64)
+                some_losses = keras.losses.sparse_categorical_crossentropy(classes, some_probabilities)
                 second_losses = [
                     head.weight * head.loss(target, output)
                     for head, target, output in zip(second_heads, some_targets, outputs, strict=True)
@@ -68,7 +72,7 @@ def compiled_fit(
             if average is not None:
                 average.update()
             losses = losses.write(step, some_losses)
-            labels = labels.write(step, some_labels)
+            labels = labels.write(step, classes)
             probabilities = probabilities.write(step, some_probabilities[:, RDR])
         return losses.concat(), labels.concat(), probabilities.concat()
 

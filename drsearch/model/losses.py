@@ -11,7 +11,7 @@ from drsearch.settings import TrainingSettings
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """`loss(labels, probabilities)` returns the loss per image, shape `(b,)`. Both are probabilities of NRDR and RDR,
-float32 `(b, 2)`; a label is `[1, 0]` or `[0, 1]`."""
+float32 `(b, 2)`; a label is `[1, 0]` or `[0, 1]`, or between them for mixed images."""
 
 
 def _focal(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,10 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
@@ -76,6 +80,32 @@ def test_brightness_is_added_in_fractions_of_full_scale_and_clipped() -> None:
     image = np.array([[[0, 100, 250]]], np.uint8)
     assert _apply(image, Change(brightness=0.1)).tolist() == [[[26, 126, 255]]]
     assert _apply(image, Change(brightness=-0.1)).tolist() == [[[0, 74, 224]]]
+
+
+def test_contrast_stretches_levels_about_their_mean_and_clips() -> None:
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[:2], image[2:] = 60, 100
+    assert np.unique(_apply(image, Change(contrast=1.2))).tolist() == [56, 104]
+    assert np.unique(_apply(image, Change(contrast=0.5, brightness=0.1))).tolist() == [96, 116]
+    image[2:] = 250
+    assert _apply(image, Change(contrast=1.9)).min() == 0 and _apply(image, Change(contrast=1.9)).max() == 255
+
+
+@given(contrast=st.floats(0.1, 1.9), seed=st.integers(0, 1000))
+def test_contrast_keeps_the_order_of_levels(contrast: float, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)
+    changed = _apply(image, Change(contrast=contrast)).astype(int)
+    order = np.argsort(image, axis=None, kind="stable")
+    assert (np.diff(changed.ravel()[order]) >= 0).all()
+
+
+def test_contrast_reaches_its_limit_and_changes_no_other_number() -> None:
+    plain, other = (AugmentationSettings(contrast_fraction=limit) for limit in (0.0, 0.2))
+    drawn, changed = (Augmenter(each).parameters(np.random.default_rng(0), 500) for each in (plain, other))
+    assert {change.contrast for change in drawn} == {1.0}
+    assert [dataclasses.replace(change, contrast=1.0) for change in changed] == drawn
+    contrasts = [change.contrast for change in changed]
+    assert 0.8 <= min(contrasts) < 0.81 and 1.19 < max(contrasts) <= 1.2
 
 
 def test_an_image_four_pixels_high_is_brightened_in_every_row() -> None:

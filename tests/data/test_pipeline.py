@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from drsearch.data.augmentation import Augmenter, mixed
 from drsearch.data.pipeline import epoch_order, epoch_size, steps_per_epoch, training_batches
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
@@ -155,6 +156,59 @@ def test_second_targets_go_with_their_images_and_know_how_these_are_changed() ->
         changed = 20.0 * indices + 30 + np.round(pairs[:, 1] * 255)
         assert np.array_equal(some_images, np.broadcast_to(changed[:, None, None, None], some_images.shape))
         assert np.array_equal(maps, np.broadcast_to(indices[:, None, None], (len(indices), 2, 2)))
+
+
+STILL = AugmentationSettings(
+    rotation_deg=0, shift_fraction=0, zoom_fraction=0, shear_deg=0, brightness_fraction=0, flip=False, mixup=0.4
+)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_mixup_mixes_each_image_and_its_label_with_the_next_of_the_epoch_in_one_share(batch_size: int) -> None:
+    training, grey = TrainingSettings(batch_size=batch_size, seed=3), np.arange(11, dtype=np.uint8) * 20
+    images = np.broadcast_to(grey[:, None, None, None], (11, 8, 8, 3)).copy()
+    batches = list(
+        itertools.islice(
+            training_batches(images, LABELS, training, STILL, 1).as_numpy_iterator(), steps_per_epoch(LABELS, training)
+        )
+    )
+    levels = np.concatenate([some[:, 0, 0, 0] for some, _ in batches]).astype(float)
+    labels = np.concatenate([some for _, some in batches])
+    own = epoch_order(LABELS, 3, 1, "upsample")
+    others = np.roll(own, -1)
+    shares = Augmenter(STILL).shares(np.random.default_rng([3, 1, 2]), 16)
+    assert labels.dtype == np.float32 and ((shares >= 0.5) & (shares <= 1)).all() and len(set(shares)) == 16
+    np.testing.assert_allclose(labels, shares * LABELS[own] + (1 - shares) * LABELS[others], rtol=1e-6)
+    np.testing.assert_allclose(levels, shares * grey[own] + (1 - shares) * grey[others], atol=0.5001)
+
+
+def test_mixup_leaves_the_other_changes_alone_and_is_off_at_strength_zero() -> None:
+    plain, mixing = Augmenter(AugmentationSettings()), Augmenter(AugmentationSettings(mixup=1.0))
+    drawn = [augmenter.parameters(np.random.default_rng(5), 4) for augmenter in (plain, mixing)]
+    assert drawn[0] == drawn[1]
+    off = AugmentationSettings(mixup=1.0, strength=0.0)
+    dataset = training_batches(_numbered(11), LABELS, TrainingSettings(), off, 0)
+    assert next(dataset.as_numpy_iterator())[1].dtype == np.int64
+
+
+@given(
+    st.integers(1, 6).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.floats(0.5, 1), min_size=n, max_size=n))),
+    st.integers(0, 2**31),
+)
+def test_a_mixture_lies_between_both_and_one_with_something_unknown_is_unknown(
+    case: tuple[int, list[float]], seed: int
+) -> None:
+    n, shares = case[0], np.array(case[1], np.float32)
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 256, (n + 1, 2, 2), np.uint8)
+    mixture = mixed(values, shares)
+    assert mixture.dtype == np.uint8 and mixture.shape == (n, 2, 2)
+    assert (mixture >= np.minimum(values[:-1], values[1:])).all()
+    assert (mixture <= np.maximum(values[:-1], values[1:])).all()
+    maps = rng.random((n + 1, 2, 2)).astype(np.float32)
+    maps[rng.random(n + 1) < 0.3] = -1
+    is_unknown = (maps[:-1] < 0) | (maps[1:] < 0)
+    assert ((mixed(maps, shares) < 0) == is_unknown).all()
 
 
 def test_the_images_held_in_memory_are_not_touched() -> None:

@@ -21,6 +21,7 @@ from benchmarks.operations import operations
 from drsearch.data.pipeline import steps_per_epoch, training_batches
 from drsearch.model.fit import Training, build_optimizer, set_seeds
 from drsearch.model.fused_step import _apply, _apply_fused, compiled_fit
+from drsearch.model.losses import build_loss
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings
@@ -91,6 +92,25 @@ def test_class_weights_are_those_of_keras_fit(train_eyes: Eyes, validation_eyes:
     assert measured == pytest.approx(
         Training(_resnet(), train_eyes, validation_eyes, plain).run_epoch().train.loss, rel=0.05
     )
+
+
+@pytest.mark.parametrize("changes", [{}, {"training.loss": "squared_error"}])
+def test_mixed_labels_teach_as_those_of_keras_fit(changes: dict[str, Any]) -> None:
+    settings = SETTINGS.replace({"training.optimizer": "sgd", **changes})
+    rng = np.random.default_rng(0)
+    images, shares = rng.integers(0, 256, (4, PX, PX, 3), np.uint8), np.array([0.0, 0.7, 1.0, 0.2], np.float32)
+    ours, theirs, optimizer = _resnet(), _resnet(), build_optimizer(settings.training)
+    optimizer.build(ours.trainable_variables)
+    batches = iter(tf.data.Dataset.from_tensors((images, shares)).repeat())
+    fit = compiled_fit(ours, optimizer, loss=build_loss(settings.training, np.array([0, 1])))
+    _, labels, _ = fit(batches, tf.constant(3))
+    assert labels.numpy().tolist() == [0, 1, 1, 0] * 3
+    loss = "categorical_crossentropy" if not changes else "mean_squared_error"
+    theirs.compile(build_optimizer(settings.training), loss)
+    for _ in range(3):
+        theirs.train_on_batch(images, np.stack([1 - shares, shares], axis=1))
+    for mine, other in zip(ours.variables, theirs.variables, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-5)
 
 
 def _after(model: keras.Model, fused: bool, steps: int = 5) -> list[NDArray[np.float32]]:
