@@ -230,6 +230,8 @@ def removal_lines(removal: "Removal") -> list[str]:
             f"{', '.join(removal.versions[:_N_VERSIONS])}{more}, with the {kept} runs that lead back from there"
         )
     stays.append(f"records: {', '.join(map(str, removal.records)) or 'none on this machine'}")
+    if removal.features:
+        stays.append(f"features of frozen backbones: {', '.join(map(str, removal.features))}")
     stays.append(f"the count of test evaluations: {removal.test_evaluations}")
     return [*_list("goes", goes), *_list("stays", stays)]
 

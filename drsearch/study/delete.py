@@ -44,6 +44,7 @@ class Removal:
         shared: Whether the experiment also holds runs of another study, of the same name in another database.
         records: Folders of its record sets.
         test_evaluations: Of their test splits.
+        features: Folders of stored features, which are of frozen backbones and belong to no study.
     """
 
     status: StudyStatus
@@ -57,6 +58,7 @@ class Removal:
     shared: bool
     records: tuple[Path, ...]
     test_evaluations: int
+    features: tuple[Path, ...] = ()
 
 
 class Remover:
@@ -109,6 +111,7 @@ class Remover:
             shared=len(mine) < len(runs),
             records=records,
             test_evaluations=n_evaluations,
+            features=tuple(sorted(self._home.features.glob("*"))),
         )
 
     def carry_out(self, removal: Removal) -> str:

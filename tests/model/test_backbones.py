@@ -87,6 +87,16 @@ def test_the_network_can_be_trained_explained_and_opened_by_keras_alone(ours: ke
     np.testing.assert_array_equal(opened(IMAGES), ours(IMAGES))
 
 
+def test_a_network_that_was_trained_before_is_a_start(ours: keras.Model, tmp_path: Path) -> None:
+    ours.save(tmp_path / "model.keras")
+    start = ModelSettings(backbone="MobileNetV2", weights=str(tmp_path / "model.keras"), pooling="mean_max")
+    again = build_network(start, PX)
+    for layer in ours.layers:
+        if layer.name not in ("dropout", "probabilities"):
+            for theirs, mine in zip(layer.get_weights(), again.get_layer(layer.name).get_weights(), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+
+
 def test_channels_in_another_order_survive_saving(tmp_path: Path) -> None:
     images = keras.Input((PX, PX, 3))
     keras.Model(images, _scaled(images, "VGG16")).save(tmp_path / "scaling.keras")
