@@ -317,6 +317,9 @@ class TrainingSettings(_Section):
     )
     leave_out: str = _setting("", "names of photographs that never train, with commas between; they judge all the same",
                               searched=False)  # fmt: skip
+    judged_epoch: str = _setting("best", "whose weights are saved and judge a training: the best of the checkpointed "
+                                 "epochs by study.objective, or the last one, which chooses nothing",
+                                 choices=("best", "last"))  # fmt: skip
     checkpoint_every_epochs: int = _setting(5, "epochs between checkpoints; the last epoch is one too",
                                             low=1, searched=False)  # fmt: skip
     seed: int = _setting(0, "initial weights, order and augmentation", low=0, searched=False)
@@ -460,9 +463,9 @@ class RegistrySettings(_Section):
     model_name: str = _setting("retinopathy", "name of the registered model")
     operating_point: str = _setting(
         "youden",
-        "how the threshold is chosen on the validation eyes: youden (highest sensitivity + specificity) or sensitivity "
-        "(the highest threshold that reaches registry.sensitivity)",
-        choices=("youden", "sensitivity"),
+        "how the threshold is chosen on the validation eyes: youden (highest sensitivity + specificity), sensitivity "
+        "(the highest threshold that reaches registry.sensitivity) or half (0.5, which chooses nothing)",
+        choices=("youden", "sensitivity", "half"),
     )
     sensitivity: float = _setting(
         0.9, "sensitivity on the validation eyes that the operating point 'sensitivity' reaches", above=0.0, high=1.0

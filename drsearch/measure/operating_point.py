@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from drsearch.measure.scores import _both_classes, _checked
 
-Rule = Literal["youden", "sensitivity"]
+Rule = Literal["youden", "sensitivity", "half"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class OperatingPoint:
 def operating_point(
     labels: ArrayLike, probabilities: ArrayLike, rule: Rule = "youden", sensitivity: float = 0.9
 ) -> OperatingPoint:
-    """Choose a threshold half way between two neighbouring probabilities of these eyes.
+    """Choose a threshold half way between two neighbouring probabilities of these eyes, or 0.5.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
         probabilities: Of RDR, shape `(n,)`.
         rule: `youden`: the highest sensitivity + specificity - 1, of equals the one that finds more referable eyes;
-            `sensitivity`: the highest threshold that finds at least the share `sensitivity` of them.
+            `sensitivity`: the highest threshold that finds at least the share `sensitivity` of them; `half`: 0.5,
+            which few eyes cannot mislead.
         sensitivity: In 0..1, for the second rule.
 
     Returns:
@@ -57,9 +58,11 @@ def operating_point(
     _both_classes(truth)
     values = np.unique(chance)
     thresholds = np.concatenate([[0.0], (values[:-1] + values[1:]) / 2])  # rising; the first calls every eye RDR
+    if rule == "half":
+        thresholds = np.array([0.5])
     called = chance >= thresholds[:, None]
     sensitivities, specificities = called[:, truth == 1].mean(1), (~called[:, truth == 0]).mean(1)
-    if rule == "youden":
+    if rule != "sensitivity":
         best = int(np.argmax(np.round(sensitivities + specificities, 12)))  # of equals the lowest threshold
     else:
         best = int(np.flatnonzero(sensitivities >= sensitivity - 1e-12)[-1])

@@ -46,7 +46,11 @@ def choose_threshold(predictions: Predictions, settings: Settings) -> ChosenThre
     probabilities = tempered(predictions.probabilities, temperature)
     rule = cast(Rule, settings.registry.operating_point)
     point = operating_point(predictions.labels, probabilities, rule, settings.registry.sensitivity)
-    by = "Youden's J" if rule == "youden" else f"sensitivity of at least {settings.registry.sensitivity:g}"
+    by = {
+        "youden": "Youden's J",
+        "sensitivity": f"sensitivity of at least {settings.registry.sensitivity:g}",
+        "half": "registry.operating_point = 'half'",
+    }[rule]
     eyes = f"{point.n} validation eyes"
     if n_trainings(settings.search) > 1:
         eyes = f"{point.n} held-out predictions of the {folds_or_repeats(settings.search)}"

@@ -29,7 +29,8 @@ class Checkpoints:
 
     Attributes:
         folder: Where its checkpoints and its outcome lie.
-        best_epoch: The best of the checkpointed epochs, of equals the first; 0 before there is one.
+        best_epoch: The best of the checkpointed epochs, of equals the first, or the last one (`training.judged_epoch`);
+            0 before there is one.
         best_value: The objective in that epoch.
         best_probabilities: Of RDR, of the validation eyes after that epoch.
     """
@@ -67,7 +68,8 @@ class Checkpoints:
         """Note whether this epoch is the best of the checkpointed ones; the next commit saves its weights as such."""
         objective = Objective(self.log.plan.settings.study.objective)
         value = objective.value_of(result)
-        if self.best_epoch == 0 or self.log.plan.is_refit or objective.is_better(value, self.best_value):
+        is_last = self.log.plan.is_refit or self.log.plan.settings.training.judged_epoch == "last"
+        if self.best_epoch == 0 or is_last or objective.is_better(value, self.best_value):
             self.best_epoch, self.best_value = result.epoch, value
             self.best_probabilities = self.training.seen.tolist()
 

@@ -165,14 +165,15 @@ class _FoldWatch(Watch):
 
 
 def _finish_folds(log: RunLog, folds: TrialFolds, finished: Sequence[Outcome], state: State, reason: str) -> Outcome:
-    """Judge the setting by the checkpointed epoch with the best mean over its folds; a refit trains as many epochs."""
+    """Judge the setting by the mean over its folds, at its best or last epoch; a refit trains as many epochs."""
     log.reopen(sum(len(fold.history) for fold in finished))
     settings = log.plan.settings
     objective = Objective(settings.study.objective)
     history = mean_history([fold.history for fold in finished])
     best, *later = (result for result in history if is_checkpointed(result.epoch, settings))
     for result in later:
-        if objective.is_better(objective.value_of(result), objective.value_of(best)):
+        is_last = settings.training.judged_epoch == "last"
+        if is_last or objective.is_better(objective.value_of(result), objective.value_of(best)):
             best = result
     per_fold = [fold.history[best.epoch - 1] for fold in finished]
     metrics = {BEST_EPOCH: float(best.epoch), "trainings": float(len(finished)), BEST_THRESHOLD: TRIAL_THRESHOLD}

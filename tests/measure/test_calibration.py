@@ -94,7 +94,9 @@ def test_the_operating_point_is_the_best_that_any_threshold_gives(
     screening = operating_point(labels, chance, "sensitivity", wanted)
     assert screening.sensitivity >= wanted - 1e-9
     assert screening.specificity == pytest.approx(max(left for found, left in by_hand if found >= wanted - 1e-9))
-    for point in (youden, screening):
+    half = operating_point(labels, chance, "half")
+    assert half.threshold == 0.5
+    for point in (youden, screening, half):
         called = chance >= point.threshold
         assert point.sensitivity == pytest.approx(called[labels == 1].mean())
         assert point.specificity == pytest.approx((~called[labels == 0]).mean())

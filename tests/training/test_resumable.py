@@ -133,6 +133,18 @@ def test_a_finished_training_logs_every_epoch_once_and_its_best_network(tmp_path
     assert not (tmp_path / "checkpoint").exists()
 
 
+@pytest.mark.parametrize(("judged", "epoch"), [("best", 2), ("last", 5)])
+def test_the_last_epoch_judges_a_training_where_settings_say_so(
+    judged: str, epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objective, "is_better", lambda *_: False)  # so that epoch 2 is the best
+    outcome = run(tmp_path, settings=SETTINGS.replace({"training.judged_epoch": judged}))
+    assert outcome.epoch == epoch and outcome.value == outcome.history[epoch - 1].validation.auc
+    assert outcome.model is not None and outcome.predictions is not None
+    network = Predictor(keras.saving.load_model(outcome.model, compile=False))
+    np.testing.assert_allclose(network(VALIDATION.images), outcome.predictions.probabilities, atol=1e-5)
+
+
 def test_a_lesion_map_is_resumed_saved_and_shown_beside_grad_cam(tmp_path: Path) -> None:
     """An interrupted training resumes with the head that was added to its network."""
     boxes = tuple((Box("haemorrhage", 0, 0, 0.375, 0.375),) * label for label in TRAIN.labels)

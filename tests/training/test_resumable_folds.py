@@ -19,6 +19,7 @@ from drsearch.tracking.checkpoint_bundle import read_info, unpack
 from drsearch.tracking.events import Artifact, Event, Image, Metrics, Resumed, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.training.cross_validation import TrialFolds
+from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.plan import Plan, Pruned
 from drsearch.training.resumable import run_folds, run_training
@@ -142,6 +143,16 @@ def test_a_trial_logs_its_folds_curves_their_mean_and_its_spread_in_one_run(
     assert outcome.predictions is not None, "each eye once, by the fold that held it out"
     held_out = sorted([*TRAIN.labels, *VALIDATION.labels])
     assert sorted(outcome.predictions.labels) == held_out and len(outcome.predictions.probabilities) == len(held_out)
+
+
+@pytest.mark.parametrize(("judged", "epoch"), [("best", 2), ("last", 3)])
+def test_the_last_epoch_judges_the_folds_where_settings_say_so(
+    judged: str, epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objective, "is_better", lambda *_: False)  # so that epoch 2 is the best
+    settings = SETTINGS.replace({"training.judged_epoch": judged})
+    outcome = run_folds(plan(tmp_path, settings=settings), FOLDS, Watch())
+    assert outcome.epoch == epoch and outcome.value == outcome.history[epoch - 1].validation.auc
 
 
 @pytest.mark.parametrize(("kill_at", "resumes_at"), [(4, 4), (8, 9)], ids=["no checkpoint yet", "after a checkpoint"])
