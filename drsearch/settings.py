@@ -220,6 +220,7 @@ class AugmentationSettings(_Section):
         high=10.0,
     )
     flip: bool = _setting(True, "mirror left and right, and top and bottom, each with probability 1/2")
+    own: bool = _setting(False, "augment(image, rng) of the space file, after all others")
     strength: float = _setting(1.0, "multiplies every limit above; 0 turns augmentation off", low=0.0, high=5.0)
 
 
@@ -293,8 +294,9 @@ class TrainingSettings(_Section):
     weight_decay: float = _setting(0.0, "decoupled weight decay", low=0.0, high=1.0)
     loss: str = _setting(
         "cross_entropy",
-        "what a step lowers: cross_entropy, focal (gamma 2, after Lin et al. 2017) or squared_error (the Brier score)",
-        choices=("cross_entropy", "focal", "squared_error"),
+        "what a step lowers: cross_entropy, focal (gamma 2, after Lin et al. 2017), squared_error (the Brier score) or "
+        "own (build_loss of the space file)",
+        choices=("cross_entropy", "focal", "squared_error", "own"),
     )
     clip_norm: float = _setting(0.0, "norm of all gradients together to which a longer one is cut; 0: none is cut",
                                 low=0.0)  # fmt: skip
@@ -557,6 +559,11 @@ class Settings:
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     gate: GateSettings = field(default_factory=GateSettings)
+
+    @property
+    def need_space(self) -> bool:
+        """Whether a function of a space file takes part in the training: its network, loss or augmentation."""
+        return bool(self.model.hypermodel) or self.training.loss == "own" or self.augmentation.own
 
     def replace(self, values: Mapping[str, Any]) -> "Settings":
         """The same settings with some changed, by `section.field`.

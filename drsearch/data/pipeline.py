@@ -17,11 +17,15 @@ from drsearch.datasets.boxes import Box
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
 # Streams of random numbers that share a seed and an epoch and must not share their numbers.
-_ORDER, _CHANGES, _MIXES = 0, 1, 2
+_ORDER, _CHANGES, _MIXES, _OWN = 0, 1, 3, 4  # 2: views of features
 
 SecondTarget = Callable[[int, Change], NDArray[np.float32]]
 """What a network learns of an image beside its label, by the image's index and its change: float32, of one shape,
 at least 0 where it is known."""
+
+
+Augment = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
+"""Returns a changed image, RGB of the same shape; a function of the image and the state of the generator alone."""
 
 
 class LabelledImages(Protocol):
@@ -100,6 +104,7 @@ def training_batches(
     augmentation: AugmentationSettings,
     first_epoch: int,
     second_targets: Sequence[SecondTarget] = (),
+    augment: Augment | None = None,
 ) -> tf.data.Dataset:
     """Batches of augmented training images, without end, each epoch `steps_per_epoch` of them.
 
@@ -114,6 +119,7 @@ def training_batches(
         augmentation: Limits of the changes.
         first_epoch: Epochs finished already, 0 for a new training.
         second_targets: Further targets of every image.
+        augment: A further change of every image, after all others and before it is mixed.
 
     Returns:
         Tuples of images, uint8 `(b, h, w, 3)`, labels, int64 `(b,)`, and the second targets. With `augmentation.mixup`
@@ -136,10 +142,13 @@ def training_batches(
         epoch, step = divmod(int(k), steps)
         order, changes, shares = plan(epoch)
         first, end = step * len(order) // steps, (step + 1) * len(order) // steps
-        seen = [(order[i % len(order)], changes[i % len(order)]) for i in range(first, end + augmenter.mixes)]
+        places = [i % len(order) for i in range(first, end + augmenter.mixes)]
+        seen = [(order[i], changes[i]) for i in places]
         changed = np.empty((len(seen), *images.shape[1:]), np.uint8)
-        for into, (index, change) in zip(changed, seen, strict=True):
+        for i, into, (index, change) in zip(places, changed, seen, strict=True):
             augmenter.apply(images[index], change, into)
+            if augment is not None:
+                into[...] = augment(into, np.random.default_rng([training.seed, epoch, _OWN, i]))
         values = [np.stack([target(index, change) for index, change in seen]) for target in second_targets]
         own = labels[[index for index, _ in seen]]
         if not augmenter.mixes:

@@ -25,6 +25,7 @@ from drsearch.measure.scores import accuracy, auc
 from drsearch.metrics import Metric
 from drsearch.model.fused_step import Fit, compiled_fit
 from drsearch.model.losses import build_loss
+from drsearch.model.own import NOTHING, Own
 from drsearch.model.predictor import RDR, Predictor
 from drsearch.model.second_targets import add_heads, second_heads
 from drsearch.model.weight_average import WeightAverage
@@ -170,26 +171,35 @@ class Training:
         train: Eyes to fit; balanced and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used, and the metrics that `study` names.
+        own: The functions of a space file, which the settings may name.
 
     Raises:
         TrialFailed: If the network or the eyes do not suit a second target.
     """
 
     def __init__(
-        self, model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings
+        self,
+        model: keras.Model,
+        train: LabelledImages,
+        validation: LabelledImages,
+        settings: Settings,
+        own: Own = NOTHING,
     ) -> None:
         heads = second_heads(train, settings.training)
         model = add_heads(model, heads, settings.training)
         optimizer = build_optimizer(settings.training)
         optimizer.build(model.trainable_variables)
         # Before it is compiled: Keras would build an optimizer for the copy that takes the steps too.
-        decay, loss = settings.training.ema_decay, build_loss(settings.training, train.labels)
+        own_loss = own.build_loss(settings) if own.build_loss and settings.training.loss == "own" else None
+        decay, loss = settings.training.ema_decay, build_loss(settings.training, train.labels, own_loss)
         average = WeightAverage(model, optimizer, decay) if decay > 0 else None
         fit = compiled_fit(model, optimizer, loss=loss, second_heads=heads, average=average)
         predict = Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)
         self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)
+        self._own_augment = own.augment if settings.augmentation.own else None
+        self._of_augment: list[Exception] = []
         self._train, self._second_targets = train, [head.target for head in heads]
         self._validation = validation
         self._settings = settings
@@ -224,10 +234,16 @@ class Training:
 
         Raises:
             TrialFailed: If the loss is not finite, or memory does not suffice.
+            Exception: What the augmentation of a space file raises.
         """
         if self._data is None:
             self._data = self._data_from(self.epoch)
-        result = run_epoch(self._state, self._data)
+        try:
+            result = run_epoch(self._state, self._data)
+        except tf.errors.OpError as wrong:
+            if not self._of_augment:
+                raise
+            raise self._of_augment[0] from wrong  # TensorFlow keeps no more than its text
         self._history.append(result)
         return result
 
@@ -284,6 +300,14 @@ class Training:
             f"{group}/{i:04d}": variable for group, variables in groups.items() for i, variable in enumerate(variables)
         }
 
+    def _augment(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        assert self._own_augment is not None
+        try:
+            return self._own_augment(image, rng)
+        except Exception as wrong:
+            self._of_augment.append(wrong)
+            raise
+
     def _data_from(self, first_epoch: int) -> TrainingData:
         training = self._settings.training
         dataset = training_batches(
@@ -293,6 +317,7 @@ class Training:
             self._settings.augmentation,
             first_epoch,
             self._second_targets,
+            self._augment if self._own_augment is not None else None,
         )
         steps = steps_per_epoch(self._train.labels, training)
         return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from drsearch.data.pipeline import LabelledImages, epoch_order, steps_per_epoch
 from drsearch.model.features import FeatureStore
 from drsearch.model.fit import EpochResult, Training, TrainingData, read_checkpoint, result_from
+from drsearch.model.own import NOTHING, Own
 from drsearch.model.predictor import RDR
 from drsearch.settings import Settings, TrainingSettings
 
@@ -48,6 +49,7 @@ class HeadTraining(Training):
         validation: Eyes that measure every epoch.
         settings: `training` is used, and whether `augmentation` mirrors.
         folder: Keeps the features; None: they are computed for this training alone.
+        own: The functions of a space file; its loss is used on features, its augmentation on images.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class HeadTraining(Training):
         validation: LabelledImages,
         settings: Settings,
         folder: Path | None,
+        own: Own = NOTHING,
     ) -> None:
         backbone = _backbone(model)
         augmentation = settings.augmentation
@@ -66,7 +69,8 @@ class HeadTraining(Training):
         for layer in backbone.layers:
             layer.trainable = False
         head = keras.Model(backbone.output, model.output)
-        super().__init__(head, train, _Features(seen, validation.labels, validation.grades, validation.boxes), settings)
+        eyes = _Features(seen, validation.labels, validation.grades, validation.boxes)
+        super().__init__(head, train, eyes, settings, own)
         predict = tf.function(lambda features: head(features, training=False)[:, RDR], reduce_retracing=True)
         self._state.predict = lambda features: np.asarray(predict(tf.constant(features)).numpy())
         self._whole = model
@@ -138,6 +142,7 @@ class TwoStageTraining:
         validation: Eyes that measure every epoch.
         settings: `training` and `augmentation` are used.
         folder: Keeps the features; None: they are computed for this training alone.
+        own: The functions of a space file; its loss is used on features, its augmentation on images.
     """
 
     def __init__(
@@ -147,11 +152,12 @@ class TwoStageTraining:
         validation: LabelledImages,
         settings: Settings,
         folder: Path | None,
+        own: Own = NOTHING,
     ) -> None:
         self._head_epochs = settings.training.head_epochs
         of_head = settings.replace({"training.epochs": self._head_epochs})
-        self._first = HeadTraining(model, train, validation, of_head, folder)
-        self._second = functools.partial(_unfrozen, model, train, validation, settings)
+        self._first = HeadTraining(model, train, validation, of_head, folder, own)
+        self._second = functools.partial(_unfrozen, model, train, validation, settings, own)
         self._now: Training = self._first
         self._before: tuple[EpochResult, ...] = ()  # the first stage, once the second has begun
         self._start: list[NDArray[Any]] = []
@@ -231,7 +237,12 @@ class TwoStageTraining:
 
 
 def training_of(
-    model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings, folder: Path | None
+    model: keras.Model,
+    train: LabelledImages,
+    validation: LabelledImages,
+    settings: Settings,
+    folder: Path | None,
+    own: Own = NOTHING,
 ) -> Training | TwoStageTraining:
     """The training of a network that `model.trainable` asks for.
 
@@ -241,17 +252,20 @@ def training_of(
         validation: Eyes that measure every epoch.
         settings: All of them.
         folder: Keeps the features of frozen backbones; None: none are kept.
+        own: The functions of a space file.
     """
     if settings.model.trainable == "head":
-        return HeadTraining(model, train, validation, settings, folder)
+        return HeadTraining(model, train, validation, settings, folder, own)
     if settings.model.trainable == "two_stage":
         if settings.training.head_epochs == 0:
-            return _unfrozen(model, train, validation, settings)
-        return TwoStageTraining(model, train, validation, settings, folder)
-    return Training(model, train, validation, settings)
+            return _unfrozen(model, train, validation, settings, own)
+        return TwoStageTraining(model, train, validation, settings, folder, own)
+    return Training(model, train, validation, settings, own)
 
 
-def _unfrozen(model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings) -> Training:
+def _unfrozen(
+    model: keras.Model, train: LabelledImages, validation: LabelledImages, settings: Settings, own: Own
+) -> Training:
     """The second stage: all of a network but its batch normalisation."""
     for layer in _backbone(model).layers:
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -260,7 +274,7 @@ def _unfrozen(model: keras.Model, train: LabelledImages, validation: LabelledIma
         "training.epochs": training.epochs - training.head_epochs,
         "training.learning_rate": training.learning_rate * training.unfrozen_rate,
     }
-    return Training(model, train, validation, settings.replace(second))
+    return Training(model, train, validation, settings.replace(second), own)
 
 
 def _backbone(model: keras.Model) -> keras.Model:

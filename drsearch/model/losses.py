@@ -25,21 +25,22 @@ LOSSES: dict[str, Loss] = {
     # Brier (1950), Monthly Weather Review 78(1); as a loss: Hui and Belkin (2021), arXiv:2006.07322.
     "squared_error": keras.losses.mean_squared_error,
 }
-"""The values of `training.loss`."""
+"""The values of `training.loss`, but for a space's own."""
 
 
-def build_loss(training: TrainingSettings, labels: NDArray[np.int64]) -> Loss | None:
+def build_loss(training: TrainingSettings, labels: NDArray[np.int64], own: Loss | None = None) -> Loss | None:
     """The loss by `training.loss`, `training.label_smoothing` and `training.balance`.
 
     Args:
         training: Its settings.
         labels: Of all training images, 0 or 1, shape `(n,)`.
+        own: The loss of `training.loss = "own"`.
 
     Returns:
         The loss; None if it is the cross-entropy of the labels, which is measured in any case.
     """
     weights = class_weights(labels) if training.balance == "weights" else None
-    smoothing, of_labels = training.label_smoothing, LOSSES[training.loss]
+    smoothing, of_labels = training.label_smoothing, own or LOSSES[training.loss]
     if training.loss == "cross_entropy" and smoothing == 0 and weights is None:
         return None
 

@@ -213,6 +213,7 @@ class AfterSearch:
             start=best.run_start("refit", best.refit_folder, f"refit of trial {best.number}", best.settings, tags),
             settings=best.settings,
             build=lambda: best.space.build(best.settings),
+            own=best.space.own,
             head=(f"Refit of trial {best.number}, study {best.study.name}: {outcome.epoch} epochs of these.",),
             owner=this_process(),
             features=best.home.features,
@@ -314,6 +315,7 @@ class AfterSearch:
             start=best.run_start("finetune", folder, f"fine-tune of version {parent.version}", settings, tags),
             settings=settings,
             build=lambda: load_network(files),
+            own=best.space.own,
             head=(f"Fine-tuning of {parent.uri}.",),
             owner=this_process(),
         )

@@ -31,6 +31,16 @@ def hypermodel_values(drawn: Mapping[str, Value]) -> dict[str, Value]:
     return {name.removeprefix(PREFIX): value for name, value in drawn.items() if name.startswith(PREFIX)}
 
 
+def settings_in(drawn: Mapping[str, Value]) -> dict[str, Value]:
+    """The settings among the values drawn: all but those drawn inside `build_model`.
+
+    Example:
+        >>> settings_in({"training.epochs": 40, "hypermodel.units": 16})
+        {'training.epochs': 40}
+    """
+    return {name: value for name, value in drawn.items() if not name.startswith(PREFIX)}
+
+
 def to_setting(drawn: Mapping[str, Value]) -> str:
     """The values drawn inside `build_model`, as the setting `model.hypermodel` holds them.
 
@@ -177,10 +187,27 @@ def _layers(model: Any) -> Iterator[Any]:
         yield from _layers(layer) if hasattr(layer, "layers") else [layer]
 
 
-def network_code(source: str) -> str:
-    """A digest of the code of a space's network: the file without `SETTINGS`, `space` and the ranges of `hp`.
+def functions_of(source: str) -> list[str]:
+    """The functions of a space file that take part in a training, by name."""
+    names = {name for statement in ast.parse(source).body for name in _defined(statement)}
+    return [name for name in ("build_model", "build_loss", "augment") if name in names]
 
-    Two texts of a space with the same digest make the same network from the same values.
+
+def _defined(statement: ast.stmt) -> list[str]:
+    match statement:
+        case ast.FunctionDef(name=name):
+            return [name]
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return [name]
+        case ast.ImportFrom(names=aliases):
+            return [alias.asname or alias.name for alias in aliases]
+    return []
+
+
+def own_code(source: str) -> str:
+    """A digest of the code of a space's functions: the file without `SETTINGS`, `space` and the ranges of `hp`.
+
+    Two texts of a space with the same digest make the same network, loss and augmentation from the same values.
     """
     module = ast.parse(source)
     module.body = [statement for statement in module.body if not _says_nothing_of_the_network(statement)]

@@ -10,6 +10,7 @@ from keras_tuner.engine import hyperparameters as kinds
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.model.backbones import check_backbone, check_weights
+from drsearch.model.own import missing_function
 from drsearch.model.second_targets import misfit_of_network
 from drsearch.settings import (
     RESNET,
@@ -21,9 +22,10 @@ from drsearch.settings import (
     searchable_names,
     setting_names,
 )
-from drsearch.space.build_model import PREFIX, what_is_wrong_with
+from drsearch.space.build_model import PREFIX, settings_in, what_is_wrong_with
 from drsearch.space.explorer import Explorer
 from drsearch.space.hyperparameters import Hyperparameter, choice_of, discrete_values, is_log
+from drsearch.space.own import what_is_wrong_with_augment, what_is_wrong_with_loss
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.space.source_line import running_call
 
@@ -97,6 +99,7 @@ def _check(space: SearchSpace) -> None:
             "hp.Choice('training.learning_rate', [0.001, 0.0001])."
         )
     _check_backbones(space, explorer.walks)
+    _check_own(space, explorer.walks)
     if failures and not n_built:
         raise SearchSpaceError(
             f"{space.path}: build_model built no network in {len(failures)} tries at "
@@ -116,6 +119,32 @@ def _check_backbones(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -
                 f"{space.path}: model.{name} = {value!r} has no effect, since build_model makes the network here; "
                 "leave one of them out."
             )
+
+
+def _check_own(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> None:
+    """Refuse a loss or an augmentation of the file that cannot work, that is missing, or that no trial uses."""
+    drawn = [space.settings.replace(settings_in(walk)) for walk in walks]
+    for settings in drawn:
+        if missing := missing_function(settings, space.own):
+            raise SearchSpaceError(f"{space.path}: {missing}; define it, or leave the setting out.")
+    with_loss = next((settings for settings in drawn if settings.training.loss == "own"), None)
+    with_augment = next((settings for settings in drawn if settings.augmentation.own), None)
+    if space.own.build_loss is not None:
+        if with_loss is None:
+            raise SearchSpaceError(
+                f"{space.path}: defines build_loss, which no trial uses; write 'training.loss': 'own' into SETTINGS, "
+                "or draw it in space(hp)."
+            )
+        if fault := what_is_wrong_with_loss(space.own.build_loss(with_loss)):
+            raise SearchSpaceError(f"{space.path}: build_loss {fault}.")
+    if space.own.augment is not None:
+        if with_augment is None:
+            raise SearchSpaceError(
+                f"{space.path}: defines augment, which no trial uses; write 'augmentation.own': True into SETTINGS, or "
+                "draw it in space(hp)."
+            )
+        if fault := what_is_wrong_with_augment(space.own.augment, with_augment.images.image_px):
+            raise SearchSpaceError(f"{space.path}: augment {fault}.")
 
 
 def check_backbone_weights(space: SearchSpace) -> None:

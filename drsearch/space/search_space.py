@@ -2,7 +2,8 @@
 
 A space file defines `space(hp)`, which draws settings by their names with KerasTuner's
 `HyperParameters`, and may define `SETTINGS`, a dict of the settings it is run with, and
-`build_model(hp, image_px, n_classes)`, which makes the network in the ResNet's place.
+`build_model(hp, image_px, n_classes)`, which makes the network in the ResNet's place, `build_loss(settings)` and
+`augment(image, rng)`, which settings name by `own`.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ import tensorflow as tf
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.model.backbones import NO_WEIGHTS, build_network, check_weights_file
+from drsearch.model.own import Own
 from drsearch.settings import Settings, Value
 from drsearch.space.build_model import N_CLASSES, PREFIX, from_setting
 from drsearch.space.explorer import Explorer
@@ -68,6 +70,22 @@ class SearchSpace:
     def has_hypermodel(self) -> bool:
         """Whether `build_model` makes the network."""
         return callable(getattr(self._module, "build_model", None))
+
+    @property
+    def own(self) -> Own:
+        """The functions that the file brings beside its network; an error in one names its line."""
+        return Own(self._function("build_loss"), self._function("augment"))
+
+    def _function(self, name: str) -> Callable[..., Any] | None:
+        function = getattr(self._module, name, None)
+        if not callable(function):
+            return None
+
+        def call(*arguments: Any) -> Any:
+            with naming_the_line(self.path):
+                return function(*arguments)
+
+        return call
 
     def on(self, settings: Settings) -> "SearchSpace":
         """The same space on other settings.

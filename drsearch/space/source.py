@@ -13,18 +13,26 @@ from drsearch.errors import SearchSpaceError, SettingsError
 from drsearch.settings import Settings, Value, near_names, setting_names
 from drsearch.texts import read_text
 
-KNOWN = {"space": ("hp",), "build_model": ("hp", "image_px", "n_classes")}
+KNOWN = {
+    "space": ("hp",),
+    "build_model": ("hp", "image_px", "n_classes"),
+    "build_loss": ("settings",),
+    "augment": ("image", "rng"),
+}
 """The functions of a space file that drsearch calls, with their parameters."""
 
-_DEFINES = "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), and what these use"
+_DEFINES = (
+    "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), build_loss(settings), "
+    "augment(image, rng), and what these use"
+)
 
 _HOOKS = {
-    "loss": "The loss is the setting training.loss.",
+    "loss": "The loss is the setting training.loss, or build_loss(settings).",
     "metric": "What judges a trial is the setting study.objective.",
     "optimizer": "The optimizer is the setting training.optimizer.",
     "schedule": "The schedule is the setting training.schedule.",
     "callback": "There are no callbacks: study.pruner ends trials early, training.schedule moves the learning rate.",
-    "augment": "Augmentation is set by augmentation.*.",
+    "augment": "Augmentation is set by augmentation.*, or is augment(image, rng).",
     "preprocess": "Photographs are prepared as images.* says, and build_model may scale its input.",
     "class_weight": "Classes are evened out by training.balance.",
 }

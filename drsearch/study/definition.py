@@ -20,7 +20,7 @@ from drsearch.home import Home
 from drsearch.provenance import git_commit, library_versions, source_digest
 from drsearch.run_folder import trial_run
 from drsearch.settings import ImageSettings, Settings, Value
-from drsearch.space.build_model import PREFIX, changed_choices, to_setting
+from drsearch.space.build_model import changed_choices, settings_in, to_setting
 from drsearch.study.budget import BUDGETS, N_TRIALS
 from drsearch.training.objective import objectives_of
 from drsearch.trials.attributes import MAX_RETRIES
@@ -85,7 +85,7 @@ class StudyDefinition:
         }
         if base.search.outer_folds > 1 and not base.search.outer_fold:
             own["search.outer_fold"] = trial + 1
-        settings = {name: value for name, value in drawn.items() if not name.startswith(PREFIX)}
+        settings = settings_in(drawn)
         return base.replace({**settings, **own})
 
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from drsearch.errors import StudyError
 from drsearch.settings import SEARCHED_SECTIONS, Value
-from drsearch.space.build_model import PREFIX, network_code
+from drsearch.space.build_model import PREFIX, functions_of, own_code, settings_in
 from drsearch.space.known_values import Fitted, Misfit, fit
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.study.definition import StudyDefinition, load_study, trial_seed
@@ -196,10 +196,11 @@ def _check_comparable(source: str, there: StudyDefinition, wanted: StudyDefiniti
                 f"{wanted_values[key]!r}, so its values mean something else; --enqueue FILE starts from its "
                 "settings."
             )
-    if wanted.settings.model.hypermodel and network_code(there.space_source) != network_code(wanted.space_source):
+    functions = functions_of(wanted.space_source)
+    if functions and own_code(there.space_source) != own_code(wanted.space_source):
         raise StudyError(
-            f"--warm-start {source}: build_model of {wanted.space_file} is not what it was there, beyond what it "
-            "draws, so equal values make another network; --enqueue FILE starts from its settings."
+            f"--warm-start {source}: {functions[0]} of {wanted.space_file} is not what it was there, beyond what it "
+            "draws, so equal values make another training; --enqueue FILE starts from its settings."
         )
 
 
@@ -213,7 +214,7 @@ def _fitted(space: SearchSpace, old_space: SearchSpace, there: StudyDefinition, 
     was = there.trial_settings(trial.number, drawn).flat()
     network = {name: value for name, value in drawn.items() if name.startswith(PREFIX)}
     fitted = fit(space, was | network)
-    settings = {name: value for name, value in fitted.drawn.items() if not name.startswith(PREFIX)}
+    settings = settings_in(fitted.drawn)
     for name, value in space.settings.replace(settings).flat().items():
         counts = name.partition(".")[0] in SEARCHED_SECTIONS and name not in _OF_NO_RESULT
         if counts and was[name] != value:

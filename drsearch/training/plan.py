@@ -9,6 +9,7 @@ import keras
 
 from drsearch.errors import DrsearchError
 from drsearch.model.fit import EpochResult
+from drsearch.model.own import NOTHING, Own
 from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 
@@ -63,6 +64,7 @@ class Plan:
         start: The first event of the run.
         settings: All of them; `training.seed` is this training's own.
         build: Builds the network, after the seeds are set.
+        own: The functions of a space file, which the settings may name.
         owner: Names this attempt; a later attempt on the same folder takes over.
         head: Lines of comment for the run's settings file.
         files: Files that are copied into the run.
@@ -77,6 +79,7 @@ class Plan:
     settings: Settings
     build: Callable[[], keras.Model]
     owner: str
+    own: Own = NOTHING
     head: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     until: int | None = None

@@ -110,7 +110,7 @@ def _run(log: RunLog, fold: Fold, watch: Watch) -> Outcome:
     settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, fold.repeat)})
     fold = fold.without(settings.training.left_out)
     set_seeds(settings.training.seed)
-    training = training_of(_built(plan), fold.train, fold.validation, settings, plan.features)
+    training = training_of(_built(plan), fold.train, fold.validation, settings, plan.features, plan.own)
     checkpoints = Checkpoints(log, fold, training)
     checkpoints.resume()
     state, reason = _train(checkpoints, watch)

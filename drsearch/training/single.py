@@ -11,6 +11,7 @@ from drsearch.datasets.read import Dataset
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.backbones import build_network, check_backbone, check_weights
+from drsearch.model.own import NOTHING, missing_function
 from drsearch.model.second_targets import misfit_of_boxes, misfit_of_grades
 from drsearch.processes import this_process
 from drsearch.settings import Settings, gin_text
@@ -42,14 +43,14 @@ class TrainingResult:
 
 
 def check_network(settings: Settings, space: SearchSpace | None) -> None:
-    """Refuse settings whose network cannot be built, before anything is prepared.
+    """Refuse settings whose network or loss cannot be built, before anything is prepared.
 
     Args:
         settings: All of them.
-        space: The space whose `build_model` builds the network; None for the ResNet.
+        space: The space whose functions the settings name; None for none.
 
     Raises:
-        SettingsError: If a space with `build_model` is missing, or is given although the settings need none; if the
+        SettingsError: If a space with such a function is missing, or is given although the settings need none; if the
             images are too small for the backbone, or its weights are not there.
     """
     if settings.model.hypermodel and (space is None or not space.has_hypermodel):
@@ -57,10 +58,12 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
             "model.hypermodel is set: these are the settings of a trial whose network was made by build_model of a "
             "space. Give that file with --space FILE; the study's run keeps it under space/."
         )
-    if space is not None and not settings.model.hypermodel:
+    if missing := missing_function(settings, space.own if space is not None else NOTHING):
+        raise SettingsError(f"{missing}. Give that file with --space FILE; the study's run keeps it under space/.")
+    if space is not None and not settings.need_space:
         raise SettingsError(
-            f"--space {space.path}: the settings leave model.hypermodel empty, which is the ResNet; give the "
-            "settings.gin of a trial of that space, or leave --space out."
+            f"--space {space.path}: the settings name nothing of it: model.hypermodel is empty, which is the ResNet; "
+            "give the settings.gin of a trial of that space, or leave --space out."
         )
     if space is None:
         check_backbone(settings)
@@ -103,7 +106,7 @@ def train(
         settings: All of them; `training.seed` decides the initial weights and the order.
         home: Where everything lies.
         listener: Hears of every epoch.
-        space: The space whose `build_model` builds the network; None for the ResNet.
+        space: The space whose functions the settings name; None for none.
 
     Returns:
         The result.
@@ -140,6 +143,7 @@ def train(
         start=start,
         settings=settings,
         build=build,
+        own=space.own if space is not None else NOTHING,
         head=head,
         files=files,
         owner=this_process(),

@@ -1,6 +1,7 @@
 """A worker process: it loads TensorFlow once and runs one waiting trial after another."""
 
 import argparse
+import dataclasses
 import gc
 import json
 import os
@@ -160,6 +161,7 @@ class Worker:
             self._definition, self._name, self._folder, trial, frozen.number, drawn, settings, build, self._shared,
             self._home.features,
         )  # fmt: skip
+        plan = dataclasses.replace(plan, own=self._space.own)
         if self._shared and not fetch_attempt(self._study, trial, frozen, plan, self._home, self.stop_asked):
             return attempt, Outcome("interrupted", "stopped before it began")
         watch = _TrialWatch(self, attempt, trial, settings, plan.folder, frozen.intermediate_values)
@@ -275,7 +277,7 @@ def trial_plan(
         params=settings.flat() | {name: value for name, value in drawn.items() if name.startswith(PREFIX)},
         dataset=dataset_input(definition, settings),
     )
-    space = f" --space {definition.space_file}" if settings.model.hypermodel else ""
+    space = f" --space {definition.space_file}" if settings.need_space else ""
     head = (
         f"Trial {trial} of study {study_name}. Repeat it:",
         f"drsearch train --data {definition.data_source} --config settings.gin{space}",

@@ -176,7 +176,7 @@ def test_mixup_mixes_each_image_and_its_label_with_the_next_of_the_epoch_in_one_
     labels = np.concatenate([some for _, some in batches])
     own = epoch_order(LABELS, 3, 1, "upsample")
     others = np.roll(own, -1)
-    shares = Augmenter(STILL).shares(np.random.default_rng([3, 1, 2]), 16)
+    shares = Augmenter(STILL).shares(np.random.default_rng([3, 1, 3]), 16)
     assert labels.dtype == np.float32 and ((shares >= 0.5) & (shares <= 1)).all() and len(set(shares)) == 16
     np.testing.assert_allclose(labels, shares * LABELS[own] + (1 - shares) * LABELS[others], rtol=1e-6)
     np.testing.assert_allclose(levels, shares * grey[own] + (1 - shares) * grey[others], atol=0.5001)

@@ -17,7 +17,7 @@ from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.measure.gradcam import GradCam
 from drsearch.model.fit import EpochResult, set_seeds
 from drsearch.settings import Settings
-from drsearch.space.build_model import changed_choices, network_code, what_is_wrong_with
+from drsearch.space.build_model import changed_choices, own_code, what_is_wrong_with
 from drsearch.space.check import check_backbone_weights, load_space
 from drsearch.space.search_space import SearchSpace
 from drsearch.tracking.events import RunStart
@@ -427,8 +427,8 @@ def test_a_single_training_asks_for_the_file_that_makes_its_network(space: Searc
     with pytest.raises(SettingsError) as refused:
         check_network(Settings(), space)
     assert str(refused.value) == (
-        f"--space {space.path}: the settings leave model.hypermodel empty, which is the ResNet; give the settings.gin "
-        "of a trial of that space, or leave --space out."
+        f"--space {space.path}: the settings name nothing of it: model.hypermodel is empty, which is the ResNet; give "
+        "the settings.gin of a trial of that space, or leave --space out."
     )
     check_network(settings_of(space, "{}"), space)
     check_network(Settings(), None)
@@ -445,8 +445,8 @@ def test_settings_of_another_hypermodel_are_refused(space: SearchSpace) -> None:
 
 def test_other_choices_are_the_same_network_and_other_code_is_another() -> None:
     same = HEAD.replace("0.001", "0.1") + NETWORK.replace("[2, 4]", "[2, 4, 8]")
-    assert network_code(HEAD + NETWORK) == network_code(same)
-    assert network_code(HEAD + NETWORK) != network_code(HEAD + NETWORK.replace("ReLU", "PReLU"))
+    assert own_code(HEAD + NETWORK) == own_code(same)
+    assert own_code(HEAD + NETWORK) != own_code(HEAD + NETWORK.replace("ReLU", "PReLU"))
 
 
 def test_choices_that_changed_are_named() -> None:

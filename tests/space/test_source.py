@@ -10,7 +10,10 @@ from drsearch.errors import SearchSpaceError
 from drsearch.space.source import literal_settings, read_source
 
 SPACE = "def space(hp):\n    hp.Choice('training.learning_rate', [0.001])\n"
-DEFINES = "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), and what these use. "
+DEFINES = (
+    "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), build_loss(settings), "
+    "augment(image, rng), and what these use. "
+)
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -20,10 +23,16 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 REFUSED = [
+    (SPACE + "def my_augmentations(images):\n    return images\n",
+     f"line 3 defines my_augmentations, which nothing uses: {DEFINES}Augmentation is set by augmentation.*, or is "
+     "augment(image, rng)."),
     (SPACE + "def augment(images):\n    return images\n",
-     f"line 3 defines augment, which nothing uses: {DEFINES}Augmentation is set by augmentation.*."),
+     "line 3 defines augment(images); write def augment(image, rng)."),
+    (SPACE + "def build_loss(y_true, y_pred): ...\n",
+     "line 3 defines build_loss(y_true, y_pred); write def build_loss(settings)."),
     (SPACE + "def my_loss(y_true, y_pred): ...\n",
-     f"line 3 defines my_loss, which nothing uses: {DEFINES}The loss is the setting training.loss."),
+     f"line 3 defines my_loss, which nothing uses: {DEFINES}The loss is the setting training.loss, or "
+     "build_loss(settings)."),
     (SPACE + "callbacks = []\n",
      f"line 3 defines callbacks, which nothing uses: {DEFINES}There are no callbacks: study.pruner ends trials early, "
      "training.schedule moves the learning rate."),

@@ -263,5 +263,5 @@ def build_model(hp, image_px, n_classes):
         studies.begin("third", studies.space(head + network.replace('"relu"', '"elu"')), "old")
     assert str(refused.value) == (
         "--warm-start old: build_model of mine.py is not what it was there, beyond what it draws, so equal values make "
-        "another network; --enqueue FILE starts from its settings."
+        "another training; --enqueue FILE starts from its settings."
     )
