@@ -34,6 +34,8 @@ COMMANDS = {
     "evaluate": ["retinopathy@champion", "--data", "eyes"],
     "explain": ["retinopathy@champion", "--data", "eyes"],
     "stress": ["retinopathy@champion", "--data", "eyes"],
+    "cross-validate": ["eyes", "--folds", "2", "--repeats", "1"],
+    "ablate": ["mine", "--folds", "2"],
     "serve": ["retinopathy@champion", "--port", "0"],
     "promote": ["retinopathy", "--version", "1", "--yes"],
     "rollback": ["retinopathy", "--reason", "why"],

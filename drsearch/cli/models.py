@@ -135,11 +135,12 @@ def explain(
     skip_bad: SkipBad = False,
     as_json: Json = False,
 ) -> None:
-    """Measure whether a registered model looks at lesions, in referable eyes that have boxes around lesions.
+    """Measure whether a registered model looks at lesions.
 
-    How often the peak of the heat lies in a lesion, the share of heat in lesions by kind and by grade, against chance,
-    untrained networks and the boxes of other eyes; deletion and insertion curves; maps of randomised weights. On the
-    test split this is a test evaluation, and counted. Figures and a chart are logged to the version's run.
+    In referable eyes that have boxes around lesions: how often the peak of the heat lies in a lesion, the share of
+    heat in lesions by kind and by grade, against chance, untrained networks and the boxes of other eyes; deletion and
+    insertion curves; maps of randomised weights. On the test split this is a test evaluation, and counted. Figures
+    and a chart are logged to the version's run.
 
     Example:
         drsearch explain retinopathy@champion --data ~/IDRiD --method hirescam
