@@ -89,7 +89,7 @@ REFUSED = {
         ["space", "no.py"],
         "no.py: no such search space; write one, or take one of search_spaces/*.py.",
     ),
-    "space: hook": (["space", "hook.py"], "hook.py: line 8 defines augment, which nothing uses: "),
+    "space: hook": (["space", "hook.py"], "hook.py: line 8 defines augment(image); write def augment(image, rng)."),
     "run-study: no space": (["run-study", "no.py", "--data", "eyes"], "no.py: no such search space; "),
     "run-study: package": (
         ["run-study", "no_package.py", "--data", "eyes"],

@@ -121,6 +121,7 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_network_the_way_to_imagenet_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setattr("urllib.request._opener", None)  # made by the first download, with the proxies of its time
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
     with pytest.raises(SettingsError) as refused:
         check_weights(settings_with(model_backbone="MobileNet", model_weights="imagenet"))
