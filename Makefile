@@ -7,7 +7,7 @@ QUICK := $(addprefix tests/,data datasets trials measure/test_scores.py measure/
 	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
 	space/test_source.py display cli/test_app.py)
 
-.PHONY: help study test quick faults layouts lint bench bench-check clean
+.PHONY: help study test quick faults layouts lint docs bench bench-check clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ lint: .venv/installed-test  ## Format, lint and type checks.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: .venv/installed-test  ## Build the documentation site; refuse broken links and public names without a docstring.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
+
 BENCHMARKS := epoch batches workers study tracking memory prepare search_cost serving server scale
 SHORT := epoch memory
 
@@ -56,11 +60,11 @@ bench-check: .venv/installed-bench  ## Measure the short ones again; is any rati
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,postgresql,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,docs,postgresql,test]'
 	touch $@
 
 .venv/installed-bench: .venv/installed-test
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,postgresql,test,bench]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,docs,postgresql,test,bench]'
 	touch $@
 
 clean:  ## Remove the environment and what `make study` left here.

@@ -542,6 +542,19 @@ SEARCHED_SECTIONS = ("images", "augmentation", "model", "training")
 class Settings:
     """All sections. `Settings()` is the report's training with everything at its default.
 
+    Attributes:
+        images: What a photograph becomes.
+        data: How photographs are divided.
+        task: Which eyes are referable.
+        augmentation: Random changes of training images.
+        model: The network.
+        training: One training.
+        study: The search.
+        search: How many trainings judge one setting.
+        finetune: The stage after the search.
+        registry: Where the best model goes.
+        gate: What a champion must show.
+
     Example:
         >>> settings = Settings().replace({"training.learning_rate": 0.01})
         >>> settings.training.learning_rate
