@@ -305,6 +305,11 @@ class TrainingSettings(_Section):
     levels_weight: float = _setting(0.0, "weight of a second loss, of the levels P(grade >= k), k = 1 to 4; 0: none is "
                                     "learned",
                                     low=0.0, high=100.0)  # fmt: skip
+    levels_loss: str = _setting(
+        "cross_entropy",
+        "what the second loss of the levels is: cross_entropy of each, or squared_error of the grade that they sum to",
+        choices=("cross_entropy", "squared_error"),
+    )
     lesions_weight: float = _setting(0.0, "weight of a second loss, of a map of the boxes around lesions; 0: none is "
                                      "learned",
                                      low=0.0, high=100.0)  # fmt: skip

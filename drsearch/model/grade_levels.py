@@ -8,20 +8,22 @@ from numpy.typing import NDArray
 
 from drsearch.grades import GRADES
 from drsearch.model.second_head import SecondHead, feed_classifier, has_classifier, output_shape
+from drsearch.settings import TrainingSettings
 
 LEVELS = "levels"
 """Name of the layer of P(grade >= k), k = 1 to 4, shape `(n, 4)`."""
 
 
-def levels_head(grades: NDArray[np.int64], weight: float) -> SecondHead:
+def levels_head(grades: NDArray[np.int64], training: TrainingSettings) -> SecondHead:
     """The head that learns the levels.
 
     Args:
         grades: Of the training images, 0 to 4, shape `(n,)`.
-        weight: `training.levels_weight`.
+        training: `levels_weight` and `levels_loss` are used.
     """
     levels = grade_levels(grades)
-    return SecondHead(LEVELS, weight, lambda index, _: levels[index], _loss, _add)
+    loss = {"cross_entropy": _cross_entropy, "squared_error": _squared_error}[training.levels_loss]
+    return SecondHead(LEVELS, training.levels_weight, lambda index, _: levels[index], loss, _add)
 
 
 def grade_levels(grades: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -65,5 +67,9 @@ def _add(model: keras.Model) -> keras.Model:
     return feed_classifier(model, [head(model.layers[-1].input)], "features_and_levels")
 
 
-def _loss(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+def _cross_entropy(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(keras.losses.binary_crossentropy(targets, outputs))
+
+
+def _squared_error(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.square(tf.reduce_sum(outputs - targets, axis=1)))

@@ -18,7 +18,7 @@ def second_heads(eyes: LabelledImages, training: TrainingSettings) -> tuple[Seco
 
     Args:
         eyes: Train the network.
-        training: `levels_weight` and `lesions_weight` are used.
+        training: `levels_weight`, `levels_loss` and `lesions_weight` are used.
 
     Raises:
         TrialFailed: If the eyes do not have a target.
@@ -31,7 +31,7 @@ def second_heads(eyes: LabelledImages, training: TrainingSettings) -> tuple[Seco
     if training.levels_weight > 0:
         if misfit := misfit_of_grades(training, eyes.grades):
             raise TrialFailed(misfit)
-        heads.append(levels_head(eyes.grades, training.levels_weight))
+        heads.append(levels_head(eyes.grades, training))
     return tuple(heads)
 
 

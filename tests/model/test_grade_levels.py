@@ -16,7 +16,7 @@ from drsearch.errors import TrialFailed
 from drsearch.measure.gradcam import GradCam
 from drsearch.model.fit import Training, build_optimizer, set_seeds
 from drsearch.model.fused_step import compiled_fit
-from drsearch.model.grade_levels import grade_levels
+from drsearch.model.grade_levels import grade_levels, levels_head
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.second_head import with_outputs
@@ -56,12 +56,21 @@ def test_levels_are_a_grade_in_four_steps(grades: list[int]) -> None:
     assert np.all(np.diff(levels, axis=1) <= 0)
 
 
-def test_it_learns_every_grade_beside_the_classes(eight_eyes: Eyes) -> None:
-    training = Training(_resnet(), eight_eyes, eight_eyes, SMALL)
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_it_learns_every_grade_beside_the_classes(eight_eyes: Eyes, loss: str) -> None:
+    training = Training(_resnet(), eight_eyes, eight_eyes, SMALL.replace({"training.levels_loss": loss}))
     for _ in range(120):
         result = training.run_epoch()
     assert result.train.accuracy == result.validation.accuracy == 1.0
     assert np.round(_levels(training.model, eight_eyes).sum(axis=1)).tolist() == eight_eyes.grades.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.tuples(*[st.floats(0, 1, width=32)] * 4)), min_size=1, max_size=5))
+def test_the_squared_error_is_that_of_the_grade(eyes: list[tuple[int, tuple[float, ...]]]) -> None:
+    grades, outputs = np.array([grade for grade, _ in eyes]), np.array([levels for _, levels in eyes], np.float32)
+    head = levels_head(grades, SMALL.replace({"training.levels_loss": "squared_error"}).training)
+    error = head.loss(tf.constant(grade_levels(grades)), tf.constant(outputs))
+    assert float(error) == pytest.approx(np.mean((outputs.sum(axis=1) - grades) ** 2), rel=1e-5, abs=1e-6)
 
 
 def test_without_the_setting_the_network_is_the_given_one_and_grades_are_not_read(eight_eyes: Eyes) -> None:
