@@ -117,8 +117,9 @@ def cross_validate(
     """Judge a setting, or a search for one, on eyes that chose nothing: no epoch, threshold, temperature or setting.
 
     All eyes are dealt into outer folds, those of a published test split excepted. One network per fold and repeat is
-    trained on the other eyes, some of which validate. The folds are trials of a study: the same call resumes them, and
-    with more `repeats` it adds some. With a `space` each outer fold has a study of its own, whose best trial is judged.
+    trained on the other eyes, some of which validate; with `registry.networks = "folds"` it is the mean of the networks
+    of `search.folds` inner folds of these eyes. The folds are trials of a study: the same call resumes them, and with
+    more `repeats` it adds some. With a `space` each outer fold has a study of its own, whose best trial is judged.
 
     Args:
         data: The folder of photographs, or a prepared data set.
@@ -230,7 +231,8 @@ def _read(path: Path, given: Mapping[str, Value], config: Configs, is_own: bool)
     """The space, checked, on the settings that every fold starts from.
 
     Raises:
-        SettingsError: If they ask for inner folds, or are those of one trial of a space that builds its networks.
+        SettingsError: If they ask for inner folds without the mean of their networks, or are those of one trial of a
+            space that builds its networks.
     """
     from drsearch.space.check import load_space
     from drsearch.space.search_space import read_space
@@ -238,11 +240,12 @@ def _read(path: Path, given: Mapping[str, Value], config: Configs, is_own: bool)
 
     def chosen(own: Settings) -> Settings:
         settings = merged_settings(given, config, own)
-        if settings.search.folds > 1 or settings.search.repeats > 1:
+        search, networks = settings.search, settings.registry.networks
+        if (search.folds > 1 or search.repeats > 1) and networks != "folds":
             raise SettingsError(
-                f"search.folds = {settings.search.folds} and search.repeats = {settings.search.repeats}: an outer fold "
-                "is judged by one network, which has one validation split; leave both at 1, and give --folds and "
-                "--repeats."
+                f"search.folds = {search.folds} and search.repeats = {search.repeats} with registry.networks = "
+                f"{networks!r}: an outer fold is judged by one network, or by the mean of the networks of its inner "
+                "folds and repeats; leave both at 1, or write registry.networks = 'folds'."
             )
         if settings.model.hypermodel:
             raise SettingsError(

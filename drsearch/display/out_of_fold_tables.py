@@ -40,7 +40,8 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport", page: "Path | Non
         )
     out.print(folds)
     repeats = ["over repeats"] if n_repeats > 1 else []
-    title = f"out of fold: {len(report.eyes)} eyes, each judged by {n_repeats} network{'s' if n_repeats > 1 else ''}"
+    of_repeats = f" in each of {n_repeats} repeats" if n_repeats > 1 else ""
+    title = f"out of fold: {len(report.eyes)} eyes, each judged by {report.network_text}{of_repeats}"
     table = Table("", "value", "95 % interval", "over folds", *repeats, "inner", "inner - outer", title=title)
     table.title_justify = "left"
     for name, shown in _SHOWN.items():
@@ -55,6 +56,8 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport", page: "Path | Non
             format(report.optimism(name), "+.3f"),
         )
     out.print(table)
+    if report.single_scores is not None:
+        out.print(_single_table(report))
     say = liner(out)
     say(f"{report.drawn_words}; ± is a standard deviation")
     say(report.blind_text)
@@ -65,3 +68,13 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport", page: "Path | Non
         say(f"labels that every repeat contradicts: {n}, the surest first: {names}{more}; look at {page}")
     if report.test_included:
         say("the test split was dealt, too: these scores are what to report of a setting that they choose")
+
+
+def _single_table(report: "OutOfFoldReport") -> Table:
+    """What one of the networks of a mean scores, and what averaging is worth."""
+    table = Table("", "one network", "95 % interval", "mean - one", title="one of the networks on the same eyes")
+    table.title_justify = "left"
+    for name, gain in report.gains.items():
+        one = getattr(report.single_scores, name)
+        table.add_row(_SHOWN[name], f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}", format(gain, "+.3f"))
+    return table

@@ -22,7 +22,7 @@ from drsearch.measure.out_of_fold import (
 )
 from drsearch.measure.scores import TRIAL_THRESHOLD, Interval
 from drsearch.release.candidate import Candidate
-from drsearch.release.out_of_fold_report import outcome_of
+from drsearch.release.out_of_fold_report import network_outcomes, outcome_of
 from drsearch.run_folder import STUDY_RUN
 from drsearch.study.ablation import AblationPlan, Choice
 from drsearch.tracking.events import Artifact, Resumed, RunEnd, Tags
@@ -31,9 +31,8 @@ from drsearch.tracking.markdown import note_table
 from drsearch.tracking.sender import sync
 from drsearch.tracking.tags import NOTE_TAG, outcome_tags
 from drsearch.tracking.tracker import TrackerUnavailable
-from drsearch.training.cross_validation import assign_folds, n_trainings, training_name
+from drsearch.training.cross_validation import assign_folds
 from drsearch.training.objective import Objective
-from drsearch.training.outcome import read_outcome
 
 
 @dataclass(frozen=True)
@@ -155,14 +154,7 @@ def ablation_report(name: str, plan: AblationPlan, trials: Sequence[Candidate]) 
 def _values(trial: Candidate, objective: Objective) -> list[float]:
     """The objective of every fold and repeat, at the best epoch of the trial."""
     epoch = outcome_of(trial).epoch
-    values = []
-    search = trial.settings.search
-    for training in (training_name(search, index) for index in range(n_trainings(search))):
-        outcome = read_outcome(trial.folder / training.replace("/", "-"))
-        if outcome is None:
-            raise StudyError(f"{trial.folder} lacks the outcome of {training}; delete the ablation, and begin it anew.")
-        values.append(objective.value_of(outcome.history[epoch - 1]))
-    return values
+    return [objective.value_of(outcome.history[epoch - 1]) for outcome in network_outcomes(trial)]
 
 
 def _eyes(trial: Candidate) -> list[tuple[str, int]]:

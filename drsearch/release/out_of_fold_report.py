@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.records import EyeEntry, RecordSet, open_records, read_outer_eyes
+from drsearch.data.records import EyeEntry, open_records, read_outer_eyes
 from drsearch.errors import StudyError
 from drsearch.files import write_whole
 from drsearch.measure.blind_baseline import blind_features, fit_blind_baseline
@@ -33,8 +33,9 @@ from drsearch.measure.patients import patient_groups
 from drsearch.measure.scores import SCORE_NAMES, TRIAL_THRESHOLD, Interval, Scores, scores
 from drsearch.release.blind_scores import MOST_EYES
 from drsearch.release.candidate import Candidate
-from drsearch.release.operating_point import choose_threshold
+from drsearch.release.operating_point import ChosenThreshold, choose_threshold
 from drsearch.run_folder import judged_run
+from drsearch.settings import Settings
 from drsearch.tracking.availability import is_served
 from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.journal import Journal
@@ -44,7 +45,7 @@ from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import KIND_TAG, NOTE_TAG, STUDY_TAG, outcome_tags, provenance_tags
 from drsearch.tracking.tracker import TrackerUnavailable
-from drsearch.training.cross_validation import spread
+from drsearch.training.cross_validation import n_trainings, spread, training_name
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.outer_folds import OuterFold, outer_fold
 
@@ -64,10 +65,11 @@ class JudgedFold:
         trial: Its trial.
         run_id: Its MLflow run; None if MLflow has not answered yet.
         params: What the space drew for it; empty where the setting was given.
-        epoch: Its best epoch on the inner validation eyes.
+        epoch: Its best epoch on the inner validation eyes; of a mean of networks, the best of their mean curve.
         temperature: Fitted on them.
-        n_train: Eyes that it trained on.
-        inner: Scores of the inner validation eyes, at the threshold that was chosen on them.
+        n_train: Eyes that it trained on; of a mean, all eyes of its inner folds.
+        inner: Scores of the inner validation eyes, at the threshold that was chosen on them. Of a mean: of the inner
+            folds, each eye answered by the networks that did not train on it.
         outer: Scores of the eyes that were kept away, at the same threshold.
     """
 
@@ -122,6 +124,8 @@ class OutOfFoldReport:
         repeats: The predictions of each repeat, eyes in the order of `eyes`.
         blind: Those of the lesion-blind baseline, on the same folds, at threshold 0.5.
         test_included: Whether a test split that drsearch carved out was dealt, too.
+        single: Where means of networks are judged, the predictions of their networks, each at its own threshold: one
+            `Repeat` per repeat and place in the mean. Else empty.
     """
 
     name: str
@@ -132,6 +136,12 @@ class OutOfFoldReport:
     repeats: tuple[Repeat, ...]
     blind: tuple[Repeat, ...]
     test_included: bool
+    single: tuple[Repeat, ...] = ()
+
+    @property
+    def n_networks(self) -> int:
+        """How many networks answer an eye of a fold: 1, or those of which the mean answers."""
+        return len(self.single) // len(self.repeats) or 1
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -153,6 +163,17 @@ class OutOfFoldReport:
     def blind_scores(self) -> OutOfFoldScores:
         """The same of the lesion-blind baseline."""
         return out_of_fold_scores(self.labels, self.blind, self.groups)
+
+    @cached_property
+    def single_scores(self) -> OutOfFoldScores | None:
+        """What one of the networks scores, mean over all; None where no means of networks are judged."""
+        return out_of_fold_scores(self.labels, self.single, self.groups) if self.single else None
+
+    @cached_property
+    def gains(self) -> dict[str, Interval]:
+        """What the means of networks score more than one of them, paired, by name; empty where none are judged."""
+        single = self.single_scores
+        return {name: self.scores.minus(single, name) for name in SCORE_NAMES} if single else {}
 
     def fold_values(self, score: str) -> list[float]:
         """A score of every outer fold by itself."""
@@ -201,6 +222,11 @@ class OutOfFoldReport:
             f"baseline, paired: AUC {self.scores.minus(blind, 'auc'):+.3f}"
         )
 
+    @property
+    def network_text(self) -> str:
+        """What answers an eye in a repeat."""
+        return "1 network" if self.n_networks == 1 else f"the mean of {self.n_networks} networks"
+
     def metrics(self) -> dict[str, float]:
         """The figures as a run's metrics."""
         values: dict[str, float] = {"trainings": float(len(self.judged)), "dealt_eyes": float(len(self.eyes))}
@@ -210,6 +236,9 @@ class OutOfFoldReport:
             values[f"out_of_fold_{name}_std_of_repeats"] = spread(self.repeat_values(name))
             values[f"inner_{name}"] = self.inner_mean(name)
             values |= self.optimism(name).metrics(f"optimism_{name}")
+        for name, gain in self.gains.items():
+            values |= getattr(self.single_scores, name).metrics(f"out_of_fold_single_{name}")
+            values |= gain.metrics(f"out_of_fold_{name}_over_single")
         for name in ("auc", "accuracy"):
             values |= getattr(self.blind_scores, name).metrics(f"out_of_fold_blind_{name}")
         return values | self.scores.minus(self.blind_scores, "auc").metrics("out_of_fold_auc_over_blind")
@@ -268,6 +297,12 @@ class OutOfFoldReport:
                 "out_of_fold": self.blind_scores.to_json(),
                 "auc_difference": self.scores.minus(self.blind_scores, "auc").to_json(),
             },
+            "networks": self.n_networks,
+            "single": self.single_scores
+            and {
+                "out_of_fold": self.single_scores.to_json(),
+                "gain_of_mean": {name: gain.to_json() for name, gain in self.gains.items()},
+            },
             "doubtful_labels": [asdict(each) for each in self.doubtful],
             "judged": [fold.to_json() for fold in self.judged],
         }
@@ -295,7 +330,9 @@ def out_of_fold_report(name: str, judges: Sequence[Candidate]) -> OutOfFoldRepor
     eyes, features = records.eyes(*records.outer_splits), blind_features(read_outer_eyes(records).images)
     labels = np.array([eye.label for eye in eyes], np.int64)
     n_repeats = len(judges) // n_folds
+    n_networks = n_trainings(first.settings.search)
     answers, blind = ([_no_answers(len(eyes)) for _ in range(n_repeats)] for _ in range(2))
+    single = [_no_answers(len(eyes)) for _ in range(n_repeats * n_networks if n_networks > 1 else 0)]
     judged = []
     for judge in judges:
         own = judge.records()
@@ -304,13 +341,20 @@ def out_of_fold_report(name: str, judges: Sequence[Candidate]) -> OutOfFoldRepor
         judged.append(one)
         _fill(answers[fold.repeat], fold, probabilities, one.outer.threshold)
         _fill(blind[fold.repeat], fold, _blind(features, labels, fold), TRIAL_THRESHOLD)
+        for place, outcome in enumerate(network_outcomes(judge) if single else (), start=fold.repeat * n_networks):
+            chosen, probabilities = _answered(outcome, judge.settings)
+            _fill(single[place], fold, probabilities, chosen.point.threshold)
     return OutOfFoldReport(
-        name, n_folds, records.data.split, eyes, tuple(judged), tuple(answers), tuple(blind), _deals_test(records)
+        name,
+        n_folds,
+        records.data.split,
+        eyes,
+        tuple(judged),
+        tuple(answers),
+        tuple(blind),
+        "test" in records.outer_splits,
+        tuple(single),
     )
-
-
-def _deals_test(records: RecordSet) -> bool:
-    return "test" in records.outer_splits
 
 
 def _no_answers(n: int) -> Repeat:
@@ -325,12 +369,11 @@ def _fill(repeat: Repeat, fold: OuterFold, probabilities: NDArray[np.float64], t
 
 def _judged(judge: Candidate, entries: Sequence[EyeEntry], fold: OuterFold) -> tuple[JudgedFold, NDArray[np.float64]]:
     """The outer fold of a trial, and its probabilities of the eyes that were kept away."""
-    outcome = outcome_of(judge)
-    assert outcome.predictions is not None
+    outcome, left_out = outcome_of(judge), judge.settings.training.left_out
     assert outcome.judged is not None
-    chosen, left_out = choose_threshold(outcome.predictions, judge.settings), judge.settings.training.left_out
-    probabilities = tempered(outcome.judged.probabilities, chosen.temperature)
+    chosen, probabilities = _answered(outcome, judge.settings)
     of_patients = patient_groups(outcome.judged.patients)
+    trains = fold.train | fold.validation if judge.settings.search.folds > 1 else fold.train
     judged = JudgedFold(
         number=judge.settings.search.outer_fold,
         repeat=fold.repeat + 1,
@@ -341,12 +384,19 @@ def _judged(judge: Candidate, entries: Sequence[EyeEntry], fold: OuterFold) -> t
         params=judge.params,
         epoch=outcome.epoch,
         temperature=chosen.temperature,
-        n_train=int(fold.train.sum())
-        - sum(eye.name in left_out for eye, trains in zip(entries, fold.train, strict=True) if trains),
+        n_train=sum(eye.name not in left_out for eye, is_in in zip(entries, trains, strict=True) if is_in),
         inner=chosen.scores,
         outer=scores(outcome.judged.labels, probabilities, chosen.point.threshold, groups=of_patients),
     )
-    return judged, np.asarray(probabilities, np.float64)
+    return judged, probabilities
+
+
+def _answered(outcome: Outcome, settings: Settings) -> tuple[ChosenThreshold, NDArray[np.float64]]:
+    """Threshold and temperature of a network, or of a mean, and its probabilities of the eyes that were kept away."""
+    assert outcome.predictions is not None
+    assert outcome.judged is not None
+    chosen = choose_threshold(outcome.predictions, settings)
+    return chosen, np.asarray(tempered(outcome.judged.probabilities, chosen.temperature), np.float64)
 
 
 def outcome_of(judge: Candidate) -> Outcome:
@@ -366,6 +416,23 @@ def outcome_of(judge: Candidate) -> Outcome:
             "MLflow has them (`drsearch sync` where it was trained), the same command goes on."
         )
     return outcome
+
+
+def network_outcomes(judge: Candidate) -> list[Outcome]:
+    """The outcome of every fold and repeat of a trial.
+
+    Raises:
+        StudyError: If a file is missing.
+    """
+    outcomes = []
+    for training in (training_name(judge.settings.search, i) for i in range(n_trainings(judge.settings.search))):
+        outcome = read_outcome(judge.folder / training.replace("/", "-"))
+        if outcome is None:
+            raise StudyError(
+                f"{judge.folder} lacks the outcome of {training}; delete study {judge.study.name!r}, and begin it anew."
+            )
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _blind(features: NDArray[np.float32], labels: NDArray[np.int64], fold: OuterFold) -> NDArray[np.float64]:
@@ -470,9 +537,10 @@ def _note(report: OutOfFoldReport) -> str:
     return "\n".join(
         [
             f"{report.n_folds} outer folds, {n} repeat{'s' if n > 1 else ''}, {len(report.eyes)} eyes, dealt by "
-            f"{report.way}. No eye chose anything of the network that judged it.",
+            f"{report.way}, each judged by {report.network_text}. No eye chose anything of what judged it.",
             "",
             *note_table(head, rows),
+            *_single_table(report),
             "",
             f"95 % intervals; {report.drawn_words}. {report.blind_text}.",
             "",
@@ -483,6 +551,15 @@ def _note(report: OutOfFoldReport) -> str:
             "`folds/predictions.csv` has the probability of every eye in every repeat.",
         ]
     )
+
+
+def _single_table(report: OutOfFoldReport) -> list[str]:
+    """What averaging the networks of a fold is worth; no line where there is one."""
+    if report.single_scores is None:
+        return []
+    single = report.single_scores.intervals
+    rows = [(name, str(single[name]), format(gain, "+.3f")) for name, gain in report.gains.items()]
+    return ["", *note_table(("", "one of the networks", "mean of networks - one"), rows)]
 
 
 def _doubtful_text(report: OutOfFoldReport) -> str:

@@ -78,7 +78,7 @@ class BestNetwork:
             self.predictions = (
                 Predictions(tuple(validation.labels.tolist()), tuple(probabilities.tolist()), validation.patients)
                 if self._symmetries == 1
-                else self.answers(validation)
+                else answers(model, validation, self._symmetries)
             )
             self.metrics |= self.scores.metrics("best_", "best_val_") | {
                 best_metric("val_loss"): result.validation.loss
@@ -87,11 +87,6 @@ class BestNetwork:
                 if interval := metric_interval(metric, validation.labels, probabilities, groups):
                     self.metrics |= interval.metrics(best_metric(f"val_{metric.name}"))
             self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
-
-    def answers(self, eyes: Eyes) -> Predictions:
-        """The predictions for other eyes, as the registered model would answer."""
-        answers = Predictor(self._model, symmetries=self._symmetries)(eyes.images)
-        return Predictions(tuple(eyes.labels.tolist()), tuple(answers.tolist()), eyes.patients)
 
     @property
     def fold_metrics(self) -> dict[str, float]:
@@ -138,6 +133,18 @@ class BestNetwork:
                 _write_png(folder / file, overlay(image, cam))
                 events.append(Image(f"{kind}/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file))
         return events
+
+
+def answers(network: keras.Model, eyes: Eyes, symmetries: int) -> Predictions:
+    """The predictions for some eyes, as the registered model would answer.
+
+    Args:
+        network: Single, or a mean.
+        eyes: None that it trained on.
+        symmetries: Views of an eye over which its probability is averaged.
+    """
+    probabilities = Predictor(network, symmetries=symmetries)(eyes.images)
+    return Predictions(tuple(eyes.labels.tolist()), tuple(probabilities.tolist()), eyes.patients)
 
 
 def save_network(network: keras.Model, folder: Path) -> list[Event]:

@@ -75,12 +75,14 @@ class TrialFolds:
         train: The train split.
         validation: The validation split.
         fold_of: Per repeat the fold of each eye of both splits, shape `(n,)`; empty where there is one fold.
+        judged: The eyes of an outer fold, which every network answers; None without one.
     """
 
     search: SearchSettings
     train: Eyes
     validation: Eyes
     fold_of: tuple[NDArray[np.int64], ...]
+    judged: Eyes | None = None
 
     def fold(self, index: int) -> Fold:
         """The training at a place, from 0: the folds of the first repeat come first."""
@@ -89,7 +91,7 @@ class TrialFolds:
         if self.search.folds > 1:
             both, held_out = joined(train, validation), self.fold_of[repeat] == fold
             train, validation = both.some(~held_out), both.some(held_out)
-        return Fold(train, validation, training_name(self.search, index), index, repeat)
+        return Fold(train, validation, training_name(self.search, index), index, repeat, self.judged)
 
     def held_out(self, index: int) -> NDArray[np.int64]:
         """Which eyes judge the training at a place: indices into both splits, with one fold into validation alone."""
@@ -100,7 +102,12 @@ class TrialFolds:
 
 
 def split_folds(
-    train: Eyes, validation: Eyes, entries: Sequence[EyeEntry], data: DataSettings, search: SearchSettings
+    train: Eyes,
+    validation: Eyes,
+    entries: Sequence[EyeEntry],
+    data: DataSettings,
+    search: SearchSettings,
+    judged: Eyes | None = None,
 ) -> TrialFolds:
     """The folds of both splits: of the first repeat as `data.split` says, of the others at random if that is `blocks`.
 
@@ -110,11 +117,12 @@ def split_folds(
         entries: The manifest's entries of both, in the same order.
         data: How eyes are split, and the seed.
         search: How many folds and repeats.
+        judged: The eyes of an outer fold; None without one.
 
     Raises:
         DataError: If a fold would lack one of the two classes.
     """
-    return TrialFolds(search, train, validation, assign_folds(entries, data, search))
+    return TrialFolds(search, train, validation, assign_folds(entries, data, search), judged)
 
 
 def assign_folds(

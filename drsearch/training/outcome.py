@@ -46,7 +46,8 @@ class Outcome:
         metrics: Of the best epoch, by name.
         predictions: For the validation eyes, by that network; with folds for every fold's held-out eyes, by the
             network of that fold. None where no eyes validate.
-        judged: For the eyes of the outer fold that was kept away, by the same network; None without an outer fold.
+        judged: For the eyes of the outer fold that was kept away, by that network; None without an outer fold. Where
+            there are several, by their mean; each network's own are in its own outcome.
     """
 
     state: State

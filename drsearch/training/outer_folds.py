@@ -13,6 +13,7 @@ from drsearch.data.patients import kept_together
 from drsearch.data.records import EyeEntry, Eyes, RecordSet, read_eyes, read_outer_eyes
 from drsearch.data.splits import folds, inner_validation
 from drsearch.settings import DataSettings, SearchSettings
+from drsearch.training.cross_validation import assign_folds
 
 
 @dataclass(frozen=True)
@@ -96,20 +97,37 @@ def training_eyes(records: RecordSet, search: SearchSettings) -> tuple[Eyes, Eye
     return eyes.some(fold.train), eyes.some(fold.validation), eyes.some(fold.judged)
 
 
+def training_entries(records: RecordSet, search: SearchSettings) -> tuple[EyeEntry, ...]:
+    """The manifest's entries of the train and validation eyes of `training_eyes`, in this order.
+
+    Raises:
+        DataError: If an outer fold would lack one of the two classes.
+    """
+    if not search.outer_fold:
+        return *records.eyes("train"), *records.eyes("validation")
+    entries = records.eyes(*records.outer_splits)
+    return _left(entries, outer_fold(entries, records.data, search))
+
+
+def _left(entries: Sequence[EyeEntry], fold: OuterFold) -> tuple[EyeEntry, ...]:
+    return tuple(entries[i] for side in (fold.train, fold.validation) for i in np.flatnonzero(side).tolist())
+
+
 def check_outer_folds(records: RecordSet, search: SearchSettings, repeats: int) -> None:
     """Refuse outer folds on which no network could be trained or judged.
 
     Args:
         records: The record set.
-        search: `search.outer_folds`.
+        search: `search.outer_folds`, and the inner folds and repeats.
         repeats: How often all eyes are dealt.
 
     Raises:
-        DataError: If an outer fold, or a side of its inner split, would lack one of the two classes.
+        DataError: If an outer fold, a side of its inner split or an inner fold would lack one of the two classes.
     """
     entries = records.eyes(*records.outer_splits)
     for number in range(1, search.outer_folds * repeats + 1):
-        outer_fold(entries, records.data, dataclasses.replace(search, outer_fold=number))
+        fold = outer_fold(entries, records.data, dataclasses.replace(search, outer_fold=number))
+        assign_folds(_left(entries, fold), records.data, search)
 
 
 def _van_der_corput(number: int) -> float:

@@ -28,7 +28,7 @@ from drsearch.tracking.events import Event, Metrics, Tags, now_ms
 from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.tracking.tags import NOTE_TAG, VIOLATED_TAG
-from drsearch.training.best_network import COSTS, BestNetwork, costs, run_note, save_network
+from drsearch.training.best_network import COSTS, BestNetwork, answers, costs, run_note, save_network
 from drsearch.training.checkpoints import Checkpoints, is_checkpointed
 from drsearch.training.cross_validation import (
     Fold,
@@ -182,10 +182,13 @@ def _finish_folds(log: RunLog, folds: TrialFolds, finished: Sequence[Outcome], s
         metrics[best_metric(f"val_{name}_std")] = spread([result.validation.by_name()[name] for result in per_fold])
     metrics |= {name: value for name, value in finished[0].metrics.items() if name in COSTS}
     files: Sequence[Event] = []
+    judged = None
     if is_mean := has_mean(settings) and state == "complete":
         mean = mean_network([keras.saving.load_model(file, compile=False) for file in _network_files(log, folds)])
         metrics |= costs(mean, folds.validation, settings.study)
         files = log.stage(lambda folder: save_network(mean, folder))
+        if folds.judged is not None:
+            judged = answers(mean, folds.judged, settings.registry.symmetries)
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
     tags = _violated(metrics, settings)
@@ -200,6 +203,7 @@ def _finish_folds(log: RunLog, folds: TrialFolds, finished: Sequence[Outcome], s
         error=spread([objective.value_of(result) for result in per_fold]) / math.sqrt(len(per_fold)),
         metrics=metrics,
         predictions=_of_mean(folds, finished) if is_mean else _pooled(finished),
+        judged=judged,
     )
     log.conclude(log.plan.folder, outcome)
     for file in _network_files(log, folds):
@@ -361,7 +365,9 @@ def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
         error=best.error,
         metrics=best.metrics,
         predictions=best.predictions,
-        judged=best.answers(fold.judged) if fold.judged is not None else None,
+        judged=answers(training.model, fold.judged, log.plan.settings.registry.symmetries)
+        if fold.judged is not None
+        else None,
     )
     log.conclude(checkpoints.folder, outcome)
     return outcome

@@ -39,7 +39,7 @@ from drsearch.tracking.tags import KIND_TAG, STUDY_TAG, TRIAL_TAG, provenance_ta
 from drsearch.training.cross_validation import n_trainings, split_folds
 from drsearch.training.objective import Objective, objectives_of, violations
 from drsearch.training.outcome import Outcome
-from drsearch.training.outer_folds import training_eyes
+from drsearch.training.outer_folds import training_entries, training_eyes
 from drsearch.training.plan import GivenAway, Plan, Pruned, Stopped, Watch
 from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
@@ -206,8 +206,9 @@ class Worker:
         if n_trainings(plan.settings.search) == 1:
             return run_training(plan, train, validation, watch, judged)
         records = open_records(self._home.records / self._definition.records_for(plan.settings.images))
-        entries = (*records.eyes("train"), *records.eyes("validation"))
-        return run_folds(plan, split_folds(train, validation, entries, records.data, plan.settings.search), watch)
+        search = plan.settings.search
+        entries = training_entries(records, search)
+        return run_folds(plan, split_folds(train, validation, entries, records.data, search, judged), watch)
 
     def _read(self, settings: Settings) -> tuple[Eyes, Eyes, Eyes | None]:
         """The eyes of `training_eyes`; those of the last record set and outer fold stay in memory."""

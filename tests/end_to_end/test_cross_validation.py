@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from services import HANG_S, when
 from tags_page import undocumented_metrics
 
 import drsearch
+from drsearch.model.mean_network import mean_answers
+from drsearch.training.outcome import read_outcome
 
 NUMBERS = {"images.image_px": 32, "model.width": 4, "model.stages": 1, "training.epochs": 20,
            "training.checkpoint_every_epochs": 2, "study.gradcam_eyes": 2}  # fmt: skip
@@ -105,7 +108,7 @@ def test_other_settings_under_its_name_and_settings_of_a_search_are_refused(judg
     assert (other.returncode, "was begun with training.batch_size = 4" in other.stderr) == (2, True)
     inner = desk.run(*command(desk, 2), "--set", "search.folds=3")
     assert inner.returncode == 2
-    assert "an outer fold is judged by one network" in inner.stderr
+    assert "an outer fold is judged by one network, or by the mean of the networks of its inner folds" in inner.stderr
 
 
 def test_python_gives_the_same_as_tables(judged: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +158,29 @@ def test_a_space_of_one_point_is_a_setting(judged: tuple[Any, Any, Any]) -> None
     assert [(fold["study"], fold["trial"]) for fold in said["judged"]] == [
         ("cross-validation-fixed", n) for n in (0, 1)
     ]
+
+
+def test_the_mean_of_a_folds_inner_networks_answers_its_eyes_and_single_networks_stand_beside(
+    judged: tuple[Any, Any, Any],
+) -> None:
+    desk, *_ = judged
+    inner = ("search.folds=2", "registry.networks=folds", "training.epochs=2")
+    said = desk.json(
+        *command(desk, 1)[:-1], "training.epochs=2", *(f"--set={text}" for text in inner), "--study", "means"
+    )
+    assert said["networks"] == 2
+    for fold in said["judged"]:
+        (folder,) = desk.home.glob(f"runs/means-*/trial-{fold['trial']:04d}")
+        each = [read_outcome(folder / f"fold{number}") for number in (1, 2)]
+        mean = read_outcome(folder)
+        assert mean is not None and mean.judged is not None and mean.predictions is not None
+        assert fold["inner"]["n"] == fold["n_train"] == said["eyes"] - fold["outer"]["n"]
+        assert len(mean.predictions.labels) == fold["n_train"]
+        answers = np.array([one.judged.probabilities for one in each if one and one.judged])
+        np.testing.assert_allclose(mean.judged.probabilities, mean_answers(answers), atol=1e-5)
+    for name, gain in said["single"]["gain_of_mean"].items():
+        one, mean_score = said["single"]["out_of_fold"][name]["value"], said["out_of_fold"][name]["value"]
+        assert gain["value"] == pytest.approx(mean_score - one) and gain["low"] <= gain["value"] <= gain["high"]
+    run = MlflowClient(desk.tracking_uri, desk.tracking_uri).get_run(said["run_id"])
+    assert undocumented_metrics(set(run.data.metrics)) == set()
+    assert "each judged by the mean of 2 networks" in run.data.tags["mlflow.note.content"]

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drsearch.data.quality import Quality
-from drsearch.data.records import EyeEntry
+from drsearch.data.records import EyeEntry, RecordSet
 from drsearch.errors import DataError
 from drsearch.settings import DataSettings, SearchSettings
-from drsearch.training.outer_folds import OuterFold, outer_fold
+from drsearch.training.outer_folds import OuterFold, check_outer_folds, outer_fold, training_entries, training_eyes
 
 QUALITY = Quality(1, 1, 1, 1, "")
 
@@ -113,3 +113,18 @@ def test_more_folds_than_eyes_of_a_class_are_refused() -> None:
 def test_inner_eyes_of_one_class_on_a_side_are_refused() -> None:
     with pytest.raises(DataError, match="the validation split has no NRDR photograph"):
         folds_of(entries([0, 0, *[2] * 14]), 2, 1)
+
+
+@pytest.mark.parametrize("outer_fold", [0, 2])
+def test_inner_folds_are_of_the_eyes_that_an_outer_fold_leaves(records: RecordSet, outer_fold: int) -> None:
+    search = SearchSettings(folds=2, outer_folds=3, outer_fold=outer_fold)
+    train, validation, judged = training_eyes(records, search)
+    left = [entry.name for entry in training_entries(records, search)]
+    assert left == [*train.names, *validation.names]
+    assert (judged is not None) == bool(outer_fold) and not set(left) & set(judged.names if judged else ())
+
+
+def test_more_inner_folds_than_eyes_of_a_class_are_refused_before_any_training(records: RecordSet) -> None:
+    check_outer_folds(records, SearchSettings(folds=2, outer_folds=2), 1)
+    with pytest.raises(DataError, match="ask for fewer with search.folds"):
+        check_outer_folds(records, SearchSettings(folds=12, outer_folds=2), 1)

@@ -1,7 +1,7 @@
 """A trial with folds that dies in one of them resumes in it, to the same curves, and logs everything once."""
 
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +278,27 @@ def test_a_mean_survives_a_death_and_a_move_to_another_machine(
     assert again.predictions == mean[1].predictions
     images = TRAIN.images
     np.testing.assert_array_equal(Predictor(load_network(there))(images), Predictor(load_network(mean[0]))(images))
+
+
+def test_the_eyes_of_an_outer_fold_are_answered_by_the_mean_and_by_each_network_after_a_death_too(
+    tmp_path: Path, mean: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drsearch.training.run_log.RunLog.close", lambda *_: None)
+    judged = eyes(6, 2)
+    folds = replace(FOLDS, judged=judged)
+    settings = MEAN.replace({"registry.symmetries": 8})
+    with pytest.raises(Killed):
+        run_folds(plan(tmp_path, settings=settings), folds, Watch(kill_at=8))
+    outcome = run_folds(plan(tmp_path, "second", settings=settings), folds, Watch())
+    assert (outcome.value, outcome.epoch) == (mean[1].value, mean[1].epoch), "the eyes that judge change nothing"
+    network = load_network(tmp_path)
+    networks = [layer for layer in network.layers if layer.name.startswith("network")]
+    each = [read_outcome(tmp_path / f"fold{number}") for number in (1, 2, 3)]
+    for answered, by in zip([outcome, *each], [network, *networks], strict=True):
+        assert answered is not None and answered.judged is not None
+        assert answered.judged.labels == tuple(judged.labels)
+        answers = Predictor(by, symmetries=8)(judged.images)
+        np.testing.assert_allclose(answered.judged.probabilities, answers, atol=1e-5)
 
 
 def test_of_repeats_every_eye_gets_the_mean_of_all_that_did_not_see_it(tmp_path: Path) -> None:
