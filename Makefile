@@ -7,7 +7,7 @@ QUICK := $(addprefix tests/,data datasets trials measure/test_scores.py measure/
 	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
 	space/test_source.py display cli/test_app.py)
 
-.PHONY: help study test quick faults layouts lint docs bench bench-check clean
+.PHONY: help study test quick faults layouts lint docs bench bench-check wheel audit clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,23 @@ bench-check: .venv/installed-bench  ## Measure the short ones again; is any rati
 	rm -rf build/bench
 	for name in $(SHORT); do $(BIN)/python -m benchmarks.$$name --into build/bench || exit 1; done
 	$(BIN)/python -m benchmarks.report check build/bench
+
+wheel: .venv/installed-test  ## Build wheel and sdist; install the wheel into an empty environment; run a small study there. Minutes.
+	rm -rf dist build/wheel
+	$(BIN)/python -m hatchling build
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --constraint constraints.txt "$$(echo $(CURDIR)/dist/drsearch-*.whl)[cpu]"
+	folder=$$(mktemp -d) && cd $$folder && export PATH="$(CURDIR)/build/wheel/bin:$$PATH" && drsearch --version && drsearch spaces && \
+	drsearch synthesize eyes --images 60 --seed 1 && \
+	drsearch run-study sample --data eyes --config small.gin --trials 2 --set training.epochs=2 --set finetune.when=never && \
+	drsearch status && rm -rf $$folder
+
+audit: .venv/installed-test  ## Write an SBOM of the environment (build/sbom.json), and look up known vulnerabilities of the pinned versions.
+	test -d build/audit || $(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet --upgrade pip-audit cyclonedx-bom
+	build/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.json $(BIN)/python
+	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip || { \
+		echo "make audit: a pinned version has a known vulnerability, or the database did not answer for it: see above." >&2; exit 1; }
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("drsearch needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from drsearch.api.data import Data, describe_data, prepare, synthesize
     from drsearch.api.model import Model, Training, evaluate, explain, load_model, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
-    from drsearch.api.space import describe_space
+    from drsearch.api.space import describe_space, spaces
     from drsearch.api.study import Study, join_study, load_study, run_study, studies
     from drsearch.errors import DrsearchError, Interrupted
     from drsearch.settings import Settings
@@ -36,6 +36,7 @@ _HOMES = {
     "synthesize": "api.data",
     "Data": "api.data",
     "describe_space": "api.space",
+    "spaces": "api.space",
     "run_study": "api.study",
     "load_study": "api.study",
     "studies": "api.study",
@@ -98,6 +99,7 @@ __all__ = [
     "run_study",
     "serve",
     "set_users",
+    "spaces",
     "stress",
     "studies",
     "sync",

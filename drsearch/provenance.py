@@ -33,10 +33,13 @@ def _git(root: Path, *arguments: str) -> str:
 
 @lru_cache
 def source_digest() -> str:
-    """The first 12 digits of the SHA-256 of drsearch's Python files, the same for every way of installing them."""
+    """The first 12 digits of the SHA-256 of drsearch's Python files, the same for every way of installing them.
+
+    Without the search spaces, which lie in the package in a wheel alone: a study holds the text of its own.
+    """
     root = Path(drsearch.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(set(root.rglob("*.py")) - set(root.glob("search_spaces/*"))):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 

@@ -1,7 +1,7 @@
 """What a network of keras.applications has learned elsewhere: a classifier on its features, which trains in seconds.
 
 what for   features learned on ImageNet, or on another set of eyes, against features learned on these eyes alone
-command    drsearch run-study search_spaces/backbone.py --data ~/IDRiD --set model.weights=imagenet
+command    drsearch run-study backbone --data ~/IDRiD --set model.weights=imagenet
 minutes    the features of an eye are computed once; then not measured on IDRiD
 expect     not measured
 

@@ -2,7 +2,7 @@
 
 what for   a model of referable retinopathy from a few hundred photographs: see what it makes of yours; or add choices
            to `space` and search around it
-command    drsearch run-study search_spaces/best.py --data ~/IDRiD --config best.gin
+command    drsearch run-study best --data ~/IDRiD --config best.gin
 minutes    35 for IDRiD's 413 photographs with one thread on a busy machine: five networks of 90 epochs at 384 px
 expect     test AUC 0.951 [0.904, 0.984] on 82 photographs, accuracy 0.866 [0.793, 0.939]: one run, with epoch and
            threshold chosen on held-out eyes, which best.gin no longer does (docs/science.md)

@@ -1,7 +1,7 @@
 """The axes of the report's grid, searched by TPE with a pruner instead of tried one by one.
 
 what for   look for as good a setting as the grid's best in fewer epochs
-command    drsearch run-study search_spaces/report_tpe.py --data ~/IDRiD --workers 2
+command    drsearch run-study report_tpe --data ~/IDRiD --workers 2
 minutes    about 10 on 2 cores
 expect     with luck, the grid's best validation AUC in a ninth of its epochs: of three study seeds two reached it,
            after 20 and 35 of its 320 epochs, one did not within 320 (`python -m benchmarks.search_cost`)

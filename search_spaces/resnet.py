@@ -2,7 +2,7 @@
 
 what for   find what helps on a few hundred photographs: normalisation of the photograph, augmentation,
            width and depth of the network, optimizer and schedule, regularisation
-command    drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2 --trials 40
+command    drsearch run-study resnet --data ~/IDRiD --workers 2 --trials 40
 minutes    one record set for each of 3 normalisations and 2 sizes is prepared first (seconds); then 40
            trials of at most 80 epochs: some hours on 2 cores
 expect     not measured yet on the whole of IDRiD; local_mean gained most in first probes

@@ -1,7 +1,7 @@
 """KerasTuner's own Xception, shrunk to a few hundred photographs, in the ResNet's place.
 
 what for   see that any KerasTuner hypermodel can be searched; separable convolutions against the ResNet's
-command    drsearch run-study search_spaces/xception.py --data ~/IDRiD --workers 2
+command    drsearch run-study xception --data ~/IDRiD --workers 2
 minutes    not measured on IDRiD; three trials of 2 epochs on 60 synthetic eyes of 64 px: half a minute on 2 cores
 expect     not measured
 """

@@ -12,6 +12,8 @@ import warm
 from drsearch import __version__
 from drsearch.trials.storage import open_storage
 
+SHIPPED = ", ".join(sorted(path.stem for path in (Path(__file__).parents[1] / "search_spaces").glob("*.py")))
+
 
 def drsearch(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DRSEARCH_"))}
@@ -43,7 +45,11 @@ def test_help_loads_nothing_heavy() -> None:
         ),
         (
             ["run-study", "nowhere.py", "--data", "."],
-            "drsearch: nowhere.py: no such search space; write one, or take one of search_spaces/*.py.",
+            f"drsearch: nowhere.py: no such file; the search spaces that come with drsearch are {SHIPPED}.",
+        ),
+        (
+            ["run-study", "report_gird", "--data", "."],
+            "drsearch: report_gird: no such file; did you mean report_grid, which comes with drsearch?",
         ),
         (
             ["predict", "retinopathy@champion", "gone.jpg"],

@@ -23,6 +23,7 @@ COMMANDS = {
     "describe": ["eyes"],
     "prepare": ["eyes", "--set", "images.image_px=32"],
     "space": ["nowhere.py"],
+    "spaces": [],
     "run-study": ["space.py", "--data", "eyes"],
     "worker": ["--study", "mine"],
     "train": ["--data", "nowhere"],

@@ -16,12 +16,27 @@ from drsearch.api.access import open_home
 from drsearch.errors import SearchSpaceError
 from drsearch.files import write_whole
 from drsearch.home import Home
+from drsearch.space.shipped import ShippedSpace, find_space, shipped_spaces
 
 if TYPE_CHECKING:
     from drsearch.space.describe import Overview
 
 Space = str | Path | Callable[..., Any]
-"""A space file, or a function `space(hp)`."""
+"""A space file, the name of a space that comes with drsearch (`drsearch.spaces`), or a function `space(hp)`."""
+
+
+def spaces() -> list[ShippedSpace]:
+    """The search spaces that come with drsearch, by name.
+
+    Returns:
+        Each with its name, which `run_study` takes, its file, one sentence, what it is for, and its minutes.
+
+    Example:
+        >>> import drsearch
+        >>> drsearch.spaces()[0].name
+        'backbone'
+    """
+    return shipped_spaces()
 
 
 def describe_space(space: Space) -> Overview:
@@ -30,7 +45,7 @@ def describe_space(space: Space) -> Overview:
     Nothing is trained, and no study is touched.
 
     Args:
-        space: A space file, or a function that takes `hp`.
+        space: A space file, the name of one that comes with drsearch, or a function that takes `hp`.
 
     Returns:
         Axes, the points of its grid, and draws.
@@ -59,14 +74,14 @@ def space_file(space: Space, home: Home) -> Path:
     """The file of a search space.
 
     Args:
-        space: A path, or a function; its source is written to `spaces/<name>.py` in the home.
+        space: A path, a name, or a function; its source is written to `spaces/<name>.py` in the home.
         home: Where to.
 
     Raises:
         SearchSpaceError: If a function has no source, or uses what its source does not hold.
     """
     if isinstance(space, str | Path):
-        return Path(space).expanduser()
+        return find_space(space)
     if not isinstance(space, FunctionType) or space.__name__ == "<lambda>":
         raise SearchSpaceError(f"space: {space!r} is no path and no function; write `def space(hp): ...`.")
     text = source_of(space)

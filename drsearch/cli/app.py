@@ -58,7 +58,7 @@ app = typer.Typer(
     help="From a folder of fundus photographs to a registered classifier of referable diabetic retinopathy.",
     epilog="Everything lies in DRSEARCH_HOME (default ./drsearch-home); MLFLOW_TRACKING_URI names another MLflow.\n\n"
     "First steps without photographs of your own: drsearch synthesize eyes; "
-    "drsearch run-study search_spaces/sample.py --data eyes",
+    "drsearch run-study sample --data eyes",
 )
 
 

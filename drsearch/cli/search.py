@@ -1,4 +1,4 @@
-"""Commands that search, and judge: run-study, cross-validate, ablate, space, worker."""
+"""Commands that search, and judge: run-study, cross-validate, ablate, space, spaces, worker."""
 
 import textwrap
 from pathlib import Path
@@ -15,7 +15,7 @@ from drsearch.display.output import liner, print_blind, print_patients, print_sc
 from drsearch.display.tables import settings_text
 
 SpaceFile = Annotated[
-    Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, e.g. search_spaces/resnet.py.")
+    Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, or a name that `drsearch spaces` lists.")
 ]
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run_study(
     The same command resumes a study that was interrupted; with a larger --trials it adds trials to a finished one.
 
     Example:
-        drsearch run-study search_spaces/resnet.py --data ~/IDRiD --workers 2
+        drsearch run-study resnet --data ~/IDRiD --workers 2
     """
     from drsearch.api.study import run_study as run
 
@@ -221,7 +221,7 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     Nothing is trained, and no study is touched.
 
     Example:
-        drsearch space search_spaces/resnet.py
+        drsearch space resnet
     """
     from dataclasses import asdict
 
@@ -231,6 +231,29 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     seen = describe_space(space)
     _print_space(out, space, seen)
     print_json(as_json, {"space": str(space), **asdict(seen)})
+
+
+@command("Studies")
+def spaces(as_json: Json = False) -> None:
+    """List the search spaces that come with drsearch.
+
+    Each is a Python file: copy it to change it.
+
+    Example:
+        drsearch spaces
+    """
+    from drsearch.api.space import spaces as shipped
+
+    out = console(as_json)
+    listed = shipped()
+    table = Table.grid(padding=(0, 2))
+    for space in listed:
+        table.add_row(space.name, f"{space.summary}\nwhat for: {space.what_for}\nminutes: {space.minutes}\n")
+    out.print(table, markup=False)
+    out.print(
+        f"{listed[0].path.parent}; next:\n  {command_name()} space {listed[0].name}", soft_wrap=True, markup=False
+    )
+    print_json(as_json, {"spaces": [{**vars(space), "path": str(space.path)} for space in listed]})
 
 
 @command("Studies")

@@ -11,6 +11,7 @@ from typing import Any
 
 from drsearch.errors import SearchSpaceError, SettingsError
 from drsearch.settings import Settings, Value, near_names, setting_names
+from drsearch.space.shipped import no_such_space
 from drsearch.texts import read_text
 
 KNOWN = {
@@ -45,7 +46,7 @@ def read_source(path: Path) -> str:
     Raises:
         SearchSpaceError: Naming the file and the line.
     """
-    source = read_text(path, SearchSpaceError, "no such search space; write one, or take one of search_spaces/*.py.")
+    source = read_text(path, SearchSpaceError, no_such_space(path))
     module = _parsed(path, source)
     _check_imports(path, module)
     _check_names(path, module)

@@ -16,7 +16,7 @@ CLASSES = [
 FUNCTIONS = [
     "ablate", "change_password", "cross_validate", "dashboard", "describe_data", "describe_space", "evaluate",
     "explain", "history", "join_study", "lineage", "load_model", "load_study", "prepare", "promote", "rollback",
-    "run_study", "serve", "set_users", "stress", "studies", "sync", "synthesize", "train", "ui",
+    "run_study", "serve", "set_users", "spaces", "stress", "studies", "sync", "synthesize", "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",

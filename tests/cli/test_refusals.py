@@ -87,10 +87,10 @@ RESTORE = (
 REFUSED = {
     "space: no file": (
         ["space", "no.py"],
-        "no.py: no such search space; write one, or take one of search_spaces/*.py.",
+        "no.py: no such file; the search spaces that come with drsearch are backbone, ",
     ),
     "space: hook": (["space", "hook.py"], "hook.py: line 8 defines augment(image); write def augment(image, rng)."),
-    "run-study: no space": (["run-study", "no.py", "--data", "eyes"], "no.py: no such search space; "),
+    "run-study: no space": (["run-study", "no.py", "--data", "eyes"], "no.py: no such file; "),
     "run-study: package": (
         ["run-study", "no_package.py", "--data", "eyes"],
         "no_package.py: line 1 imports nosuchpackage, ",
@@ -143,7 +143,7 @@ REFUSED = {
     "run-study: deleted experiment": ([*MINE, "--study", "gone"], f"experiment 'gone' {RESTORE}1`."),
     "train: --set": (["train", "--data", "eyes", "--set", "training.epoch=3"], NO_SETTING),
     "train: --data": (["train", "--data", "no"], "no is no folder."),
-    "train: --space": (["train", "--data", "eyes", "--space", "no.py"], "no.py: no such search space; "),
+    "train: --space": (["train", "--data", "eyes", "--space", "no.py"], "no.py: no such file; "),
     "train: --name": (["train", "--data", "eyes", "--name", "../x"], "--name '../x' cannot name a folder "),
     "train: deleted experiment": (["train", "--data", "eyes"], f"experiment 'trainings' {RESTORE}2`."),
     "prepare: --data": (["prepare", "no"], "no is no folder."),

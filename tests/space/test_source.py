@@ -9,6 +9,7 @@ import pytest
 from drsearch.errors import SearchSpaceError
 from drsearch.space.source import literal_settings, read_source
 
+SHIPPED = ", ".join(sorted(path.stem for path in (Path(__file__).parents[2] / "search_spaces").glob("*.py")))
 SPACE = "def space(hp):\n    hp.Choice('training.learning_rate', [0.001])\n"
 DEFINES = (
     "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), build_loss(settings), "
@@ -112,8 +113,8 @@ def test_helpers_that_are_used_private_names_and_imports_are_a_spaces_own_busine
 def test_a_folder_and_a_missing_file_are_no_space(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path, "is a folder; name a text file."),
-        (tmp_path / "no.py", "no such search space; write one, or take one of search_spaces/*.py."),
-        (write(tmp_path, "") / "no.py", "no such search space; write one, or take one of search_spaces/*.py."),
+        (tmp_path / "no.py", f"no such file; the search spaces that come with drsearch are {SHIPPED}."),
+        (write(tmp_path, "") / "no.py", f"no such file; the search spaces that come with drsearch are {SHIPPED}."),
         (tmp_path / ("x" * 300), "cannot be read (File name too long)."),
     ):
         with pytest.raises(SearchSpaceError) as refused:
