@@ -76,7 +76,7 @@ def misfit_of_boxes(training: TrainingSettings, boxes: Iterable[Sequence[Box]]) 
         return ""
     return (
         f"training.lesions_weight = {training.lesions_weight}: no train eye has a box around a red or a bright lesion; "
-        "add a table of boxes to the data set (docs/data.md), or leave it at 0"
+        "add a table of boxes to the data set (docs/data.md), or write training.lesions_weight = 0"
     )
 
 
