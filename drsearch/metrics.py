@@ -11,9 +11,12 @@ from drsearch.errors import SettingsError
 COSTS = ("parameters", "latency")
 """What a network costs: number of weights, and milliseconds per eye on the cores of the worker."""
 
+OWN = "val_own"
+"""What `objective` of a space file measures; more is better."""
+
 _LEVEL = r"0\.\d*[1-9]"
 _KNOWN = re.compile(
-    r"(?P<plain>loss|accuracy|auc|sensitivity|specificity|brier)"
+    r"(?P<plain>loss|accuracy|auc|sensitivity|specificity|brier|own)"
     rf"|(?P<at>sensitivity_at_specificity|specificity_at_sensitivity)_(?P<level>{_LEVEL})"
     rf"|(?P<area>partial_auc_at_specificity)_(?P<low>0|{_LEVEL})_to_(?P<high>1|{_LEVEL})"
 )
@@ -24,6 +27,7 @@ EXAMPLES = (
     "val_brier",
     "val_sensitivity",
     "val_specificity",
+    OWN,
     "val_sensitivity_at_specificity_0.9",
     "val_specificity_at_sensitivity_0.9",
     "val_partial_auc_at_specificity_0.8_to_1",

@@ -14,7 +14,7 @@ from typing import Any
 from drsearch.constraints import Constraint, parse_constraints
 from drsearch.errors import SettingsError
 from drsearch.grades import GRADES
-from drsearch.metrics import COSTS, Metric, check_metric, epoch_metric
+from drsearch.metrics import COSTS, OWN, Metric, check_metric, epoch_metric
 
 Value = bool | int | float | str | None
 
@@ -380,8 +380,8 @@ class StudySettings(_Section):
     objective: str = _setting(
         "val_auc",
         "what makes a trial better: val_auc, val_accuracy, val_sensitivity or val_specificity (at a threshold of 0.5), "
-        "val_loss, val_brier, val_sensitivity_at_specificity_0.9, val_specificity_at_sensitivity_0.9 or "
-        "val_partial_auc_at_specificity_0.8_to_1 (with any levels)",
+        "val_loss, val_brier, val_sensitivity_at_specificity_0.9, val_specificity_at_sensitivity_0.9, "
+        "val_partial_auc_at_specificity_0.8_to_1 (with any levels), or val_own (objective of the space file)",
     )
     second_objective: str = _setting(
         "none",
@@ -580,8 +580,9 @@ class Settings:
 
     @property
     def need_space(self) -> bool:
-        """Whether a function of a space file takes part in the training: its network, loss or augmentation."""
-        return bool(self.model.hypermodel) or self.training.loss == "own" or self.augmentation.own
+        """Whether a function of a space file takes part in the training: its network, loss, augmentation or metric."""
+        named = self.training.loss == "own" or self.augmentation.own or OWN in self.study.judged_by
+        return bool(self.model.hypermodel) or named
 
     def replace(self, values: Mapping[str, Any]) -> "Settings":
         """The same settings with some changed, by `section.field`.

@@ -3,11 +3,13 @@
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from drsearch.errors import MetricError
 from drsearch.measure.bootstrap import clusters, drawn_counts
 from drsearch.measure.calibration import brier, calibration
 from drsearch.measure.scores import (
@@ -25,6 +27,9 @@ from drsearch.measure.scores import (
     percentile_intervals,
 )
 from drsearch.metrics import Metric
+
+OwnMetric = Callable[[NDArray[np.int64], NDArray[np.float32]], float]
+"""A metric of a space file: of labels, 0 or 1, and the probabilities of RDR, `(n,)` both; more is better."""
 
 _ROUNDING = 1e-12  # a share of 9 in 10 reaches the level 0.9
 
@@ -93,13 +98,26 @@ def partial_auc(labels: ArrayLike, probabilities: ArrayLike, low: float, high: f
     return _value(Metric("", "partial_auc_at_specificity", (low, high)), labels, probabilities)
 
 
-def metric_value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike) -> float:
+def metric_value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike, own: OwnMetric | None = None) -> float:
     """The value of a metric other than the loss; what needs a threshold has that of trials, 0.5.
 
+    Args:
+        metric: What to measure.
+        labels: 0 or 1, shape `(n,)`.
+        probabilities: Of RDR, shape `(n,)`.
+        own: Measures `own`, which nothing else can.
+
     Raises:
-        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
+        MetricError: If a class is missing, the arrays are no labels and probabilities of the same eyes, or `own`
+            returns no number.
     """
     match metric.kind:
+        case "own":
+            truth, chance = _checked(labels, probabilities)
+            value = _of_space(own, truth, chance)
+            if not math.isfinite(value):
+                raise MetricError(f"objective(labels, probabilities) of the space file returned {value}")
+            return value
         case "auc":
             return auc(labels, probabilities)
         case "accuracy":
@@ -119,6 +137,7 @@ def metric_interval(
     groups: ArrayLike | None = None,
     resamples: int = 2000,
     seed: int = 0,
+    own: OwnMetric | None = None,
 ) -> Interval | None:
     """A metric that `Scores` lacks, with its 95 % interval by the bootstrap of `scores`.
 
@@ -129,22 +148,26 @@ def metric_interval(
         groups: A value per eye that is equal for eyes of one patient, shape `(n,)`; None without patients.
         resamples: Number of resamples.
         seed: The same seed gives the same interval.
+        own: Measures `own`, which nothing else can.
 
     Returns:
         None for the loss, and for what `Scores` has.
 
     Raises:
-        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
+        MetricError: If a class is missing, the arrays are no labels and probabilities of the same eyes, or `own`
+            returns no number.
     """
     if metric.kind in ("loss", *SCORE_NAMES):
         return None
     if metric.kind == "brier":
         return calibration(labels, probabilities, resamples, seed, groups).brier
-    truth, of_counts = _terms(metric, labels, probabilities)
+    truth, of_counts = _terms(metric, labels, probabilities, own)
     cluster = clusters(groups, truth.size)
     drawn = [of_counts(counts) for counts in drawn_counts(truth, resamples, seed, cluster, _CELLS_AT_ONCE)]
-    (interval,) = percentile_intervals(of_counts(np.ones((1, truth.size))), np.concatenate(drawn)[None])
-    if metric.kind == "partial_auc_at_specificity":
+    values = np.concatenate(drawn)
+    values = values[np.isfinite(values)]  # a metric of a space may be undefined for some draws
+    (interval,) = percentile_intervals(of_counts(np.ones((1, truth.size))), values[None])
+    if metric.kind in ("partial_auc_at_specificity", "own"):
         return interval  # no share of eyes
     counted = truth == int(metric.kind == "sensitivity_at_specificity")
     return _with_width(interval, _independent(counted, cluster))
@@ -155,12 +178,24 @@ def _value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike) -> float
     return float(of_counts(np.ones((1, truth.size)))[0])
 
 
+def _of_space(own: OwnMetric | None, truth: NDArray[np.int64], chance: NDArray[np.float64]) -> float:
+    assert own is not None, "a study of val_own without a function is refused"
+    return float(own(truth, chance.astype(np.float32)))
+
+
 def _terms(
-    metric: Metric, labels: ArrayLike, probabilities: ArrayLike
+    metric: Metric, labels: ArrayLike, probabilities: ArrayLike, own: OwnMetric | None = None
 ) -> tuple[NDArray[np.int64], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
     """The labels, and the metric of each row of counts `(rows, n)`, shape `(rows,)`."""
     truth, chance = _checked(labels, probabilities)
     _both_classes(truth)
+    if metric.kind == "own":
+
+        def of_draws(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+            draws = (np.repeat(np.arange(truth.size), row.astype(int)) for row in counts)
+            return np.array([_of_space(own, truth[drawn], chance[drawn]) for drawn in draws])
+
+        return truth, of_draws
     _, place = np.unique(chance, return_inverse=True)
     tallies = TallyTerms(truth, place)
     return truth, lambda counts: _of_curve(metric, *_curve(*tallies.of(counts)))

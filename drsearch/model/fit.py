@@ -5,7 +5,7 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
-from drsearch.errors import TrialFailed
+from drsearch.errors import MetricError, TrialFailed
 from drsearch.files import open_whole
-from drsearch.measure.curve_metrics import metric_value
+from drsearch.measure.curve_metrics import OwnMetric, metric_value
 from drsearch.measure.scores import accuracy, auc
 from drsearch.metrics import Metric
 from drsearch.model.fused_step import Fit, compiled_fit
@@ -114,12 +114,14 @@ class TrainingData:
         steps: Batches per epoch.
         validation: Eyes that measure the epoch.
         metrics: What is measured beside loss, accuracy and AUC.
+        own_metric: Measures `own` among them.
     """
 
     batches: Iterator[Any]
     steps: int
     validation: LabelledImages
     metrics: tuple[Metric, ...] = ()
+    own_metric: OwnMetric | None = None
 
 
 def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
@@ -140,7 +142,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
             losses, labels, probabilities = (
                 tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
             )
-        train = _measures(labels, probabilities, losses, epoch, training, data.metrics)
+        train = _measures(labels, probabilities, losses, epoch, training, data)
         seen = state.predict(data.validation.images)
     except tf.errors.ResourceExhaustedError as wrong:
         raise TrialFailed(
@@ -153,7 +155,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
         _cross_entropies(data.validation.labels, seen),
         epoch,
         training,
-        data.metrics,
+        data,
     )
     state.epoch, state.seen = epoch, seen
     return EpochResult(epoch, rate, time.perf_counter() - started, train, validation)
@@ -198,6 +200,7 @@ class Training:
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)
         self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)
+        self._own = own
         self._own_augment = own.augment if settings.augmentation.own else None
         self._of_augment: list[Exception] = []
         self._train, self._second_targets = train, [head.target for head in heads]
@@ -320,7 +323,7 @@ class Training:
             self._augment if self._own_augment is not None else None,
         )
         steps = steps_per_epoch(self._train.labels, training)
-        return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics)
+        return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics, self._own.objective)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -409,7 +412,7 @@ def _measures(
     losses: NDArray[np.floating[Any]],
     epoch: int,
     training: TrainingSettings,
-    metrics: Sequence[Metric],
+    data: TrainingData,
 ) -> Measures:
     loss = float(np.mean(losses, dtype=np.float64))
     if not math.isfinite(loss):
@@ -417,7 +420,10 @@ def _measures(
             f"the loss is {loss} in epoch {epoch}; "
             f"a smaller training.learning_rate than {training.learning_rate} may help"
         )
-    others = {metric.name: metric_value(metric, labels, probabilities) for metric in metrics}
+    try:
+        others = {each.name: metric_value(each, labels, probabilities, data.own_metric) for each in data.metrics}
+    except MetricError as wrong:
+        raise TrialFailed(f"{wrong} in epoch {epoch}") from wrong
     return Measures(loss, accuracy(labels, probabilities), auc(labels, probabilities), others)
 
 

@@ -91,7 +91,7 @@ class HeadTraining(Training):
         training = self._settings.training
         batches = feature_batches(self._features, self._train.labels, training, first_epoch)
         steps = steps_per_epoch(self._train.labels, training)
-        return TrainingData(iter(batches), steps, self._validation, self._settings.study.metrics)
+        return TrainingData(iter(batches), steps, self._validation, self._settings.study.metrics, self._own.objective)
 
 
 def feature_batches(

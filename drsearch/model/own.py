@@ -1,9 +1,11 @@
-"""What a space file may bring to a training beside its network: a loss, an augmentation."""
+"""What a space file may bring to a training beside its network: a loss, an augmentation, a metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from drsearch.data.pipeline import Augment
+from drsearch.measure.curve_metrics import OwnMetric
+from drsearch.metrics import OWN
 from drsearch.model.losses import Loss
 from drsearch.settings import Settings
 
@@ -15,10 +17,12 @@ class Own:
     Attributes:
         build_loss: Makes the loss of `training.loss = "own"`; None if the file has none.
         augment: The change of `augmentation.own`; None if the file has none.
+        objective: The metric `val_own`; None if the file has none.
     """
 
     build_loss: Callable[[Settings], Loss] | None = None
     augment: Augment | None = None
+    objective: OwnMetric | None = None
 
 
 NOTHING = Own()
@@ -35,4 +39,6 @@ def missing_function(settings: Settings, own: Own) -> str:
         return "training.loss = 'own' is build_loss(settings) of a space file"
     if settings.augmentation.own and own.augment is None:
         return "augmentation.own = True is augment(image, rng) of a space file"
+    if OWN in settings.study.judged_by and own.objective is None:
+        return "val_own is objective(labels, probabilities) of a space file"
     return ""

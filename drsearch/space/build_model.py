@@ -190,7 +190,7 @@ def _layers(model: Any) -> Iterator[Any]:
 def functions_of(source: str) -> list[str]:
     """The functions of a space file that take part in a training, by name."""
     names = {name for statement in ast.parse(source).body for name in _defined(statement)}
-    return [name for name in ("build_model", "build_loss", "augment") if name in names]
+    return [name for name in ("build_model", "build_loss", "augment", "objective") if name in names]
 
 
 def _defined(statement: ast.stmt) -> list[str]:

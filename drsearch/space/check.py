@@ -9,6 +9,7 @@ import keras
 from keras_tuner.engine import hyperparameters as kinds
 
 from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
+from drsearch.metrics import OWN
 from drsearch.model.backbones import check_backbone, check_weights
 from drsearch.model.own import missing_function
 from drsearch.model.second_targets import misfit_of_network
@@ -25,7 +26,7 @@ from drsearch.settings import (
 from drsearch.space.build_model import PREFIX, settings_in, what_is_wrong_with
 from drsearch.space.explorer import Explorer
 from drsearch.space.hyperparameters import Hyperparameter, choice_of, discrete_values, is_log
-from drsearch.space.own import what_is_wrong_with_augment, what_is_wrong_with_loss
+from drsearch.space.own import what_is_wrong_with_augment, what_is_wrong_with_loss, what_is_wrong_with_objective
 from drsearch.space.search_space import SearchSpace, read_space
 from drsearch.space.source_line import running_call
 
@@ -122,7 +123,7 @@ def _check_backbones(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -
 
 
 def _check_own(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> None:
-    """Refuse a loss or an augmentation of the file that cannot work, that is missing, or that no trial uses."""
+    """Refuse a loss, an augmentation or a metric that cannot work, that is missing, or that no trial uses."""
     drawn = [space.settings.replace(settings_in(walk)) for walk in walks]
     for settings in drawn:
         if missing := missing_function(settings, space.own):
@@ -145,6 +146,14 @@ def _check_own(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> None
             )
         if fault := what_is_wrong_with_augment(space.own.augment, with_augment.images.image_px):
             raise SearchSpaceError(f"{space.path}: augment {fault}.")
+    if space.own.objective is not None:
+        if OWN not in space.settings.study.judged_by:
+            raise SearchSpaceError(
+                f"{space.path}: defines objective, which judges no trial; write 'study.objective': '{OWN}' into "
+                "SETTINGS."
+            )
+        if fault := what_is_wrong_with_objective(space.own.objective):
+            raise SearchSpaceError(f"{space.path}: objective {fault}.")
 
 
 def check_backbone_weights(space: SearchSpace) -> None:

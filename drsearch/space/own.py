@@ -1,11 +1,14 @@
-"""Checks the loss and the augmentation that a space file brings, before a study starts."""
+"""Checks the loss, the augmentation and the metric that a space file brings, before a study starts."""
 
+import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from drsearch.data.pipeline import Augment
+from drsearch.measure.curve_metrics import OwnMetric
 
 _PROBABILITIES = np.array([0.0, 0.1, 0.5, 0.9, 1.0], np.float32)
 _SEEDS = 8
@@ -107,4 +110,28 @@ def what_is_wrong_with_augment(augment: Augment, image_px: int) -> str | None:
             return "gives one image and one state of rng two results; draw every random number from rng"
         if np.array_equal(changed[0], changed[1]):
             return "returns the same for different images"
+    return None
+
+
+def what_is_wrong_with_objective(objective: OwnMetric) -> str | None:
+    """Why a function cannot be the metric `val_own`, in a few words; None if it can.
+
+    Args:
+        objective: Of labels, int64 0 or 1, shape `(n,)`, and the probabilities of RDR, float32, the same shape.
+
+    Raises:
+        SearchSpaceError: If it fails, naming its line.
+    """
+    labels, right = np.array([0, 0, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.8, 0.9], np.float32)
+    values: list[Any] = [objective(labels.copy(), chance.copy()) for chance in (right, 1 - right, right)]
+    for value in values:
+        if not isinstance(value, Real):
+            return f"returns {type(value).__name__}, and not a number"
+    good, bad, again = map(float, values)
+    if not math.isfinite(good):
+        return f"returns {good} for five eyes that are all told apart"
+    if good != again:
+        return "gives the same eyes two results"
+    if not good > bad:
+        return f"returns {good:g} for eyes that are all told apart and {bad:g} for the reverse; more must be better"
     return None

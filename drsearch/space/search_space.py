@@ -2,8 +2,8 @@
 
 A space file defines `space(hp)`, which draws settings by their names with KerasTuner's
 `HyperParameters`, and may define `SETTINGS`, a dict of the settings it is run with, and
-`build_model(hp, image_px, n_classes)`, which makes the network in the ResNet's place, `build_loss(settings)` and
-`augment(image, rng)`, which settings name by `own`.
+`build_model(hp, image_px, n_classes)`, which makes the network in the ResNet's place, `build_loss(settings)`,
+`augment(image, rng)` and `objective(labels, probabilities)`, which settings name by `own`.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ class SearchSpace:
     @property
     def own(self) -> Own:
         """The functions that the file brings beside its network; an error in one names its line."""
-        return Own(self._function("build_loss"), self._function("augment"))
+        return Own(*map(self._function, ("build_loss", "augment", "objective")))
 
     def _function(self, name: str) -> Callable[..., Any] | None:
         function = getattr(self._module, name, None)

@@ -19,17 +19,18 @@ KNOWN = {
     "build_model": ("hp", "image_px", "n_classes"),
     "build_loss": ("settings",),
     "augment": ("image", "rng"),
+    "objective": ("labels", "probabilities"),
 }
 """The functions of a space file that drsearch calls, with their parameters."""
 
 _DEFINES = (
     "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), build_loss(settings), "
-    "augment(image, rng), and what these use"
+    "augment(image, rng), objective(labels, probabilities), and what these use"
 )
 
 _HOOKS = {
     "loss": "The loss is the setting training.loss, or build_loss(settings).",
-    "metric": "What judges a trial is the setting study.objective.",
+    "metric": "What judges a trial is the setting study.objective, or objective(labels, probabilities).",
     "optimizer": "The optimizer is the setting training.optimizer.",
     "schedule": "The schedule is the setting training.schedule.",
     "callback": "There are no callbacks: study.pruner ends trials early, training.schedule moves the learning rate.",

@@ -84,7 +84,8 @@ class BestNetwork:
                 best_metric("val_loss"): result.validation.loss
             }
             for metric in self._study.metrics:
-                if interval := metric_interval(metric, validation.labels, probabilities, groups):
+                own = plan.own.objective
+                if interval := metric_interval(metric, validation.labels, probabilities, groups, own=own):
                     self.metrics |= interval.metrics(best_metric(f"val_{metric.name}"))
             self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
 

@@ -1,4 +1,4 @@
-"""A loss and an augmentation of the space's own: used in training, refused where they cannot work."""
+"""A loss, an augmentation and a metric of the space's own: used in training, refused where they cannot work."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from drsearch.data.records import Eyes
-from drsearch.errors import SearchSpaceError, SettingsError
+from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
+from drsearch.measure.curve_metrics import metric_interval
+from drsearch.metrics import Metric
 from drsearch.model.fit import Training, set_seeds
 from drsearch.model.own import NOTHING, Own
 from drsearch.settings import Settings
@@ -39,6 +41,12 @@ AUGMENT = """
 def augment(image, rng):
     return np.roll(image, rng.integers(1, 5), axis=1)
 """
+
+OBJECTIVE = """
+def objective(labels, probabilities):
+    return 1 - ((probabilities - labels) ** 2).mean()
+"""
+JUDGED = "'study.objective': 'val_own'"
 
 
 def write(folder: Path, text: str, own: str = "'training.loss': 'own'") -> Path:
@@ -150,9 +158,51 @@ def test_an_augmentation_that_cannot_work_is_refused_before_a_study(tmp_path: Pa
     assert str(refused.value).startswith(f"{file}: augment {said}")
 
 
+def test_a_metric_of_its_own_judges_a_trial_as_the_same_metric_by_name_does(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, OBJECTIVE, JUDGED))
+    result, _ = trained(space, {})
+    brier, _ = trained(space, {"study.objective": "val_brier"})
+    for mine, named in ((result.train, brier.train), (result.validation, brier.validation)):
+        assert mine.others["own"] == pytest.approx(1 - named.others["brier"], abs=1e-6)
+    own = space.own.objective
+    labels, p = np.tile([0, 1, 1], 20), np.random.default_rng(0).uniform(size=60)
+    mine, named = (metric_interval(Metric(kind, kind), labels, p, own=own) for kind in ("own", "brier"))
+    assert mine is not None and named is not None
+    ours, theirs = (mine.value, mine.low, mine.high), (1 - named.value, 1 - named.high, 1 - named.low)
+    assert ours == pytest.approx(theirs, abs=0.005)
+
+
+def test_a_metric_that_is_no_number_in_some_epoch_fails_the_trial(tmp_path: Path) -> None:
+    text = OBJECTIVE.rstrip() + " if labels.size == 5 else np.nan\n"
+    space = load_space(write(tmp_path, text, JUDGED))
+    with pytest.raises(
+        TrialFailed, match=r"^objective\(labels, probabilities\) of the space file returned nan in epoch 1"
+    ):
+        trained(space, {})
+
+
+WRONG_METRICS = [
+    ("return 'good'", "returns str, and not a number"),
+    ("return float('nan')", "returns nan for five eyes that are all told apart"),
+    ("return np.random.random()", "gives the same eyes two results"),
+    ("return ((probabilities - labels) ** 2).mean()", "for the reverse; more must be better"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG_METRICS, ids=[said for _, said in WRONG_METRICS])
+def test_a_metric_that_cannot_work_is_refused_before_a_study(tmp_path: Path, line: str, said: str) -> None:
+    file = write(tmp_path, f"def objective(labels, probabilities):\n    {line}\n", JUDGED)
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    assert str(refused.value).startswith(f"{file}: objective ") and said in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("text", "own", "said"),
     [
+        (OBJECTIVE, "", "defines objective, which judges no trial; write 'study.objective': 'val_own' into SETTINGS."),
+        ("", JUDGED, "val_own is objective(labels, probabilities) of a space file; define it, or leave the setting "
+                     "out."),
         (LOSS, "", "defines build_loss, which no trial uses; write 'training.loss': 'own' into SETTINGS, or draw it "
                    "in space(hp)."),
         (AUGMENT, "", "defines augment, which no trial uses; write 'augmentation.own': True into SETTINGS, or draw "

@@ -13,7 +13,7 @@ SHIPPED = ", ".join(sorted(path.stem for path in (Path(__file__).parents[2] / "s
 SPACE = "def space(hp):\n    hp.Choice('training.learning_rate', [0.001])\n"
 DEFINES = (
     "a space file defines SETTINGS, space(hp), build_model(hp, image_px, n_classes), build_loss(settings), "
-    "augment(image, rng), and what these use. "
+    "augment(image, rng), objective(labels, probabilities), and what these use. "
 )
 
 
