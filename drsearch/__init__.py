@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from drsearch.api.model import Model, Training, evaluate, explain, load_model, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space, spaces
-    from drsearch.api.study import Study, join_study, load_study, run_study, studies
+    from drsearch.api.study import Study, join_study, load_study, report, run_study, studies
     from drsearch.errors import DrsearchError, Interrupted
     from drsearch.settings import Settings
 
@@ -38,6 +38,7 @@ _HOMES = {
     "describe_space": "api.space",
     "spaces": "api.space",
     "run_study": "api.study",
+    "report": "api.study",
     "load_study": "api.study",
     "studies": "api.study",
     "join_study": "api.study",
@@ -95,6 +96,7 @@ __all__ = [
     "load_study",
     "prepare",
     "promote",
+    "report",
     "rollback",
     "run_study",
     "serve",

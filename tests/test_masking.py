@@ -29,6 +29,7 @@ COMMANDS = {
     "train": ["--data", "nowhere"],
     "status": [],
     "trials": ["mine"],
+    "report": ["mine"],
     "cancel": ["mine"],
     "delete": ["mine", "--yes"],
     "predict": ["retinopathy@champion", "eyes/images/train/SYN_000.jpg"],

@@ -73,6 +73,18 @@ def ui(study: str = "", port: int = 5000) -> Iterator[tuple[str, UiServer | None
         yield comparison_link(server.url, study), server
 
 
+def report_page(study: str = "", server: UiServer | None = None) -> str:
+    """The link to a study's report on MLflow's pages; empty where it has none.
+
+    Args:
+        study: The study. Default: the newest.
+        server: What `ui` serves; None where MLFLOW_TRACKING_URI names one.
+    """
+    from drsearch.reports.study_log import report_link
+
+    return report_link(server.url if server is not None else open_home().tracking_uri, study)
+
+
 @contextmanager
 def dashboard(study: str = "", port: int = 8080, storage: str = "") -> Iterator[tuple[str, Callable[[], None]]]:
     """Serve optuna-dashboard on the study database while the `with` block lasts.

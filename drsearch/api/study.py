@@ -200,6 +200,31 @@ class Study:
         """
         return self._plot("pareto")
 
+    def report(self, out: str | Path = "") -> Path:
+        """Write the report of the study: one HTML file that opens offline, from MLflow and the study database alone.
+
+        Args:
+            out: The file, which is replaced; its name ends in `.html`. Default: `STUDY.html` in the current folder.
+
+        Returns:
+            The file.
+
+        Raises:
+            OutputError: If it cannot be written there.
+            DrsearchError: If MLflow does not answer.
+        """
+        from drsearch.api.access import reach_runs
+        from drsearch.files import OutputError, write_whole
+
+        file = Path(out or f"{self.name}.html").expanduser()
+        if file.suffix != ".html":
+            raise OutputError(f"--out {file}: a report is an HTML file; write a name that ends in .html.")
+        reach_runs(self._home)
+        from drsearch.reports.study_report import study_report
+
+        write_whole(file, study_report(self._storage, self.name, self._home).encode(), replace=True)
+        return file
+
     def stop(self) -> None:
         """Start no further trial; those that run come to their end. For callbacks; the same call resumes it later.
 
@@ -413,8 +438,21 @@ def run_study(
             raise Interrupted(f"study {name!r} is {result.stopped}; the same command resumes it.")
         with training_view(out) as listener:
             after = AfterSearch(result, read, home, listener, supervisor.cancelled).run()
+            _log_report(opened, home, listener.say)
     opened.results = (result, after)
     return opened
+
+
+def _log_report(study: Study, home: Home, say: Callable[[str], None]) -> None:
+    """Log the report to MLflow; if that is away by now, `drsearch report` makes it later."""
+    from drsearch.reports.study_log import log_report
+    from drsearch.tracking.tracker import TrackerUnavailable
+
+    say("making the report")
+    try:
+        log_report(study._storage, study.name, home)
+    except TrackerUnavailable as away:
+        say(f"no report is in MLflow: {away}; `drsearch report {study.name}` makes one")
 
 
 def _caller(
@@ -431,6 +469,31 @@ def _caller(
             callback(study, row)
 
     return call
+
+
+def report(study: str | Study, out: str | Path = "", storage: str = "") -> Path:
+    """Write the report of a study: one HTML file that opens offline, from MLflow and the study database alone.
+
+    `run_study` makes it at its end, too, and logs it to the study's run in MLflow. It may hold photographs of patients.
+
+    Args:
+        study: The study, or its name.
+        out: The file, which is replaced; its name ends in `.html`. Default: `STUDY.html` in the current folder.
+        storage: Address of the study database. Default: DRSEARCH_STORAGE, or SQLite in DRSEARCH_HOME.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: If it cannot be written there.
+        StudyError: If there is no such study.
+
+    Example:
+        >>> import drsearch
+        >>> print(drsearch.report("rates"))
+        rates.html
+    """
+    return (load_study(study, storage) if isinstance(study, str) else study).report(out)
 
 
 def load_study(name: str, storage: str = "") -> Study:

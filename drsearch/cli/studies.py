@@ -1,7 +1,8 @@
-"""Commands on studies there are: status, trials, cancel, delete."""
+"""Commands on studies there are: status, trials, report, cancel, delete."""
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -124,6 +125,31 @@ def trials(
         width = out.width if out.is_terminal and not wide else None
         print_lines(out, trials_lines(rows, one.objective, study, width, sort))
     print_json(as_json, {"study": study, "objective": one.objective, "trials": [row.to_json() for row in rows]})
+
+
+@command("Studies")
+def report(
+    study: Study,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="HTML file to write. Default: STUDY.html.", show_default=False),
+    ] = None,
+    storage: StorageUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Write what a study came to, as one HTML file.
+
+    It opens offline, prints, and is made from MLflow and the study database alone. The end of a study logs it to the
+    study's run, too. It may hold photographs of patients.
+
+    Example:
+        drsearch report resnet --out resnet.html
+    """
+    from drsearch.api.study import report as write_report
+
+    file = write_report(study, out or "", storage)
+    console(as_json).print(f"report of study {study}: {file}", soft_wrap=True, markup=False)
+    print_json(as_json, {"study": study, "report": str(file)})
 
 
 @command("Studies")

@@ -45,6 +45,8 @@ def ui(
         if local is not None:
             out.print(f"MLflow: {local.url}", soft_wrap=True)
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
+        if report := server.report_page(study, local):
+            out.print(f"its report: {report}", soft_wrap=True)
         if local is not None:
             if browser:
                 webbrowser.open(link)

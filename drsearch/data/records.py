@@ -220,6 +220,11 @@ class RecordSet:
         """The audit that was written with the records."""
         return self.folder / AUDIT
 
+    @property
+    def manifest_path(self) -> Path:
+        """The file of the manifest."""
+        return self.folder / MANIFEST
+
     def eyes(self, *splits: Split) -> tuple[EyeEntry, ...]:
         """The entries of the eyes of some splits, in the order of the records.
 

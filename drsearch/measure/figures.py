@@ -164,6 +164,13 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return bytes(data)
 
 
+def jpeg(image: NDArray[np.uint8]) -> bytes:
+    """The bytes of a JPEG file of an RGB picture."""
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    assert encoded
+    return bytes(data)
+
+
 def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
     """Black text on white, `width` wide; a line that is too long is written smaller."""
     strip = np.full((_CAPTION_PX, width, 3), 255, np.uint8)

@@ -220,7 +220,7 @@ class Registry:
         model: ModelVersion,
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
-        files: Sequence[Path],
+        files: Mapping[str, bytes],
         description: str,
     ) -> None:
         """Write test scores to a version: to its run, its logged model, its tags and its description.
@@ -229,7 +229,7 @@ class Registry:
             model: The version.
             metrics: The scores by name; they also become tags, with four digits.
             tags: More tags.
-            files: Pictures and tables for the run's artifacts.
+            files: Content of each file of the run's artifacts in `test/`, by name.
             description: Of the version, Markdown.
         """
         at = now_ms()
@@ -237,8 +237,7 @@ class Registry:
         self._client.log_batch(model.run_id, metrics=points)
         for tag, text in {**{name: f"{value:.4f}" for name, value in metrics.items()}, **tags}.items():
             self._client.set_model_version_tag(model.name, str(model.version), tag, text)
-        for file in files:
-            self._client.log_artifact(model.run_id, str(file), "test")
+        self._log_files(model.run_id, files, "test")
         self._client.update_model_version(model.name, str(model.version), description)
 
     def log_figures(
@@ -273,14 +272,19 @@ class Registry:
             self._client.log_batch(model.run_id, metrics=points)
             for tag, text in tags.items():
                 self._client.set_model_version_tag(model.name, str(model.version), tag, text)
-            with tempfile.TemporaryDirectory() as place:
-                for name, content in files.items():
-                    (Path(place) / name).write_bytes(content)
-                self._client.log_artifacts(model.run_id, place, folder)
+            self._log_files(model.run_id, files, folder)
         except MlflowException as wrong:
             if not is_denied(wrong):
                 raise
             raise RegistryError(f"MLflow does not let this user write to {model.uri}; ask a registrar.") from wrong
+
+    def _log_files(self, run_id: str, files: Mapping[str, bytes], folder: str) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            for name, content in files.items():
+                file = Path(place) / name
+                file.parent.mkdir(exist_ok=True)
+                file.write_bytes(content)
+            self._client.log_artifacts(run_id, place, folder)
 
     def log_parent(self, run_id: str, parent: ModelVersion) -> None:
         """Log a version as the model that a run starts from."""

@@ -22,6 +22,7 @@ from drsearch.processes import cores
 from drsearch.release.blind_scores import blind_caution, blind_text
 from drsearch.release.candidate import Candidate
 from drsearch.release.evaluate import Evaluation, evaluate
+from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, answer_pictures, answers_csv, eye_answers
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.run_folder import REGISTERED_FOLDER
@@ -249,8 +250,7 @@ def evaluate_version(
     Returns:
         The scores as JSON, with the number of test evaluations of this split, this one included.
     """
-    folder = candidate.study.folder / "test"
-    grader = Grader(registry.download(version.uri, folder / "model"))
+    grader = Grader(registry.download(version.uri, candidate.study.folder / "test" / "model"))
     test = evaluate(grader, candidate.records(), "test", candidate.home, f"end of study {candidate.study.name}")
     assert isinstance(test.scores, Scores), "a study has records of which each split has both classes"
     unfamiliar = float(np.mean(grader.familiarity.distances(test.eyes.images) > 1))
@@ -259,14 +259,17 @@ def evaluate_version(
         of_patients = {"test_patients": float(test.patients.n)} | patient_metrics(test.patients, "test_")
     beside = test.blind.metrics("test_") if isinstance(test.blind, BesideBlind) else {}
     cautions = {TEST_CAUTION_TAG: test.scores.caution, BLIND_CAUTION_TAG: blind_caution(test.blind)}
-    probabilities = grader.probabilities(test.eyes.images)
+    probabilities, threshold = grader.probabilities(test.eyes.images), grader.serving.threshold
+    answers = eye_answers(candidate.records().eyes("test"), probabilities, threshold)
     files = {
         "confusion.png": png(confusion_figure(test.scores.confusion, test.scores.threshold, "test")),
-        "roc.png": png(roc_figure(test.eyes.labels, probabilities, grader.serving.threshold)),
+        "roc.png": png(roc_figure(test.eyes.labels, probabilities, threshold)),
         "scores.json": json.dumps(values, indent=2).encode(),
+        ANSWERS_FILE: answers_csv(answers).encode(),
     }
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+    if candidate.settings.study.gradcam_eyes:  # 0: photographs stay out of MLflow
+        pictures = answer_pictures(grader, test.eyes, answers)
+        files |= {f"{PICTURES_FOLDER}/{name}": content for name, content in pictures.items()}
     registry.log_scores(
         version,
         test.scores.metrics("test_", "test_")
@@ -275,7 +278,7 @@ def evaluate_version(
         | beside
         | {"test_unfamiliar": unfamiliar},
         {name: caution for name, caution in cautions.items() if caution},
-        [folder / name for name in files],
+        files,
         _description(candidate, outcome, version.tags, test),
     )
     return values

@@ -3,9 +3,8 @@
 A page loads nothing: its style, its script, its pictures and Plotly itself are in the file. Plotly is stored compressed
 (2 MB instead of 4.8) and unpacked by the browser. A page follows the reader's light or dark scheme, and prints.
 
-Figures are linked by trial: a trial that is chosen in one figure, or in a table, is marked in all of them. A trace
-takes part by its `meta`: `BY_POINT`, with the trial of every point (or cell of a heat map) in its `customdata`; or
-`of_trial(3)`, where the whole trace is one trial's.
+Figures are linked by trial: a trial that is chosen in one figure, or in a table, is marked in all of them. How a trace
+takes part is said in `study/chart_style.py`.
 """
 
 import base64
@@ -22,11 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#2878bd", "#d9630f", "#1a9a78", "#9a62b5", "#8b939e"
-"""Colours that colour-blind readers tell apart, each clear on white and on near-black (after Okabe and Ito, 2008)."""
-
-BY_POINT = {"linked": "points"}
-"""The `meta` of a trace whose `customdata` holds the trial of every point, or of every cell of a heat map."""
+from drsearch.study.chart_style import BLUE, GREEN, GREY, ORANGE, PURPLE
 
 _WITHOUT_FRAME = {"showline": False, "zeroline": False, "ticks": "", "automargin": True, "title": {"standoff": 8}}
 _TEMPLATE = go.layout.Template(
@@ -43,11 +38,6 @@ _TEMPLATE = go.layout.Template(
         "coloraxis": {"colorbar": {"thickness": 12, "outlinewidth": 0}},
     }
 )
-
-
-def of_trial(number: int) -> dict[str, int]:
-    """The `meta` of a trace that belongs to one trial as a whole."""
-    return {"trial": number}
 
 
 @dataclass(frozen=True)
@@ -160,6 +150,8 @@ def figure(chart: go.Figure, alt: str, caption: str = "", name: str = "") -> Mar
         name: By which scripts find it.
     """
     shown = go.Figure(chart).update_layout(template=_TEMPLATE, title=None, width=None)
+    if len({trace.legendgroup or trace.name for trace in shown.data if trace.showlegend is not False}) < 2:
+        shown.update_layout(showlegend=False, margin_t=12)
     height = int(shown.layout.height or 380)
     return _part("figure", _json(shown.to_json()), height, alt, caption, name)
 

@@ -74,7 +74,7 @@ def comparison_link(url: str, study: str = "") -> str:
     Raises:
         UiError: If there is no study of that name; the text names the studies.
     """
-    names, workspace, page = _study_names(url), _workspace(url), without_user(url)
+    names, workspace, page = study_names(url), _workspace(url), without_user(url)
     if not study and not names:
         return f"{page}/#/experiments" + (f"?workspace={workspace}" if workspace else "")
     experiment_id = save_comparison(url, study or names[0])
@@ -152,7 +152,7 @@ def _workspace(url: str) -> str:
     return quote(os.environ.get("MLFLOW_WORKSPACE") or "default") if info.get("workspaces_enabled") else ""
 
 
-def _study_names(tracking_uri: str) -> list[str]:
+def study_names(tracking_uri: str) -> list[str]:
     """The names of the studies, the newest first."""
     client = open_client(tracking_uri)
     names = {str(experiment.experiment_id): str(experiment.name) for experiment in client.search_experiments()}

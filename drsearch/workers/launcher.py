@@ -8,6 +8,7 @@ from drsearch.home import Home
 from drsearch.settings import Value
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.budget import LaunchersBudget, total_trials
+from drsearch.study.crops import write_crops
 from drsearch.study.definition import check_goes_on, open_study, study_folder, wanted_study
 from drsearch.study.preparation import define
 from drsearch.study.study_run import StudyRun
@@ -86,12 +87,13 @@ def launch_study(
     enqueue(study, storage, n_taken + len(enqueued) if total is None else total, enqueued)
     folder = study_folder(home, name, definition.uid)
     records = prepared[0].records
+    crops = write_crops(records, folder) if settings.study.gradcam_eyes else []  # 0: photographs stay out of MLflow
     run = StudyRun(
         name,
         definition,
         settings,
         folder,
-        (records.audit_path, records.description_path),
+        (records.audit_path, records.description_path, records.manifest_path, *crops),
         home.contact_sheets / f"{definition.data_fingerprint}.html",
         warm.study if warm is not None else "",
     )

@@ -15,8 +15,8 @@ CLASSES = [
 ]  # fmt: skip
 FUNCTIONS = [
     "ablate", "change_password", "cross_validate", "dashboard", "describe_data", "describe_space", "evaluate",
-    "explain", "history", "join_study", "lineage", "load_model", "load_study", "prepare", "promote", "rollback",
-    "run_study", "serve", "set_users", "spaces", "stress", "studies", "sync", "synthesize", "train", "ui",
+    "explain", "history", "join_study", "lineage", "load_model", "load_study", "prepare", "promote", "report",
+    "rollback", "run_study", "serve", "set_users", "spaces", "stress", "studies", "sync", "synthesize", "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",

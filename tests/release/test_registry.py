@@ -114,11 +114,10 @@ def test_a_version_that_is_not_there_is_answered_with_those_that_are(shelf: Shel
     assert str(refused.value) == "models:/glaucoma/1: no such model; registered models: retinopathy."
 
 
-def test_test_scores_stand_on_the_version_its_run_and_its_model(shelf: Shelf, tmp_path: Path) -> None:
-    (tmp_path / "scores.json").write_text("{}")
+def test_test_scores_stand_on_the_version_its_run_and_its_model(shelf: Shelf) -> None:
     numbers = {"test_auc": 0.87654, "test_auc_low": 0.5}
     shelf.registry.log_scores(
-        shelf.first, numbers, {"drsearch.test_caution": "chance"}, [tmp_path / "scores.json"], "judged"
+        shelf.first, numbers, {"drsearch.test_caution": "chance"}, {"scores.json": b"{}"}, "judged"
     )
     version = shelf.client.get_model_version("retinopathy", "1")
     assert (version.tags["test_auc"], version.tags["test_auc_low"]) == ("0.8765", "0.5000")

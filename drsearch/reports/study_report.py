@@ -1,0 +1,237 @@
+"""The report of a study: one page, from MLflow and the study database alone."""
+
+from typing import Any
+
+import drsearch
+from drsearch.home import Home
+from drsearch.measure.scores import Interval, Scores
+from drsearch.reports import figures
+from drsearch.reports.data_section import data_section
+from drsearch.reports.eye_sections import attention_section, misclassified_section
+from drsearch.reports.model_section import best_model_section
+from drsearch.reports.page import (
+    Section,
+    commands,
+    figure,
+    folded,
+    heading,
+    notice,
+    points,
+    render,
+    statements,
+    table,
+    text,
+    tiles,
+)
+from drsearch.reports.prevalence_section import prevalence_section
+from drsearch.reports.search_section import search_section, trial_text
+from drsearch.reports.study_facts import StudyFacts, VersionFacts, read_study
+from drsearch.reports.words import html, percent, short
+from drsearch.tracking.tags import (
+    BLIND_CAUTION_TAG,
+    COMMIT_TAG,
+    DATA_FINGERPRINT_TAG,
+    KIND_TAG,
+    TEMPERATURE_TAG,
+    TEST_CAUTION_TAG,
+    TRIAL_TAG,
+)
+
+_MADE_BY = {
+    "trial": "the best checkpoint of trial {trial}",
+    "refit": "trial {trial}, trained again on train and validation eyes",
+    "mean": "the mean of several networks, those of trial {trial} first",
+    "finetune": "trial {trial}, fine-tuned",
+}
+
+
+def study_report(storage: Any, name: str, home: Home) -> str:
+    """The report of a study, as one HTML file that loads nothing and opens offline.
+
+    Args:
+        storage: The opened study database.
+        name: The study's name.
+        home: Names MLflow.
+
+    Raises:
+        StudyError: If there is no such study.
+        TrackerUnavailable: If MLflow does not answer.
+    """
+    facts = read_study(storage, name, home)
+    sections = [_answer(facts), data_section(facts), search_section(facts)]
+    if facts.model is not None and facts.model.test:
+        sections += [best_model_section(facts, facts.model), prevalence_section(facts.model)]
+        sections += [attention_section(facts.model), misclassified_section(facts.model)]
+    sections += [_how_to_get_it(facts), _limits(facts)]
+    status = facts.status
+    counts = ", ".join(f"{n} {state}" for state, n in status.counts().items() if n)
+    return render(
+        "Study report",
+        name,
+        [
+            ("Data", facts.definition.data_name),
+            ("Trials", counts or "none"),
+            ("Referable", facts.settings.task.words),
+            *([("Model", f"{facts.model.version.name}/{facts.model.version.version}")] if facts.model else []),
+            *([("Last change", f"{status.changed:%Y-%m-%d %H:%M}")] if status.changed else []),
+        ],
+        sections,
+        f"Made by drsearch {drsearch.__version__} from MLflow and the study database. This page may hold photographs "
+        "of patients: treat it as you treat those.",
+        {row.number: trial_text(row, status.progress.objective) for row in facts.rows},
+    )
+
+
+def _answer(facts: StudyFacts) -> Section:
+    model = facts.model
+    if model is None or not model.test:
+        best, objective = facts.status.best, facts.status.progress.objective
+        line = facts.status.why_no_best or "No trial is complete yet."
+        if best is not None and best.value is not None:
+            line = f"The best trial so far is trial {best.number}, with {objective} {best.value:.4f}."
+        return Section(
+            "The answer",
+            [
+                statements(f"The study is {facts.status.state}: no model of it has been tested yet.", line),
+                text("The same run-study command resumes the study; its end registers and tests the best model."),
+            ],
+        )
+    score, test = Scores.from_json(dict(model.test)), model.test
+    version, n = f"{model.version.name}/{model.version.version}", score.n
+    blind = _of_metrics(model, "test_blind_auc")
+    over = _of_metrics(model, "test_auc_over_blind")
+    made_by = _MADE_BY[model.version.tags[KIND_TAG]].format(trial=model.version.tags[TRIAL_TAG])
+    share = sum(score.confusion[1]) / n
+    others = []
+    if blind is not None and over is not None:
+        verdict = "is better" if over.low > 0 else "is not shown to be better"
+        others.append(
+            f"it {verdict} than the lesion-blind baseline, which sees colours and an 8 × 8 picture alone (AUC "
+            f"{blind.value:.3f}, difference {over:+.3f})"
+        )
+    others.append(f"calling every eye referable would be right for {100 * share:.0f} %")
+    rows = [(version, score.auc, True)]
+    if blind is not None:
+        rows.append(("lesion-blind baseline", blind, False))
+    champion = facts.champion
+    if champion is None:
+        others.append("no other version is champion")
+    elif auc := champion.scores.get("auc"):
+        same = champion.tags.get(DATA_FINGERPRINT_TAG) == model.version.tags[DATA_FINGERPRINT_TAG]
+        on = "" if same else " on other test eyes"
+        others.append(f"the champion, version {champion.version}, has AUC {auc.value:.3f}{on}")
+        if same:
+            rows.append((f"champion: version {champion.version}", auc, False))
+    lines = [
+        html(
+            "<strong>{version}</strong>: {made_by}. It calls an eye referable from a probability of {threshold} on.",
+            version=version,
+            made_by=made_by,
+            threshold=f"{score.threshold:.3f}",
+        ),
+        html(
+            "Of {n} test eyes that chose nothing of it, it finds <strong>{found}</strong> of the referable ones and "
+            "clears <strong>{cleared}</strong> of the others.",
+            n=str(n),
+            found=percent(score.sensitivity),
+            cleared=percent(score.specificity),
+        ),
+        f"{others[0][0].upper()}{'; '.join(others)[1:]}.",
+    ]
+    cautions = [model.version.tags.get(tag, "") for tag in (TEST_CAUTION_TAG, BLIND_CAUTION_TAG)]
+    names = ("AUC", "Sensitivity", "Specificity", "Accuracy")
+    values = (score.auc, score.sensitivity, score.specificity, score.accuracy)
+    alt = "; ".join(f"{name}: AUC {interval}" for name, interval, _ in rows)
+    return Section(
+        "The answer",
+        [
+            statements(*lines),
+            tiles(
+                [
+                    (name, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}")
+                    for name, each in zip(names, values, strict=True)
+                ]
+            ),
+            figure(figures.auc_beside(rows), alt, "AUC with 95 % intervals; 0.5 is chance."),
+            *(notice(caution) for caution in cautions if caution),
+            text(
+                f"All values are of the test split, with 95 % intervals{_by_patients(test)}. "
+                f"Test evaluations of these eyes when it was tested: {test['test_evaluations']}."
+            ),
+        ],
+    )
+
+
+def _by_patients(test: Any) -> str:
+    return " by patients" if test.get("patients") else ", which count each eye as independent"
+
+
+def _of_metrics(model: VersionFacts, name: str) -> Interval | None:
+    return Interval.from_metrics(model.metrics, name)
+
+
+def _how_to_get_it(facts: StudyFacts) -> Section:
+    definition, parts = facts.definition, []
+    if (model := facts.model) is not None:
+        version = f"{model.version.name}/{model.version.version}"
+        tags = model.version.tags
+        rows = [
+            ["registered version", version],
+            ["MLflow run", model.version.run_id],
+            ["threshold", f"{model.threshold:.4f}" if model.test else ""],
+            ["temperature", tags.get(TEMPERATURE_TAG, "")],
+            ["data fingerprint", tags.get(DATA_FINGERPRINT_TAG, "")],
+            ["commit of drsearch", tags.get(COMMIT_TAG, "unknown")],
+        ]
+        parts += [
+            table(["", ""], rows),
+            heading("Use it"),
+            commands(
+                f"drsearch predict {version} PHOTOGRAPH...\n"
+                f"drsearch evaluate {version} --data FOLDER\n"
+                f"drsearch promote {model.version.name} --version {model.version.version}\n"
+                f"drsearch lineage {version}"
+            ),
+        ]
+    parts += [
+        heading("Repeat it"),
+        text("The study, from the space below; and its best trial alone, with the settings.gin of that trial's run:"),
+        commands(
+            f"drsearch run-study {definition.space_file} --data {definition.data_source}\n"
+            f"drsearch train --data {definition.data_source} --config settings.gin"
+        ),
+        folded(f"The search space: {definition.space_file}", commands(definition.space_source)),
+        folded("All settings", table(["setting", "value"], [[k, short(v)] for k, v in facts.settings.flat().items()])),
+    ]
+    if facts.run_id:
+        parts.append(text(f"The study's own run in MLflow: {facts.run_id}."))
+    return Section("How to get it", parts)
+
+
+def _limits(facts: StudyFacts) -> Section:
+    task = facts.settings.task.words
+    items = [
+        "It is no medical device. No patient may be treated, or sent away, by its answer alone.",
+        f"It tells referable eyes ({task}) from others. It looks for no other disease: a cleared eye is not a healthy "
+        "eye.",
+        f"It was tested on photographs like those of {facts.definition.data_name}. Another camera, another clinic or "
+        "another population asks for a test of its own (drsearch evaluate), before anything else.",
+        "It needs colour photographs of the posterior pole, of the quality that it was trained on; it says of others "
+        "that it cannot grade them, and that has to be dealt with.",
+        "The test split judges one model once. Whoever chooses among models by these numbers needs new eyes to judge "
+        "the choice.",
+    ]
+    if (model := facts.model) is not None and model.test:
+        score = Scores.from_json(dict(model.test))
+        referable = sum(score.confusion[1])
+        items.insert(
+            1, f"It was tested on {score.n} eyes, {referable} of them referable: the intervals say how little that is."
+        )
+        items += [
+            model.version.tags[tag] for tag in (TEST_CAUTION_TAG, BLIND_CAUTION_TAG) if model.version.tags.get(tag)
+        ]
+    if facts.audit is not None and not facts.audit.patients:
+        items.append(
+            "Patients are unknown: both eyes of a patient may lie on two sides of the split, which flatters it."
+        )
+    return Section("What it may not be used for", [points(*items)])
