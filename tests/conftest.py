@@ -47,6 +47,7 @@ TOGETHER = {
     "tests/end_to_end/test_study.py": "told",
     "tests/end_to_end/test_seeing.py": "told",
     "tests/browser/test_pages.py": "told",
+    "tests/test_documented_commands.py": "told",
     "tests/faults/test_disk.py": "peace",
     "tests/faults/test_processes.py": "peace",
     "tests/faults/test_servers.py": "peace",

@@ -1,4 +1,4 @@
-"""A study in a real notebook: its progress, its tables, and what interrupting the kernel does."""
+"""The example notebook as it stands, and what interrupting the kernel of a study does."""
 
 import contextlib
 import queue
@@ -19,6 +19,7 @@ def rates(hp):
 settings = {"study.sampler": "grid", "study.gradcam_eyes": 2, "images.image_px": 64, "training.epochs": EPOCHS,
             "training.checkpoint_every_epochs": 1, "finetune.when": "never"}
 """
+EXAMPLE = Path(__file__).parents[2] / "examples" / "first_study.ipynb"
 RUN = 'study = drsearch.run_study(rates, "eyes", settings=settings)'
 
 
@@ -29,28 +30,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *cells: str) -> list[list[Any]]:
-    """The outputs of cells that are run one after another in a new kernel."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+def test_the_example_runs_and_shows_progress_tables_figures_and_a_heat_map(folder: Path) -> None:
+    notebook = nbformat.read(EXAMPLE, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "outputs hold megabytes: clear them"
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
-    return [cell.outputs for cell in notebook.cells]
-
-
-def test_a_study_shows_its_progress_and_its_tables(folder: Path) -> None:
-    _, _, progress, table, one = run(
-        folder,
-        SPACE.replace("EPOCHS", "2"),
-        'drsearch.synthesize("eyes", images=60);',
-        RUN,
-        "study",
-        "study.model",
-    )
+    outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
+    (progress,) = (shown for source, shown in outputs.items() if source.startswith("study = drsearch.run_study("))
     kinds = {kind for each in progress for kind in each.get("data", {})}
     assert "application/vnd.jupyter.widget-view+json" in kinds, "Rich's live view"
-    texts = " ".join(str(each.get("text", each.get("data", {}).get("text/plain", ""))) for each in progress)
-    assert "audit of 60 photographs" in texts
-    assert "<table" in table[0].data["text/html"] and "complete" in table[0].data["text/html"]
-    assert one[0].data["text/plain"].startswith("<Model retinopathy/1 @search-best: test AUC ")
+    table = outputs["study"][0].data["text/html"]
+    assert "<table" in table and "complete" in table
+    assert outputs["study.model"][0].data["text/plain"].startswith("<Model retinopathy/1 @search-best: test AUC ")
+    assert any(kind.startswith("application/vnd.plotly") for kind in outputs["study.plot_history()"][0].data)
+    *_, predicted, explained = outputs.values()
+    assert predicted[0].data["text/plain"].count("RDR") == 3
+    assert "image/png" in explained[0].data
 
 
 def test_interrupting_the_kernel_stops_at_a_checkpoint_and_the_same_cell_resumes(folder: Path) -> None:
