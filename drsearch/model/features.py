@@ -2,7 +2,7 @@
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
 
+from drsearch.errors import DrsearchError
 from drsearch.files import full_place, is_full, open_whole, sentence
 from drsearch.model.predictor import eight_views
 
@@ -23,6 +24,15 @@ _EYES_PER_FILE = 64
 _BATCH = 32
 
 
+class FeaturesStopped(DrsearchError):
+    """Raised where features are computed and `stop_asked` says so; those that are stored stay."""
+
+
+def never() -> bool:
+    """Never stop."""
+    return False
+
+
 class FeatureStore:
     """The features of eyes under one network, on disk; several processes may use it at once.
 
@@ -32,14 +42,17 @@ class FeatureStore:
         network: From images, `(n, h, w, 3)`, to features, `(n, channels)`.
         n_views: Views of an eye: 1, as it is, or 8, the symmetries of the square.
         folder: Holds a folder per network; None: nothing is stored.
+        stop_asked: Whether to stop; asked before every batch.
     """
 
-    def __init__(self, network: keras.Model, n_views: int, folder: Path | None) -> None:
+    def __init__(
+        self, network: keras.Model, n_views: int, folder: Path | None, stop_asked: Callable[[], bool] = never
+    ) -> None:
         signature = [tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.uint8)]
         self._of_batch = tf.function(
             lambda images: network(tf.cast(images, tf.float32), training=False), input_signature=signature
         )
-        self._n_views = n_views
+        self._n_views, self._stop_asked = n_views, stop_asked
         self._folder = None if folder is None else folder / f"{network.name}-{_digest(network, n_views)}"
 
     def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -52,6 +65,7 @@ class FeatureStore:
             Shape `(n, views, channels)`, the eye as it is first.
 
         Raises:
+            FeaturesStopped: If `stop_asked` says so.
             OSError: If they cannot be written; on a full disk they are not stored.
         """
         if self._folder is None:
@@ -99,8 +113,12 @@ class FeatureStore:
         return np.stack([self._of_view(view) for view in views], axis=1)
 
     def _of_view(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batches = [images[first : first + _BATCH] for first in range(0, len(images), _BATCH)]
-        return np.concatenate([self._of_batch(tf.constant(batch)).numpy() for batch in batches])
+        features = []
+        for first in range(0, len(images), _BATCH):
+            if self._stop_asked():
+                raise FeaturesStopped("stopped while the features of eyes were computed")
+            features.append(self._of_batch(tf.constant(images[first : first + _BATCH])).numpy())
+        return np.concatenate(features)
 
 
 def _digest(network: keras.Model, n_views: int) -> str:

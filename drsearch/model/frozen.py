@@ -6,7 +6,7 @@ Source:
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from drsearch.data.pipeline import LabelledImages, epoch_order, steps_per_epoch
-from drsearch.model.features import FeatureStore
+from drsearch.model.features import FeatureStore, never
 from drsearch.model.fit import EpochResult, Training, TrainingData, read_checkpoint, result_from
 from drsearch.model.own import NOTHING, Own
 from drsearch.model.predictor import RDR
+from drsearch.model.resnet_v2 import every_pooling
 from drsearch.settings import Settings, TrainingSettings
 
 _VIEWS = 2
@@ -50,6 +51,10 @@ class HeadTraining(Training):
         settings: `training` is used, and whether `augmentation` mirrors.
         folder: Keeps the features; None: they are computed for this training alone.
         own: The functions of a space file; its loss is used on features, its augmentation on images.
+        stop_asked: Whether to stop while features are computed.
+
+    Raises:
+        FeaturesStopped: If it says so.
     """
 
     def __init__(
@@ -60,12 +65,15 @@ class HeadTraining(Training):
         settings: Settings,
         folder: Path | None,
         own: Own = NOTHING,
+        stop_asked: Callable[[], bool] = never,
     ) -> None:
         backbone = _backbone(model)
         augmentation = settings.augmentation
-        store = FeatureStore(backbone, 8 if augmentation.flip and augmentation.strength > 0 else 1, folder)
-        self._features = store.features(train.images)
-        seen = store.features(validation.images)[:, 0]
+        network, own_pooling = every_pooling(model, settings.model.pooling)
+        n_views = 8 if augmentation.flip and augmentation.strength > 0 else 1
+        store = FeatureStore(network, n_views, folder, stop_asked)
+        self._features = store.features(train.images)[..., own_pooling]
+        seen = store.features(validation.images)[:, 0, own_pooling]
         for layer in backbone.layers:
             layer.trainable = False
         head = keras.Model(backbone.output, model.output)
@@ -143,6 +151,10 @@ class TwoStageTraining:
         settings: `training` and `augmentation` are used.
         folder: Keeps the features; None: they are computed for this training alone.
         own: The functions of a space file; its loss is used on features, its augmentation on images.
+        stop_asked: Whether to stop while features are computed.
+
+    Raises:
+        FeaturesStopped: If it says so.
     """
 
     def __init__(
@@ -153,10 +165,11 @@ class TwoStageTraining:
         settings: Settings,
         folder: Path | None,
         own: Own = NOTHING,
+        stop_asked: Callable[[], bool] = never,
     ) -> None:
         self._head_epochs = settings.training.head_epochs
         of_head = settings.replace({"training.epochs": self._head_epochs})
-        self._first = HeadTraining(model, train, validation, of_head, folder, own)
+        self._first = HeadTraining(model, train, validation, of_head, folder, own, stop_asked)
         self._second = functools.partial(_unfrozen, model, train, validation, settings, own)
         self._now: Training = self._first
         self._before: tuple[EpochResult, ...] = ()  # the first stage, once the second has begun
@@ -243,6 +256,7 @@ def training_of(
     settings: Settings,
     folder: Path | None,
     own: Own = NOTHING,
+    stop_asked: Callable[[], bool] = never,
 ) -> Training | TwoStageTraining:
     """The training of a network that `model.trainable` asks for.
 
@@ -253,13 +267,17 @@ def training_of(
         settings: All of them.
         folder: Keeps the features of frozen backbones; None: none are kept.
         own: The functions of a space file.
+        stop_asked: Whether to stop while features are computed.
+
+    Raises:
+        FeaturesStopped: If it says so.
     """
     if settings.model.trainable == "head":
-        return HeadTraining(model, train, validation, settings, folder, own)
+        return HeadTraining(model, train, validation, settings, folder, own, stop_asked)
     if settings.model.trainable == "two_stage":
         if settings.training.head_epochs == 0:
             return _unfrozen(model, train, validation, settings, own)
-        return TwoStageTraining(model, train, validation, settings, folder, own)
+        return TwoStageTraining(model, train, validation, settings, folder, own, stop_asked)
     return Training(model, train, validation, settings, own)
 
 

@@ -114,13 +114,35 @@ def _pooled(places: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
     _, height, width, channels = places.shape
     listed = layers.Reshape((height * width, channels), name="places")(places)
     if pooling == "log_sum_exp":
-        return (keras.ops.logsumexp(_SHARPNESS * listed, axis=1) - math.log(height * width)) / _SHARPNESS
+        return _log_sum_exp(listed)
     hidden = max(1, channels // 2)
     looks = layers.Dense(hidden, activation="tanh", name="attention_values")(listed)
     gates = layers.Dense(hidden, activation="sigmoid", name="attention_gates")(listed)
     scores = layers.Dense(1, name="attention_scores")(layers.Multiply(name="attention_gated")([looks, gates]))
     shares = layers.Softmax(axis=1, name="attention")(scores)
     return layers.Flatten(name="pool")(layers.Dot(axes=1, name="attended")([shares, listed]))
+
+
+def _log_sum_exp(listed: keras.KerasTensor) -> keras.KerasTensor:
+    return (keras.ops.logsumexp(_SHARPNESS * listed, axis=1) - math.log(listed.shape[1])) / _SHARPNESS
+
+
+def every_pooling(model: keras.Model, pooling: str) -> tuple[keras.Model, slice]:
+    """A network up to all that a pooling without weights gives, so that what is computed serves every one of them.
+
+    Args:
+        model: Ends in `classifier`.
+        pooling: Its own: `mean`, `mean_max` or `log_sum_exp`.
+
+    Returns:
+        The network, from the same images to three values per channel; and where those of its own pooling lie.
+    """
+    places = model.get_layer("places" if pooling == "log_sum_exp" else "pool").input
+    _, height, width, n = places.shape
+    listed = layers.Reshape((height * width, n))(places)
+    pools = [keras.ops.mean(listed, axis=1), keras.ops.max(listed, axis=1), _log_sum_exp(listed)]
+    own = {"mean": slice(n), "mean_max": slice(2 * n), "log_sum_exp": slice(2 * n, None)}[pooling]
+    return keras.Model(model.input, keras.ops.concatenate(pools, axis=1), name=model.name), own
 
 
 def _convolution(width: int, size: int, name: str, strides: int = 1, use_bias: bool = False) -> layers.Conv2D:

@@ -19,6 +19,7 @@ from drsearch.data.records import Eyes
 from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
+from drsearch.model.features import FeaturesStopped
 from drsearch.model.fit import EpochResult, Training, set_seeds
 from drsearch.model.frozen import TwoStageTraining, training_of
 from drsearch.model.mean_network import mean_answers, mean_network
@@ -110,7 +111,12 @@ def _run(log: RunLog, fold: Fold, watch: Watch) -> Outcome:
     settings = plan.settings.replace({"training.seed": repeat_seed(plan.settings.training.seed, fold.repeat)})
     fold = fold.without(settings.training.left_out)
     set_seeds(settings.training.seed)
-    training = training_of(_built(plan), fold.train, fold.validation, settings, plan.features, plan.own)
+    try:
+        training = training_of(
+            _built(plan), fold.train, fold.validation, settings, plan.features, plan.own, watch.stop_asked
+        )
+    except FeaturesStopped as stopped:
+        return _interrupted(log, fold.epochs_before(plan.settings), str(stopped))
     checkpoints = Checkpoints(log, fold, training)
     checkpoints.resume()
     state, reason = _train(checkpoints, watch)
@@ -141,7 +147,12 @@ def _run_folds(log: RunLog, folds: TrialFolds, watch: Watch) -> Outcome:
 
 
 def _stop_between_folds(log: RunLog, folds: Sequence[Outcome], reason: str) -> Outcome:
-    log.reopen(sum(len(fold.history) for fold in folds))
+    return _interrupted(log, sum(len(fold.history) for fold in folds), reason)
+
+
+def _interrupted(log: RunLog, n_epochs: int, reason: str) -> Outcome:
+    """End the run, for now, after so many epochs."""
+    log.reopen(n_epochs)
     log.close("interrupted", reason)
     return Outcome("interrupted", reason)
 

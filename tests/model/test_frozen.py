@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from drsearch.errors import SettingsError, TrialFailed
 from drsearch.model.backbones import check_backbone
-from drsearch.model.features import FeatureStore
+from drsearch.model.features import FeaturesStopped, FeatureStore
 from drsearch.model.fit import Training, set_seeds
 from drsearch.model.frozen import HeadTraining, TwoStageTraining, training_of
 from drsearch.model.predictor import Predictor, eight_views
@@ -92,6 +92,32 @@ def test_features_of_other_weights_or_views_are_kept_apart(
     finally:
         kernel.assign(before - 1)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_is_stored_once_serves_every_pooling(
+    settings: Settings, train_eyes: Any, validation_eyes: Any, tmp_path: Path
+) -> None:
+    for pooling in ("mean", "mean_max", "log_sum_exp"):
+        own = settings.replace({"model.pooling": pooling})
+        training = HeadTraining(network(own), train_eyes, validation_eyes, own, tmp_path)
+        training.run_epoch()
+        answers = Predictor(training.model)(validation_eyes.images)
+        np.testing.assert_allclose(answers, training.seen, atol=1e-5)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_stop_is_heard_before_every_batch(backbone: keras.Model, eight_eyes: Any, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def third() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 3
+
+    store = FeatureStore(backbone, 8, tmp_path, third)
+    with pytest.raises(FeaturesStopped):
+        store.features(eight_eyes.images)
+    assert len(asked) == 3
+    assert store.features(eight_eyes.images).shape[:2] == (8, 8)
 
 
 def test_a_damaged_file_of_features_is_computed_again(backbone: keras.Model, eight_eyes: Any, tmp_path: Path) -> None:

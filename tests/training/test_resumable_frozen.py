@@ -36,7 +36,7 @@ VALIDATION = eyes(8, 1)
 
 
 class StopAfter(Watch):
-    """Stops a training after an epoch; 0: never."""
+    """Stops a training after an epoch; 0: before the first one, -1: never."""
 
     def __init__(self, epoch: int) -> None:
         self._last, self._now = epoch, 0
@@ -54,7 +54,7 @@ def network() -> keras.Model:
     return keras.Model(images, classifier(layers.ReLU()(layers.BatchNormalization()(x)), SETTINGS.model, 2))
 
 
-def run(folder: Path, trainable: str, stop_after: int = 0) -> Outcome:
+def run(folder: Path, trainable: str, stop_after: int = -1) -> Outcome:
     plan = Plan(
         folder=folder,
         start=RunStart(key=str(folder), experiment="e", name="trial"),
@@ -80,3 +80,11 @@ def test_an_interrupted_training_goes_on_and_its_file_is_the_whole_network(
     opened = keras.saving.load_model(resumed.model, safe_mode=True)
     answers = Predictor(opened)(VALIDATION.images)
     np.testing.assert_allclose(answers, resumed.predictions.probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("trainable", ["head", "two_stage"])
+def test_one_that_is_stopped_while_features_are_computed_goes_on(trainable: str, tmp_path: Path) -> None:
+    stopped = run(tmp_path / "run", trainable, 0)
+    assert (stopped.state, stopped.reason) == ("interrupted", "stopped while the features of eyes were computed")
+    assert not list((tmp_path / "features").rglob("*.npz"))
+    assert run(tmp_path / "run", trainable).state == "complete"
