@@ -1,5 +1,6 @@
 """Is docker-compose.yml one by its specification, and does it say what docs/server.md promises?"""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import typer.main
 import yaml
+from services import PostgresServer, free_port, when
 from shipped import ROOT, SCRIPTS
 
 from drsearch.cli import app
@@ -182,3 +185,22 @@ def test_the_worker_is_the_one_of_the_recipe_for_other_machines() -> None:
     for key in ("volumes", "cpus", "init", "stop_grace_period", "restart", "image", "mem_limit"):
         assert recipe[key] == worker[key], key
     assert not {"container_name", "ports", "hostname"} & worker.keys(), "two of it could not run beside each other"
+
+
+def test_the_dashboard_starts_on_a_database_that_holds_no_study_yet(postgresql: PostgresServer) -> None:
+    shell, option, program, _ = SERVICES["dashboard"]["command"]
+    port = free_port()
+    program = program.replace("$$", "$").replace("0.0.0.0 --port 8080", f"127.0.0.1 --port {port}")
+    own = {**os.environ, "PATH": f"{BESIDE}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen([shell, option, program, postgresql.database()], env=own) as process:
+        try:
+            when(lambda: answers(f"http://127.0.0.1:{port}/"), "the dashboard to answer", process)
+        finally:
+            process.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=10).ok
+    except requests.ConnectionError:
+        return False
