@@ -7,7 +7,7 @@ QUICK := $(addprefix tests/,data datasets trials measure/test_scores.py measure/
 	test_architecture.py test_config.py test_files.py test_provenance.py test_settings.py test_signals.py \
 	space/test_source.py display cli/test_app.py)
 
-.PHONY: help study test quick faults layouts lint docs bench bench-check wheel audit clean
+.PHONY: help study test quick faults layouts lint docs bench bench-check wheel audit images clean
 
 help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -67,6 +67,9 @@ audit: .venv/installed-test  ## Write an SBOM of the environment (build/sbom.jso
 	build/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.json $(BIN)/python
 	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip || { \
 		echo "make audit: a pinned version has a known vulnerability, or the database did not answer for it: see above." >&2; exit 1; }
+
+images: .venv/installed-test  ## Build both images, and start what docker-compose.yml starts in them (root, buildah, debootstrap). Half an hour.
+	$(BIN)/python -m pytest -m slow -s tests/server/test_images.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("drsearch needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
