@@ -96,3 +96,7 @@ def test_the_wheel_finds_its_spaces_configurations_and_version_without_the_repos
     assert run("-c", program).split() == [
         str(site / "drsearch/search_spaces/report_grid.py"), "128", source_digest()
     ]  # fmt: skip
+
+
+def test_the_citation_names_the_version() -> None:
+    assert f"\nversion: {drsearch.__version__}\n" in (ROOT / "CITATION.cff").read_text()
