@@ -27,7 +27,7 @@ faults: .venv/installed-test  ## A hundred faults in one study; ten minutes of l
 	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py
 	$(BIN)/python tests/faults/load.py
 
-layouts: .venv/installed-test  ## A study of two epochs on a mock-up of every layout of docs/data.md. Some minutes.
+layouts: .venv/installed-test  ## A study of two epochs on a mock-up of every layout of docs/layouts.md. Some minutes.
 	$(BIN)/python -m pytest -m "slow or not slow" tests/end_to_end/test_layouts.py
 
 lint: .venv/installed-test  ## Format, lint and type checks.

@@ -50,7 +50,7 @@ BROUGHT = {
 """What the reader has: photographs, a table, a settings file of a run, a space, and what `make study` draws."""
 
 REPLACED = {"FOLDER": "eyes", "batch_size": "learning_rate"} | dict.fromkeys(
-    ("report_grid", "long", "two", "sample", "my_space"), "two_rates"
+    ("report_grid", "long", "two", "sample", "my_space", "best"), "two_rates"
 )
 """Words of the pages that a command is run with something else for: the study that these tests share."""
 

@@ -169,7 +169,7 @@ def prepare(
     name columns by hand; or to pool several data sets. What it returns goes into the other functions as `data`.
 
     Args:
-        data: The folder, in a layout that drsearch recognises (docs/data.md), or a file that `describe_data` wrote;
+        data: The folder, in a layout that drsearch recognises (docs/layouts.md), or a file that `describe_data` wrote;
             several are pooled.
         settings: Settings by name, of which `data.*`, `task.*` and `images.*` count here.
         config: Gin files.
@@ -322,7 +322,7 @@ def synthesize(folder: str | Path, images: int = 100, seed: int = 0, layout: str
             lesions; in another one the folders, names and tables with which that data set is published.
         images: Number of photographs; at least 24 in a layout other than the flat one.
         seed: The same seed draws the same photographs.
-        layout: `flat`, or the layout of a public data set: docs/data.md lists them.
+        layout: `flat`, or the layout of a public data set: docs/layouts.md lists them.
 
     Returns:
         Photographs per grade; those that the layout has without a grade, or as ungradable, are not counted.

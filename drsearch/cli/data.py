@@ -122,8 +122,8 @@ def prepare(
 ) -> None:
     """Audit a folder of photographs, split it, write TFRecords.
 
-    The layouts of public data sets are recognised (docs/data.md); of any other folder name the table and its columns.
-    run-study and train prepare first, too. Run it alone to see what the audit finds. Nothing is written when a
+    The layouts of public data sets are recognised (docs/layouts.md); of any other folder name the table and its
+    columns. run-study and train prepare first, too. Run it alone to see what the audit finds. Nothing is written when a
     photograph or a label cannot be used; --skip-bad leaves them out.
 
     Example:

@@ -396,7 +396,7 @@ def test_other_forms_of_a_layout_are_recognised(form: str, tmp_path: Path) -> No
 
 def test_every_layout_has_a_case_and_a_row_in_the_documentation() -> None:
     assert set(LAYOUTS) <= {*CASES, *(layout for layout, _ in OTHER_FORMS.values())}
-    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/layouts.md").read_text(encoding="utf-8")
     rows = page.partition("## Layouts")[2].partition("\n## ")[0].splitlines()
     documented = {name for row in rows if row.startswith("| `") for name in re.findall("`(.+?)`", row.split("|")[1])}
     assert documented == {*LAYOUTS, "APTOS 2019, colored_images"}
