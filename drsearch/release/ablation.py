@@ -1,6 +1,7 @@
 """What each choice of a study's best setting is worth, paired over folds and seeds."""
 
 import json
+import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -200,7 +201,10 @@ def ablation_figure(report: AblationReport) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )
-    figure.update_layout(title=report.about, height=160 + 60 * len(rows), margin={"l": 260})
+    title = "<br>".join(textwrap.wrap(report.about, 70))  # MLflow's pane is narrow
+    layout = {"template": "plotly_white", "height": 200 + 60 * len(rows), "margin": {"t": 110}}
+    figure.update_layout(title={"text": title, "font_size": 15}, **layout)
+    figure.update_yaxes(automargin=True)
     return figure.update_xaxes(title=f"gain in {report.objective}, 95 % interval over folds and seeds", zeroline=True)
 
 

@@ -7,7 +7,7 @@ from drsearch.data.corruptions import CORRUPTIONS, Corruption
 from drsearch.measure.scores import Interval
 from drsearch.release.stress import Condition, Stress
 
-_COLUMNS = 4
+_COLUMNS = 2  # as many as MLflow's pane has room for
 _COLOURS = {"AUC": "#2a6fb0", "accuracy": "#d9822b", "calibration error": "#6b4fa0", "share graded": "#8a8a8a"}
 
 
@@ -30,7 +30,7 @@ def stress_figure(result: Stress, title: str) -> go.Figure:
     """
     rows = -(-len(CORRUPTIONS) // _COLUMNS)
     titles = [f"{each.name}<br>{each.meaning}" for each in CORRUPTIONS]
-    figure = make_subplots(rows, _COLUMNS, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.16)
+    figure = make_subplots(rows, _COLUMNS, subplot_titles=titles, shared_yaxes=True, vertical_spacing=0.09)
     for place, corruption in enumerate(CORRUPTIONS):
         where = {"row": 1 + place // _COLUMNS, "col": 1 + place % _COLUMNS}
         conditions = _in_order(result, corruption)
@@ -40,7 +40,9 @@ def stress_figure(result: Stress, title: str) -> go.Figure:
     figure.update_annotations(font_size=12)
     figure.update_yaxes(range=[0, 1.02])
     figure.update_xaxes(type="category")
-    return figure.update_layout(title=title, height=360 * rows, legend={"orientation": "h", "y": -0.08})
+    legend = {"orientation": "h", "x": 0, "y": 1.05, "yanchor": "bottom"}
+    layout = {"template": "plotly_white", "height": 330 * rows, "margin": {"t": 150}, "legend": legend}
+    return figure.update_layout(title={"text": title, "y": 0.98}, **layout)
 
 
 def _in_order(result: Stress, corruption: Corruption) -> list[Condition]:
