@@ -197,7 +197,7 @@ class Decisions:
         start = RunStart(
             key=f"decision/{uuid.uuid4().hex}",
             experiment=EXPERIMENT,
-            name=f"{name} version {number}: unfinished",
+            name=f"version {number}: unfinished ({name})",
             tags={
                 KIND_TAG: "decision",
                 MODEL_TAG: name,
@@ -242,4 +242,4 @@ class Decisions:
         self._tracker.send(run_id, [RunEnd("KILLED", tags={DECISION_TAG: outcome, RULE_TAG: why})], folder)
 
     def _rename(self, run_id: str, draft: Draft, outcome: str) -> None:
-        self._client.update_run(run_id, name=f"{draft.version.name} version {draft.version.version}: {outcome}")
+        self._client.update_run(run_id, name=f"version {draft.version.version}: {outcome} ({draft.version.name})")

@@ -475,7 +475,7 @@ def log_report(
         start = RunStart(
             key=f"{definition.uid}/{folder.name}",
             experiment=report.name,
-            name=f"cross-validation {report.name}, {len(report.judged)} folds",
+            name=f"{len(report.judged)} folds: cross-validation {report.name}",
             tags={KIND_TAG: "judged", STUDY_TAG: report.name, **provenance_tags()},
             params=definition.settings.flat(),
             dataset=DatasetInput(

@@ -60,15 +60,21 @@ IDLE_S = 1.0
 
 
 def run_name(trial: int, drawn: dict[str, Value]) -> str:
-    """The name of a trial's run: its number, and the values drawn.
+    """The name of a trial's run: its number and the values drawn, by which it differs, and then their names.
+
+    MLflow's columns show the first 20 characters or so.
 
     Example:
         >>> run_name(3, {"training.learning_rate": 0.00123, "model.width": 8})
-        'trial 03 learning_rate=0.00123 width=8'
+        '03: 0.00123, 8 (learning_rate, width)'
+        >>> run_name(3, {})
+        'trial 03'
     """
-    shown = [f"{name.rpartition('.')[2]}={value:.3g}" if isinstance(value, float) else
-             f"{name.rpartition('.')[2]}={value}" for name, value in drawn.items()]  # fmt: skip
-    return (f"trial {trial:02d} " + " ".join(shown)[:80]).rstrip()
+    if not drawn:
+        return f"trial {trial:02d}"
+    values = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in drawn.values()]
+    names = [name.rpartition(".")[2] for name in drawn]
+    return f"{trial:02d}: {', '.join(values)} ({', '.join(names)})"[:90]
 
 
 class Worker:

@@ -77,7 +77,7 @@ def start(home: Home, name: str, *more: str, storage_url: str = "") -> "subproce
 
 def test_a_runs_name_is_its_number_and_its_setting_in_a_few_words() -> None:
     drawn: dict[str, Any] = {"training.learning_rate": 0.00031234, "training.optimizer": "adamw", "model.width": 8}
-    assert run_name(3, drawn) == "trial 03 learning_rate=0.000312 optimizer=adamw width=8"
+    assert run_name(3, drawn) == "03: 0.000312, adamw, 8 (learning_rate, optimizer, width)"
     assert run_name(112, {}) == "trial 112"
     assert len(run_name(0, {f"training.setting_number_{i}": i for i in range(40)})) <= 90
 
@@ -90,7 +90,7 @@ def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert plan.folder == tmp_path / "trial-0007"
     assert plan.owner == f"12@{this_process()}"
     assert plan.start.key == "0123456789abcdef/trial-0007"
-    assert (plan.start.experiment, plan.start.name) == ("s", "trial 07 width=4")
+    assert (plan.start.experiment, plan.start.name) == ("s", "07: 4 (width)")
     told = {"drsearch.kind": "trial", "drsearch.study": "s", "drsearch.trial": "7", **provenance_tags()}
     assert plan.start.tags == told
     assert plan.start.params == SETTINGS.flat()
