@@ -22,9 +22,10 @@ from PIL import Image
 
 from drsearch.data.records import open_records, read_eyes
 from drsearch.data.retina import retina_mask
+from drsearch.grades import CLASS_NAMES
 from drsearch.home import Home
-from drsearch.measure.figures import gradcam_row
 from drsearch.measure.gradcam import GradCam
+from drsearch.measure.heat_maps import heat_map_figure, heat_map_rows
 from drsearch.measure.scores import TRIAL_THRESHOLD
 from drsearch.release.registry import SEARCH_BEST, Registry
 from drsearch.run_folder import trial_run
@@ -113,9 +114,16 @@ def _row(study: str, home: Home) -> None:
     chosen = fixed_eyes(eyes, 6)
     images = eyes.images[chosen]
     inside = np.stack([retina_mask(image) for image in images])
-    maps, probabilities = GradCam(grader.model).maps(images, inside)
+    probabilities = grader.probabilities(images)
+    called = np.array([CLASS_NAMES.index(grader.label(chance)) for chance in probabilities])
+    of_class = [GradCam(grader.model).maps(images, inside, label)[0] for label in range(len(CLASS_NAMES))]
+    maps = np.where(called[:, None, None] == 1, of_class[1], of_class[0])
     names = [f"{eyes.names[i]} grade {eyes.grades[i]}" for i in chosen]
-    row = gradcam_row(images, maps, names, probabilities)
+    figures = [
+        heat_map_figure(image, cam, CLASS_NAMES[label], chance)
+        for image, cam, label, chance in zip(images, maps, called, probabilities, strict=True)
+    ]
+    row = heat_map_rows(images, figures, names)
     cv2.imwrite(str(PICTURES / "gradcam_row.png"), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))
     _shrink(PICTURES / "gradcam_row.png")
     shutil.rmtree(folder)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from drsearch.release.registry import ModelVersion
     from drsearch.release.stress import Stress
     from drsearch.serving.answers import Answerer
+    from drsearch.serving.grader import HeatMap
     from drsearch.training.outcome import Outcome
     from drsearch.training.single import TrainingResult
 
@@ -88,7 +89,8 @@ class Model:
 
         Args:
             photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md).
-            explain: Write each photograph with its heat map: a new file, or a folder for several photographs.
+            explain: Write each photograph with its heat map, and the map alone beside it: a new file, or a folder for
+                several photographs.
             method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
             layer: Of the network, for heat maps; empty for the last one with places.
             overwrite: Let `explain` replace files; photographs are never replaced.
@@ -150,7 +152,7 @@ class Model:
     def explain(
         self, photograph: str | Path | PhotographData, method: str = "gradcam", layer: str = ""
     ) -> NDArray[np.uint8]:
-        """The photograph, coloured where the model saw its class.
+        """The photograph, coloured where the model saw its class; below it the answer and the scale of the colours.
 
         Args:
             photograph: A file, its bytes, or RGB pixels of shape `(height, width, 3)`.
@@ -158,12 +160,15 @@ class Model:
             layer: Of the network; empty for the last one with places.
 
         Returns:
-            RGB, shape `(height, width, 3)`.
+            RGB, as wide as the photograph, and higher by the strip below it.
 
         Raises:
             MetricError: If there is no such method or layer.
             PhotographError: If it cannot be read whole or shows no retina.
         """
+        return self._heat_map(photograph, method, layer).picture
+
+    def _heat_map(self, photograph: str | Path | PhotographData, method: str, layer: str) -> HeatMap:
         given = Path(photograph).expanduser().read_bytes() if isinstance(photograph, str | Path) else photograph
         return self._load().grader.explain(given, method=method, layer=layer)
 
@@ -275,7 +280,7 @@ def graded(
         answer = model._load().answers([path])[0].to_json()
         if heat_map and answer["probability"] is not None:
             try:
-                _write_heat_map(model.explain(path, method, layer), heat_map, overwrite)
+                _write_heat_map(model._heat_map(path, method, layer), heat_map, overwrite)
                 written = heat_map
             except PhotographError as refused:
                 answer["error"] = f"the photograph {refused}"
@@ -648,13 +653,23 @@ def heat_map_files(photographs: list[Path], explain: str | Path | None, overwrit
         files = [place]
     else:
         raise OutputError(f"--explain {place}: is no folder, and no name of a picture; name it .png or .jpg.")
-    check_outputs(files, photographs, "--explain", overwrite=overwrite)
+    outputs = [*files, *map(_raw_map, files)]
+    check_outputs(outputs, [*photographs, *photographs], "--explain", overwrite=overwrite)
     return files
 
 
-def _write_heat_map(picture: NDArray[np.uint8], file: Path, overwrite: bool) -> None:
+def _raw_map(heat_map: Path) -> Path:
+    """The file of the map alone, beside the picture: `eye-cam-map.png` beside `eye-cam.png`."""
+    return heat_map.with_name(f"{heat_map.stem}-map.png")
+
+
+def _write_heat_map(heat_map: HeatMap, file: Path, overwrite: bool) -> None:
+    """Write the picture, and beside it the map alone, in grey: 255 where it is 1."""
     import cv2
+    import numpy as np
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    encoded = cv2.imencode(file.suffix.lower(), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
-    write_whole(file, encoded, replace=overwrite)
+    picture = cv2.imencode(file.suffix.lower(), cv2.cvtColor(heat_map.picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    grey = cv2.imencode(".png", np.round(255 * heat_map.cam).astype(np.uint8))[1].tobytes()
+    write_whole(file, picture, replace=overwrite)
+    write_whole(_raw_map(file), grey, replace=overwrite)

@@ -206,7 +206,8 @@ def predict(
         typer.Option(
             "--explain",
             metavar="PATH",
-            help="Write the photograph with its heat map: a new file, or a folder for several photographs.",
+            help="Write the photograph with its heat map, and the map alone beside it: a new file, or a folder for "
+            "several photographs.",
         ),
     ] = None,
     method: Method = "gradcam",

@@ -1,4 +1,4 @@
-"""Confusion matrix, ROC curve, reliability diagram and rows of Grad-CAM overlays as pictures.
+"""Confusion matrix, ROC curve and reliability diagram as pictures.
 
 Every picture is an RGB uint8 array `(height, width, 3)`; `png` makes a file's bytes of it. Colours are those of Okabe
 and Ito (2008), which colour-blind readers tell apart.
@@ -13,18 +13,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import reliability
 from drsearch.measure.curves import roc_curve
-from drsearch.measure.gradcam import overlay
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _OF_MODELS = (_BLUE, _ORANGE, _GREEN)
 _DPI = 120
-_CAPTION_PX = 40
-_GAP_PX = 6
 
 
 def confusion_figure(confusion: ArrayLike, threshold: float, title: str) -> NDArray[np.uint8]:
@@ -138,23 +136,24 @@ def reliability_figure(labels: ArrayLike, models: Sequence[tuple[str, ArrayLike]
     return _drawn(axes)
 
 
-def gradcam_row(
-    images: NDArray[np.uint8], cams: NDArray[np.float32], names: Sequence[str], probabilities: ArrayLike
+def search_figure(
+    numbers: Sequence[int], values: Sequence[float], name: str, less_is_better: bool
 ) -> NDArray[np.uint8]:
-    """A row of eyes: photographs above, overlays below, and under each its name and probability of RDR.
+    """The value of every trial of a study, and the best value so far.
 
     Args:
-        images: RGB, uint8, shape `(n, height, width, 3)`, at least one.
-        cams: Maps in [0, 1], shape `(n, height, width)`.
-        names: One per eye.
-        probabilities: Of RDR, shape `(n,)`.
+        numbers: Of the trials, ascending; at least one.
+        values: Their values.
+        name: Of the value.
+        less_is_better: Whether the smallest is the best.
     """
-    columns = [
-        np.concatenate([image, overlay(image, cam), _caption(image.shape[1], [name, f"RDR {chance:.2f}"])])
-        for image, cam, name, chance in zip(images, cams, names, np.asarray(probabilities), strict=True)
-    ]
-    gap = np.full((len(columns[0]), _GAP_PX, 3), 255, np.uint8)
-    return np.concatenate([part for column in columns for part in (column, gap)][:-1], axis=1)
+    axes = _axes(6.4, 3.6, f"{name} of {len(values)} trials, and the best so far")
+    best = (np.minimum if less_is_better else np.maximum).accumulate(values)
+    axes.step(numbers, best, where="post", color=_ORANGE, linewidth=2)
+    axes.plot(numbers, values, "o", color=_BLUE, markersize=6)
+    axes.set(xlabel="trial", ylabel=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _drawn(axes)
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -169,17 +168,6 @@ def jpeg(image: NDArray[np.uint8]) -> bytes:
     encoded, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert encoded
     return bytes(data)
-
-
-def _caption(width: int, lines: Sequence[str]) -> NDArray[np.uint8]:
-    """Black text on white, `width` wide; a line that is too long is written smaller."""
-    strip = np.full((_CAPTION_PX, width, 3), 255, np.uint8)
-    for row, line in enumerate(lines, start=1):
-        (text_width, _), _ = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        scale = 0.45 * min(1.0, (width - 6) / max(text_width, 1))
-        place = (3, row * _CAPTION_PX // 2 - 5)
-        cv2.putText(strip, line, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
-    return strip
 
 
 class _Scene:

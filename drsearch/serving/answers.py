@@ -166,7 +166,7 @@ class Answerer:
         return answer.explanation, answer
 
     def _explanation(self, photograph: PhotographData) -> bytes:
-        image = cv2.cvtColor(self.grader.explain(photograph, EXPLANATION_PX), cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(self.grader.explain(photograph, EXPLANATION_PX).picture, cv2.COLOR_RGB2BGR)
         return bytes(cv2.imencode(".png", image)[1].tobytes())
 
 

@@ -25,13 +25,38 @@ from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import tempered
 from drsearch.measure.explainers import Explainer, explainer
 from drsearch.measure.familiarity import Familiarity
-from drsearch.measure.gradcam import overlay
+from drsearch.measure.heat_maps import heat_map_figure
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.serving.gradable import quality_limits
 from drsearch.serving.model_files import FAMILIARITY_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """What counts in a photograph for its class.
+
+    Attributes:
+        photograph: RGB, uint8, shape `(height, width, 3)`.
+        cam: The map, float32, shape `(height, width)`: 0 outside the retina, and the strongest place 1; of `lesion_map`
+            probabilities.
+        label: The class, `NRDR` or `RDR`.
+        probability: Of RDR, after the model's temperature.
+        method: How the map was made.
+    """
+
+    photograph: NDArray[np.uint8]
+    cam: NDArray[np.float32]
+    label: str
+    probability: float
+    method: str
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The photograph under the map, with the answer and the scale of the colours below it: RGB."""
+        return heat_map_figure(self.photograph, self.cam, self.label, self.probability, self.method)
 
 
 @dataclass(frozen=True)
@@ -161,11 +186,10 @@ class Grader:
 
     def explain(
         self, photograph: PhotographData, longest_px: int | None = None, method: str = "gradcam", layer: str = ""
-    ) -> NDArray[np.uint8]:
-        """The photograph with a heat map of the regions that count for its class.
+    ) -> HeatMap:
+        """A heat map of the regions of a photograph that count for its class.
 
         The map is of the photograph as it is, where its class is that of a mean over turned and mirrored views, too.
-        From violet (little) through green to yellow (most). Outside the retina nothing is coloured.
 
         Args:
             photograph: As for `grade`.
@@ -173,16 +197,14 @@ class Grader:
             method: How it is made, one of `METHODS`, or `lesion_map`.
             layer: Of the network; empty for the last one with places.
 
-        Returns:
-            RGB, shape `(height, width, 3)`.
-
         Raises:
             MetricError: If there is no such method or layer.
             PhotographError: If it cannot be read or shows no retina.
         """
         maker = self.explainer(method, layer)
         eye = eye_image(photograph, self.serving.images)
-        label = self.label(self.probabilities(eye.image[None])[0])
+        probability = float(self.probabilities(eye.image[None])[0])
+        label = self.label(probability)
         original = _at_most(read_photograph(photograph, longest_px), longest_px)
         height, width = original.shape[:2]
         rows = slice(round(eye.retina.top * height), round(eye.retina.bottom * height))
@@ -197,7 +219,7 @@ class Grader:
             maps, _ = maker.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
         cam = np.zeros(original.shape[:2], np.float32)
         cam[rows, columns] = maps[0][part]
-        return overlay(original, cam)
+        return HeatMap(original, cam, label, probability, method)
 
     def explainer(self, method: str = "gradcam", layer: str = "") -> Explainer:
         """What explains the network: made once for each method and layer.

@@ -7,14 +7,22 @@ from drsearch.settings import Value
 from drsearch.study.best_trial import why_none
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.result import StudyResult
-from drsearch.tracking.markdown import note_table
+from drsearch.tracking.markdown import note_table, pictures
 from drsearch.tracking.metric_names import best_metric
 from drsearch.tracking.tags import GREATER_IS_BETTER_TAG, NOTE_TAG, PRIMARY_METRIC_TAG
 from drsearch.training.objective import Objective
 
+HISTORY_PICTURE = "history.png"
+"""In `study/` of the artifacts of a study's run."""
 
-def study_note(result: StudyResult) -> str:
-    """The text on the page of a study's own run, in Markdown: its outcome and its ten best trials."""
+
+def study_note(result: StudyResult, best_run: str | None = None) -> str:
+    """The text on the page of a study's own run, in Markdown: its outcome, its ten best trials, and pictures.
+
+    Args:
+        result: What the study came to.
+        best_run: Id of the best trial's run, whose pictures it shows; None if that is not known.
+    """
     objective = Objective(result.definition.settings.study.objective)
     complete = [trial for trial in result.trials if trial.state == "complete"]
     complete.sort(key=lambda trial: (bool(trial.violated), objective.loss(trial.values[0])))
@@ -42,6 +50,10 @@ def study_note(result: StudyResult) -> str:
         lines += ["", f"The ten best of {len(complete)}."]
     if complete:
         lines += ["", "Validation chose the best: its value flatters it. The registered version has test scores."]
+        lines += ["", pictures(f"study/{HISTORY_PICTURE}")]
+    if best_run is not None:
+        of_best = pictures("validation/confusion.png", "validation/roc.png", run_id=best_run)
+        lines += ["", "The best trial on its validation eyes:", "", of_best]
     return "\n".join(lines)
 
 

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drsearch.files import write_whole
-from drsearch.run_folder import STUDY_RUN
+from drsearch.run_folder import STUDY_RUN, trial_run
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition
-from drsearch.study.notes import experiment_tags, study_note
+from drsearch.study.notes import HISTORY_PICTURE, experiment_tags, study_note
 from drsearch.study.result import StudyResult
+from drsearch.tracking.artifact_guide import README_FILE, study_guide
 from drsearch.tracking.events import Artifact, DatasetInput, Metrics, Resumed, RunEnd, RunStart, Status, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.metric_names import best_metric
+from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import (
     BEST_TRIAL_TAG,
     KIND_TAG,
@@ -21,6 +23,7 @@ from drsearch.tracking.tags import (
     outcome_tags,
     provenance_tags,
 )
+from drsearch.training.objective import Objective
 
 
 class StudyRun:
@@ -57,10 +60,12 @@ class StudyRun:
         if journal.size():
             journal.append([Resumed(), *self._new_contact_sheet()])
             return
+        (self._folder / README_FILE).write_text(study_guide())
         (self._folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
         for file in self._about_data:
             (self._folder / file.name).write_bytes(file.read_bytes())
         files = [
+            Artifact(README_FILE),
             Artifact(self._definition.space_file, "space"),
             *(Artifact(file.name, "data") for file in self._about_data),
         ]
@@ -79,7 +84,9 @@ class StudyRun:
         pages = write_pages(result.trials, self._settings, self._folder)
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = outcome_tags("complete" if status == "FINISHED" else "stopped", reason)
-        tags[NOTE_TAG] = study_note(result)
+        pages += self._history(result)
+        best_run = run_id_of(self._folder.parent / trial_run(result.best.number)) if result.best is not None else None
+        tags[NOTE_TAG] = study_note(result, best_run)
         if self._warm_start:
             tags[WARM_START_TAG] = self._warm_start
         if result.best is not None:
@@ -88,6 +95,19 @@ class StudyRun:
         n_over = sum(trial.is_over for trial in result.trials)
         events = [Artifact(page, "study") for page in pages]
         Journal(self._folder).append([*events, Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
+
+    def _history(self, result: StudyResult) -> list[str]:
+        """The name of the picture of the trials' values, for the run's description; none without a complete trial."""
+        from drsearch.measure.figures import png, search_figure  # matplotlib is not needed before
+
+        complete = [trial for trial in result.trials if trial.state == "complete"]
+        if not complete:
+            return []
+        objective = Objective(self._settings.study.objective)
+        numbers, values = zip(*((trial.number, trial.values[0]) for trial in complete), strict=True)
+        picture = search_figure(numbers, values, objective.name, objective.less_is_better)
+        write_whole(self._folder / HISTORY_PICTURE, png(picture), replace=True)
+        return [HISTORY_PICTURE]
 
     def _new_contact_sheet(self) -> list[Artifact]:
         """The page of photographs, if it was written on demand and is not in the run yet."""

@@ -1,8 +1,24 @@
-"""Markdown tables as MLflow's pages render them."""
+"""Markdown tables and pictures as MLflow's pages render them."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 _GAP = "\N{NO-BREAK SPACE}" * 4
+
+THIS_RUN = "THIS-RUN"
+"""Stands in notes for the id of the run, which is known when they are sent."""
+
+
+def pictures(*paths: str, run_id: str = THIS_RUN) -> str:
+    """Pictures side by side in the description of a run.
+
+    MLflow shows pictures that its own server gives, and none that are written out in the text.
+
+    Args:
+        paths: Of artifacts.
+        run_id: Of their run.
+    """
+    return " ".join(f"![{path}](get-artifact?path={quote(path)}&run_uuid={run_id})" for path in paths)
 
 
 def note_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

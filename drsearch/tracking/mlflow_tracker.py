@@ -25,8 +25,9 @@ from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
 from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, Resumed, RunEnd, RunStart, Tags
+from drsearch.tracking.markdown import THIS_RUN
 from drsearch.tracking.mlflow_client import first_run, get_or_create_experiment, open_client, translated_errors
-from drsearch.tracking.tags import KEY_TAG, has_tag
+from drsearch.tracking.tags import KEY_TAG, NOTE_TAG, has_tag
 
 _Item = TypeVar("_Item")
 
@@ -144,6 +145,8 @@ class MlflowTracker:
                 tags.update(event.values)
             elif isinstance(event, RunEnd):
                 tags.update(event.tags)
+        if NOTE_TAG in tags:
+            tags[NOTE_TAG] = tags[NOTE_TAG].replace(THIS_RUN, run_id)
         run_tags = [RunTag(_name(name), _cut(value, _TAG_CHARACTERS)) for name, value in tags.items()]
         for batch in _batches(run_tags, _PARAMS_PER_BATCH):
             self._client.log_batch(run_id, tags=batch)

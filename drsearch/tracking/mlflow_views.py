@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from drsearch.masking import without_user
 from drsearch.tracking.events import now_ms
-from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
+from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
 from drsearch.tracking.mlflow_client import is_denied, open_client, search_runs
 from drsearch.tracking.mlflow_server import UiError
 from drsearch.tracking.tags import (
@@ -35,6 +35,8 @@ from drsearch.tracking.tags import (
     has_tag,
 )
 
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Opens MLflow's pages in *Model training*: only the address decides it; without, they open in *GenAI*."""
 VIEW_KEY = "drsearch-best"
 """The saved view's key, in the tag's name and in the link."""
 VIEW_NAME = "Best trials"
@@ -56,7 +58,6 @@ _TABLE_ROWS = 100  # as many as MLflow's table loads at once
 _TRIALS = has_tag(KIND_TAG, "trial")
 _TABLE_SCORES = (
     *(best_metric(f"val_{score}") for score in ("auc", "sensitivity", "specificity", "accuracy")),
-    BEST_THRESHOLD,
     BEST_EPOCH,
 )
 
@@ -76,7 +77,7 @@ def comparison_link(url: str, study: str = "") -> str:
     """
     names, workspace, page = study_names(url), _workspace(url), without_user(url)
     if not study and not names:
-        return f"{page}/#/experiments" + (f"?workspace={workspace}" if workspace else "")
+        return f"{page}/#/experiments?{MODEL_TRAINING}" + (f"&workspace={workspace}" if workspace else "")
     experiment_id = save_comparison(url, study or names[0])
     if experiment_id is None:
         raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")
@@ -85,7 +86,7 @@ def comparison_link(url: str, study: str = "") -> str:
 
 def chart_link(base_url: str, experiment_id: str) -> str:
     """The link to the view that `save_comparison` saved, on the server at `base_url`."""
-    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}&workflowType=machine_learning"
+    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}&{MODEL_TRAINING}"
     return f"{base_url.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
 
@@ -175,17 +176,21 @@ def _pictures(runs: Sequence[set[tuple[str, int]]]) -> tuple[list[str], int]:
 
 
 def _columns(runs: Sequence[Any], order_by: str) -> list[str]:
-    """The columns of the table: the ranking metric with its interval, scores, settings that differ."""
-    metrics_present = {name for run in runs for name in run.data.metrics}
-    ranked = [order_by, f"{order_by}_low", f"{order_by}_high", *_TABLE_SCORES]
+    """The columns of the table: the ranking metric, scores, settings that differ.
+
+    Scores are tags, which have three digits and the interval: MLflow prints all digits of a metric.
+    """
+    metrics = {name for run in runs for name in run.data.metrics}
+    tags = {name for run in runs for name in run.data.tags}
     drawn: dict[str, set[str]] = {}
     for run in runs:
         for name, value in run.data.params.items():
             drawn.setdefault(name, set()).add(value)
     # Not the seed, which every trial has of its own.
     differ = [name for name, values in drawn.items() if len(values) > 1 and name != "training.seed"]
-    metrics = [f"metrics.`{name}`" for name in dict.fromkeys(ranked) if name in metrics_present]
-    return metrics + [f"params.`{name}`" for name in sorted(differ)]
+    ranked = [name for name in dict.fromkeys((order_by, *_TABLE_SCORES)) if name in metrics]
+    scores = [f"tags.`{name}`" if name in tags else f"metrics.`{name}`" for name in ranked]
+    return scores + [f"params.`{name}`" for name in sorted(differ)]
 
 
 def _table_state(columns: Sequence[str], order_by: str, ascending: bool) -> dict[str, object]:

@@ -24,6 +24,7 @@ STUDY_TAG = "drsearch.study"  # name
 TRIAL_TAG = "drsearch.trial"  # number
 WARM_START_TAG = "drsearch.warm_start"  # of a study: the study whose trials were taken over
 BEST_TRIAL_TAG = "drsearch.best_trial"  # of a study: number
+SCORE_TAG_PREFIX = "best_val_"  # of a training: a metric of that name in words, `0.786 [0.673, 0.883]`
 VIOLATED_TAG = "drsearch.violated"  # of a trial: the constraints that it does not keep, with its values
 REGISTERED_TAG = "drsearch.registered_as"  # the version that was registered from this run: `retinopathy/3`
 TRIAL_RUN_TAG = "drsearch.trial_run"  # of a refit and its version: run id of the trial whose setting it has

@@ -1,5 +1,6 @@
 """The network of the best epoch: its file, scores and pictures in the run."""
 
+import io
 import json
 import math
 import time
@@ -12,20 +13,24 @@ from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
 from drsearch.data.records import Eyes
+from drsearch.grades import CLASS_NAMES
 from drsearch.measure.curve_metrics import metric_interval
+from drsearch.measure.explainers import explainer
 from drsearch.measure.figures import confusion_figure, png, roc_figure
-from drsearch.measure.gradcam import GradCam, overlay
-from drsearch.measure.lesion_layer import LesionLayer, has_lesion_map
+from drsearch.measure.heat_maps import heat_map_figure
+from drsearch.measure.lesion_layer import LESION_MAP, has_lesion_map
 from drsearch.measure.patients import error_of_mean, patient_groups
-from drsearch.measure.scores import SCORE_NAMES, Interval, Scores, scores
+from drsearch.measure.scores import SCORE_NAMES, TRIAL_THRESHOLD, Interval, Scores, scores
 from drsearch.model.fit import EpochResult
 from drsearch.model.mean_network import weights_only
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.settings import StudySettings
+from drsearch.tracking.artifact_guide import README_FILE, training_guide
 from drsearch.tracking.events import Artifact, Event, Image
-from drsearch.tracking.markdown import note_table
+from drsearch.tracking.markdown import note_table, pictures
 from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
+from drsearch.tracking.tags import SCORE_TAG_PREFIX
 from drsearch.training.outcome import Predictions
 from drsearch.training.plan import Plan
 
@@ -33,6 +38,9 @@ COSTS = ("model_parameters", "model_latency_ms")
 
 _FOLD_METRICS = (BEST_EPOCH, *(best_metric(f"val_{name}") for name in ("loss", *SCORE_NAMES)))
 """A fold logs no intervals: the spread over the folds stands for them."""
+
+_MAPS = {"gradcam": "gradcam", "lesions": LESION_MAP}
+"""Maps of the best epoch: in the keys of images, and how each is made."""
 
 _PICTURE_STEP = 0
 """Step at which final pictures are logged; MLflow's pages open at step 0."""
@@ -80,7 +88,7 @@ class BestNetwork:
                 if self._symmetries == 1
                 else answers(model, validation, self._symmetries)
             )
-            self.metrics |= self.scores.metrics("best_", "best_val_") | {
+            self.metrics |= self.scores.metrics("best_", best_metric("val_")) | {
                 best_metric("val_loss"): result.validation.loss
             }
             for metric in self._study.metrics:
@@ -106,7 +114,8 @@ class BestNetwork:
 
     def draw(self, folder: Path) -> list[Event]:
         """The events of scores and pictures, whose files this writes into a folder."""
-        events: list[Event] = []
+        (folder / README_FILE).write_text(training_guide())
+        events: list[Event] = [Artifact(README_FILE)]
         if self.scores is not None:
             threshold = self.scores.threshold
             (folder / "validation_scores.json").write_text(json.dumps(self.scores.to_json(), indent=2) + "\n")
@@ -123,16 +132,21 @@ class BestNetwork:
             return []
         images = self._validation.images[chosen]
         inside = np.stack([retina_in_square(image, self._images) for image in images])
-        maps = {"gradcam": GradCam(self._model).maps(images, inside)[0]}
-        if has_lesion_map(self._model):
-            maps["lesions"] = LesionLayer(self._model).maps(images, inside)[0]
+        names, grades = [self._validation.names[i] for i in chosen], self._validation.grades[chosen]
         events: list[Event] = []
-        for kind, each in maps.items():
-            for i, image, cam in zip(chosen, images, each, strict=True):
-                name = self._validation.names[i]
+        for kind, method in _MAPS.items():
+            if method == LESION_MAP and not has_lesion_map(self._model):
+                continue
+            maps, chances = explainer(self._model, method).maps(images, inside)
+            for name, grade, image, cam, chance in zip(names, grades, images, maps, chances, strict=True):
+                label = CLASS_NAMES[int(chance >= TRIAL_THRESHOLD)]
                 file = f"{kind}-{name}.png"
-                _write_png(folder / file, overlay(image, cam))
-                events.append(Image(f"{kind}/grade {self._validation.grades[i]} {name}", _PICTURE_STEP, file))
+                _write_png(folder / file, heat_map_figure(image, cam, label, chance, method))
+                events.append(Image(f"{kind}/grade {grade} {name}", _PICTURE_STEP, file))
+            buffer, halves = io.BytesIO(), maps.astype(np.float16)
+            np.savez_compressed(buffer, maps=halves, names=names, grades=grades, probabilities=chances)
+            (folder / f"{kind}.npz").write_bytes(buffer.getvalue())
+            events.append(Artifact(f"{kind}.npz", "validation"))
         return events
 
 
@@ -146,6 +160,26 @@ def answers(network: keras.Model, eyes: Eyes, symmetries: int) -> Predictions:
     """
     probabilities = Predictor(network, symmetries=symmetries)(eyes.images)
     return Predictions(tuple(eyes.labels.tolist()), tuple(probabilities.tolist()), eyes.patients)
+
+
+def score_tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """The scores of the best epoch in words, by the names of their metrics: MLflow's tables print all digits of those.
+
+    Example:
+        >>> score_tags({"best_val_auc": 0.78612, "best_val_auc_low": 0.673, "best_val_auc_high": 0.8829})
+        {'best_val_auc': '0.786 [0.673, 0.883]'}
+        >>> score_tags({"best_val_auc": 0.78612, "best_val_auc_std": 0.031})
+        {'best_val_auc': '0.786 (SD 0.031)'}
+    """
+    names = [name for name in metrics if name.startswith(SCORE_TAG_PREFIX)]
+    return {name: _in_words(metrics, name) for name in names if not name.endswith(("_low", "_high", "_std"))}
+
+
+def _in_words(metrics: Mapping[str, float], name: str) -> str:
+    if interval := Interval.from_metrics(metrics, name):
+        return str(interval)
+    deviation = f" (SD {metrics[f'{name}_std']:.3f})" if f"{name}_std" in metrics else ""
+    return f"{metrics[name]:.3f}{deviation}"
 
 
 def save_network(network: keras.Model, folder: Path) -> list[Event]:
@@ -198,7 +232,7 @@ def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None, 
     if scores is not None:
         rows = [(name, str(interval)) for name, interval in scores.labelled]
         lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]
-        lines.append("95 % intervals. The confusion matrix is in `validation/` of the artifacts.")
+        lines += ["95 % intervals.", "", pictures("validation/confusion.png", "validation/roc.png")]
         if scores.caution:
             lines += ["", f"**{scores.caution}**"]
     return "\n".join([*lines, "", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])])

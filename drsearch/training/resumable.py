@@ -29,7 +29,7 @@ from drsearch.tracking.events import Event, Metrics, Tags, now_ms
 from drsearch.tracking.metric_names import BEST_EPOCH, BEST_THRESHOLD, best_metric
 from drsearch.tracking.system_metrics import SystemMetrics
 from drsearch.tracking.tags import NOTE_TAG, VIOLATED_TAG
-from drsearch.training.best_network import COSTS, BestNetwork, answers, costs, run_note, save_network
+from drsearch.training.best_network import COSTS, BestNetwork, answers, costs, run_note, save_network, score_tags
 from drsearch.training.checkpoints import Checkpoints, is_checkpointed
 from drsearch.training.cross_validation import (
     Fold,
@@ -202,8 +202,8 @@ def _finish_folds(log: RunLog, folds: TrialFolds, finished: Sequence[Outcome], s
             judged = answers(mean, folds.judged, settings.registry.symmetries)
     at = now_ms()
     log.add(*(Metrics(result.epoch, curve_points(result), at) for result in history))
-    tags = _violated(metrics, settings)
-    log.add(Metrics(len(history), metrics, at), *files, *([Tags(tags)] if tags else []), run_end(state, reason))
+    tags = Tags({**score_tags(metrics), **_violated(metrics, settings)})
+    log.add(Metrics(len(history), metrics, at), *files, tags, run_end(state, reason))
     outcome = Outcome(
         state=state,
         reason=reason,
@@ -367,7 +367,7 @@ def _finish(checkpoints: Checkpoints, state: State, reason: str) -> Outcome:
     if fold.is_only:
         tags = {} if log.plan.is_refit else _violated(best.metrics, log.plan.settings)
         note = run_note(log.plan, checkpoints.best_epoch, len(history), best.scores, tags.get(VIOLATED_TAG, ""))
-        log.add(Tags({NOTE_TAG: note, **tags}), run_end(state, reason))
+        log.add(Tags({NOTE_TAG: note, **score_tags(best.metrics), **tags}), run_end(state, reason))
     outcome = replace(
         outcome,
         value=math.nan if log.plan.is_refit else checkpoints.best_value,

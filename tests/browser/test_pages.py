@@ -20,9 +20,9 @@ REASON = "four epochs know little"
 BLANK = "about:blank"
 N_EYES = 3
 N_TRIALS = 2
-# Pictures have no address of their own; eyes are square, and the confusion matrix is wider than any icon.
+# Pictures have no address of their own; eyes with the words below them are higher than wide, and no icon is so large.
 EYES = """[...document.querySelectorAll('img')]
-    .filter(image => image.complete && image.naturalWidth > 0 && image.naturalWidth == image.naturalHeight)"""
+    .filter(image => image.complete && image.naturalHeight > 200 && image.naturalWidth < image.naturalHeight)"""
 CURVES = """[...document.querySelectorAll('.js-plotly-plot')]
     .map(chart => chart.data.filter(curve => curve.mode && curve.mode.includes('markers')).length)"""
 
@@ -104,7 +104,7 @@ def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table
     # Charts are drawn one after another, each with curves of validation and training.
     when(lambda: page.evaluate(CURVES)[:3] == [2 * N_TRIALS] * 3, "the curves of all trials in three charts")
     assert page.evaluate(COLOURS) == N_TRIALS
-    says(page, *(f"trial {number:02d} learning_rate=" for number in range(N_TRIALS)))
+    says(page, *(f"{number:02d}: " for number in range(N_TRIALS)))
 
     # MLflow's assistant takes a third of the page until it is closed; a table draws only columns it has room for.
     page.locator("[data-component-id='mlflow.assistant.chat_panel.close']").click()
@@ -112,20 +112,22 @@ def test_the_link_shows_the_trials_curves_and_pictures_and_one_click_their_table
     page.get_by_role("button", name="Best trials").click()
     page.get_by_text("All trials", exact=True).click()
     page.wait_for_selector("[role=columnheader]:has-text('best_val_auc')")
-    wanted = {"best_val_auc", "best_val_auc_low", "best_val_auc_high", "training.learning_rate"}
+    wanted = {"best_val_auc", "best_val_sensitivity", "training.learning_rate"}
     heads = page.locator("[role=columnheader]")
     when(lambda: wanted <= {head.strip() for head in heads.all_inner_texts()}, f"the columns {wanted}")
     names = page.locator("[role=gridcell] a:has-text('trial')")
     when(lambda: len(names.all_inner_texts()) == N_TRIALS, "a row for each trial")
+    best = max(pages.runs("two_rates", "trial"), key=lambda run: run.data.metrics["best_val_auc"])
+    says(page, best.data.tags["best_val_auc"])  # three digits and the interval
     pages.keep(page, "table")
 
 
 def test_chosen_runs_are_compared_by_setting_and_score(pages: Pages) -> None:
     trials = pages.runs("two_rates", "trial")
     experiment = pages.experiment("two_rates")
-    page = pages.open(f"/experiments/{experiment}/runs?workflowType=machine_learning", "text=trial 00")
+    page = pages.open(f"/experiments/{experiment}/runs?workflowType=machine_learning", "text=00: ")
     for trial in trials:
-        row = page.locator("[role=row]", has_text=trial.info.run_name[:8])
+        row = page.locator("[role=row]", has_text=trial.info.run_name[:10])
         row.locator("input[type=checkbox]").first.check()
     page.get_by_role("button", name="Compare", exact=True).click()
     page.wait_for_selector(f"text=Comparing {N_TRIALS} Runs")
@@ -139,6 +141,8 @@ def test_a_runs_page_tells_its_scores_in_a_table_and_has_the_confusion_matrix(pa
     trial = pages.runs("two_rates", "trial")[0]
     address = f"/experiments/{trial.info.experiment_id}/runs/{trial.info.run_id}"
     page = pages.open(address, "td:has-text('sensitivity')")
+    shown = "[...document.querySelectorAll('.note-view-outer-container img')].filter(image => image.naturalWidth > 300)"
+    when(lambda: page.evaluate(f"{shown}.length") == 2, "confusion matrix and ROC curve in its description")
     assert "validation (" in page.locator("table:has-text('sensitivity') th").all_inner_texts()[1]
     says(page, "drsearch train --data")
     pages.keep(page, "run")
@@ -176,7 +180,7 @@ def test_the_registry_shows_aliases_tags_scores_and_the_way_back_to_the_run(page
 
 def test_a_decision_of_the_gate_reads_as_a_table_its_rule_and_its_figures(pages: Pages) -> None:
     experiment = pages.experiment("drsearch-decisions")
-    name = f"retinopathy version {pages.version}: forced"
+    name = f"version {pages.version}: forced (retinopathy)"
     page = pages.open(f"/experiments/{experiment}/runs?workflowType=machine_learning", f"text={name[:20]}")
     pages.keep(page, "decisions")
     decision = pages.runs("drsearch-decisions", "decision")[0]

@@ -110,7 +110,12 @@ def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> 
         "the photograph cannot be read (it is a named pipe, not a file)",
         "the photograph cannot be read (No such file or directory)",
     ]
-    assert sorted(path.name for path in (terminal.folder / "out").iterdir()) == ["1.png", "3.png"]
+    assert sorted(path.name for path in (terminal.folder / "out").iterdir()) == [
+        "1-map.png",
+        "1.png",
+        "3-map.png",
+        "3.png",
+    ]
     status, out, err = terminal.run("predict", MODEL, "1.jpg", *bad, "3.jpg")
     assert status == 2
     assert any(line.startswith("text.jpg: the photograph is no picture ") for line in out.splitlines())
@@ -132,12 +137,17 @@ def test_what_is_no_eye_is_answered_with_a_warning(terminal: Terminal) -> None:
     assert row["distance"] > 1 and f"disc.png: warning: {row['warning']}" == warning
 
 
-def test_a_heat_map_has_the_size_of_its_photograph(terminal: Terminal) -> None:
-    size = read_photograph((terminal.folder / "1.jpg").read_bytes()).shape
+def test_a_heat_map_lies_on_its_photograph_with_words_below_and_the_map_alone_beside(terminal: Terminal) -> None:
+    height, width, _ = read_photograph((terminal.folder / "1.jpg").read_bytes()).shape
     for name in ("cam.png", "cam.JPG", "new/deep/cam.jpeg"):
         status, out, _ = terminal.run("predict", MODEL, "1.jpg", "--explain", name)
         assert status == 0 and out.endswith(f"; heat map in {name}\n")
-        assert read_photograph((terminal.folder / name).read_bytes()).shape == size
+        picture = read_photograph((terminal.folder / name).read_bytes())
+        assert picture.shape[0] > height and picture.shape[1] == width
+        file = terminal.folder / name
+        grey = cv2.imread(str(file.with_name(f"{file.stem}-map.png")), cv2.IMREAD_UNCHANGED)
+        assert grey is not None and grey.shape == (height, width) and grey.max() == 255
+        (terminal.folder / "cam-map.png").unlink(missing_ok=True)  # of cam.png and of cam.JPG
 
 
 @pytest.mark.parametrize(
@@ -155,6 +165,9 @@ def test_a_heat_map_has_the_size_of_its_photograph(terminal: Terminal) -> None:
         (["1.jpg", "left/1.png", "--explain", "out"],
          "--explain: 1.jpg and left/1.png would both be written to out/1.png; "
          "give them in two commands, with a folder each."),
+        (["1.jpg", "1-map.jpg", "--explain", "out"],
+         "--explain: 1-map.jpg and 1.jpg would both be written to out/1-map.png; "
+         "give them in two commands, with a folder each."),
         (["1.jpg", "left/1.png", "--explain", "out", "--overwrite"],
          "--explain: 1.jpg and left/1.png would both be written to out/1.png; "
          "give them in two commands, with a folder each."),
@@ -168,6 +181,7 @@ def test_nothing_is_overwritten_unasked_and_no_photograph_ever(
     (terminal.folder / "left").mkdir()
     os.link(terminal.folder / "1.jpg", terminal.folder / "link.png")
     shutil.copy(terminal.folder / "1.jpg", terminal.folder / "left/1.png")
+    shutil.copy(terminal.folder / "1.jpg", terminal.folder / "1-map.jpg")
     (terminal.folder / "mine.png").write_bytes(b"mine")
     before = contents(terminal.folder)
     # No model of this name: what is refused is refused before the model is looked for.
@@ -200,7 +214,7 @@ def test_a_photograph_below_the_quality_of_the_training_eyes_is_not_gradable(ter
     assert row["reason"].startswith("the photograph is out of focus, or blurred: its sharpness is 0.0")
     assert row["reason"].endswith("; take it again") and row["quality"] < 0.1
     assert first["reason"] is None and first["label"] in ("NRDR", "RDR")
-    assert [path.name for path in (terminal.folder / "maps").iterdir()] == ["1.png"]
+    assert sorted(path.name for path in (terminal.folder / "maps").iterdir()) == ["1-map.png", "1.png"]
     status, out, _ = terminal.run("predict", MODEL, bad)
     assert status == 0 and "not gradable: the photograph is out of focus" in " ".join(out.split())
 

@@ -6,8 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from drsearch.errors import MetricError
-from drsearch.measure.figures import confusion_figure, gradcam_row, png, roc_figure
-from drsearch.measure.gradcam import overlay
+from drsearch.measure.figures import confusion_figure, png, roc_figure, search_figure
 
 
 def is_picture(image: NDArray[np.uint8]) -> bool:
@@ -55,17 +54,14 @@ def test_a_picture_keeps_nothing_of_the_one_drawn_before() -> None:
     np.testing.assert_array_equal(confusion_figure([[1, 1], [0, 2]], 0.5, "few"), confusion)
 
 
-def test_a_row_shows_each_eye_above_its_overlay() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    cams = rng.uniform(size=(3, 64, 64)).astype(np.float32)
-    row = gradcam_row(images, cams, ["SYN_001", "SYN_002", "a name that is far too long for its eye"], [0.1, 0.5, 0.98])
-    assert is_picture(row) and row.shape == (64 + 64 + 40, 3 * 64 + 2 * 6, 3)
-    for index in range(3):
-        left = index * (64 + 6)
-        np.testing.assert_array_equal(row[:64, left : left + 64], images[index])
-        np.testing.assert_array_equal(row[64:128, left : left + 64], overlay(images[index], cams[index]))
-        assert row[128:, left : left + 64].min() < 100  # a caption
+def test_a_search_figure_follows_the_best_value_down_where_less_is_better() -> None:
+    more, less = (search_figure([0, 2, 3], [0.5, 0.9, 0.7], "val_auc", less) for less in (False, True))
+    assert is_picture(more)
+    heights = [
+        np.flatnonzero((abs(each.astype(int) - [0xD5, 0x5E, 0]) < 12).all(axis=2).any(axis=1)) for each in (more, less)
+    ]
+    assert np.ptp(heights[0]) > 100, "it rises to the best trial"
+    assert np.ptp(heights[1]) < 10, "the first trial stays the best"
 
 
 def test_a_png_reads_back_to_the_pixels() -> None:

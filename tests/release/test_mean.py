@@ -157,7 +157,7 @@ def test_it_answers_and_explains_as_any_model_and_knows_all_eyes_that_it_has_see
     assert outcome.predictions is not None and len(outcome.predictions.labels) == len(grader.trained_on)
     (verdict,) = grader.grade([photograph])
     assert 0 < verdict.probability < 1 and verdict.threshold == grader.serving.threshold
-    assert np.ptp(grader.explain(photograph)) > 0
+    assert np.ptp(grader.explain(photograph).cam) > 0
 
 
 def test_its_lineage_leads_to_every_network_and_each_of_their_runs_to_it(

@@ -112,8 +112,13 @@ def test_an_explanation_lies_on_the_photograph_as_the_camera_took_it(
     picture = cv2.cvtColor(read_photograph(photograph), cv2.COLOR_RGB2BGR)
     larger = cv2.imencode(".png", cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))[1]
     original = read_photograph(larger.tobytes())
-    drawn = grader.explain(larger.tobytes())
-    assert drawn.dtype == np.uint8 and drawn.shape == original.shape
+    explained = grader.explain(larger.tobytes())
+    (verdict,) = grader.grade([larger.tobytes()])
+    assert (explained.label, explained.probability) == (verdict.label, verdict.probability)
+    height, width = original.shape[:2]
+    assert explained.cam.shape == (height, width) and explained.picture.dtype == np.uint8
+    assert explained.picture.shape[1] == width and explained.picture.shape[0] > height, "a strip of words below"
+    drawn = explained.picture[:height]
     retina = eye_image(larger.tobytes(), grader.serving.images).retina
     left, right = round(retina.left * original.shape[1]), round(retina.right * original.shape[1])
     coloured = np.abs(drawn.astype(int) - original).max(axis=2)
@@ -130,7 +135,7 @@ def test_an_explanation_of_a_padded_and_masked_square_lies_within_the_circle_on_
     images = dataclasses.replace(grader.serving.images, fit="pad", mask=0.4)
     other.serving = dataclasses.replace(grader.serving, images=images)
     original = read_photograph(photograph)
-    coloured = np.abs(other.explain(photograph).astype(int) - original).max(axis=2)
+    coloured = np.abs(other.explain(photograph).picture[: len(original)].astype(int) - original).max(axis=2)
     height, width = original.shape[:2]
     retina = eye_image(photograph, images).retina
     side = max((retina.right - retina.left) * width, (retina.bottom - retina.top) * height)
@@ -154,9 +159,9 @@ def test_a_turned_and_framed_photograph_is_graded_and_explained_as_a_viewer_show
     turned = file.getvalue()
     assert grader.grade([turned]) == grader.grade([shown])
     assert grader.grade([turned])[0].probability == pytest.approx(grader.grade([eye])[0].probability, abs=0.05)
-    drawn = grader.explain(turned)
-    assert np.array_equal(drawn, grader.explain(shown))
-    coloured = np.abs(drawn.astype(int) - shown).max(axis=2)
+    drawn = grader.explain(turned).picture
+    assert np.array_equal(drawn, grader.explain(shown).picture)
+    coloured = np.abs(drawn[: len(shown)].astype(int) - shown).max(axis=2)
     assert coloured[60:-10, 20:-30].max() > 20
     coloured[60:-10, 20:-30] = 0
     assert coloured.max() == 0
@@ -166,9 +171,9 @@ def test_an_explanation_is_the_same_for_a_picture_in_every_format_that_keeps_it(
     grader: Grader, photograph: bytes
 ) -> None:
     eye = read_photograph(photograph)
-    drawn = grader.explain(eye)
+    drawn = grader.explain(eye).picture
     for kind in ("TIFF, 14 bits, alpha", "PNG, 12 bits", "WebP, lossless", "PPM", "DICOM"):
-        assert np.array_equal(grader.explain(LOSSLESS[kind](eye)), drawn), kind
+        assert np.array_equal(grader.explain(LOSSLESS[kind](eye)).picture, drawn), kind
 
 
 def test_a_photograph_of_nothing_is_refused(grader: Grader) -> None:

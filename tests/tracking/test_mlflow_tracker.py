@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from drsearch.tracking.events import Artifact, DatasetInput, Event, Image, Metrics, RunEnd, RunStart, Tags
+from drsearch.tracking.markdown import pictures
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.tracker import TrackerRefused, TrackerUnavailable
 
@@ -36,6 +37,16 @@ def test_pictures_are_named_as_mlflow_names_them(
     uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
     assert {uuid.sub("UUID", name) for name in ours} == {uuid.sub("UUID", name) for name in theirs}
     assert client.get_run(run_id).data.tags["mlflow.loggedImages"] == "True"
+
+
+def test_pictures_in_a_note_are_those_of_its_run(
+    mlflow_tracker: MlflowTracker, client: MlflowClient, tmp_path: Path
+) -> None:
+    run_id = mlflow_tracker.open(START)
+    mlflow_tracker.send(run_id, [Tags({"mlflow.note.content": pictures("validation/roc.png")})], tmp_path)
+    assert client.get_run(run_id).data.tags["mlflow.note.content"] == (
+        f"![validation/roc.png](get-artifact?path=validation/roc.png&run_uuid={run_id})"
+    )
 
 
 def test_a_picture_whose_small_copy_is_missing_is_completed_under_its_name(

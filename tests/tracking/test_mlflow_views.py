@@ -103,7 +103,8 @@ def test_the_table_has_the_ranking_score_first_and_the_settings_that_differ(mlfl
             f"table/{number}", "table", f"trial {number}", {"drsearch.kind": "trial"}, params, experiment_tags=primary
         )
         scores = {"best_val_auc": 0.8, "best_val_accuracy": 0.7, "best_val_accuracy_low": 0.6, "val_loss": 0.1}
-        tracker.send(tracker.open(start), [Metrics(9, scores)], tmp_path)
+        words = {"best_val_accuracy": "0.700 [0.600, 0.800]"}
+        tracker.send(tracker.open(start), [Metrics(9, scores), Tags(words)], tmp_path)
     experiment_id = save_comparison(mlflow_uri, "table")
     assert experiment_id is not None
     tags = MlflowClient(mlflow_uri).get_experiment(experiment_id).tags
@@ -111,8 +112,7 @@ def test_the_table_has_the_ranking_score_first_and_the_settings_that_differ(mlfl
     assert state["orderByKey"] == "metrics.`best_val_accuracy`"
     assert state["selectedColumns"] == [
         "attributes.`Duration`",
-        "metrics.`best_val_accuracy`",
-        "metrics.`best_val_accuracy_low`",
+        "tags.`best_val_accuracy`",
         "metrics.`best_val_auc`",
         "params.`training.learning_rate`",
     ]
@@ -139,7 +139,7 @@ def test_the_link_leads_to_the_study_begun_last_and_names_the_studies_where_ther
 ) -> None:
     home = Home(tmp_path)
     with serve_ui(home, free_port(), HANG_S) as server:
-        assert comparison_link(server.url) == f"{server.url}/#/experiments"
+        assert comparison_link(server.url) == f"{server.url}/#/experiments?workflowType=machine_learning"
         tracker = MlflowTracker(home.local_tracking_uri, home.artifacts)
         for at_ms, name in enumerate(("first", "last"), start=1):
             tracker.open(RunStart(name, name, "study", {"drsearch.kind": "study"}, started_ms=at_ms))

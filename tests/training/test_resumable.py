@@ -17,7 +17,7 @@ from drsearch.model.fit import EpochResult, Training
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import Settings
-from drsearch.tracking.events import Image, Metrics, RunEnd, RunStart
+from drsearch.tracking.events import Artifact, Image, Metrics, RunEnd, RunStart, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.training.best_network import fixed_eyes
 from drsearch.training.objective import Objective
@@ -125,6 +125,17 @@ def test_a_finished_training_logs_every_epoch_once_and_its_best_network(tmp_path
     assert undocumented_metrics(metrics) == set()
     assert sum(key.startswith("gradcam/") for key in pictures) == 2
     assert set(pictures.values()) == {0}
+    artifacts = {event.file: event.folder for event in events if isinstance(event, Artifact)}
+    guide = (tmp_path / "README.md").read_text()
+    assert artifacts.pop("README.md") == ""
+    assert all((folder and f"`{folder}/" in guide) or file in guide for file, folder in artifacts.items()), artifacts
+    arrays = np.load(tmp_path / "gradcam.npz")
+    assert arrays["maps"].shape == (2, *VALIDATION.images.shape[1:3]) and 0 < arrays["maps"].max() <= 1
+    assert [f"gradcam/grade {grade} {name}" for grade, name in zip(arrays["grades"], arrays["names"], strict=True)] == [
+        key for key in pictures if key.startswith("gradcam/")
+    ]
+    tags = {name: text for event in events if isinstance(event, Tags) for name, text in event.values.items()}
+    assert outcome.scores is not None and tags["best_val_auc"] == str(outcome.scores.auc)
     assert outcome.epoch in (2, 4, 5), "only checkpointed epochs are judged"
     assert outcome.model is not None and outcome.model.exists()
     assert outcome.predictions is not None and outcome.predictions.labels == tuple(VALIDATION.labels.tolist())

@@ -1,0 +1,96 @@
+"""Heat maps on their photographs, with the answer and the scale of the colours in words."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from drsearch.measure.gradcam import overlay
+from drsearch.measure.lesion_layer import LESION_MAP
+
+_LEAST_PX = 256  # a picture with words is at least so wide
+_INK = (17, 17, 17)
+
+
+def heat_map_figure(
+    photograph: NDArray[np.uint8], cam: NDArray[np.float32], label: str, probability: float, method: str = "gradcam"
+) -> NDArray[np.uint8]:
+    """A photograph under a heat map, and below it what the model answers and the scale of the colours.
+
+    Args:
+        photograph: RGB, uint8, shape `(height, width, 3)`. One that is narrower than 256 pixels is enlarged, so that
+            the words can be read.
+        cam: Map in [0, 1], shape `(height, width)`, 0 outside the retina.
+        label: The class that the model gives the eye, and that the map explains.
+        probability: Of RDR.
+        method: How the map was made: a place of `lesion_map` is a probability, of all others a share of the strongest.
+
+    Returns:
+        RGB, uint8: the photograph as `overlay` colours it, and below it a strip of the same width.
+    """
+    if (width := photograph.shape[1]) < _LEAST_PX:
+        size = (_LEAST_PX, round(photograph.shape[0] * _LEAST_PX / width))
+        photograph = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        cam = np.asarray(np.clip(cv2.resize(cam, size, interpolation=cv2.INTER_CUBIC), 0, 1), np.float32)
+    scale = "probability of a lesion" if method == LESION_MAP else f"evidence for {label}"
+    words = f"{label}: probability of RDR {probability:.3f}"
+    return np.concatenate([overlay(photograph, cam), _legend(photograph, cam, words, scale)])
+
+
+def _legend(photograph: NDArray[np.uint8], cam: NDArray[np.float32], words: str, scale: str) -> NDArray[np.uint8]:
+    """The strip below a heat map; its colours are those that the map gives to the mean colour below it."""
+    width = photograph.shape[1]
+    line = max(12, width // 40)
+    strip = Image.new("RGB", (width, 4 * line), _INK)
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(line)
+    draw.text((line // 2, line // 3), words, "white", font)
+    if not cam.any():
+        draw.text((line // 2, 2 * line), f"no {scale}", "white", font)
+        return np.array(strip)
+    left, right = round(draw.textlength(f"{scale}  0", font)) + line, width - 3 * line // 2
+    draw.text((line // 2, 2 * line), f"{scale}  0", "white", font)
+    draw.text((right + line // 2, 2 * line), "1", "white", font)
+    ramp = np.tile(np.linspace(0, 1, right - left, dtype=np.float32), (line, 1))
+    below = np.broadcast_to(photograph[cam > 0].mean(axis=0).astype(np.uint8), (*ramp.shape, 3))
+    strip.paste(Image.fromarray(overlay(below, ramp)), (left, 2 * line + line // 6))
+    return np.array(strip)
+
+
+def heat_map_rows(
+    photographs: Sequence[NDArray[np.uint8]],
+    heat_maps: Sequence[NDArray[np.uint8]],
+    names: Sequence[str],
+    columns: int = 6,
+) -> NDArray[np.uint8]:
+    """Eyes beside each other: names, photographs, and below them their heat maps.
+
+    Args:
+        photographs: RGB, uint8, all of one shape; at least one.
+        heat_maps: Of each, from `heat_map_figure`.
+        names: One per eye.
+        columns: Eyes in a row.
+    """
+    rows = []
+    for first in range(0, len(names), columns):
+        some = slice(first, first + columns)
+        parts = []
+        for photograph, heat_map, name in zip(photographs[some], heat_maps[some], names[some], strict=True):
+            width = heat_map.shape[1]
+            size = (width, round(photograph.shape[0] * width / photograph.shape[1]))
+            parts.append(np.concatenate([_caption(width, name), cv2.resize(photograph, size), heat_map]))
+        parts += [np.full_like(parts[0], _INK[0])] * (min(columns, len(names)) - len(parts))
+        rows.append(np.concatenate(parts, axis=1))
+    return np.concatenate(rows)
+
+
+def _caption(width: int, name: str) -> NDArray[np.uint8]:
+    """White text on black, `width` wide; a name that is too long is written smaller."""
+    line = max(12, width // 40)
+    strip = Image.new("RGB", (width, 2 * line), _INK)
+    draw = ImageDraw.Draw(strip)
+    length = draw.textlength(name, ImageFont.load_default(line))
+    font = ImageFont.load_default(line * min(1.0, (width - line) / max(length, 1)))
+    draw.text((line // 2, line // 2), name, "white", font)
+    return np.array(strip)
