@@ -8,7 +8,7 @@ from drsearch.home import Home
 from drsearch.masking import without_user
 from drsearch.reports.study_report import study_report
 from drsearch.tracking.mlflow_client import first_run, open_client, translated_errors
-from drsearch.tracking.mlflow_views import study_names
+from drsearch.tracking.mlflow_views import MODEL_TRAINING, study_names
 from drsearch.tracking.tags import KIND_TAG, NOTE_TAG, has_tag
 
 REPORT_FILE = "report.html"
@@ -65,4 +65,4 @@ def report_link(url: str, study: str = "") -> str:
 
 def report_path(experiment_id: str, run_id: str) -> str:
     """Where the report is on MLflow's pages."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}?{MODEL_TRAINING}"

@@ -67,7 +67,7 @@ def experiment_tags(definition: StudyDefinition, objective: str) -> Mapping[str,
         f"{definition.space_file} on {definition.data_name} "  # plain: the list of experiments shows no Markdown
         f"(data `{definition.data_fingerprint[:12]}`); referable: {definition.settings.task.words}. "
         f"One run per trial (`drsearch.kind = trial`), one for the study "
-        f"with its pages (`study`), one for fine-tuning (`finetune`). A trial is judged by "
+        f"with its report (`study`), one for fine-tuning (`finetune`). A trial is judged by "
         f"`{best_metric(objective)}`: its best checkpointed epoch, with 95 % intervals in `_low` and `_high`. "
         "Accuracy, sensitivity and specificity of "
         f"trials are at a threshold of {TRIAL_THRESHOLD:g}; a registered version has its own. *Views* has all trials "

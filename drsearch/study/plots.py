@@ -1,9 +1,8 @@
-"""The pages of a study, made with Plotly: history, parallel coordinates, importances, heat map, Pareto front."""
+"""The figures of a study, made with Plotly: history, parallel coordinates, importances, heat map, Pareto front."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -25,23 +24,6 @@ _LEAST_FOR_IMPORTANCES = 4  # of fewer trials, the best differs from the others 
 _BEST_COMPARED = 5
 _RESAMPLES = 100
 _NUMBER = "~ number"  # sorts behind the names of settings
-
-
-def write_pages(trials: Sequence[Trial], settings: Settings, folder: Path) -> list[str]:
-    """Write the pages that the finished trials allow.
-
-    Args:
-        trials: The trials.
-        settings: The study's.
-        folder: The folder to write them to.
-
-    Returns:
-        The files' names. Each holds Plotly itself (5 MB): MLflow shows a page on its own, without its neighbours.
-    """
-    makers = figures(trials, settings)
-    for name, make in makers.items():
-        make().write_html(folder / f"{name}.html", include_plotlyjs=True)
-    return [f"{name}.html" for name in makers]
 
 
 def figures(trials: Sequence[Trial], settings: Settings) -> dict[str, Callable[[], go.Figure]]:

@@ -1,4 +1,4 @@
-"""The MLflow run of a study itself: its space, what is known of its data, its pages and its outcome."""
+"""The MLflow run of a study itself: its space, what is known of its data, and its outcome."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,19 +72,15 @@ class StudyRun:
         journal.append([self._start(), *files, *self._new_contact_sheet()])
 
     def end(self, result: StudyResult, status: Status, reason: str) -> None:
-        """Log the outcome of this call, write the pages, and end the run.
+        """Log the outcome of this call, and end the run.
 
         Args:
             result: The study as it is now.
             status: MLflow's status of the run.
             reason: Why the study ended or stopped; empty if all trials are over.
         """
-        from drsearch.study.plots import write_pages  # plotly is not needed before
-
-        pages = write_pages(result.trials, self._settings, self._folder)
         numbers = {f"trials_{state}": float(n) for state, n in result.counts().items()}
         tags = outcome_tags("complete" if status == "FINISHED" else "stopped", reason)
-        pages += self._history(result)
         best_run = run_id_of(self._folder.parent / trial_run(result.best.number)) if result.best is not None else None
         tags[NOTE_TAG] = study_note(result, best_run)
         if self._warm_start:
@@ -93,11 +89,10 @@ class StudyRun:
             numbers[best_metric(self._settings.study.objective)] = result.best.values[0]
             tags[BEST_TRIAL_TAG] = str(result.best.number)
         n_over = sum(trial.is_over for trial in result.trials)
-        events = [Artifact(page, "study") for page in pages]
-        Journal(self._folder).append([*events, Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
+        Journal(self._folder).append([*self._history(result), Metrics(n_over, numbers), Tags(tags), RunEnd(status)])
 
-    def _history(self, result: StudyResult) -> list[str]:
-        """The name of the picture of the trials' values, for the run's description; none without a complete trial."""
+    def _history(self, result: StudyResult) -> list[Artifact]:
+        """The picture of the trials' values, for the run's description; none without a complete trial."""
         from drsearch.measure.figures import png, search_figure  # matplotlib is not needed before
 
         complete = [trial for trial in result.trials if trial.state == "complete"]
@@ -107,7 +102,7 @@ class StudyRun:
         numbers, values = zip(*((trial.number, trial.values[0]) for trial in complete), strict=True)
         picture = search_figure(numbers, values, objective.name, objective.less_is_better)
         write_whole(self._folder / HISTORY_PICTURE, png(picture), replace=True)
-        return [HISTORY_PICTURE]
+        return [Artifact(HISTORY_PICTURE, "study")]
 
     def _new_contact_sheet(self) -> list[Artifact]:
         """The page of photographs, if it was written on demand and is not in the run yet."""

@@ -12,17 +12,21 @@ _TRAINING = (
         '`numpy.load("gradcam.npz")["maps"]`',
     ),
     ("images/", "the pictures that *Model metrics* shows: heat maps of the same eyes in every trial, and the curves"),
-    ("test/", "if a version was registered from this run: its test scores and their pictures"),
+    ("test/", "if a version was registered from this run: its test scores, its answer for every eye, and pictures"),
     ("explain/", "if `drsearch explain` was asked about the version: what it looks at"),
     ("stress/", "if `drsearch stress` was asked about it: its scores on photographs that are worse"),
     ("data.toml", "of `drsearch train`: how the data set was read"),
     ("checkpoint/", "of a study on several machines: what another machine needs to resume the trial"),
 )
 _STUDY = (
-    ("study/", "figures of the search; open them here, or download and open them in a browser"),
+    ("report.html", "the report of the study, with all figures of the search: open it here, or download it"),
+    ("study/history.png", "the value of every trial, and the best so far"),
+    ("study/ablation.html, ablation.json", "of an ablation: what each choice is worth, as a figure and as numbers"),
     ("space/", "the space file: what the study may draw"),
     ("data/audit.json", "what `drsearch prepare` found out about the photographs"),
     ("data/data.toml", "how the data set was read: tables, columns, grades, patients"),
+    ("data/manifest.json", "photographs per split, class, grade and source, and how they were split"),
+    ("data/crops-grade-0.jpg and so on", "some eyes of each grade, as the networks see them"),
     ("data/crops.html", "photographs with their crops, if `drsearch prepare --look` was called"),
 )
 

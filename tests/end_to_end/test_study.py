@@ -80,13 +80,14 @@ def test_the_same_eyes_are_explained_in_every_trial(client: MlflowClient, runs: 
     assert any("confusion" in key for key in first)
 
 
-def test_the_study_has_its_pages_its_space_and_the_audit(client: MlflowClient, runs: dict[str, list[Run]]) -> None:
+def test_the_study_has_its_report_its_space_and_the_audit(client: MlflowClient, runs: dict[str, list[Run]]) -> None:
     (run,) = runs["study"]
 
     def names(folder: str) -> set[str]:
         return {Path(file.path).name for file in client.list_artifacts(run.info.run_id, folder)}
 
-    assert {"history.html", "parallel_coordinates.html"} <= names("study")
+    assert names("study") == {"history.png"}
+    assert {"README.md", "report.html"} <= names("")
     assert names("space") == {"two_rates.py"}
     assert names("data") == {"audit.json", "data.toml"}
 

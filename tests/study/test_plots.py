@@ -1,7 +1,6 @@
 """Do a study's pages show the trials that count, and only what can be drawn from them?"""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
@@ -9,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from drsearch.settings import Settings
-from drsearch.study.plots import figures, heat_map, history, importances, parallel_coordinates, write_pages
+from drsearch.study.plots import figures, heat_map, history, importances, parallel_coordinates
 from drsearch.training.objective import Objective
 from drsearch.trials.trials import Trial
 
@@ -33,41 +32,37 @@ def trials_of(*trials: FrozenTrial) -> list[Trial]:
     return [Trial(number, (trial,), 2) for number, trial in enumerate(trials)]
 
 
-def test_a_grid_gets_all_pages_and_each_stands_alone(tmp_path: Path) -> None:
+def test_a_grid_gets_all_figures() -> None:
     trials = trials_of(cell(0.01, 4, 0.6), cell(0.01, 8, 0.7), cell(0.001, 4, 0.8), cell(0.001, 8, 0.65))
-    pages = write_pages(trials, GRID, tmp_path)
-    assert pages == ["history.html", "parallel_coordinates.html", "importances.html", "heat_map.html"]
-    for page in pages:
-        text = (tmp_path / page).read_text()
-        assert "val_auc" in text and "Plotly" in text
-        assert '<script src="http' not in text, "it is shown without a network too"
+    made = {name: make() for name, make in figures(trials, GRID).items()}
+    assert list(made) == ["history", "parallel_coordinates", "importances", "heat_map"]
+    assert all("val_auc" in figure.to_json() for figure in made.values())
 
 
-def test_a_study_that_is_no_grid_has_no_heat_map(tmp_path: Path) -> None:
+def test_a_study_that_is_no_grid_has_no_heat_map() -> None:
     trials = trials_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.7))
-    assert "heat_map.html" not in write_pages(trials, TPE, tmp_path)
+    assert "heat_map" not in list(figures(trials, TPE))
 
 
-def test_without_a_finished_trial_there_is_no_page(tmp_path: Path) -> None:
-    assert write_pages([], GRID, tmp_path) == []
+def test_without_a_finished_trial_there_is_no_figure() -> None:
+    assert list(figures([], GRID)) == []
     failed = trials_of(cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 8, None, TrialState.FAIL))
-    assert write_pages(failed, GRID, tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(figures(failed, GRID)) == []
 
 
-def test_equal_values_leave_out_only_the_importances(tmp_path: Path) -> None:
+def test_equal_values_leave_out_only_the_importances() -> None:
     trials = trials_of(*(cell(rate, batch, 0.5) for rate in RATES for batch in BATCHES))
-    assert write_pages(trials, GRID, tmp_path) == [
-        "history.html",
-        "parallel_coordinates.html",
-        "heat_map.html",
+    assert list(figures(trials, GRID)) == [
+        "history",
+        "parallel_coordinates",
+        "heat_map",
     ]
 
 
-def test_an_attempt_that_died_is_not_shown_beside_the_one_that_finished(tmp_path: Path) -> None:
+def test_an_attempt_that_died_is_not_shown_beside_the_one_that_finished() -> None:
     died, finished = cell(0.01, 4, None, TrialState.FAIL), cell(0.01, 4, 0.6)
     trials = [Trial(0, (died, finished), 2), *trials_of(cell(0.001, 8, 0.7))]
-    assert "history.html" in write_pages(trials, GRID, tmp_path)
+    assert "history" in list(figures(trials, GRID))
 
 
 # Four objectives, whose values say the same of the same trials: what a page shows must not depend on which it is.
@@ -162,9 +157,9 @@ def test_one_good_trial_among_equals_is_told_from_the_rest() -> None:
     assert shares_of(figure) == pytest.approx({RATE: 0.5, BATCH: 0.5})
 
 
-def test_two_trials_say_nothing_of_importances(tmp_path: Path) -> None:
+def test_two_trials_say_nothing_of_importances() -> None:
     trials = trials_of(cell(0.01, 4, 0.6), cell(0.001, 8, 0.8), cell(0.001, 4, 0.5, TrialState.PRUNED))
-    assert write_pages(trials, TPE, tmp_path) == ["history.html", "parallel_coordinates.html"]
+    assert list(figures(trials, TPE)) == ["history", "parallel_coordinates"]
 
 
 @pytest.mark.parametrize(("objective", "best"), [("val_auc", 0.8), ("val_loss", 0.6)])
