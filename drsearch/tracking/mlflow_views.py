@@ -52,6 +52,7 @@ GRADCAM_PREFIX = "gradcam/"
 """The view shows the images whose key begins so."""
 _IMAGE_CARD_PX = 620
 _CURVE_CARD_PX = 260
+_SCORE_PX, _COLUMN_PX = 160, 130  # a score has its interval
 # Of Okabe and Ito, distinguishable by everybody: MLflow draws colours at random, and may give two runs the same.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _TABLE_ROWS = 100  # as many as MLflow's table loads at once
@@ -204,6 +205,8 @@ def _table_state(columns: Sequence[str], order_by: str, ascending: bool) -> dict
         "datasetsFilter": [],
         "runsHiddenMode": "FIRST_10_RUNS",
         "selectedColumns": ["attributes.`Duration`", *columns],
+        "columnOrder": list(columns),  # otherwise MLflow shows metrics, settings and tags in this order
+        "columnWidths": {column: _SCORE_PX if column.startswith("tags.") else _COLUMN_PX for column in columns},
     }
 
 
