@@ -120,8 +120,8 @@ def _row(study: str, home: Home) -> None:
     maps = np.where(called[:, None, None] == 1, of_class[1], of_class[0])
     names = [f"{eyes.names[i]} grade {eyes.grades[i]}" for i in chosen]
     figures = [
-        heat_map_figure(image, cam, CLASS_NAMES[label], chance)
-        for image, cam, label, chance in zip(images, maps, called, probabilities, strict=True)
+        heat_map_figure(image, cam, chance, grader.serving.threshold)
+        for image, cam, chance in zip(images, maps, probabilities, strict=True)
     ]
     row = heat_map_rows(images, figures, names)
     cv2.imwrite(str(PICTURES / "gradcam_row.png"), cv2.cvtColor(row, cv2.COLOR_RGB2BGR))

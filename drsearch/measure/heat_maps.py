@@ -1,12 +1,14 @@
 """Heat maps on their photographs, with the answer and the scale of the colours in words."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from drsearch.grades import CLASS_NAMES
 from drsearch.measure.gradcam import overlay
 from drsearch.measure.lesion_layer import LESION_MAP
 
@@ -15,7 +17,11 @@ _INK = (17, 17, 17)
 
 
 def heat_map_figure(
-    photograph: NDArray[np.uint8], cam: NDArray[np.float32], label: str, probability: float, method: str = "gradcam"
+    photograph: NDArray[np.uint8],
+    cam: NDArray[np.float32],
+    probability: float,
+    threshold: float,
+    method: str = "gradcam",
 ) -> NDArray[np.uint8]:
     """A photograph under a heat map, and below it what the model answers and the scale of the colours.
 
@@ -23,8 +29,8 @@ def heat_map_figure(
         photograph: RGB, uint8, shape `(height, width, 3)`. One that is narrower than 256 pixels is enlarged, so that
             the words can be read.
         cam: Map in [0, 1], shape `(height, width)`, 0 outside the retina.
-        label: The class that the model gives the eye, and that the map explains.
         probability: Of RDR.
+        threshold: The eye is called RDR from this probability on; the map explains the class that it is called.
         method: How the map was made: a place of `lesion_map` is a probability, of all others a share of the strongest.
 
     Returns:
@@ -34,8 +40,9 @@ def heat_map_figure(
         size = (_LEAST_PX, round(photograph.shape[0] * _LEAST_PX / width))
         photograph = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         cam = np.asarray(np.clip(cv2.resize(cam, size, interpolation=cv2.INTER_CUBIC), 0, 1), np.float32)
+    label = CLASS_NAMES[int(probability >= threshold)]
     scale = "probability of a lesion" if method == LESION_MAP else f"evidence for {label}"
-    words = f"{label}: probability of RDR {probability:.3f}"
+    words = f"{label}: probability of RDR {probability:.3f}, threshold {threshold:.3g}"
     return np.concatenate([overlay(photograph, cam), _legend(photograph, cam, words, scale)])
 
 
@@ -45,7 +52,7 @@ def _legend(photograph: NDArray[np.uint8], cam: NDArray[np.float32], words: str,
     line = max(12, width // 40)
     strip = Image.new("RGB", (width, 4 * line), _INK)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(line)
-    draw.text((line // 2, line // 3), words, "white", font)
+    draw.text((line // 2, line // 3), words, "white", _fitting(words, line, width))
     if not cam.any():
         draw.text((line // 2, 2 * line), f"no {scale}", "white", font)
         return np.array(strip)
@@ -86,11 +93,14 @@ def heat_map_rows(
 
 
 def _caption(width: int, name: str) -> NDArray[np.uint8]:
-    """White text on black, `width` wide; a name that is too long is written smaller."""
+    """White text on black."""
     line = max(12, width // 40)
     strip = Image.new("RGB", (width, 2 * line), _INK)
-    draw = ImageDraw.Draw(strip)
-    length = draw.textlength(name, ImageFont.load_default(line))
-    font = ImageFont.load_default(line * min(1.0, (width - line) / max(length, 1)))
-    draw.text((line // 2, line // 2), name, "white", font)
+    ImageDraw.Draw(strip).text((line // 2, line // 2), name, "white", _fitting(name, line, width))
     return np.array(strip)
+
+
+def _fitting(words: str, line: int, width: int) -> Any:
+    """The font of a line's height, or the smaller one with which the words fit."""
+    length = ImageFont.load_default(line).getlength(words)
+    return ImageFont.load_default(line * min(1.0, (width - line) / max(length, 1)))

@@ -42,21 +42,21 @@ class HeatMap:
         photograph: RGB, uint8, shape `(height, width, 3)`.
         cam: The map, float32, shape `(height, width)`: 0 outside the retina, and the strongest place 1; of `lesion_map`
             probabilities.
-        label: The class, `NRDR` or `RDR`.
         probability: Of RDR, after the model's temperature.
+        threshold: The probability from which the model calls an eye `RDR`; the map explains that class.
         method: How the map was made.
     """
 
     photograph: NDArray[np.uint8]
     cam: NDArray[np.float32]
-    label: str
     probability: float
+    threshold: float
     method: str
 
     @property
     def picture(self) -> NDArray[np.uint8]:
         """The photograph under the map, with the answer and the scale of the colours below it: RGB."""
-        return heat_map_figure(self.photograph, self.cam, self.label, self.probability, self.method)
+        return heat_map_figure(self.photograph, self.cam, self.probability, self.threshold, self.method)
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class Grader:
             maps, _ = maker.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
         cam = np.zeros(original.shape[:2], np.float32)
         cam[rows, columns] = maps[0][part]
-        return HeatMap(original, cam, label, probability, method)
+        return HeatMap(original, cam, probability, self.serving.threshold, method)
 
     def explainer(self, method: str = "gradcam", layer: str = "") -> Explainer:
         """What explains the network: made once for each method and layer.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
 from drsearch.data.records import Eyes
-from drsearch.grades import CLASS_NAMES
 from drsearch.measure.curve_metrics import metric_interval
 from drsearch.measure.explainers import explainer
 from drsearch.measure.figures import confusion_figure, png, roc_figure
@@ -139,9 +138,8 @@ class BestNetwork:
                 continue
             maps, chances = explainer(self._model, method).maps(images, inside)
             for name, grade, image, cam, chance in zip(names, grades, images, maps, chances, strict=True):
-                label = CLASS_NAMES[int(chance >= TRIAL_THRESHOLD)]
                 file = f"{kind}-{name}.png"
-                _write_png(folder / file, heat_map_figure(image, cam, label, chance, method))
+                _write_png(folder / file, heat_map_figure(image, cam, chance, TRIAL_THRESHOLD, method))
                 events.append(Image(f"{kind}/grade {grade} {name}", _PICTURE_STEP, file))
             buffer, halves = io.BytesIO(), maps.astype(np.float16)
             np.savez_compressed(buffer, maps=halves, names=names, grades=grades, probabilities=chances)

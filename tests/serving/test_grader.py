@@ -114,7 +114,7 @@ def test_an_explanation_lies_on_the_photograph_as_the_camera_took_it(
     original = read_photograph(larger.tobytes())
     explained = grader.explain(larger.tobytes())
     (verdict,) = grader.grade([larger.tobytes()])
-    assert (explained.label, explained.probability) == (verdict.label, verdict.probability)
+    assert (explained.probability, explained.threshold) == (verdict.probability, verdict.threshold)
     height, width = original.shape[:2]
     assert explained.cam.shape == (height, width) and explained.picture.dtype == np.uint8
     assert explained.picture.shape[1] == width and explained.picture.shape[0] > height, "a strip of words below"
