@@ -1,14 +1,20 @@
-"""Names of processes, which of them are dead, and the cores and GPUs that a process may use."""
+"""Names of processes, which of them are dead, the cores and GPUs that a process may use, and work in threads."""
 
 import contextlib
 import functools
 import math
 import os
 import socket
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+Given = TypeVar("Given")
+Done = TypeVar("Done")
 
 
 @functools.cache
@@ -76,3 +82,27 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
         quota, period = (cgroup / "cpu.max").read_text().split()
         n = min(n, math.ceil(int(quota) / int(period)))
     return max(1, n)
+
+
+def in_threads(work: Callable[[Given], Done], items: Iterable[Given], n_threads: int) -> Iterator[Done]:
+    """The work on each item, in order, a few ahead of the caller: what decodes pictures releases the GIL.
+
+    What has not begun when the caller stops is never done.
+
+    Args:
+        work: Called in several threads.
+        items: As many as there may be.
+        n_threads: Of these threads.
+    """
+    ahead: deque[Future[Done]] = deque()
+    with ThreadPoolExecutor(n_threads) as threads:
+        try:
+            for item in items:
+                ahead.append(threads.submit(work, item))
+                if len(ahead) > 4 * n_threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from drsearch.measure.scores import Interval, Scores
     from drsearch.release.evaluate import Evaluation
     from drsearch.release.explain import Explanation
+    from drsearch.release.measured import Measured
     from drsearch.release.registry import ModelVersion
     from drsearch.release.stress import Stress
     from drsearch.serving.answers import Answerer
@@ -393,21 +394,32 @@ def explain(
         >>> drsearch.explain("retinopathy/1", "eyes", progress=False).regions[0].name
         'lesion'
     """
-    from drsearch.display.output import counting, liner
+    from drsearch.display.output import counting
+    from drsearch.measure.figures import png
     from drsearch.release.explain import explain as measure
-    from drsearch.release.explain import log_explanation
-    from drsearch.release.registry import Registry
+    from drsearch.release.explain import figure
 
     home, console = open_home(), console_of(progress)
     version, dataset, records = _unseen_data(model, data, split, skip_bad, home, console)
     grader, why = version._load().grader, f"explain {version.uri}"
     with counting(console, "maps and curves") as count:
         result = measure(grader, records, split, home, why, method, layer, seen, count)  # type: ignore[arg-type]  # checked
-    try:
-        log_explanation(result, Registry(home.tracking_uri), version.version, records, dataset)
-    except RegistryError as denied:
-        liner(console)(f"not logged: {denied}")
+    _log(result, {"png": png(figure(result))}, version, records, dataset, console)
     return result
+
+
+def _log(
+    result: Measured, chart: Mapping[str, bytes], version: Model, records: RecordSet, dataset: Dataset, out: Console
+) -> None:
+    """Log figures to a version, or say who does not let this user."""
+    from drsearch.display.output import liner
+    from drsearch.release.measured import log_measured
+    from drsearch.release.registry import Registry
+
+    try:
+        log_measured(result, chart, Registry(version._home.tracking_uri), version.version, records, dataset)
+    except RegistryError as denied:
+        liner(out)(f"not logged: {denied}")
 
 
 def stress(
@@ -451,9 +463,7 @@ def stress(
         >>> drsearch.stress("retinopathy/1", "eyes", progress=False).undamaged.n
         12
     """
-    from drsearch.display.output import counting, liner
-    from drsearch.release.registry import Registry
-    from drsearch.release.stress import log_stress
+    from drsearch.display.output import counting
     from drsearch.release.stress import stress as score
     from drsearch.release.stress_page import stress_page
 
@@ -470,10 +480,7 @@ def stress(
     if chart is not None:
         chart.parent.mkdir(parents=True, exist_ok=True)
         write_whole(chart, page, replace=overwrite)
-    try:
-        log_stress(result, page, Registry(home.tracking_uri), version.version, records, dataset)
-    except RegistryError as denied:
-        liner(console)(f"not logged: {denied}")
+    _log(result, {"html": page}, version, records, dataset, console)
     return result
 
 

@@ -1,6 +1,6 @@
 """Commands on models: train, evaluate, explain, stress, predict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,10 +111,8 @@ def evaluate(
 
     out = console(as_json)
     evaluation = score(model, data, split, skip_bad=skip_bad, progress=out)
-    n = evaluation.test_evaluations
-    counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
-    places = " and ".join(map(str, data))
-    print_scores(out, f"{model} on {evaluation.scores.n} eyes of {places}, split {split}{counted}", evaluation.scores)
+    of, counted = _of(data, split), _counted(evaluation.test_evaluations)
+    print_scores(out, f"{model} on {evaluation.scores.n} eyes {of}{counted}", evaluation.scores)
     print_patients(out, evaluation.patients)
     for source, scores in evaluation.sources.items():
         print_scores(out, f"{scores.n} eyes of {source}", scores)
@@ -150,12 +148,9 @@ def explain(
 
     out = console(as_json)
     result = measure(model, data, split, method=method, layer=layer, seen=seen, skip_bad=skip_bad, progress=out)
-    n = result.test_evaluations
-    counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
-    places = " and ".join(map(str, data))
     title = (
-        f"{model}, {method}: {result.n} of {result.n_referable} referable eyes of {places}, split {split}, have boxes"
-        f" around lesions{counted}"
+        f"{model}, {method}: {result.n} of {result.n_referable} referable eyes {_of(data, split)}, have boxes around"
+        f" lesions{_counted(result.test_evaluations)}"
     )
     print_explanation(out, title, result)
     print_json(as_json, {"model": model, **result.to_json()})
@@ -187,12 +182,8 @@ def stress(
 
     console_ = console(as_json)
     result = score(model, data, split, out=out, overwrite=overwrite, skip_bad=skip_bad, progress=console_)
-    places = " and ".join(map(str, data))
-    n = result.test_evaluations
-    counted = f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
-    title = (
-        f"{model} on {result.undamaged.n} eyes of {places}, split {split}, threshold {result.threshold:.4g}{counted}"
-    )
+    of, counted = _of(data, split), _counted(result.test_evaluations)
+    title = f"{model} on {result.undamaged.n} eyes {of}, threshold {result.threshold:.4g}{counted}"
     print_stress(console_, title, result)
     print_json(as_json, {"model": model, **result.to_json()})
 
@@ -244,6 +235,15 @@ def predict(
     if failed:
         names = ", ".join(row["image"] for row in failed)
         raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed: {names}.")
+
+
+def _of(data: Sequence[Path], split: str) -> str:
+    return f"of {' and '.join(map(str, data))}, split {split}"
+
+
+def _counted(n: int) -> str:
+    """How often a test split was evaluated; empty where none was."""
+    return f"; {n} test evaluation{'s' if n > 1 else ''} of this test split so far" if n else ""
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:

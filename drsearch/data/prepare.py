@@ -9,12 +9,12 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import psutil
@@ -50,6 +50,7 @@ from drsearch.errors import DataError, PhotographError, RecordsError
 from drsearch.files import read_file, sync, write_whole
 from drsearch.grades import CLASS_NAMES, GRADES
 from drsearch.home import Home
+from drsearch.processes import in_threads
 from drsearch.settings import ImageSettings, Settings, TaskSettings
 
 _PARTIAL = ".partial-"
@@ -59,7 +60,6 @@ _UNUSUAL = 0.05  # of the photograph's width or height, between a border and whe
 _NAMED = 3  # bad photographs that the one sentence names
 _CLOSE = 0.06  # between scores; those of one photograph at several scales lie within 0.02 of each other on IDRiD
 _THREADS = os.cpu_count() or 1
-_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ def _find_records(
             records = open_records(path.parent)
             if records.manifest["listing"] != listing:
                 continue
-            for _ in _in_threads(_read, items):
+            for _ in in_threads(_read, items, _THREADS):
                 pass
             if records.fingerprint == _fingerprints(dataset, items, settings)[0]:
                 records.check()
@@ -420,7 +420,7 @@ def _read_all(
             return decoded or b""
         return _crop(item, decoded, settings)
 
-    for n, (item, result) in enumerate(zip(items, _in_threads(work, items), strict=True), start=1):
+    for n, (item, result) in enumerate(zip(items, in_threads(work, items, _THREADS), strict=True), start=1):
         if isinstance(result, Decoded):
             waiting.release()
             result = _crop(item, result, settings)
@@ -428,22 +428,6 @@ def _read_all(
         spool.write(result)
         if on_photograph is not None:
             on_photograph(n, len(items))
-
-
-def _in_threads(work: Callable[[_Item], _Done], items: Sequence[_Item]) -> Iterator[_Done]:
-    """The work on each photograph, in order, a few ahead of the caller: decoders release the GIL."""
-    ahead: deque[Future[_Done]] = deque()
-    with ThreadPoolExecutor(_THREADS) as threads:
-        try:
-            for item in items:
-                ahead.append(threads.submit(work, item))
-                if len(ahead) > 4 * _THREADS:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def _read(item: _Item) -> bytes | None:

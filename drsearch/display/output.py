@@ -1,6 +1,8 @@
 """Where text for people goes: consoles, lines, bars, and tables of scores."""
 
 import importlib.util
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +14,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from drsearch.measure.scores import Interval, OneClassScores, Scores
     from drsearch.release.evaluate import Evaluation
+
+LINE_EVERY_S = 15.0
+"""Least pause between two lines that say how far a command is."""
 
 _FILE_WIDTH = 120  # a file or a pipe has no width, and Rich's default of 80 columns cuts names short
 
@@ -50,7 +55,7 @@ def print_lines(out: Console, lines: Iterable[Text]) -> None:
 
 @contextmanager
 def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work of known length; nothing where lines cannot be written over.
+    """A bar for work of known length with the time left; a line now and then where lines cannot be written over.
 
     Args:
         out: Where to.
@@ -59,11 +64,43 @@ def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         A function that takes how many are done, and of how many.
     """
+    if not is_live(out):
+        yield _CountLines(out, what)
+        return
     from rich.progress import Progress
 
-    with Progress(console=out, transient=True, disable=out.quiet or not is_live(out)) as progress:
+    with Progress(console=out, transient=True, disable=out.quiet) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class _CountLines:
+    """Plain lines: how much is done and the time left, from `LINE_EVERY_S` on."""
+
+    def __init__(self, out: Console, what: str) -> None:
+        self._say, self._what = liner(out), what
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done and done < total and now - self._last >= LINE_EVERY_S:
+            self._last = now
+            left = duration((now - self._began) / done * (total - done))
+            self._say(f"{self._what}: {done} of {total}, about {left} left")
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes, seconds, as far as they matter.
+
+    Example:
+        >>> duration(59), duration(150), duration(7260), duration(float("nan"))
+        ('59 s', '2 min 30 s', '2 h 01 min', '?')
+    """
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else (f"{minutes} min {rest:02d} s" if minutes else f"{rest} s")
 
 
 def print_scores(out: Console, title: str, scores: "Scores | OneClassScores") -> None:

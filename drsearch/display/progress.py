@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from drsearch.display.output import is_live
+from drsearch.display.output import LINE_EVERY_S, duration, is_live
 from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
 from drsearch.signals import write_to_stderr
 from drsearch.study.status import Progress, WorkerStatus, place, study_left_s
@@ -23,7 +23,6 @@ from drsearch.training.objective import Objective
 from drsearch.trials.attributes import BEST_EPOCH, WORKER
 from drsearch.trials.trials import Trial
 
-_LINE_EVERY_S = 15.0
 _BAR = 12
 _INDENT = " " * 7
 
@@ -335,20 +334,6 @@ def _shown(value: float, n_digits: int) -> str:
     return f"{value:.{n_digits}f}" if math.isfinite(value) else ""
 
 
-def duration(seconds: float) -> str:
-    """Hours, minutes, seconds, as far as they matter.
-
-    Example:
-        >>> duration(59), duration(150), duration(7260), duration(float("nan"))
-        ('59 s', '2 min 30 s', '2 h 01 min', '?')
-    """
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else (f"{minutes} min {rest:02d} s" if minutes else f"{rest} s")
-
-
 class _Lines:
     """Plain lines: each trial when it ends, and a summary every quarter of a minute."""
 
@@ -370,7 +355,7 @@ class _Lines:
             f"trial {w.trial} epoch {w.epoch}/{w.epochs} {progress.objective} {w.value:.4f}" for w in progress.workers
         )
         text = _summary(progress) + (f" ({running})" if running else "")
-        if time.monotonic() - self._last[0] > _LINE_EVERY_S and text != self._last[1]:
+        if time.monotonic() - self._last[0] > LINE_EVERY_S and text != self._last[1]:
             self._last = (time.monotonic(), text)
             self._print(text)
 

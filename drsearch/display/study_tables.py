@@ -10,8 +10,8 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from drsearch.display.output import is_live
-from drsearch.display.progress import duration, with_interval
+from drsearch.display.output import duration, is_live
+from drsearch.display.progress import with_interval
 from drsearch.display.tables import column, fitting, settings_text, short_names, shown, table
 from drsearch.study.status import StudyStatus, TrialRow, place
 

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drsearch.errors import MetricError
-from drsearch.measure.bootstrap import clusters, drawn_counts
+from drsearch.measure.bootstrap import clusters
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.scores import (
-    _CELLS_AT_ONCE,
     CHANCE,
     CONFIDENCE,
     SCORE_NAMES,
@@ -27,6 +26,7 @@ from drsearch.measure.scores import (
     _checked,
     _independent,
     _with_width,
+    bootstrapped,
     pairs_doubled,
     percentile_intervals,
 )
@@ -166,10 +166,7 @@ def out_of_fold_scores(
     def of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.mean([each.scores(counts) for each in terms], axis=0))
 
-    drawn = np.concatenate(
-        [of(counts) for counts in drawn_counts(truth, resamples, seed, cluster, _CELLS_AT_ONCE)], axis=1
-    )
-    accuracy, area, sensitivity, specificity = percentile_intervals(of(np.ones((1, truth.size)))[:, 0], drawn)
+    (accuracy, area, sensitivity, specificity), drawn = bootstrapped(truth, of, resamples, seed, cluster)
     every, referable = np.ones(truth.size, np.bool_), truth == 1
     return OutOfFoldScores(
         _with_width(accuracy, _independent(every, cluster)),

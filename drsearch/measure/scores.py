@@ -3,7 +3,7 @@
 Labels are 0 (NRDR) or 1 (RDR) and probabilities those of RDR, both of shape `(n,)`, everywhere in this room.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -290,12 +290,8 @@ def scores(
     cluster = clusters(groups, truth.size)
     values, place = np.unique(chance, return_inverse=True)
     tallies, positive = TallyTerms(truth, place), values >= threshold
-    point = _scores_of(*tallies.of(np.ones((1, truth.size))), positive)[:, 0]
-    drawn = [
-        _scores_of(*tallies.of(counts), positive)
-        for counts in drawn_counts(truth, resamples, seed, cluster, _CELLS_AT_ONCE)
-    ]
-    accuracy, area, sensitivity, specificity = percentile_intervals(point, np.concatenate(drawn, axis=1))
+    of_counts = lambda counts: _scores_of(*tallies.of(counts), positive)  # noqa: E731
+    (accuracy, area, sensitivity, specificity), _ = bootstrapped(truth, of_counts, resamples, seed, cluster)
     n_other, n_referable = (_independent(truth == label, cluster) for label in (0, 1))
     if _is_constant(sensitivity) and _is_constant(specificity):
         accuracy = _wilson(accuracy, truth.size if cluster is None else int(cluster.max()) + 1)
@@ -350,6 +346,30 @@ def one_class_scores(
     (interval,) = percentile_intervals(np.array([share]), drawn[None])
     interval = _with_width(interval, _independent(np.ones(truth.size, bool), cluster))
     return OneClassScores(int(truth[0]), interval, _confusion(truth, chance, threshold), truth.size, float(threshold))
+
+
+def bootstrapped(
+    truth: NDArray[np.int64],
+    scores_of: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    resamples: int,
+    seed: int,
+    cluster: NDArray[np.int64] | None,
+) -> tuple[list[Interval], NDArray[np.float64]]:
+    """The 95 % percentile intervals of some scores, and the scores of every resample.
+
+    Args:
+        truth: 0 or 1, shape `(n,)`.
+        scores_of: The scores, shape `(scores, rows)`, from how often each eye counts, shape `(rows, n)`.
+        resamples: Number of resamples.
+        seed: The same seed gives the same draws.
+        cluster: As `clusters` gives it.
+
+    Returns:
+        One interval per score; and shape `(scores, resamples)`.
+    """
+    draws = drawn_counts(truth, resamples, seed, cluster, _CELLS_AT_ONCE)
+    drawn = np.concatenate([scores_of(counts) for counts in draws], axis=1)
+    return percentile_intervals(scores_of(np.ones((1, truth.size)))[:, 0], drawn), drawn
 
 
 def percentile_intervals(points: NDArray[np.float64], drawn: NDArray[np.float64]) -> list[Interval]:

@@ -123,7 +123,6 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
     """
     listed, eyes = unseen_eyes(grader, records, split, home, why)
     probabilities = grader.probabilities(eyes.images)
-    n_evaluations = count_test_evaluations(records, home) if split in ("test", "all") else 0
     threshold = grader.serving.threshold
     qualities = np.array([eye.quality.score for eye in listed])
     thirds = quality_thirds(qualities)
@@ -138,7 +137,7 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
         _NO_SPLIT if split in ("all", "train") else model_beside_blind(records, eyes, probabilities),
         records.task,
         eyes,
-        n_evaluations,
+        n_test_evaluations(records, split, home),
     )
 
 
@@ -170,6 +169,11 @@ def unseen_eyes(
     eyes = _read(records, split, home, why)
     assert eyes.names == tuple(eye.name for eye in listed), "one listing, one order"
     return listed, eyes
+
+
+def n_test_evaluations(records: RecordSet, split: Split, home: Home) -> int:
+    """How often the test split of a record set was evaluated from this home; 0 for a split that holds none of it."""
+    return count_test_evaluations(records, home) if split in ("test", "all") else 0
 
 
 def _scores(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> Scores | OneClassScores:

@@ -1,24 +1,21 @@
 """What a registered model looks at: its heat against the boxes around lesions, and tests of the explanations."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
-from drsearch.data.records import RecordSet, count_test_evaluations
+from drsearch.data.records import RecordSet
 from drsearch.datasets.boxes import Box
-from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError
 from drsearch.grades import GRADES
 from drsearch.home import Home
 from drsearch.measure.deletion import STEPS, Curves, curves
 from drsearch.measure.explainers import Explainer
 from drsearch.measure.explanation_figure import explanation_figure
-from drsearch.measure.figures import png
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.pointing import (
     Paired,
@@ -32,12 +29,10 @@ from drsearch.measure.pointing import (
 from drsearch.measure.randomised import randomised_weights
 from drsearch.measure.scores import Interval
 from drsearch.model.predictor import RDR, Predictor
-from drsearch.release.evaluate import Split, unseen_eyes
-from drsearch.tracking.events import DatasetInput
+from drsearch.release.evaluate import Split, n_test_evaluations, unseen_eyes
 from drsearch.tracking.tags import EXPLAIN_TAG
 
 if TYPE_CHECKING:
-    from drsearch.release.registry import ModelVersion, Registry
     from drsearch.serving.grader import Grader
 
 LESION = "lesion"
@@ -112,6 +107,7 @@ class Explanation:
         test_evaluations: Of this test split from this home, this one included; 0 for other splits.
     """
 
+    tag: ClassVar[str] = EXPLAIN_TAG
     split: Split
     method: str
     layer: str
@@ -137,6 +133,11 @@ class Explanation:
             f"{self.method} on {self.n} referable {self.split} eyes with boxes around lesions: the peak lies in one in"
             f" {lesion.hit}, by chance in {lesion.area.value:.3f}; heat in them {lesion.heat}"
         )
+
+    @property
+    def on(self) -> str:
+        """Split and method."""
+        return f"{self.split}-{self.method}"
 
     def metrics(self) -> dict[str, list[float]]:
         """The figures as a run's metrics, such as `explain_lesion_hit`."""
@@ -231,7 +232,7 @@ def explain(
         paired(own.insertion_area, other.insertion_area, groups),
         _mean_curves(own, other),
         tuple((round(share, 2), mean(each, groups)) for share, each in [*cascade, (1.0, all_random)]),
-        count_test_evaluations(records, home) if split in ("test", "all") else 0,
+        n_test_evaluations(records, split, home),
     )
 
 
@@ -376,31 +377,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def log_explanation(
-    result: Explanation, registry: "Registry", version: "ModelVersion", records: RecordSet, dataset: Dataset
-) -> None:
-    """Write the figures to a version: metrics, a tag, and under `explain/` of its run's artifacts the chart and JSON.
-
-    Args:
-        result: The figures.
-        registry: Where the version is registered.
-        version: The version.
-        records: Of the eyes; their fingerprint names the folder of the artifacts.
-        dataset: Of the eyes.
-
-    Raises:
-        RegistryError: If MLflow does not let this user.
-    """
-    registry.log_figures(
-        version,
-        result.metrics(),
-        {EXPLAIN_TAG: f"{dataset.name}, {result.text}"},
-        {"explain.json": json.dumps(result.to_json(), indent=1).encode(), "explain.png": png(figure(result))},
-        f"explain/{records.fingerprint}-{result.split}-{result.method}",
-        DatasetInput(dataset.name, records.fingerprint, dataset.place, "testing"),
-    )
 
 
 def figure(result: Explanation) -> NDArray[np.uint8]:

@@ -1,19 +1,16 @@
 """What a registered model does where photographs are worse: blurred, too dark, turned, of a lesser camera."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.corruptions import CORRUPTIONS, Corruption, opened
-from drsearch.data.images import EyeImage
-from drsearch.data.records import EyeEntry, RecordSet, count_test_evaluations, file_sha256
+from drsearch.data.records import EyeEntry, RecordSet, file_sha256
 from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError, MetricError, PhotographError
 from drsearch.home import Home
@@ -21,19 +18,15 @@ from drsearch.measure.calibration import calibration
 from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.scores import Interval, scores
-from drsearch.processes import cores
-from drsearch.release.evaluate import Split, unseen_eyes
-from drsearch.tracking.events import DatasetInput
+from drsearch.processes import cores, in_threads
+from drsearch.release.evaluate import Split, n_test_evaluations, unseen_eyes
 from drsearch.tracking.tags import STRESS_TAG
 
 if TYPE_CHECKING:
-    from drsearch.release.registry import ModelVersion, Registry
     from drsearch.serving.grader import Grader
 
 MEASURED = ("auc", "accuracy", "ece")
 """What is measured under each condition; more is better of the first two, less of the last."""
-
-_EYES_AT_ONCE = 8  # each is in memory under every condition
 
 
 @dataclass(frozen=True)
@@ -97,11 +90,17 @@ class Stress:
         test_evaluations: Of this test split from this home, this one included; 0 for other splits.
     """
 
+    tag: ClassVar[str] = STRESS_TAG
     split: Split
     undamaged: Condition
     conditions: tuple[Condition, ...]
     threshold: float
     test_evaluations: int
+
+    @property
+    def on(self) -> str:
+        """The split."""
+        return self.split
 
     @property
     def worst(self) -> Condition | None:
@@ -187,33 +186,26 @@ def stress(
     conditions = [(corruption, strength) for corruption in CORRUPTIONS for strength in corruption.strengths]
     chance = np.full((len(conditions), len(listed)), np.nan)
     graded = np.zeros(chance.shape, bool)
-    with ThreadPoolExecutor(cores()) as threads:
-        for start in range(0, len(listed), _EYES_AT_ONCE):
-            part = listed[start : start + _EYES_AT_ONCE]
-            images: list[NDArray[np.uint8]] = []
-            places: list[tuple[int, int]] = []
-            for at, seen in enumerate(threads.map(lambda eye: list(_corrupted(grader, files.of(eye))), part), start):
-                for row, eye in enumerate(seen):
-                    if eye is not None:
-                        images.append(eye.image)
-                        places.append((row, at))
-                        graded[row, at] = grader.quality_limits.reason(eye.quality) is None
-                if on_photograph is not None:
-                    on_photograph(at + 1, len(listed))
-            if images:
-                chance[tuple(np.transpose(places))] = grader.probabilities(np.stack(images))
+    corrupted = lambda eye: list(_corrupted(grader, files.of(eye)))  # noqa: E731
+    for at, seen in enumerate(in_threads(corrupted, listed, cores())):
+        rows = [row for row, each in enumerate(seen) if each is not None]
+        if rows:
+            images, gradable = zip(*(each for each in seen if each is not None), strict=True)
+            chance[rows, at], graded[rows, at] = grader.probabilities(np.stack(images)), gradable
+        if on_photograph is not None:
+            on_photograph(at + 1, len(listed))
     as_is = grader.probabilities(eyes.images)
-    gradable = np.array([grader.quality_limits.reason(eye.quality) is None for eye in listed])
+    as_is_graded = np.array([grader.quality_limits.reason(eye.quality) is None for eye in listed])
     judge = _Judge(eyes.labels, patient_groups(eyes.patients), as_is, grader.serving.threshold)
     return Stress(
         split,
-        judge.condition("", 0.0, "as they are", as_is, gradable),
+        judge.condition("", 0.0, "as they are", as_is, as_is_graded),
         tuple(
             judge.condition(corruption.name, strength, corruption.label(strength), chance[row], graded[row])
             for row, (corruption, strength) in enumerate(conditions)
         ),
         grader.serving.threshold,
-        count_test_evaluations(records, home) if split in ("test", "all") else 0,
+        n_test_evaluations(records, split, home),
     )
 
 
@@ -238,8 +230,8 @@ class _Files:
         raise DataError(f"{self._place}: the photograph {eye.name} was changed or removed meanwhile; start again.")
 
 
-def _corrupted(grader: "Grader", photograph: bytes) -> Iterator[EyeImage | None]:
-    """What the network sees of a photograph under every condition; None where it is refused."""
+def _corrupted(grader: "Grader", photograph: bytes) -> Iterator[tuple[NDArray[np.uint8], bool] | None]:
+    """What the network sees of a photograph under every condition, and whether it is graded; None if it is refused."""
     picture, retina = opened(photograph)
     for corruption in CORRUPTIONS:
         for strength in corruption.strengths:
@@ -248,7 +240,7 @@ def _corrupted(grader: "Grader", photograph: bytes) -> Iterator[EyeImage | None]
             except PhotographError:
                 yield None
             else:
-                yield eye
+                yield eye.image, grader.quality_limits.reason(eye.quality) is None
 
 
 @dataclass(frozen=True)
@@ -306,30 +298,3 @@ class _Judge:
             return compare(labels, now, before, (self.threshold, self.threshold), groups=groups)
         except MetricError:
             return None
-
-
-def log_stress(
-    result: Stress, page: bytes, registry: "Registry", version: "ModelVersion", records: RecordSet, dataset: Dataset
-) -> None:
-    """Write the figures to a version: metrics, a tag, and under `stress/` of its run's artifacts the chart and JSON.
-
-    Args:
-        result: The figures.
-        page: The chart.
-        registry: Where the version is registered.
-        version: The version.
-        records: Of the eyes; their fingerprint names the folder of the artifacts.
-        dataset: Of the eyes.
-
-    Raises:
-        RegistryError: If MLflow does not let this user.
-    """
-    data = DatasetInput(dataset.name, records.fingerprint, dataset.place, "testing")
-    registry.log_figures(
-        version,
-        result.metrics(),
-        {STRESS_TAG: f"{dataset.name}, {result.text}"},
-        {"stress.json": json.dumps(result.to_json(), indent=1).encode(), "stress.html": page},
-        f"stress/{records.fingerprint}-{result.split}",
-        data,
-    )

@@ -51,6 +51,13 @@ def test_blur_has_its_sigma_as_a_share_of_the_diameter(percent: float) -> None:
     assert np.abs(spread - expected).max() <= 1
 
 
+def test_a_wide_blur_at_a_smaller_size_is_that_at_full_size() -> None:
+    picture = draw_eye(3, np.random.default_rng(0), image_px=(1607, 1067)).image
+    at_full_size = cv2.GaussianBlur(picture, (0, 0), 1607 / 100)
+    off = np.abs(np.asarray(BY_NAME["blur"].of(picture, WHOLE, 1), float) - at_full_size)
+    assert off.mean() < 0.25 and np.quantile(off, 0.999) <= 2
+
+
 def test_one_exposure_value_doubles_the_light_and_a_cast_shifts_red_against_blue() -> None:
     grey = np.full((4, 4, 3), 128, np.uint8)  # 0.2159 of the light, by sRGB
     assert np.unique(BY_NAME["exposure"].of(grey, WHOLE, 1)).tolist() == [176]  # 0.4317

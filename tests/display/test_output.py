@@ -2,9 +2,11 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from drsearch.display.output import print_lines
+from drsearch.display import output
+from drsearch.display.output import counting, print_lines
 from drsearch.display.tables import column, table
 
 
@@ -14,3 +16,16 @@ def test_lines_of_a_table_are_whole_where_they_are_wider_than_the_console() -> N
     print_lines(out, lines)
     written = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert written == [line.plain for line in lines]
+
+
+@pytest.mark.parametrize(("quiet", "every_s", "n"), [(False, 0.0, 2), (False, 60.0, 0), (True, 0.0, 0)])
+def test_without_a_terminal_a_long_count_is_a_line_now_and_then_with_the_time_left(
+    quiet: bool, every_s: float, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "LINE_EVERY_S", every_s)
+    out = Console(file=io.StringIO(), width=40, quiet=quiet)
+    with counting(out, "photographs under stress") as count:
+        for done in range(4):
+            count(done, 3)
+    written = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert written == [f"photographs under stress: {done} of 3, about 0 s left" for done in (1, 2)][:n]

@@ -18,7 +18,9 @@ from drsearch.datasets.given import open_dataset
 from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError, MetricError
 from drsearch.home import Home
-from drsearch.release.explain import Explanation, explain, figure, log_explanation
+from drsearch.measure.figures import png
+from drsearch.release.explain import Explanation, explain, figure
+from drsearch.release.measured import log_measured
 from drsearch.release.registry import Registry
 from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
@@ -130,7 +132,7 @@ def test_a_version_keeps_the_figures(
     home = stocked_home(tmp_path / "home", files)
     registry, client = Registry(home.tracking_uri), MlflowClient(home.tracking_uri, home.tracking_uri)
     version = registry.find("retinopathy@champion")
-    log_explanation(explained, registry, version, others, dataset)
+    log_measured(explained, {"png": png(figure(explained))}, registry, version, others, dataset)
     logged = client.get_run(version.run_id).data.metrics
     assert logged["explain_lesion_hit"] == explained.regions[0].hit.value
     assert logged["explain_shuffled_heat"] == explained.against[2].heat.value

@@ -1,0 +1,67 @@
+"""Writes what was measured of a version on a data set to the version: metrics, a tag, chart and JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from drsearch.data.records import RecordSet
+from drsearch.datasets.read import Dataset
+from drsearch.release.registry import ModelVersion, Registry
+from drsearch.tracking.events import DatasetInput
+
+
+class Measured(Protocol):
+    """What was measured.
+
+    Attributes:
+        tag: Of the version; its last part names the folder and the files of the artifacts.
+    """
+
+    tag: ClassVar[str]
+
+    @property
+    def text(self) -> str:
+        """The answer in one line."""
+
+    @property
+    def on(self) -> str:
+        """The split, and how it was measured if there are several ways: ends the name of the artifacts' folder."""
+
+    def metrics(self) -> Mapping[str, Sequence[float]]:
+        """The figures as a run's metrics, the value of each step from 0 on."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, texts, lists and dicts only."""
+
+
+def log_measured(
+    result: Measured,
+    chart: Mapping[str, bytes],
+    registry: Registry,
+    version: ModelVersion,
+    records: RecordSet,
+    dataset: Dataset,
+) -> None:
+    """Write figures to a version: metrics, a tag, and among the artifacts of its run the chart and JSON.
+
+    Args:
+        result: The figures.
+        chart: The content of the chart, by the end of its file's name.
+        registry: Where the version is registered.
+        version: The version.
+        records: Of the eyes; their fingerprint names the folder of the artifacts.
+        dataset: Of the eyes.
+
+    Raises:
+        RegistryError: If MLflow does not let this user.
+    """
+    name = result.tag.rpartition(".")[2]
+    files = {"json": json.dumps(result.to_json(), indent=1).encode(), **chart}
+    registry.log_figures(
+        version,
+        result.metrics(),
+        {result.tag: f"{dataset.name}, {result.text}"},
+        {f"{name}.{end}": content for end, content in files.items()},
+        f"{name}/{records.fingerprint}-{result.on}",
+        DatasetInput(dataset.name, records.fingerprint, dataset.place, "testing"),
+    )
