@@ -1,6 +1,7 @@
 # The two commands to begin with: `make study` and `make test`. Python 3.11 and make are all they need.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable
 EYES := sample-eyes
 
 QUICK := $(addprefix tests/,data datasets trials measure/test_scores.py measure/test_comparison.py measure/test_calibration.py \
@@ -76,15 +77,16 @@ images: .venv/installed-test  ## Build both images, and start what docker-compos
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu]'
+	@echo 'Installing drsearch and its libraries, of which TensorFlow and MLflow are large: some minutes.'
+	$(PIP) '.[cpu]'
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,docs,postgresql,test]'
+	$(PIP) '.[cpu,dashboard,docs,postgresql,test]'
 	touch $@
 
 .venv/installed-bench: .venv/installed-test
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,dashboard,docs,postgresql,test,bench]'
+	$(PIP) '.[cpu,dashboard,docs,postgresql,test,bench]'
 	touch $@
 
 clean:  ## Remove the environment and what `make study` left here.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
     from drsearch.api.cross_validate import CrossValidation, cross_validate
     from drsearch.api.data import Data, describe_data, prepare, synthesize
+    from drsearch.api.doctor import Checkup, doctor
     from drsearch.api.model import Model, Training, evaluate, explain, load_model, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space, spaces
@@ -35,6 +36,8 @@ _HOMES = {
     "describe_data": "api.data",
     "synthesize": "api.data",
     "Data": "api.data",
+    "doctor": "api.doctor",
+    "Checkup": "api.doctor",
     "describe_space": "api.space",
     "spaces": "api.space",
     "run_study": "api.study",
@@ -72,6 +75,7 @@ _HOMES = {
 
 __all__ = [
     "Ablation",
+    "Checkup",
     "CrossValidation",
     "Data",
     "DrsearchError",
@@ -87,6 +91,7 @@ __all__ = [
     "dashboard",
     "describe_data",
     "describe_space",
+    "doctor",
     "evaluate",
     "explain",
     "history",

@@ -647,6 +647,20 @@ def setting_doc(name: str) -> str:
     return next(str(item.metadata["doc"]) for item in fields(SECTIONS[section]) if item.name == key)
 
 
+def setting_choices(name: str) -> tuple[str, ...]:
+    """The values of a setting that has few; empty for every other setting and for what is no setting.
+
+    Example:
+        >>> setting_choices("training.schedule"), setting_choices("augmentation.flip"), setting_choices("study.trials")
+        (('constant', 'cosine'), ('True', 'False'), ())
+    """
+    section, _, key = name.partition(".")
+    for item in fields(SECTIONS[section]) if section in SECTIONS else ():
+        if item.name == key:
+            return ("True", "False") if item.type is bool else tuple(item.metadata["choices"] or ())
+    return ()
+
+
 def check_name(name: str) -> None:
     """Refuse a name that is no setting.
 

@@ -54,6 +54,7 @@ TOGETHER = {
     "tests/faults/test_together.py": "peace",
     "tests/faults/test_machines.py": "servers",
     "tests/release/test_decisions.py": "servers",
+    "tests/study/test_checkup.py": "servers",
     "tests/test_services.py": "servers",
     "tests/tracking/test_availability.py": "servers",
     "tests/tracking/test_checkpoint_bundle.py": "servers",

@@ -135,14 +135,16 @@ def promote(
     from drsearch.release.decisions import check_may_decide
 
     name = model.version.name if isinstance(model, Model) else whole_name(model, or_version=True)
-    check_may_decide(home, name)
-    challenger = load_model(model).version
+    from drsearch.display.output import counting, working
 
-    from drsearch.display.output import counting
-    from drsearch.release.champion import Promotion as Judging  # loads TensorFlow, for a version that is there
+    with working(out, f"loading {name} and its champion"):
+        check_may_decide(home, name)
+        challenger = load_model(model).version
 
-    judging = Judging.begin(challenger.name, challenger.version, gate, home)
-    with counting(out, "photographs") as count:
+        from drsearch.release.champion import Promotion as Judging  # loads TensorFlow, for a version that is there
+
+        judging = Judging.begin(challenger.name, challenger.version, gate, home)
+    with working(out, "judging on the same test photographs"), counting(out, "photographs") as count:
         contest = judging.judge(dataset, skip_bad=skip_bad, on_photograph=count)
     before = judging.earlier_decisions(contest)
     decision = judging.decide(contest, force=force, reason=reason, confirmed=lambda: confirm(contest, before))

@@ -314,7 +314,9 @@ def own_settings(settings: Settings) -> dict[str, Value]:
     }
 
 
-def synthesize(folder: str | Path, images: int = 100, seed: int = 0, layout: str = "flat") -> dict[int, int]:
+def synthesize(
+    folder: str | Path, images: int = 100, seed: int = 0, layout: str = "flat", *, progress: bool | Console = True
+) -> dict[int, int]:
     """Draw synthetic eyes with lesions, to try drsearch without data.
 
     Args:
@@ -323,6 +325,7 @@ def synthesize(folder: str | Path, images: int = 100, seed: int = 0, layout: str
         images: Number of photographs; at least 24 in a layout other than the flat one.
         seed: The same seed draws the same photographs.
         layout: `flat`, or the layout of a public data set: docs/layouts.md lists them.
+        progress: Show a bar; or the Rich console that shows it.
 
     Returns:
         Photographs per grade; those that the layout has without a grade, or as ungradable, are not counted.
@@ -338,12 +341,15 @@ def synthesize(folder: str | Path, images: int = 100, seed: int = 0, layout: str
     from drsearch.data.mockups import synthesize_layout
     from drsearch.data.synthetic import synthesize as draw
     from drsearch.datasets.mockups import FLAT
+    from drsearch.display.output import counting
     from drsearch.grades import GRADES
 
     out = Path(folder).expanduser()
     grades: Sequence[object]
-    if layout == FLAT:
-        grades = draw(out, images, seed)
-    else:
-        grades = [photograph.grade for photograph in synthesize_layout(out, layout, images, seed).photographs]
+    with counting(console_of(progress), "photographs") as count:
+        if layout == FLAT:
+            grades = draw(out, images, seed, on_photograph=count)
+        else:
+            drawn = synthesize_layout(out, layout, images, seed, on_photograph=count)
+            grades = [photograph.grade for photograph in drawn.photographs]
     return {grade: grades.count(grade) for grade in GRADES}

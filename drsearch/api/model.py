@@ -238,6 +238,10 @@ def load_model(model: str | Model) -> Model:
     return Model(Registry(home.tracking_uri).find(model), home)
 
 
+def _name(model: str | Model) -> str:
+    return model.uri if isinstance(model, Model) else model
+
+
 def graded(
     model: str | Model,
     photographs: Photographs,
@@ -246,6 +250,7 @@ def graded(
     method: str = "gradcam",
     layer: str = "",
     overwrite: bool = False,
+    progress: bool | Console = False,
 ) -> Iterator[tuple[Path, dict[str, Any], Path | None]]:
     """Answers of a model, one photograph at a time; the model is loaded for the first that can be read.
 
@@ -256,6 +261,7 @@ def graded(
         method: How heat maps are made.
         layer: Of the network, for heat maps; empty for the last one with places.
         overwrite: Let `explain` replace files.
+        progress: Show that the model is loading; or the Rich console that shows it.
 
     Yields:
         The file, the answer by name (as `--json` prints it), and the file of its heat map, if one was written.
@@ -270,8 +276,11 @@ def graded(
     paths = files_of(photographs)
     heat_maps = heat_map_files(paths, explain, overwrite)
     if not all(map(unreadable, paths)):
-        model = load_model(model)
-        model._load()
+        from drsearch.display.output import working
+
+        with working(console_of(progress), f"loading {_name(model)}"):
+            model = load_model(model)
+            model._load()
     for path, heat_map in zip(paths, heat_maps, strict=True):
         written = None
         if error := unreadable(path):
@@ -324,11 +333,13 @@ def evaluate(
         >>> drsearch.evaluate("retinopathy/1", "eyes").scores.n
         12
     """
+    from drsearch.display.output import working
     from drsearch.release.evaluate import evaluate as score
 
     home, out = open_home(), console_of(progress)
     version, _, records = _unseen_data(model, data, split, skip_bad, home, out)
-    return score(version._load().grader, records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked
+    with working(out, f"scoring {split} photographs"):
+        return score(version._load().grader, records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked
 
 
 def _unseen_data(
@@ -336,15 +347,16 @@ def _unseen_data(
 ) -> tuple[Model, Dataset, RecordSet]:
     """A version with the data on which it is judged, prepared as its own data was."""
     from drsearch.data.prepare import prepare
-    from drsearch.display.output import counting
+    from drsearch.display.output import counting, working
     from drsearch.release.evaluate import Split
 
     if split not in get_args(Split):
         raise DrsearchError(f"--split {split}: write one of {', '.join(get_args(Split))}.")
     dataset, _ = dataset_and_settings(data, None, home)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
-    version = load_model(model)
-    serving = version._load().grader.serving
+    with working(out, f"loading {_name(model)}"):
+        version = load_model(model)
+        serving = version._load().grader.serving
     settings = Settings(images=serving.images, data=serving.data, task=serving.task)
     with counting(out, "photographs") as count:
         prepared = prepare(dataset, settings, home, skip_bad=skip_bad, for_training=False, on_photograph=count)

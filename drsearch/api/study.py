@@ -399,24 +399,26 @@ def run_study(
     if warn_if_away(home, out):
         _check_experiments(home, name, url)
 
-    from drsearch.display.data_tables import print_audit, print_counts, print_reading
-    from drsearch.display.output import counting
-    from drsearch.display.progress import study_view, training_view
-    from drsearch.display.study_tables import print_warm_start
-    from drsearch.release.after_search import AfterSearch
-    from drsearch.space.check import check_backbone_weights, load_space
-    from drsearch.space.known_values import enqueued_params
-    from drsearch.study.preparation import prepare_all
-    from drsearch.study.reconcile import launching
-    from drsearch.study.validation import check_study
-    from drsearch.workers.launcher import check_begins, launch_study
+    from drsearch.display.output import counting, working
 
-    read = load_space(path, lambda own: merged_settings(given, config, own))
-    check_study(read.settings)
-    _check_enqueued(enqueue, read.settings)
-    check_backbone_weights(read)
-    enqueued = [enqueued_params(read, each) for each in known]
-    warm = check_begins(name, read, dataset, url, warm_start)
+    with working(out, f"loading TensorFlow, and checking {path.name}"):
+        from drsearch.display.data_tables import print_audit, print_counts, print_reading
+        from drsearch.display.progress import study_view, training_view
+        from drsearch.display.study_tables import print_warm_start
+        from drsearch.release.after_search import AfterSearch
+        from drsearch.space.check import check_backbone_weights, load_space
+        from drsearch.space.known_values import enqueued_params
+        from drsearch.study.preparation import prepare_all
+        from drsearch.study.reconcile import launching
+        from drsearch.study.validation import check_study
+        from drsearch.workers.launcher import check_begins, launch_study
+
+        read = load_space(path, lambda own: merged_settings(given, config, own))
+        check_study(read.settings)
+        _check_enqueued(enqueue, read.settings)
+        check_backbone_weights(read)
+        enqueued = [enqueued_params(read, each) for each in known]
+        warm = check_begins(name, read, dataset, url, warm_start)
     print_reading(out, dataset)
     with counting(out, "photographs") as count:
         prepared = prepare_all(dataset, read, home, skip_bad=skip_bad, on_photograph=count)

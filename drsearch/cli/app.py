@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from drsearch import __version__
 from drsearch.api.access import open_home
+from drsearch.cli.output import be_quiet
 from drsearch.errors import DrsearchError, Interrupted
 from drsearch.files import fault
 from drsearch.home import Home
@@ -52,7 +53,6 @@ def _without_types(params: list[Any]) -> list[Any]:
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
     help="From a folder of fundus photographs to a registered classifier of referable diabetic retinopathy.",
@@ -97,14 +97,18 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Write debug messages to standard error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show results and warnings, no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Write debug messages to standard error.")] = False,
 ) -> None:
     """Set up logging; every command starts here."""
-    start_logging(verbose)
-    open_home()
+    start_logging(verbose, quiet)
+    be_quiet(quiet)
+    if context.invoked_subcommand != "doctor":  # which says what is wrong with it
+        open_home()
 
 
 def main() -> None:

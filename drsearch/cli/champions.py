@@ -14,8 +14,8 @@ from rich.tree import Tree
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Assignments, Configs, Json, ModelName, SkipBad, Yes
-from drsearch.cli.output import command_name, confirmed, console, print_json
-from drsearch.display.output import liner
+from drsearch.cli.output import command_name, confirmed, console, print_json, progress_on
+from drsearch.display.output import liner, working
 from drsearch.errors import DrsearchError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def promote(
         reason=reason,
         skip_bad=skip_bad,
         confirm=confirm,
-        progress=out,
+        progress=progress_on(out),
     )
     decision = promotion.decision
     if promotion.outcome == "refused":
@@ -154,7 +154,8 @@ def history(name: ModelName, as_json: Json = False) -> None:
     from drsearch.release.history import champions
 
     out, name = console(as_json), whole_name(name)
-    decisions, champion = read_decisions(name)
+    with working(progress_on(out), "reading the decisions"):
+        decisions, champion = read_decisions(name)
     table = Table("when", "version", "decision", "champion then", "by", "why")
     for each, then in zip(decisions, champions(decisions), strict=True):
         checks = each.rule.split("; ") if each.rule else []
@@ -193,8 +194,10 @@ def lineage(
     """
     from drsearch.api.champion import lineage as trace
 
-    tree = trace(what)
-    console(as_json).print(_tree(tree))
+    out = console(as_json)
+    with working(progress_on(out), f"tracing {what}"):
+        tree = trace(what)
+    out.print(_tree(tree))
     print_json(as_json, tree.to_json())
 
 

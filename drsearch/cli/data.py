@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from drsearch.cli.app import command
+from drsearch.cli.completion import among
 from drsearch.cli.options import Assignments, Configs, Json, LeastQuality, SkipBad, given_settings
-from drsearch.cli.output import console, print_json
+from drsearch.cli.output import console, print_json, progress_on
 from drsearch.datasets.mockups import FLAT, LAYOUTS
+from drsearch.display.output import terminal, working
 
 if TYPE_CHECKING:
     from drsearch.api.data import Data
@@ -75,20 +77,21 @@ def describe(
     from drsearch.api.data import describe_data
     from drsearch.datasets.given import parsed_grades
 
-    source = describe_data(
-        data,
-        labels=labels,
-        image_column=image_column,
-        grade_column=grade_column,
-        patient_column=patient_column,
-        eye_column=eye_column,
-        edema_column=edema_column,
-        quality_column=quality_column,
-        split_column=split_column,
-        grades=parsed_grades(grades),
-        layout=layout,
-        name=name,
-    )
+    with working(progress_on(terminal(stderr=True)), "reading tables and names"):
+        source = describe_data(
+            data,
+            labels=labels,
+            image_column=image_column,
+            grade_column=grade_column,
+            patient_column=patient_column,
+            eye_column=eye_column,
+            edema_column=edema_column,
+            quality_column=quality_column,
+            split_column=split_column,
+            grades=parsed_grades(grades),
+            layout=layout,
+            name=name,
+        )
     if not as_json:
         print(source.to_toml(), end="")  # for a file, not for eyes: no wrapping, no colours
     print_json(as_json, {"name": source.name, "words": [each.words for each in source.sets], "toml": source.to_toml()})
@@ -155,7 +158,7 @@ def prepare(
             config=config,
             skip_bad=skip_bad,
             look=look,
-            progress=out,
+            progress=progress_on(out),
         )
     except UnusableData as refused:
         print_audit(out, refused.audit, skip_bad)
@@ -192,6 +195,7 @@ def synthesize(
         typer.Option(
             "--layout",
             metavar="NAME",
+            autocompletion=among(FLAT, *LAYOUTS),
             help=f"With the folders, names and tables of this data set: {', '.join((FLAT, *LAYOUTS))}.",
         ),
     ] = FLAT,
@@ -208,11 +212,12 @@ def synthesize(
     """
     from drsearch.api.data import synthesize as draw
 
-    counts = draw(out_folder, images, seed, layout)
+    out = console(as_json)
+    counts = draw(out_folder, images, seed, layout, progress=progress_on(out))
     shown = ", ".join(f"{n} of grade {grade}" for grade, n in counts.items())
     if images > sum(counts.values()):
         shown += f", {images - sum(counts.values())} without a grade"
-    console(as_json).print(f"{images} photographs in {out_folder}: {shown}")
+    out.print(f"{images} photographs in {out_folder}: {shown}")
     grades = {str(grade): n for grade, n in counts.items()}
     print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "layout": layout, "grades": grades})
 

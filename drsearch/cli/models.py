@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from drsearch.cli.app import command
+from drsearch.cli.completion import among
 from drsearch.cli.options import (
     Assignments,
     Configs,
@@ -19,7 +20,7 @@ from drsearch.cli.options import (
     SkipBad,
     given_settings,
 )
-from drsearch.cli.output import console, print_json
+from drsearch.cli.output import console, print_json, progress_on
 from drsearch.display.output import liner, print_blind, print_patients, print_qualities, print_scores
 from drsearch.errors import DrsearchError
 
@@ -28,6 +29,7 @@ Split = Annotated[
     typer.Option(
         "--split",
         metavar="test|validation|train|all",
+        autocompletion=among("test", "validation", "train", "all"),
         help="Which photographs; all of them only for a data set that the model was not trained on.",
     ),
 ]
@@ -67,7 +69,7 @@ def train(
         space=space,
         name=name,
         skip_bad=skip_bad,
-        progress=out,
+        progress=progress_on(out),
     )
     result, outcome = training.result, training.outcome
     if outcome.scores is not None:
@@ -110,7 +112,7 @@ def evaluate(
     from drsearch.release.blind_scores import blind_caution, blind_text
 
     out = console(as_json)
-    evaluation = score(model, data, split, skip_bad=skip_bad, progress=out)
+    evaluation = score(model, data, split, skip_bad=skip_bad, progress=progress_on(out))
     of, counted = _of(data, split), _counted(evaluation.test_evaluations)
     print_scores(out, f"{model} on {evaluation.scores.n} eyes {of}{counted}", evaluation.scores)
     print_patients(out, evaluation.patients)
@@ -147,7 +149,9 @@ def explain(
     from drsearch.display.explanation_table import print_explanation
 
     out = console(as_json)
-    result = measure(model, data, split, method=method, layer=layer, seen=seen, skip_bad=skip_bad, progress=out)
+    result = measure(
+        model, data, split, method=method, layer=layer, seen=seen, skip_bad=skip_bad, progress=progress_on(out)
+    )
     title = (
         f"{model}, {method}: {result.n} of {result.n_referable} referable eyes {_of(data, split)}, have boxes around"
         f" lesions{_counted(result.test_evaluations)}"
@@ -181,7 +185,7 @@ def stress(
     from drsearch.display.stress_table import print_stress
 
     console_ = console(as_json)
-    result = score(model, data, split, out=out, overwrite=overwrite, skip_bad=skip_bad, progress=console_)
+    result = score(model, data, split, out=out, overwrite=overwrite, skip_bad=skip_bad, progress=progress_on(console_))
     of, counted = _of(data, split), _counted(result.test_evaluations)
     title = f"{model} on {result.undamaged.n} eyes {of}, threshold {result.threshold:.4g}{counted}"
     print_stress(console_, title, result)
@@ -219,8 +223,9 @@ def predict(
     """
     from drsearch.api.model import graded
 
-    out, rows = liner(console(as_json)), []
-    answers = graded(model, images, explain=explain, method=method, layer=layer, overwrite=overwrite)
+    terminal, rows = console(as_json), []
+    out, progress = liner(terminal), progress_on(terminal)
+    answers = graded(model, images, explain=explain, method=method, layer=layer, overwrite=overwrite, progress=progress)
     for path, answer, heat_map in answers:
         row = {"image": str(path), "error": answer["error"], **answer} | (
             {"explanation": str(heat_map)} if heat_map else {}

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from drsearch.cli import completion
 from drsearch.settings import Value
 
 Json = Annotated[
@@ -26,13 +27,17 @@ Configs = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
+        autocompletion=completion.gin_files,
         help="Gin file, or a shipped one: best.gin, quick.gin, report.gin, small.gin. Repeatable; later ones win.",
     ),
 ]
 Assignments = Annotated[
     list[str],
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="One setting, e.g. training.epochs=40. Repeatable; wins over every file."
+        "--set",
+        metavar="NAME=VALUE",
+        autocompletion=completion.settings,
+        help="One setting, e.g. training.epochs=40. Repeatable; wins over every file.",
     ),
 ]
 StorageUrl = Annotated[
@@ -56,13 +61,19 @@ LeastQuality = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A registered version: retinopathy/3 or retinopathy@champion.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        autocompletion=completion.models,
+        help="A registered version: retinopathy/3 or retinopathy@champion.",
+    ),
 ]
 Method = Annotated[
     str,
     typer.Option(
         "--method",
         metavar="gradcam|gradcam++|hirescam|occlusion|lesion_map",
+        autocompletion=completion.among("gradcam", "gradcam++", "hirescam", "occlusion", "lesion_map"),
         help="How heat maps are made; occlusion takes 256 answers per photograph.",
     ),
 ]
@@ -74,8 +85,16 @@ Layer = Annotated[
         help="Layer whose places are explained, e.g. stage2_block1_add. Default: the last one with places.",
     ),
 ]
-ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A registered model, e.g. retinopathy.")]
-Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study; `drsearch status` lists them.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=completion.model_names, help="A registered model, e.g. retinopathy."),
+]
+Study = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", autocompletion=completion.studies, help="Name of the study; `drsearch status` lists them."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 

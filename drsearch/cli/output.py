@@ -11,6 +11,19 @@ from rich.console import Console
 
 from drsearch.display.output import terminal
 
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether commands from now on show their results alone."""
+    global _quiet
+    _quiet = quiet
+
+
+def progress_on(out: Console) -> Console:
+    """Where progress goes: to the console of the results, or with `--quiet` nowhere."""
+    return terminal(quiet=True) if _quiet else out
+
 
 def console(as_json: bool) -> Console:
     """Where people read: standard output, or standard error when the JSON has the former."""

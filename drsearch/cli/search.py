@@ -9,13 +9,19 @@ from rich.console import Console
 from rich.table import Table
 
 from drsearch.cli.app import command
+from drsearch.cli.completion import space_files, studies
 from drsearch.cli.options import Assignments, Configs, Data, Json, LeastQuality, SkipBad, StorageUrl, given_settings
-from drsearch.cli.output import command_name, console, print_json
-from drsearch.display.output import liner, print_blind, print_patients, print_scores
+from drsearch.cli.output import command_name, console, print_json, progress_on
+from drsearch.display.output import liner, print_blind, print_patients, print_scores, working
 from drsearch.display.tables import settings_text
 
 SpaceFile = Annotated[
-    Path, typer.Argument(metavar="SPACE", help="Search space: a Python file, or a name that `drsearch spaces` lists.")
+    Path,
+    typer.Argument(
+        metavar="SPACE",
+        autocompletion=space_files,
+        help="Search space: a Python file, or a name that `drsearch spaces` lists.",
+    ),
 ]
 
 if TYPE_CHECKING:
@@ -29,7 +35,13 @@ def run_study(
     space: SpaceFile,
     data: Data,
     study: Annotated[
-        str, typer.Option("--study", metavar="NAME", help="Study to start or resume. Default: the file name of SPACE.")
+        str,
+        typer.Option(
+            "--study",
+            metavar="NAME",
+            autocompletion=studies,
+            help="Study to start or resume. Default: the file name of SPACE.",
+        ),
     ] = "",
     config: Configs = [],  # noqa: B006
     set_: Assignments = [],  # noqa: B006
@@ -59,7 +71,12 @@ def run_study(
     ] = None,
     warm_start: Annotated[
         str,
-        typer.Option("--warm-start", metavar="STUDY", help="Another study, whose finished trials are inherited."),
+        typer.Option(
+            "--warm-start",
+            metavar="STUDY",
+            autocompletion=studies,
+            help="Another study, whose finished trials are inherited.",
+        ),
     ] = "",
     skip_bad: SkipBad = False,
     least_quality: LeastQuality = None,
@@ -88,7 +105,7 @@ def run_study(
         enqueue=known or (),
         warm_start=warm_start,
         skip_bad=skip_bad,
-        progress=out,
+        progress=progress_on(out),
     )
     assert ended.results is not None
     _print_result(out, *ended.results)
@@ -156,7 +173,7 @@ def cross_validate(
         study=study,
         storage=storage,
         skip_bad=skip_bad,
-        progress=out,
+        progress=progress_on(out),
     )
     print_out_of_fold(out, judged.report, judged.page)
     out.print(f"run {judged.run_id}; next:\n  {command_name()} ui")
@@ -165,7 +182,10 @@ def cross_validate(
 
 @command("Studies")
 def ablate(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study whose best trial is looked at.")],
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", autocompletion=studies, help="The study whose best trial is looked at."),
+    ],
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", metavar="FOLDER", help="Its photographs. Default: where they lay when it began."),
@@ -208,7 +228,7 @@ def ablate(
         name=name,
         storage=storage,
         skip_bad=skip_bad,
-        progress=out,
+        progress=progress_on(out),
     )
     print_ablation(out, done.report)
     print_json(as_json, done.report.to_json())
@@ -228,7 +248,8 @@ def show_space(space: SpaceFile, as_json: Json = False) -> None:
     from drsearch.api.space import describe_space
 
     out = console(as_json)
-    seen = describe_space(space)
+    with working(progress_on(out), f"drawing from {space}"):
+        seen = describe_space(space)
     _print_space(out, space, seen)
     print_json(as_json, {"space": str(space), **asdict(seen)})
 
@@ -280,7 +301,7 @@ def worker(
     from drsearch.api.study import join_study
 
     out = console(as_json)
-    why = join_study(study, workers=workers, storage=storage, progress=out)
+    why = join_study(study, workers=workers, storage=storage, progress=progress_on(out))
     liner(out)(f"left study {study}: {why}")
     print_json(as_json, {"study": study, "left": why})
 

@@ -7,8 +7,8 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.options import Json, Model
-from drsearch.cli.output import console, print_json
-from drsearch.display.output import liner
+from drsearch.cli.output import console, print_json, progress_on
+from drsearch.display.output import liner, working
 from drsearch.signals import on_hangup
 
 
@@ -34,8 +34,10 @@ def serve(
     """
     from drsearch.api.server import serve as listen
 
-    out = liner(console(as_json))
-    service = listen(model, host, port)
+    terminal = console(as_json)
+    out = liner(terminal)
+    with working(progress_on(terminal), f"loading {model}"):
+        service = listen(model, host, port)
     if not service.is_private:
         out("whoever reaches this address may ask: there is no password")
     out(f"{service.model} answers at {service.url}; Ctrl-C ends it")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from drsearch.cli.app import command
+from drsearch.cli.completion import studies
 from drsearch.cli.options import Json, StorageUrl, Study, Yes
 from drsearch.cli.output import confirmed, console, print_json
 from drsearch.display.output import liner, print_lines
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 def status(
     study: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help="One study in detail. Default: all, one line each.", show_default=False),
+        typer.Argument(
+            metavar="STUDY",
+            autocompletion=studies,
+            help="One study in detail. Default: all, one line each.",
+            show_default=False,
+        ),
     ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Keep watching until the study is over, or Ctrl-C.")] = False,
     storage: StorageUrl = "",

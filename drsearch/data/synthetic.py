@@ -10,7 +10,7 @@ import csv
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,7 +75,14 @@ class SyntheticEye:
     edema_risk: int
 
 
-def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int] = (536, 356)) -> tuple[int, ...]:
+def synthesize(
+    out: Path,
+    n_images: int,
+    seed: int,
+    *,
+    image_px: tuple[int, int] = (536, 356),
+    on_photograph: Callable[[int, int], None] | None = None,
+) -> tuple[int, ...]:
     """Draw a folder of labelled eyes in the flat layout.
 
     Writes `images/train/SYN_001.jpg` and so on, `labels/lesion_boxes_train.csv` and `labels/train.csv`. All of it
@@ -86,6 +93,7 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
         n_images: Number of eyes; both classes are present from 2 on.
         seed: The same seed draws the same bytes.
         image_px: Width and height of a photograph, pixels.
+        on_photograph: Called with the number of photographs that are drawn and that of all.
 
     Returns:
         The grade of every eye, in the order of the names.
@@ -105,6 +113,8 @@ def synthesize(out: Path, n_images: int, seed: int, *, image_px: tuple[int, int]
             eye = draw_eye(grade, np.random.default_rng([seed, number]), image_px=image_px)
             write_photograph(photographs / f"{name}.jpg", eye.image)
             eyes.append((name, grade, eye.edema_risk, eye.boxes))
+            if on_photograph is not None:
+                on_photograph(number, n_images)
         _write_boxes(labels / "lesion_boxes_train.csv", [(name, boxes) for name, _, _, boxes in eyes])
         _write_labels(labels / "train.csv", [(name, grade, risk) for name, grade, risk, _ in eyes])
     return grades

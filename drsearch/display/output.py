@@ -103,6 +103,22 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else (f"{minutes} min {rest:02d} s" if minutes else f"{rest} s")
 
 
+@contextmanager
+def working(out: Console, what: str) -> Iterator[None]:
+    """A spinner with the seconds so far, for work of unknown length; nothing where lines cannot be written over.
+
+    Args:
+        out: Where to.
+        what: What is done, for example `loading retinopathy/3`.
+    """
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=out, transient=True, disable=out.quiet or not is_live(out)) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
 def print_scores(out: Console, title: str, scores: "Scores | OneClassScores") -> None:
     """Print scores with their intervals and threshold, the confusion matrix, and what speaks against the model."""
     out.print(_intervals(title, scores.unit, scores.labelled))

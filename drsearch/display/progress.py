@@ -25,6 +25,7 @@ from drsearch.trials.trials import Trial
 
 _BAR = 12
 _INDENT = " " * 7
+_STYLES = {"pruned": "dim", "failed": "red"}
 
 
 class View(Protocol):
@@ -230,7 +231,8 @@ def worker_lines(workers: Sequence[WorkerStatus], objective: str, width: int | N
 def _epochs(worker: WorkerStatus) -> str:
     if not worker.epochs:
         return str(worker.epoch or "starting")
-    return f"{_bar(worker.epoch / max(1, worker.epochs), _BAR)} {worker.epoch}/{worker.epochs}"
+    epoch = str(worker.epoch).rjust(len(str(worker.epochs)))  # bars of trials with as many epochs stand in line
+    return f"{_bar(worker.epoch / max(1, worker.epochs), _BAR)} {epoch}/{worker.epochs}"
 
 
 def _finished_lines(progress: Progress, names: dict[str, str], width: int, height: int) -> list[Text]:
@@ -273,7 +275,10 @@ def _finished_table(trials: Sequence[Trial], progress: Progress, names: dict[str
         *([column("violates", violated)] if any(violated) else []),
         *(column(names[name], [shown(trial.last.params.get(name)) for trial in trials], "point") for name in varying),
     ]
-    return table([wanted[i] for i in fitting(wanted, width)])
+    lines = table([wanted[i] for i in fitting(wanted, width)])
+    for line, trial in zip(lines[len(lines) - len(trials) :], trials, strict=True):
+        line.stylize(_STYLES.get(trial.state, ""))
+    return lines
 
 
 def _value(trial: Trial) -> str:

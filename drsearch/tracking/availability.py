@@ -3,6 +3,9 @@
 import os
 import socket
 import sqlite3
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from drsearch.files import fault
@@ -52,6 +55,40 @@ def check_available(tracking_uri: str, timeout_s: float = _ANSWER_S) -> None:
     why = (_why_no_server if is_served(tracking_uri) else _why_no_database)(tracking_uri, timeout_s)
     if why:
         raise TrackerUnavailable(f"MLflow at {tracking_uri} does not answer: {why}")
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What an MLflow server says of itself without a user.
+
+    Attributes:
+        version: Of MLflow.
+        seconds: Until it answered.
+        ahead_s: How far its clock is ahead of this machine's, seconds, to one second; None if it does not say.
+    """
+
+    version: str
+    seconds: float
+    ahead_s: float | None
+
+
+def server_facts(tracking_uri: str) -> ServerFacts:
+    """Ask an MLflow server that answers for its version and its time.
+
+    Args:
+        tracking_uri: Its address, http or https.
+
+    Raises:
+        requests.RequestException: If it does not answer after all.
+    """
+    import requests
+
+    began = time.time()
+    answer = requests.get(f"{without_user(tracking_uri).rstrip('/')}/version", timeout=_ANSWER_S)
+    ended = time.time()
+    date = parsedate_to_datetime(answer.headers["Date"]).timestamp() if "Date" in answer.headers else None
+    ahead_s = None if date is None else date + 0.5 - (began + ended) / 2  # the header has whole seconds, cut off
+    return ServerFacts(answer.text.strip()[:20] if answer.ok else "of an unknown version", ended - began, ahead_s)
 
 
 def unavailable_reason(wrong: BaseException) -> str:

@@ -122,10 +122,7 @@ def _open(url: str, read_only: bool) -> Storage:
                 )
             break
         except ModuleNotFoundError as wrong:
-            raise StudyError(
-                f"--storage {url}: the driver {wrong.name} is not installed; "
-                "for PostgreSQL: pip install 'drsearch[postgresql]'."
-            ) from wrong
+            raise _no_driver(url, wrong) from wrong
         except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as wrong:
             # Optuna looks for its tables before it creates them: of several processes that find none, one creates them.
             if not _made_by_another(wrong) or opening == _OPENINGS:
@@ -148,6 +145,42 @@ def _connect_read_only(file: str) -> sqlite3.Connection:
 def _made_by_another(wrong: BaseException) -> bool:
     text = f"{wrong} {wrong.__cause__}"
     return isinstance(wrong, sqlalchemy.exc.IntegrityError) or "already exists" in text or "duplicate key" in text
+
+
+def database_time(url: str) -> float | None:
+    """Connect to a study database, and ask for its time; nothing is created or written.
+
+    Args:
+        url: As SQLAlchemy writes it.
+
+    Returns:
+        The time of its server, seconds since 1970; None where the database is a file, or tells no time.
+
+    Raises:
+        StudyError: If there is no such database, or its driver is not installed.
+    """
+    hide(url)
+    if not may_hold_studies(url):
+        raise StudyError(f"--storage {url}: there is no such file; `drsearch run-study` makes one.")
+    options = {"connect_timeout": _CONNECT_S} if url.startswith("postgresql") else {}
+    try:
+        engine = sqlalchemy.create_engine(url, connect_args=options, poolclass=sqlalchemy.NullPool)
+        with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                return float(connection.exec_driver_sql("SELECT extract(epoch FROM now())").scalar_one())
+            connection.exec_driver_sql("SELECT 1")
+        return None
+    except ModuleNotFoundError as wrong:
+        raise _no_driver(url, wrong) from wrong
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError, ImportError) as wrong:
+        raise _no_database(url, wrong) from wrong
+
+
+def _no_driver(url: str, wrong: ModuleNotFoundError) -> StudyError:
+    return StudyError(
+        f"--storage {url}: the driver {wrong.name} is not installed; "
+        "for PostgreSQL: pip install 'drsearch[postgresql]'."
+    )
 
 
 def _no_database(url: str, wrong: BaseException) -> StudyError:

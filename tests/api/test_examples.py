@@ -8,9 +8,9 @@ import pytest
 import drsearch
 
 IN_ORDER = [
-    "synthesize", "prepare", "describe_data", "spaces", "describe_space", "run_study", "load_study", "studies",
-    "load_model", "evaluate", "explain", "stress", "train", "cross_validate", "promote", "history", "lineage", "sync",
-    "ablate",
+    "synthesize", "prepare", "describe_data", "doctor", "spaces", "describe_space", "run_study", "load_study",
+    "studies", "load_model", "evaluate", "explain", "stress", "train", "cross_validate", "promote", "history",
+    "lineage", "sync", "ablate",
 ]  # fmt: skip
 
 
