@@ -14,7 +14,7 @@ help:  ## Say what there is to make.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 study: .venv/installed  ## Set up, draw sample eyes, search with two workers, register, fine-tune, test. Some minutes.
-	test -d $(EYES) || $(BIN)/drsearch synthesize $(EYES) --images 120 --seed 1
+	test -d $(EYES) || $(BIN)/drsearch synthesize $(EYES) --images 320 --seed 1
 	$(BIN)/drsearch run-study search_spaces/sample.py --data $(EYES) --config small.gin --workers 2
 
 test: .venv/installed-test  ## Set up with the test extra, and pass the tests.

@@ -7,6 +7,7 @@ vary in every grade alike, so that only the lesions tell the classes apart.
 
 import contextlib
 import csv
+import dataclasses
 import math
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ GRADE_SHARES = (0.32, 0.05, 0.33, 0.18, 0.12)
 MACULAR_EDEMA_NEAR = 0.30
 """An exudate within one disc diameter of the macula, in retina radii, makes the risk of macular edema 2."""
 
+_PLAINNESS = (0.5, 1.0)  # of the eyes of a folder: the lesions of some are few and faint, and easily missed
 _JPEG_QUALITY = 92
 _SMALLEST_PX = 64
 _WIDEST = 2  # heights: a wider photograph shows a strip of retina too narrow for lesions
@@ -110,7 +112,8 @@ def synthesize(
         labels.mkdir()
         eyes = []
         for number, (name, grade) in enumerate(zip(names, grades, strict=True), start=1):
-            eye = draw_eye(grade, np.random.default_rng([seed, number]), image_px=image_px)
+            rng = np.random.default_rng([seed, number])
+            eye = draw_eye(grade, rng, image_px=image_px, plainness=float(rng.spawn(1)[0].uniform(*_PLAINNESS)))
             write_photograph(photographs / f"{name}.jpg", eye.image)
             eyes.append((name, grade, eye.edema_risk, eye.boxes))
             if on_photograph is not None:
@@ -157,6 +160,7 @@ def draw_eye(
     side: Literal["left", "right"] | None = None,
     edema_risk: int | None = None,
     colours: np.random.Generator | None = None,
+    plainness: float = 1.0,
 ) -> SyntheticEye:
     """Draw one eye.
 
@@ -168,6 +172,7 @@ def draw_eye(
         edema_risk: Risk of macular edema that the exudates are to have; by chance without it. It must go with the
             grade: 0 below 2, 1 or 2 from there on.
         colours: Source of colour, light and sharpness instead of `rng`: one for both eyes of a person.
+        plainness: Share of the lesions' number and contrast that is drawn; a referable eye keeps one of each kind.
 
     Returns:
         The photograph, with the boxes of its lesions.
@@ -179,10 +184,12 @@ def draw_eye(
     frame = _draw_frame(rng, image_px)
     anatomy = _draw_anatomy(rng, frame, side)
     # Lesions draw from a generator of their own: eyes of one seed and two grades differ in lesions only.
-    lesions = _draw_lesions(grade, rng.spawn(1)[0], anatomy)
+    severity = _SEVERITY[grade].times(plainness)
+    lesions = _draw_lesions(severity, rng.spawn(1)[0], anatomy)
     while edema_risk not in (None, lesions.edema_risk):
-        lesions = _draw_lesions(grade, rng.spawn(1)[0], anatomy)
+        lesions = _draw_lesions(severity, rng.spawn(1)[0], anatomy)
     look = _draw_look(colours or rng)
+    look = dataclasses.replace(look, lesion_contrast=look.lesion_contrast * plainness)
     image = _paint(rng, frame, anatomy, lesions, look)
     boxes = (
         frame.box("optic_disc", anatomy.disc_outline),
@@ -377,6 +384,22 @@ class _Severity:
     exudates_a_cluster: tuple[int, int]
     large_haemorrhage: float  # probability
 
+    def times(self, share: float) -> "_Severity":
+        """A share of these numbers of lesions; of each kind at least one where there is any."""
+
+        def fewer(limits: tuple[int, int]) -> tuple[int, int]:
+            low, high = (min(n, max(1, round(share * n))) for n in limits)
+            return low, high
+
+        return dataclasses.replace(
+            self,
+            microaneurysms=fewer(self.microaneurysms),
+            haemorrhages=fewer(self.haemorrhages),
+            exudate_clusters=fewer(self.exudate_clusters),
+            exudates_a_cluster=fewer(self.exudates_a_cluster),
+            large_haemorrhage=share * self.large_haemorrhage,
+        )
+
 
 _SEVERITY = {
     0: _Severity((0, 0), (0, 0), (0.0, 0.0), (0, 0), (0, 0), 0.0),
@@ -387,8 +410,7 @@ _SEVERITY = {
 }
 
 
-def _draw_lesions(grade: int, rng: np.random.Generator, anatomy: _Anatomy) -> _Lesions:
-    severity = _SEVERITY[grade]
+def _draw_lesions(severity: _Severity, rng: np.random.Generator, anatomy: _Anatomy) -> _Lesions:
     tiny = [
         _blot(rng, _somewhere(rng, anatomy, 0.5), rng.uniform(0.005, 0.009))
         for _ in range(_count(rng, severity.microaneurysms))

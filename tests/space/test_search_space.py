@@ -43,6 +43,17 @@ def test_the_reports_grid_has_its_eight_cells() -> None:
     ]
 
 
+def test_the_sample_has_a_condition_and_a_hopeless_rate_that_is_judged_when_all_others_are_over() -> None:
+    space = load_space(SHIPPED[0].with_name("sample.py"))
+    points, study = space.grid(), space.settings.study
+    rates = [point["training.learning_rate"] for point in points]
+    hopeless = rates.count(1e-5)
+    assert len(points) >= 8 and set(rates[-hopeless:]) == {1e-5}
+    assert {"augmentation.rotation_deg" in point for point in points} == {True, False}
+    # However many workers there are, enough trials are complete before the last one is judged.
+    assert study.pruner == "median" and len(points) - hopeless > study.pruner_startup_trials
+
+
 def test_conditions_are_drawn_only_where_they_hold_and_fixed_values_are_set(tmp_path: Path) -> None:
     space = load_space(
         write(
