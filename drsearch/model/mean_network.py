@@ -42,6 +42,11 @@ def is_mean(network: keras.Model) -> bool:
     return bool(network.name.startswith("mean_of_"))
 
 
+def network_of(mean: keras.Model, place: int) -> keras.Model:
+    """One of the networks of a mean, by its place from 0."""
+    return mean.get_layer(f"network{place + 1}")
+
+
 def mean_answers(answers: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The answers of a mean of networks, from those of its networks.
 

@@ -13,7 +13,7 @@ import numpy as np
 from drsearch.errors import StudyError
 from drsearch.files import lock, write_whole
 from drsearch.home import Home
-from drsearch.model.mean_network import mean_answers, mean_network
+from drsearch.model.mean_network import mean_answers, mean_network, network_of
 from drsearch.processes import this_process
 from drsearch.release.candidate import Candidate, is_constant
 from drsearch.release.finetune import finetune_settings, underfits
@@ -272,8 +272,8 @@ class AfterSearch:
         why = ""
         if self._best.needs_refit:
             why = "no eyes are left to judge it by: the refit was trained on the validation eyes too"
-        elif parent.tags[KIND_TAG] == "mean":
-            why = "the model is a mean of several networks, and this stage trains one"
+        elif settings.registry.networks == "trials":
+            why = "the model is a mean of the networks of several trials, and this stage trains those of one"
         if why:
             self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
             return {"when": stage.when, "ran": False, "why": why}
@@ -286,11 +286,11 @@ class AfterSearch:
         tuned, run_id = self._train("fine-tuning", self._finetune_plan(parent))
         self._registry.log_parent(run_id, parent)
         report |= {"ran": True, "run_id": run_id, "better": False}
-        if tuned.state != "complete" or tuned.model is None or tuned.scores is None:
+        if tuned.state != "complete" or tuned.model is None:
             return report | {"why_not": tuned.reason}
         report |= {"value": tuned.value, "before": outcome.value}
         is_better = Objective(settings.study.objective).is_better(tuned.value, outcome.value)
-        if not is_better or tuned.scores.is_constant:
+        if not is_better or is_constant(tuned):
             self._say(f"fine-tuning did not help on validation: {tuned.value:.4f}, before {outcome.value:.4f}")
             return report
         version = register_version(
@@ -315,6 +315,7 @@ class AfterSearch:
             start=best.run_start("finetune", folder, f"fine-tune of version {parent.version}", settings, tags),
             settings=settings,
             build=lambda: load_network(files),
+            build_fold=(lambda place: network_of(load_network(files), place)) if best.is_mean else None,
             own=best.space.own,
             head=(f"Fine-tuning of {parent.uri}.",),
             owner=this_process(),

@@ -128,7 +128,7 @@ def register_version(
         chosen=chosen.text,
         symmetries=settings.registry.symmetries,
     )
-    on_both = kind == "refit" or (kind == "mean" and settings.search.folds > 1)
+    on_both = kind == "refit" or (candidate.is_mean and settings.search.folds > 1)
     trained_on = records.eyes("train", "validation") if on_both else records.eyes("train")
     files = model_files(
         network.parent / REGISTERED_FOLDER,

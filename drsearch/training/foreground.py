@@ -10,11 +10,12 @@ from drsearch.home import Home
 from drsearch.model.fit import EpochResult
 from drsearch.signals import Interrupts
 from drsearch.tracking.sender import start_sender
+from drsearch.training.cross_validation import n_trainings, split_folds
 from drsearch.training.listener import Listener, TrainingProgress
 from drsearch.training.outcome import Outcome
-from drsearch.training.outer_folds import training_eyes
+from drsearch.training.outer_folds import training_entries, training_eyes
 from drsearch.training.plan import Plan, Watch
-from drsearch.training.resumable import run_training
+from drsearch.training.resumable import run_folds, run_training
 
 _SENT_S = 60.0
 
@@ -32,7 +33,8 @@ class ForegroundWatch(Watch):
     def __init__(
         self, what: str, listener: Listener, plan: Plan, cancelled: Callable[[], bool] = lambda: False
     ) -> None:
-        self._what, self._epochs, self._cancelled = what, plan.last_epoch, cancelled
+        self._what, self._cancelled = what, cancelled
+        self._epochs = plan.last_epoch * (n_trainings(plan.settings.search) if plan.build_fold else 1)
         self._of = "train" if plan.is_refit else "validation"
         self._stop = False
         self.listener = listener
@@ -66,7 +68,7 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: Foreground
     """Run a training in this process, while a sender process sends its run to MLflow.
 
     Args:
-        plan: The training.
+        plan: The training; of the folds and repeats of `search` where it builds the network of each.
         records: The eyes; a refit trains on train and validation split.
         home: Where everything lies.
         watch: Hears of every epoch.
@@ -79,11 +81,17 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: Foreground
     """
     sender = start_sender(home)
     try:
-        train, validation, judged = training_eyes(records, plan.settings.search)
+        search = plan.settings.search
+        train, validation, judged = training_eyes(records, search)
         if plan.is_refit:
             train = joined(train, validation)
         with Interrupts(watch.stop, watch.listener.stopping):
-            outcome = run_training(plan, train, validation, watch, judged)
+            if plan.build_fold is None:
+                outcome = run_training(plan, train, validation, watch, judged)
+            else:
+                entries = training_entries(records, search)
+                folds = split_folds(train, validation, entries, records.data, search, judged)
+                outcome = run_folds(plan, folds, watch)
     finally:
         if not sender.stop(_SENT_S):
             logging.warning("not everything has reached MLflow yet; `drsearch sync` sends the rest")

@@ -64,6 +64,8 @@ class Plan:
         start: The first event of the run.
         settings: All of them; `training.seed` is this training's own.
         build: Builds the network, after the seeds are set.
+        build_fold: Builds the network of a fold or repeat by its place, from 0, where each starts from another one;
+            None: `build` does.
         own: The functions of a space file, which the settings may name.
         owner: Names this attempt; a later attempt on the same folder takes over.
         head: Lines of comment for the run's settings file.
@@ -79,6 +81,7 @@ class Plan:
     settings: Settings
     build: Callable[[], keras.Model]
     owner: str
+    build_fold: Callable[[int], keras.Model] | None = None
     own: Own = NOTHING
     head: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()

@@ -113,7 +113,7 @@ def _run(log: RunLog, fold: Fold, watch: Watch) -> Outcome:
     set_seeds(settings.training.seed)
     try:
         training = training_of(
-            _built(plan), fold.train, fold.validation, settings, plan.features, plan.own, watch.stop_asked
+            _built(plan, fold.index), fold.train, fold.validation, settings, plan.features, plan.own, watch.stop_asked
         )
     except FeaturesStopped as stopped:
         return _interrupted(log, fold.epochs_before(plan.settings), str(stopped))
@@ -256,14 +256,14 @@ def _pooled(folds: Sequence[Outcome]) -> Predictions:
     )
 
 
-def _built(plan: Plan) -> keras.Model:
-    """The network of a plan.
+def _built(plan: Plan, index: int) -> keras.Model:
+    """The network of a plan, of the fold or repeat at a place.
 
     Raises:
         TrialFailed: If Keras cannot build it, or memory does not suffice.
     """
     try:
-        return plan.build()
+        return plan.build() if plan.build_fold is None else plan.build_fold(index)
     except (tf.errors.ResourceExhaustedError, MemoryError) as wrong:
         raise TrialFailed("memory does not suffice for the model; a smaller one may fit") from wrong
     except (ValueError, tf.errors.InvalidArgumentError) as wrong:

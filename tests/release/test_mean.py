@@ -18,7 +18,8 @@ from drsearch.datasets.given import open_dataset
 from drsearch.errors import StudyError
 from drsearch.home import Home
 from drsearch.measure.calibration import fit_temperature, tempered
-from drsearch.model.mean_network import mean_answers
+from drsearch.model.mean_network import mean_answers, network_of
+from drsearch.model.predictor import Predictor
 from drsearch.release.after_search import AfterSearch, AfterSearchResult
 from drsearch.release.lineage import Lineage
 from drsearch.release.registry import Registry
@@ -33,7 +34,8 @@ from drsearch.tracking.events import RunStart
 from drsearch.tracking.sent import adopt
 from drsearch.training.cross_validation import split_folds
 from drsearch.training.listener import Listener
-from drsearch.training.outcome import Outcome
+from drsearch.training.objective import Objective
+from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.plan import Plan, Watch
 from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import TRIAL
@@ -116,7 +118,7 @@ def make(folder: Path, eyes: Path, settings: Settings, draws: list[dict[str, Any
 @pytest.fixture(scope="module")
 def made(eyes: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A study of one trial with three folds, whose mean is registered."""
-    chosen = {"search.folds": 3, "registry.networks": "folds", "registry.symmetries": 8, "finetune.when": "always"}
+    chosen = {"search.folds": 3, "registry.networks": "folds", "registry.symmetries": 8, "finetune.when": "never"}
     draws = [{"training.learning_rate": 0.01, "images.mask": 0.0}]
     return make(tmp_path_factory.mktemp("mean"), eyes, settings.replace(chosen), draws)
 
@@ -124,7 +126,7 @@ def made(eyes: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def of_trials(eyes: Path, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A study of four trials, of which the mean of the best two of one kind of photograph is registered."""
-    chosen = {"registry.networks": "trials", "registry.best_trials": 2}
+    chosen = {"registry.networks": "trials", "registry.best_trials": 2, "finetune.when": "always"}
     draws = [
         {"training.learning_rate": rate, "images.mask": mask}
         for rate, mask in ((0.01, 0.0), (0.003, 0.5), (0.003, 0.0), (0.001, 0.0))
@@ -146,6 +148,38 @@ def test_one_version_is_registered_which_says_what_it_is(made: Made) -> None:
     assert " ms per eye on " in note and "held-out predictions of the folds" in note
     assert result.finetune["ran"] is False and any("no fine-tuning" in line for line in said)
     assert 0 <= result.test["auc"]["value"] <= 1
+
+
+def test_each_network_of_a_mean_is_fine_tuned_on_its_own_eyes_and_their_mean_is_the_next_version(
+    eyes: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Objective, "is_better", lambda *_: True)  # so that it is registered
+    chosen = {
+        "search.folds": 2, "registry.networks": "folds", "training.epochs": 2, "finetune.when": "always",
+        "finetune.epochs": 2, "finetune.learning_rate": 1e-3,
+    }  # fmt: skip
+    draws = [{"training.learning_rate": 0.01, "images.mask": 0.0}]
+    tuned = make(tmp_path, eyes, settings.replace(chosen), draws)
+    registry = Registry(tuned.home.tracking_uri)
+    first, second = sorted(registry.versions("retinopathy"), key=lambda version: version.version)
+    assert (second.tags["drsearch.kind"], second.tags["drsearch.parent_version"]) == ("finetune", "1")
+    assert tuned.result.model.version == second.version and tuned.result.finetune["before"] == tuned.outcomes[0].value
+    before, after = (Grader(registry.download(each.uri, tmp_path / each.uri[-1])) for each in (first, second))
+    assert before.model.name == after.model.name == "mean_of_2_networks"
+    assert {eye.split for eye in after.trained_on} == {"train", "validation"}
+    folder = next((tuned.home.runs / "rates").glob("finetune-*"))
+    mean = read_outcome(folder)
+    assert mean is not None and mean.predictions is not None and mean.value == tuned.result.finetune["value"]
+    records = open_records(tuned.home.records / after.serving.fingerprint)
+    train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
+    search = settings.replace(chosen).search
+    folds = split_folds(train, validation, records.eyes("train", "validation"), records.data, search)
+    for place in range(2):
+        own, held_out = network_of(after.model, place), folds.fold(place).validation.images
+        answers = np.array(mean.predictions.probabilities)[folds.held_out(place)]
+        np.testing.assert_allclose(Predictor(own)(held_out), answers, atol=1e-5)
+        assert np.abs(Predictor(network_of(before.model, place))(held_out) - answers).max() > 1e-4
+    assert tuned.again().model.version == second.version
 
 
 def test_it_answers_and_explains_as_any_model_and_knows_all_eyes_that_it_has_seen(
