@@ -1,5 +1,6 @@
 """Heat maps on their photographs, with the answer and the scale of the colours in words."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def _legend(photograph: NDArray[np.uint8], cam: NDArray[np.float32], words: str,
     width = photograph.shape[1]
     line = max(12, width // 40)
     strip = Image.new("RGB", (width, 4 * line), _INK)
-    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(line)
+    draw, font = ImageDraw.Draw(strip), _font(line)
     draw.text((line // 2, line // 3), words, "white", _fitting(words, line, width))
     if not cam.any():
         draw.text((line // 2, 2 * line), f"no {scale}", "white", font)
@@ -102,5 +103,10 @@ def _caption(width: int, name: str) -> NDArray[np.uint8]:
 
 def _fitting(words: str, line: int, width: int) -> Any:
     """The font of a line's height, or the smaller one with which the words fit."""
-    length = ImageFont.load_default(line).getlength(words)
-    return ImageFont.load_default(line * min(1.0, (width - line) / max(length, 1)))
+    length = _font(line).getlength(words)
+    return _font(line) if length <= width - line else _font(line * (width - line) / length)
+
+
+@functools.lru_cache(maxsize=32)
+def _font(size: float) -> Any:
+    return ImageFont.load_default(size)  # 10 ms
