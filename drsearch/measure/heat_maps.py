@@ -104,9 +104,9 @@ def _caption(width: int, name: str) -> NDArray[np.uint8]:
 def _fitting(words: str, line: int, width: int) -> Any:
     """The font of a line's height, or the smaller one with which the words fit."""
     length = _font(line).getlength(words)
-    return _font(line) if length <= width - line else _font(line * (width - line) / length)
+    return _font(line if length <= width - line else int(line * (width - line) / length))
 
 
 @functools.lru_cache(maxsize=32)
-def _font(size: float) -> Any:
+def _font(size: int) -> Any:
     return ImageFont.load_default(size)  # 10 ms
