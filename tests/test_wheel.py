@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import drsearch
+from drsearch.config import load
 from drsearch.provenance import source_digest
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +95,7 @@ def test_the_wheel_finds_its_spaces_configurations_and_version_without_the_repos
         "print(space_file('report_grid', None), load(['small.gin']).images.image_px, source_digest())"
     )
     assert run("-c", program).split() == [
-        str(site / "drsearch/search_spaces/report_grid.py"), "128", source_digest()
+        str(site / "drsearch/search_spaces/report_grid.py"), str(load(["small.gin"]).images.image_px), source_digest()
     ]  # fmt: skip
 
 
