@@ -19,6 +19,7 @@ from drsearch.cli import app
 from drsearch.settings import SECTIONS, searchable_names
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "drsearch" / "configs"
 SOURCE = "source"
 """Folder of the site with the files of the repository that pages link to."""
 
@@ -75,7 +76,9 @@ def settings_page() -> str:
         "",
         "Defaults < the space's `SETTINGS` < `--config FILE.gin` < `--set section.field=value` < what a trial draws. "
         "A name that does not exist is refused with the nearest one that does. *Drawn* says whether a search space "
-        "may draw a setting.",
+        "may draw a setting. The `settings.gin` of every run has all of them. Files that come with drsearch, by name: "
+        + ", ".join(f"[`{file.name}`](../../drsearch/configs/{file.name})" for file in sorted(CONFIGS.glob("*.gin")))
+        + ".",
     ]
     for section, kind in SECTIONS.items():
         lines += ["", f"## {section}", "", _paragraphs(kind.__doc__ or ""), ""]
