@@ -56,7 +56,7 @@ class GradCam:
 
     def __init__(self, model: Any, batch_size: int = 16, method: str = "gradcam", layer: str = "") -> None:
         self._model, self._batch_size = model, batch_size
-        self._networks = [GradCam(network, batch_size, method, layer) for network in _averaged_networks(model)]
+        self._networks = [GradCam(network, batch_size, method, layer) for network in averaged_networks(model)]
         self.layer_name: str
         if self._networks:
             self.layer_name, self._n_cells = self._networks[0].layer_name, 1
@@ -269,7 +269,7 @@ def dense_softmax(model: Any) -> Any:
     return last if ours and last.output is model.outputs[0] else None
 
 
-def _averaged_networks(model: Any) -> list[Any]:
+def averaged_networks(model: Any) -> list[Any]:
     """The networks of which a model is the mean, as `drsearch.model.mean_network` builds it; none for any other."""
     kinds = [type(layer) for layer in model.layers]
     if kinds[-2:] != [keras.layers.Average, keras.layers.Softmax]:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from drsearch.errors import MetricError
-from drsearch.measure.gradcam import ASIDE, enlarged
+from drsearch.measure.gradcam import ASIDE, averaged_networks, enlarged
 
 LESION_MAP = f"{ASIDE}map"
 """Name of the layer: the probability of red and of bright lesions in each cell, shape `(n, height, width, 2)`."""
@@ -16,6 +16,8 @@ LESION_MAP = f"{ASIDE}map"
 
 class LesionLayer:
     """Shows where a network itself sees lesions, of whatever colour. The maps are the same for both classes.
+
+    A mean of networks (`drsearch.model.mean_network`) has the mean of their maps.
 
     Args:
         model: As for `GradCam`, with a layer `lesion_map`.
@@ -31,7 +33,7 @@ class LesionLayer:
                 f"{model.name} has no map of lesions: train it with training.lesions_weight = 1 on data with boxes, or "
                 "write another --method."
             )
-        mapped = keras.Model(model.inputs[0], [model.get_layer(LESION_MAP).output, model.outputs[0]])
+        mapped = keras.Model(model.inputs[0], [_lesion_map(model), model.outputs[0]])
         images = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)
         self._answers = tf.function(lambda batch: mapped(batch, training=False), input_signature=[images])
         self._batch_size = batch_size
@@ -51,5 +53,14 @@ class LesionLayer:
 
 
 def has_lesion_map(model: Any) -> bool:
-    """Whether a network has learned a map of lesions."""
-    return any(layer.name == LESION_MAP for layer in model.layers)
+    """Whether a network, or every network of a mean, has learned a map of lesions."""
+    return all(
+        any(layer.name == LESION_MAP for layer in network.layers) for network in averaged_networks(model) or [model]
+    )
+
+
+def _lesion_map(model: Any) -> Any:
+    if not (networks := averaged_networks(model)):
+        return model.get_layer(LESION_MAP).output
+    maps = [keras.Model(each.inputs[0], each.get_layer(LESION_MAP).output)(model.inputs[0]) for each in networks]
+    return keras.layers.Average()(maps)

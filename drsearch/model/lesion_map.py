@@ -126,13 +126,23 @@ def _features(model: keras.Model) -> dict[int, keras.KerasTensor]:
     return {stride: features[stride] for stride in _STRIDES if stride in features}
 
 
+def _enlarged(x: keras.KerasTensor, side: int, stride: int) -> keras.KerasTensor:
+    """Features at the size of the map."""
+    # No Resizing: its `training` is True by default, and Keras hands that on to every layer behind it.
+    times = math.ceil(side / x.shape[1])
+    if times > 1:
+        x = layers.UpSampling2D(times, interpolation="bilinear", name=f"{ASIDE}enlarged_{stride}")(x)
+    beyond = x.shape[1] - side
+    return layers.Cropping2D(((0, beyond),) * 2, name=f"{ASIDE}cropped_{stride}")(x) if beyond else x
+
+
 def _add(model: keras.Model) -> keras.Model:
     """Maps from the features of three strides; the classifier sees their maximum and mean."""
     side = _map_side(model.inputs[0].shape[1])
     each = []
     for stride, features in _features(model).items():
         x = layers.Conv2D(_CHANNELS, 1, use_bias=False, name=f"{ASIDE}from_{stride}")(features)
-        each.append(layers.Resizing(side, side, name=f"{ASIDE}resized_{stride}")(x) if x.shape[1] != side else x)
+        each.append(_enlarged(x, side, stride))
     x = layers.Add(name=f"{ASIDE}sum")(each) if len(each) > 1 else each[0]
     x = layers.ReLU(name=f"{ASIDE}relu1")(layers.BatchNormalization(momentum=0.9, name=f"{ASIDE}bn1")(x))
     x = layers.Conv2D(_CHANNELS, 3, padding="same", use_bias=False, name=f"{ASIDE}conv")(x)

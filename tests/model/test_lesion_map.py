@@ -18,9 +18,10 @@ from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
 from drsearch.datasets.boxes import Box
 from drsearch.errors import MetricError, TrialFailed
 from drsearch.measure.explainers import explainer
-from drsearch.measure.gradcam import GradCam
+from drsearch.measure.gradcam import GradCam, enlarged
 from drsearch.model.fit import Training, set_seeds
 from drsearch.model.lesion_map import lesion_loss, lesion_target
+from drsearch.model.mean_network import mean_network
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import AugmentationSettings, Settings
@@ -146,6 +147,8 @@ def test_it_learns_where_lesions_are_and_what_colour_they_have(tmp_path: Path) -
     opened = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     assert opened.output_shape == (None, 2)
     assert np.array_equal(Predictor(opened)(eyes.images), training.seen)
+    plainly = np.asarray(opened(eyes.images.astype(np.float32)))[:, 1]  # as Keras's users call it
+    assert plainly == pytest.approx(training.seen, abs=1e-5)
     camera = GradCam(opened)
     assert camera.layer_name == "post_relu"
     cams, chances = camera.maps(eyes.images[:4], np.ones((4, PX, PX), bool))
@@ -160,6 +163,28 @@ def test_it_learns_where_lesions_are_and_what_colour_they_have(tmp_path: Path) -
     on = _training(eyes, network=opened)
     assert on.model is opened
     on.run_epoch()
+
+
+def test_a_mean_of_networks_has_the_mean_of_their_maps_where_each_has_one(tmp_path: Path) -> None:
+    images, inside = _eyes(4).images, np.ones((4, PX, PX), bool)
+    networks = [_training(_eyes(4)).model]
+    set_seeds(1)
+    networks += [_training(_eyes(4), network=build_resnet(SMALL.model, PX)).model]
+    each = [explainer(network, "lesion_map").maps(images, inside) for network in networks]
+    mean_network(networks).save(tmp_path / "mean.keras")
+    opened = keras.saving.load_model(tmp_path / "mean.keras", safe_mode=True)
+    maps, chances = explainer(opened, "lesion_map").maps(images, inside)
+    assert not np.allclose(each[0][0], each[1][0], atol=1e-4), "else it would show nothing"
+    assert maps.max() <= max(one.max() for one, _ in each)
+    cells = [
+        keras.Model(one.inputs[0], one.get_layer("lesion_map").output)(images.astype(np.float32)) for one in networks
+    ]
+    mean = np.asarray(cells[0] + cells[1]).max(axis=3) / 2
+    for i in range(4):
+        np.testing.assert_allclose(maps[i], enlarged(mean[i], inside[i]), atol=1e-5)
+    assert chances == pytest.approx(Predictor(opened)(images), abs=1e-5)
+    with pytest.raises(MetricError, match="mean_of_2_networks has no map of lesions"):
+        explainer(mean_network([networks[0], build_resnet(SMALL.model, PX)]), "lesion_map")
 
 
 def test_the_classifier_sees_the_strongest_and_the_mean_of_each_map() -> None:
