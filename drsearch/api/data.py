@@ -189,7 +189,7 @@ def prepare(
 
     Example:
         >>> import drsearch
-        >>> drawn = drsearch.synthesize("eyes", images=60)
+        >>> drawn = drsearch.synthesize("eyes", images=60, progress=False)
         >>> drsearch.prepare("eyes", settings={"images.image_px": 64}, progress=False)
         <Data eyes: 38 train, 10 validation, 12 test; fingerprint ...>
     """
@@ -335,7 +335,7 @@ def synthesize(
 
     Example:
         >>> import drsearch
-        >>> sum(drsearch.synthesize("few-eyes", images=10, seed=1).values())
+        >>> sum(drsearch.synthesize("few-eyes", images=10, seed=1, progress=False).values())
         10
     """
     from drsearch.data.mockups import synthesize_layout
