@@ -230,10 +230,13 @@ def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None, 
     if scores is not None:
         rows = [(name, str(interval)) for name, interval in scores.labelled]
         lines += ["", *note_table(("", f"validation ({scores.n})"), rows), ""]
-        lines += ["95 % intervals.", "", pictures("validation/confusion.png", "validation/roc.png")]
+        lines.append("95 % intervals.")
         if scores.caution:
             lines += ["", f"**{scores.caution}**"]
-    return "\n".join([*lines, "", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])])
+    lines += ["", *plan.head[:1], *(f"`{line}`" for line in plan.head[1:])]
+    if scores is not None:
+        lines += ["", pictures("validation/confusion.png", "validation/roc.png")]
+    return "\n".join(lines)
 
 
 def latency_ms(predict: Predictor, images: NDArray[np.uint8], times: int = 100) -> float:
