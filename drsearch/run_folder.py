@@ -2,7 +2,7 @@
 
 runs/retina-1f2e3d4c/                  a study
     study/                             its own run
-    crops-grade-0.jpg ...              some eyes of each grade, for its report
+    crops/grade-0.jpg ...              some eyes of each grade, for its report
     trial-0003/                        the run of a trial
         journal.jsonl, sent.json ...   what it logs, and how much of that MLflow has: `tracking/`
         owner, owner.lock              the attempt that may write here: `training/run_lock.py`
@@ -31,6 +31,7 @@ LATEST_CHECKPOINT = "latest.npz"
 BEST_CHECKPOINTS = "best-*.npz"
 STAGING_FOLDER = "staging"
 MEAN_FOLDER = "mean"
+CROPS_FOLDER = "crops"
 REGISTERED_FOLDER = "registered"
 
 

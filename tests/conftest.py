@@ -48,6 +48,8 @@ TOGETHER = {
     "tests/end_to_end/test_seeing.py": "told",
     "tests/browser/test_pages.py": "told",
     "tests/test_documented_commands.py": "told",
+    "tests/browser/test_report.py": "told",
+    "tests/reports/test_study_report.py": "told",
     "tests/faults/test_disk.py": "peace",
     "tests/faults/test_processes.py": "peace",
     "tests/faults/test_servers.py": "peace",

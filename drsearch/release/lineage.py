@@ -36,7 +36,7 @@ from drsearch.tracking.tags import (
     member_runs,
 )
 
-_ABOUT_DATA = {"data/audit.json": "audit", "data/data.toml": "description"}
+_ABOUT_DATA = {"data/audit.json": "audit", "data/data.toml": "description", "data/manifest.json": "records"}
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ def evaluate_version(
         "scores.json": json.dumps(values, indent=2).encode(),
         ANSWERS_FILE: answers_csv(answers).encode(),
     }
-    if candidate.settings.study.gradcam_eyes:  # 0: photographs stay out of MLflow
+    if candidate.settings.study.gradcam_eyes:  # 0 keeps photographs out of MLflow
         pictures = answer_pictures(grader, test.eyes, answers)
         files |= {f"{PICTURES_FOLDER}/{name}": content for name, content in pictures.items()}
     registry.log_scores(

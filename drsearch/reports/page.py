@@ -19,13 +19,14 @@ from typing import Any
 import plotly.graph_objects as go
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
 from drsearch.study.chart_style import BLUE, GREEN, GREY, ORANGE, PURPLE
 
 _WITHOUT_FRAME = {"showline": False, "zeroline": False, "ticks": "", "automargin": True, "title": {"standoff": 8}}
-_TEMPLATE = go.layout.Template(
-    layout={
+_TEMPLATE = {
+    "layout": {
         "font": {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -37,7 +38,7 @@ _TEMPLATE = go.layout.Template(
         "hoverlabel": {"align": "left"},
         "coloraxis": {"colorbar": {"thickness": 12, "outlinewidth": 0}},
     }
-)
+}
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,15 @@ def figure(chart: go.Figure, alt: str, caption: str = "", name: str = "") -> Mar
         caption: Below it.
         name: By which scripts find it.
     """
-    shown = go.Figure(chart).update_layout(template=_TEMPLATE, title=None, width=None)
-    if len({trace.legendgroup or trace.name for trace in shown.data if trace.showlegend is not False}) < 2:
-        shown.update_layout(showlegend=False, margin_t=12)
-    height = int(shown.layout.height or 380)
-    return _part("figure", _json(shown.to_json()), height, alt, caption, name)
+    drawn = chart.to_plotly_json()
+    layout = {name: value for name, value in drawn["layout"].items() if name not in ("template", "title", "width")}
+    if (
+        len({trace.get("legendgroup") or trace.get("name") for trace in drawn["data"] if trace.get("showlegend", True)})
+        < 2
+    ):
+        layout |= {"showlegend": False, "margin": {"t": 12, **layout.get("margin", {})}}
+    data = to_json({"data": drawn["data"], "layout": layout}, validate=False)
+    return _part("figure", _json(data), int(layout.get("height", 380)), alt, caption, name)
 
 
 def beside(*parts: Markup) -> Markup:
@@ -221,6 +226,7 @@ def render(
         sections=sections,
         foot=foot,
         trials=_json(json.dumps(trials or {})),
+        template=_json(json.dumps(_TEMPLATE)),
         plotly=_packed_plotly(),
     )  # fmt: skip
 

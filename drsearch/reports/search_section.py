@@ -109,7 +109,7 @@ def _importances(facts: StudyFacts, chart: Callable[[], go.Figure]) -> list[Mark
     caption = f"{title}. The shares add up to 1."
     n = sum(trial.state == "complete" for trial in facts.trials)
     if n >= _ENOUGH_FOR_DOUBT:
-        ranges = _quietly(lambda: plots.importance_ranges(facts.trials, objective))
+        ranges = plots.importance_ranges(facts.trials, objective)
         names = list(bars.data[0].y)
         low = [max(0.0, shares[name] - ranges[name][0]) for name in names]
         high = [max(0.0, ranges[name][1] - shares[name]) for name in names]
@@ -203,7 +203,3 @@ def trial_text(row: TrialRow, objective: str) -> str:
     drawn = ", ".join(f"{name.rpartition('.')[2]} {short(value)}" for name, value in row.params.items())
     value = f", {objective} {row.value:.4f}" if row.value is not None else f", {row.state}"
     return f"Trial {row.number}{value}: {drawn}"
-
-
-def _quietly(make: Callable[[], Any]) -> Any:
-    return plots.without_warnings(make)()

@@ -12,6 +12,7 @@ from drsearch.data.audit import Audit
 from drsearch.home import Home
 from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, EyeAnswer, read_answers
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
+from drsearch.run_folder import CROPS_FOLDER
 from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, load_study
 from drsearch.study.status import StudyStatus, TrialRow, study_status, trial_rows
@@ -150,12 +151,12 @@ def read_study(storage: Any, name: str, home: Home) -> StudyFacts:
 def _about_data(client: Any, run_id: str) -> dict[str, Any]:
     files = _files(client, run_id, "data")
     audit, manifest = files.get("audit.json"), files.get("manifest.json")
-    crops = {re.fullmatch(r"crops-grade-(\d)\.jpg", name): content for name, content in files.items()}
+    crops = _files(client, run_id, CROPS_FOLDER)
     return {
         "run_id": run_id,
         "audit": Audit.from_json(json.loads(audit)) if audit else None,
         "manifest": json.loads(manifest) if manifest else {},
-        "crops": {int(match[1]): content for match, content in crops.items() if match},
+        "crops": {int(Path(name).stem.removeprefix("grade-")): content for name, content in crops.items()},
     }
 
 

@@ -27,6 +27,7 @@ from drsearch.reports.prevalence_section import prevalence_section
 from drsearch.reports.search_section import search_section, trial_text
 from drsearch.reports.study_facts import StudyFacts, VersionFacts, read_study
 from drsearch.reports.words import html, percent, short
+from drsearch.settings import Settings
 from drsearch.tracking.tags import (
     BLIND_CAUTION_TAG,
     COMMIT_TAG,
@@ -201,11 +202,17 @@ def _how_to_get_it(facts: StudyFacts) -> Section:
             f"drsearch train --data {definition.data_source} --config settings.gin"
         ),
         folded(f"The search space: {definition.space_file}", commands(definition.space_source)),
-        folded("All settings", table(["setting", "value"], [[k, short(v)] for k, v in facts.settings.flat().items()])),
+        folded("Settings that are not the default", table(["setting", "value"], _changed_settings(facts))),
     ]
     if facts.run_id:
         parts.append(text(f"The study's own run in MLflow: {facts.run_id}."))
     return Section("How to get it", parts)
+
+
+def _changed_settings(facts: StudyFacts) -> list[list[str]]:
+    """Name and value of the study's settings that differ from drsearch's own; MLflow's parameters have all."""
+    default = Settings().flat()
+    return [[name, short(value)] for name, value in facts.settings.flat().items() if value != default[name]]
 
 
 def _limits(facts: StudyFacts) -> Section:

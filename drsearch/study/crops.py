@@ -21,9 +21,9 @@ def write_crops(records: RecordSet, folder: Path) -> list[Path]:
         folder: Where the files are.
 
     Returns:
-        The files, `crops-grade-0.jpg` and so on; none of a grade without eyes.
+        The files, `grade-0.jpg` and so on; none of a grade without eyes.
     """
-    if files := sorted(folder.glob("crops-grade-*.jpg")):
+    if files := sorted(folder.glob("grade-*.jpg")):
         return files
     eyes = joined(*read_in_pieces(records, "train", _READ))
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def write_crops(records: RecordSet, folder: Path) -> list[Path]:
         for column, image in enumerate(eyes.images[places[evenly]]):
             left = column * (_SIDE_PX + _GAP_PX)
             row[:, left : left + _SIDE_PX] = cv2.resize(image, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA)
-        file = folder / f"crops-grade-{grade}.jpg"
+        file = folder / f"grade-{grade}.jpg"
         write_whole(file, jpeg(row), replace=True)
         files.append(file)
     return files

@@ -48,10 +48,10 @@ def figures(trials: Sequence[Trial], settings: Settings) -> dict[str, Callable[[
         makers["heat_map"] = lambda: heat_map(kept or complete, names[0], names[1], objective)
     if settings.study.second_objective != "none" and complete:
         makers["pareto"] = lambda: pareto(trials, settings)
-    return {name: without_warnings(make) for name, make in makers.items()}
+    return {name: _without_warnings(make) for name, make in makers.items()}
 
 
-def without_warnings(make: Callable[[], go.Figure]) -> Callable[[], go.Figure]:
+def _without_warnings(make: Callable[[], go.Figure]) -> Callable[[], go.Figure]:
     """Optuna marks some of its plots as experimental."""
 
     def quiet() -> go.Figure:
@@ -186,13 +186,16 @@ def importance_ranges(trials: Sequence[Trial], objective: Objective) -> dict[str
         if losses[0] == losses[-1]:
             continue
         study = _study_of([replace(trial, number=number) for number, trial in enumerate(some)], objective)
-        drawn = varied(some)
-        known = optuna.importance.get_param_importances(
-            study, evaluator=_evaluator(_n_best(losses), len(losses)), params=drawn
-        ) if drawn else {}  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a setting that few of these trials have
+            known = _shares(study, varied(some), _evaluator(_n_best(losses), len(losses)))
         shares.append([known.get(name, 0.0) for name in names])
     low, high = np.percentile(shares, [10, 90], axis=0)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def _shares(study: optuna.Study, names: Sequence[str], evaluator: PedAnovaImportanceEvaluator) -> dict[str, float]:
+    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(names)) if names else {}
 
 
 def slices(trials: Sequence[Trial], objective: Objective) -> dict[str, go.Figure]:

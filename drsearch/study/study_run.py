@@ -37,6 +37,7 @@ class StudyRun:
         about_data: Files that say what its data are: the audit, and how the data set was read.
         contact_sheet: The page that `drsearch prepare --look` wrote of its photographs, if it did.
         warm_start: The study whose trials it inherits; empty for none.
+        crops: Pictures of eyes of each grade.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class StudyRun:
         about_data: Sequence[Path],
         contact_sheet: Path,
         warm_start: str,
+        crops: Sequence[Path] = (),
     ) -> None:
         self._name, self._definition, self._settings = name, definition, settings
         self._folder, self._about_data, self._warm_start = folder / STUDY_RUN, about_data, warm_start
-        self._contact_sheet = contact_sheet
+        self._contact_sheet, self._crops = contact_sheet, crops
 
     def begin(self) -> None:
         """Begin the run, or resume the one of an earlier call."""
@@ -62,12 +64,13 @@ class StudyRun:
             return
         (self._folder / README_FILE).write_text(study_guide())
         (self._folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
-        for file in self._about_data:
+        for file in (*self._about_data, *self._crops):
             (self._folder / file.name).write_bytes(file.read_bytes())
         files = [
             Artifact(README_FILE),
             Artifact(self._definition.space_file, "space"),
             *(Artifact(file.name, "data") for file in self._about_data),
+            *(Artifact(file.name, "crops") for file in self._crops),
         ]
         journal.append([self._start(), *files, *self._new_contact_sheet()])
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from drsearch.data.prepare import Prepared
 from drsearch.datasets.read import Dataset
 from drsearch.home import Home
+from drsearch.run_folder import CROPS_FOLDER
 from drsearch.settings import Value
 from drsearch.space.search_space import SearchSpace
 from drsearch.study.budget import LaunchersBudget, total_trials
@@ -87,15 +88,17 @@ def launch_study(
     enqueue(study, storage, n_taken + len(enqueued) if total is None else total, enqueued)
     folder = study_folder(home, name, definition.uid)
     records = prepared[0].records
-    crops = write_crops(records, folder) if settings.study.gradcam_eyes else []  # 0: photographs stay out of MLflow
+    shows_eyes = settings.study.gradcam_eyes > 0  # 0 keeps photographs out of MLflow
+    crops = write_crops(records, folder / CROPS_FOLDER) if shows_eyes else []
     run = StudyRun(
         name,
         definition,
         settings,
         folder,
-        (records.audit_path, records.description_path, records.manifest_path, *crops),
+        (records.audit_path, records.description_path, records.manifest_path),
         home.contact_sheets / f"{definition.data_fingerprint}.html",
         warm.study if warm is not None else "",
+        crops,
     )
     budget = LaunchersBudget(study, settings, total)
     return Supervisor(study, definition, storage, storage_url, home, budget, run)

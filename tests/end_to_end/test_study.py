@@ -89,7 +89,8 @@ def test_the_study_has_its_report_its_space_and_the_audit(client: MlflowClient, 
     assert names("study") == {"history.png"}
     assert {"README.md", "report.html"} <= names("")
     assert names("space") == {"two_rates.py"}
-    assert names("data") == {"audit.json", "data.toml"}
+    assert names("data") == {"audit.json", "data.toml", "manifest.json"}
+    assert "grade-0.jpg" in names("crops")
 
 
 def test_versions_lead_back_to_their_run_and_data(told: Any, client: MlflowClient, runs: dict[str, list[Run]]) -> None:

@@ -8,8 +8,17 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from drsearch.settings import Settings
-from drsearch.study.plots import figures, heat_map, history, importances, parallel_coordinates
+from drsearch.study.plots import (
+    figures,
+    heat_map,
+    history,
+    importance_ranges,
+    importances,
+    parallel_coordinates,
+    slices,
+)
 from drsearch.training.objective import Objective
+from drsearch.trials.attributes import TRIAL
 from drsearch.trials.trials import Trial
 
 RATE, BATCH, DECAY = "training.learning_rate", "training.batch_size", "training.weight_decay"
@@ -200,3 +209,29 @@ def test_trials_that_violate_a_constraint_are_shown_apart_and_are_never_the_best
 def heat_map_of(trials: list[Trial]) -> list[list[str]]:
     (cells,) = figures(trials, GRID)["heat_map"]().data
     return [list(row) for row in cells.text]
+
+
+@every_objective
+def test_every_line_point_and_cell_knows_its_trial(objective: Objective, values: Values) -> None:
+    trials = goodness_by_rate(values)
+    numbers = {round(trial.values[0], 4): trial.number for trial in trials if trial.values}
+    lines = lines_of(parallel_coordinates(trials, objective))
+    assert [line.meta["trial"] for line in lines] == [numbers[float(line.customdata[0][1])] for line in lines]
+    assert all(len(line.x) == len(line.y) == len(line.customdata) == 3 for line in lines), "value, rate and batch"
+    for chart in (history(trials, objective), *slices(trials, objective).values()):
+        points = chart.data[0]
+        assert [numbers[round(value, 4)] for value in points.y] == list(points.customdata)
+    for trial in trials:
+        trial.last.set_user_attr(TRIAL, trial.number)
+    (cells,) = heat_map([trial.last for trial in trials[1:]], RATE, BATCH, objective).data
+    assert [list(row) for row in cells.customdata] == [[2, 1], [4, 3]]
+
+
+def test_importances_say_how_far_they_would_move_with_other_trials() -> None:
+    rated = [(RATES[i % 2], BATCHES[i // 2 % 2], 0.6 + 0.3 * (i % 2) + i / 1000) for i in range(16)]
+    trials = trials_of(*(trial_of((good,), {RATE: rate, BATCH: batch}) for rate, batch, good in rated))
+    ranges = importance_ranges(trials, Objective("val_auc"))
+    assert set(ranges) == {RATE, BATCH}
+    assert 0 <= ranges[BATCH][0] <= ranges[BATCH][1] < ranges[RATE][0] <= ranges[RATE][1] <= 1
+    few = importance_ranges(conditional(lambda good: (good,)), Objective("val_auc"))
+    assert few[BATCH][1] - few[BATCH][0] > 0.5, "twelve trials do not tell which of two settings decides"

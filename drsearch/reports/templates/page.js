@@ -3,6 +3,7 @@
   const read = (script) => JSON.parse(script.textContent);
   const plots = [...document.querySelectorAll(".plot")];
   const texts = read(document.getElementById("trials"));
+  const template = read(document.getElementById("template"));
 
   // Plotly, unpacked by the browser.
   const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
@@ -14,6 +15,7 @@
   const coarse = matchMedia("(pointer: coarse)").matches;
   for (const plot of plots) {
     const figure = read(plot.nextElementSibling);
+    figure.layout.template = template;
     if (coarse) figure.layout.dragmode = false; // a finger scrolls the page
     await Plotly.newPlot(plot, figure.data, figure.layout, { displayModeBar: false, responsive: true });
     plot.on("plotly_click", (event) => {

@@ -1,0 +1,39 @@
+"""What a version answered for single eyes: the table, which eyes tell most, and their pictures."""
+
+import cv2
+import numpy as np
+import pytest
+
+from drsearch.data.records import RecordSet, read_eyes
+from drsearch.release.eye_answers import EyeAnswer, answer_pictures, answers_csv, eye_answers, read_answers, telling
+from drsearch.serving.grader import Grader
+
+
+def answer(eye: str, label: int, probability: float) -> EyeAnswer:
+    return EyeAnswer(eye, 3 * label, label, probability, int(probability >= 0.5), 0.7, "", "a, b")
+
+
+def test_the_table_gives_back_the_answers() -> None:
+    answers = (answer("x", 1, 0.1), answer('y "quoted", with a comma', 0, 1 / 3))
+    assert read_answers(answers_csv(answers)) == answers
+
+
+def test_missed_eyes_come_first_then_false_alarms_then_some_that_are_right() -> None:
+    answers = [answer(f"right {i}", i % 2, 0.9 if i % 2 else 0.2) for i in range(40)]
+    answers += [answer("alarm", 0, 0.8), answer("missed", 1, 0.4), answer("surely missed", 1, 0.1)]
+    names = [answers[i].eye for i in telling(answers, 0.5)]
+    assert names[:3] == ["surely missed", "missed", "alarm"]
+    assert len(names) == len(set(names)) == 3 + 4 * 3
+
+
+def test_pictures_show_the_eye_and_its_map_beside_it(grader: Grader, records: RecordSet) -> None:
+    eyes = read_eyes(records, "validation")
+    answers = eye_answers(records.eyes("validation"), grader.probabilities(eyes.images), 0.5)
+    assert [each.eye for each in answers] == list(eyes.names)
+    files = answer_pictures(grader, eyes, answers)
+    assert set(files) == {f"{answers[i].eye}.jpg" for i in telling(answers, grader.serving.threshold)}
+    name = next(iter(files)).removesuffix(".jpg")
+    picture = cv2.imdecode(np.frombuffer(files[f"{name}.jpg"], np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = eyes.images[eyes.names.index(name)]
+    assert picture.shape == (image.shape[0], 2 * image.shape[1], 3)
+    assert np.abs(picture[:, : image.shape[1]].astype(float) - image).mean() == pytest.approx(0, abs=6)

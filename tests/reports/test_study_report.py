@@ -1,0 +1,125 @@
+"""Does the report of a study that was really run hold the numbers that MLflow and the study database hold?"""
+
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from drsearch.measure.predictive_values import predictive_values
+
+Figures = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def client(desk: Any, told: Any) -> MlflowClient:
+    return MlflowClient(desk.tracking_uri)
+
+
+@pytest.fixture(scope="module")
+def study_run(client: MlflowClient) -> Run:
+    experiment = client.get_experiment_by_name("two_rates")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.`drsearch.kind` = 'study'")
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(client: MlflowClient, study_run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report that the end of the study logged."""
+    file = client.download_artifacts(study_run.info.run_id, "report.html", str(tmp_path_factory.mktemp("report")))
+    return Path(file).read_text()
+
+
+@pytest.fixture(scope="module")
+def figures(page: str) -> Figures:
+    """The figures that have names, by name."""
+    plot = r'<div class="plot"[^>]* id="([\w-]+)"></div>\s*<script type="application/json">(.*?)</script>'
+    found = re.findall(plot, page)
+    return {name: json.loads(data)["data"] for name, data in found}
+
+
+@pytest.fixture(scope="module")
+def model_run(client: MlflowClient, told: Any) -> Run:
+    version = client.get_model_version("retinopathy", str(told["model"]["version"]))
+    return client.get_run(version.run_id)
+
+
+def tile(page: str, name: str) -> str:
+    match = re.search(rf"<dt>{name}</dt><dd><strong>(.*?)</strong><span>(.*?)</span>", page)
+    assert match
+    return f"{match[1]}: {match[2]}"
+
+
+@pytest.mark.parametrize("score", ["auc", "sensitivity", "specificity", "accuracy"])
+def test_the_answer_is_the_test_scores_of_the_version(page: str, model_run: Run, score: str) -> None:
+    value, low, high = (model_run.data.metrics[f"test_{score}{end}"] for end in ("", "_low", "_high"))
+    name = "AUC" if score == "auc" else score.capitalize()
+    assert tile(page, name) == f"{value:.3f}: {low:.3f} to {high:.3f}"
+
+
+def test_history_and_curves_are_those_of_the_trials(
+    client: MlflowClient, desk: Any, figures: Figures, told: Any
+) -> None:
+    rows = desk.json("trials", "two_rates")["trials"]
+    assert figures["history"][0]["y"] == [row["value"] for row in rows]
+    assert figures["history"][0]["customdata"] == [row["trial"] for row in rows]
+    drawn = {trace["meta"]["trial"]: trace for trace in figures["curves"]}
+    for row in rows:
+        logged = {point.step: point.value for point in client.get_metric_history(row["run_id"], "val_auc")}
+        assert dict(zip(drawn[row["trial"]]["x"], drawn[row["trial"]]["y"], strict=True)) == logged
+
+
+def test_every_test_eye_is_in_the_table_and_the_wrong_ones_are_shown_missed_first(
+    client: MlflowClient, page: str, model_run: Run, tmp_path: Path
+) -> None:
+    text = Path(client.download_artifacts(model_run.info.run_id, "test/predictions.csv", str(tmp_path))).read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    metrics = model_run.data.metrics
+    for name, label, called in (("true_nrdr", "0", "0"), ("false_rdr", "0", "1"), ("false_nrdr", "1", "0"),
+                                ("true_rdr", "1", "1")):  # fmt: skip
+        assert sum((row["label"], row["called"]) == (label, called) for row in rows) == metrics[f"test_{name}"]
+    assert all((float(row["probability"]) >= metrics["test_threshold"]) == (row["called"] == "1") for row in rows)
+    wrong = page.partition('id="misclassified-eyes"')[2].partition("</section>")[0]
+    shown = re.findall(r"<figcaption>(\w+): grade", wrong)
+    missed, alarms = ([row["eye"] for row in rows if (row["label"], row["called"]) == pair] for pair in ("10", "01"))
+    assert set(shown[: len(missed)]) == set(missed) and set(shown[len(missed) :]) == set(alarms)
+
+
+def test_the_slider_has_the_predictive_values_of_the_test_eyes(page: str, model_run: Run) -> None:
+    data = re.search(r'id="prevalence-input".*?<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    names = ("true_nrdr", "false_rdr", "false_nrdr", "true_rdr")
+    tn, fp, fn, tp = (int(model_run.data.metrics[f"test_{name}"]) for name in names)
+    at = predictive_values(((tn, fp), (fn, tp)), 0.25)
+    row = next(row for row in json.loads(data[1]) if row["position"] == "25 %")
+    assert row["ppv"] == f"{100 * at.positive.value:.0f} %"
+    assert row["npv"] == f"{100 * at.negative.value:.1f} %"
+
+
+def test_mlflow_and_the_database_alone_make_the_same_report(desk: Any, page: str, tmp_path: Path) -> None:
+    shutil.copytree(desk.home, tmp_path / "home", ignore=shutil.ignore_patterns("runs", "records"))
+    elsewhere = type(desk)(tmp_path)
+    said = elsewhere.json("report", "two_rates", "--out", str(tmp_path / "two.html"))
+    assert said == {"study": "two_rates", "report": str(tmp_path / "two.html")}
+    assert (tmp_path / "two.html").read_text() == page
+    refused = elsewhere.run("report", "two_rates", "--out", str(tmp_path / "eye.jpg"))
+    assert refused.returncode == 2 and "write a name that ends in .html" in refused.stderr
+
+
+def test_it_loads_nothing_and_is_small(page: str) -> None:
+    assert "default-src 'none'" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    without_pictures = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", page)
+    assert len(without_pictures) < 3_000_000
+
+
+def test_it_is_linked_from_experiment_and_run(client: MlflowClient, study_run: Run) -> None:
+    link = f"#/experiments/{study_run.info.experiment_id}/runs/{study_run.info.run_id}/artifacts/report.html"
+    assert link in client.get_experiment(study_run.info.experiment_id).tags["mlflow.note.content"]
+    assert link in study_run.data.tags["mlflow.note.content"]
