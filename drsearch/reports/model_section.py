@@ -150,8 +150,8 @@ def _subgroups(model: VersionFacts) -> list[Markup]:
         ["eyes of", "n", "AUC", "sensitivity", "specificity"],
     )
     test = model.test
-    groups = {f"data set {name}": scores_of_json(of) for name, of in test["sources"].items()}
-    for third, of in test["qualities"].items():
+    groups = {f"data set {name}": scores_of_json(of) for name, of in test.get("sources", {}).items()}
+    for third, of in test.get("qualities", {}).items():
         groups[f"{third} quality, {of['from']:.2f} to {of['to']:.2f}"] = scores_of_json(of)
     if test.get("patients"):
         groups["patients instead of eyes"] = scores_of_json(test["patients"])

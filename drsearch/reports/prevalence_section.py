@@ -62,13 +62,18 @@ def _slider_row(at: PredictiveValues, test: Scores) -> dict[str, Any]:
     referable = round(1000 * at.prevalence)
     found = round(referable * test.sensitivity.value)
     cleared = round((1000 - referable) * test.specificity.value)
+    (tn, fp), (fn, tp) = test.confusion
     return {
         "position": f"{100 * at.prevalence:.0f} %",
         "x": at.prevalence,
-        "ppv": f"{100 * at.positive.value:.0f} %",
-        "npv": f"{100 * at.negative.value:.1f} %",
-        "ppv_range": f"{100 * at.positive.low:.0f} to {100 * at.positive.high:.0f} %",
-        "npv_range": f"{100 * at.negative.low:.1f} to {100 * at.negative.high:.1f} %",
+        "ppv": f"{100 * at.positive.value:.0f} %" if tp + fp else "–",
+        "npv": f"{100 * at.negative.value:.1f} %" if tn + fn else "–",
+        "ppv_range": f"{100 * at.positive.low:.0f} to {100 * at.positive.high:.0f} %"
+        if tp + fp
+        else "no test eye is called RDR",
+        "npv_range": f"{100 * at.negative.low:.1f} to {100 * at.negative.high:.1f} %"
+        if tn + fn
+        else "no test eye is called NRDR",
         "referable": str(referable),
         "found": str(found),
         "missed": str(referable - found),

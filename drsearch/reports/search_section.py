@@ -23,6 +23,7 @@ from drsearch.reports.words import duration, short
 from drsearch.study import plots
 from drsearch.study.chart_style import BLUE, GREY, ORANGE
 from drsearch.study.status import TrialRow
+from drsearch.training.cross_validation import n_trainings
 from drsearch.training.objective import objectives_of
 
 _SHOWN_TRIALS = 20
@@ -154,12 +155,8 @@ def _saved_hours(facts: StudyFacts) -> float:
         if row.state == "pruned" and row.epochs:
             epochs = row.params.get("training.epochs", facts.settings.training.epochs)
             whole = epochs if isinstance(epochs, int) else facts.settings.training.epochs
-            seconds += max(0, whole * _n_trainings(facts) - row.epochs) * row.seconds / row.epochs
+            seconds += max(0, whole * n_trainings(facts.settings.search) - row.epochs) * row.seconds / row.epochs
     return seconds / 3600
-
-
-def _n_trainings(facts: StudyFacts) -> int:
-    return facts.settings.search.folds * facts.settings.search.repeats
 
 
 def _trial_tables(facts: StudyFacts, objective: Any) -> list[Markup]:

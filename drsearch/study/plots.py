@@ -80,7 +80,7 @@ def history(trials: Sequence[Trial], objective: Objective) -> go.Figure:
     each, best, apart = figure.data
     for points, colour in ((each, BLUE), (apart, GREY)):
         points.update(customdata=list(points.x), meta=BY_POINT, marker={"color": colour, "size": 8})
-    best.update(name="best so far", line={"color": ORANGE, "width": 2, "shape": "hv"})
+    best.update(name="best so far", hoverinfo="skip", line={"color": ORANGE, "width": 2, "shape": "hv"})
     figure.update_layout(xaxis_title="trial", yaxis_title=objective.label)
     title = f"{objective.name} of every complete trial, and the best so far"
     return figure.update_layout(title=title if _any_kept(trials) else f"{title}; no trial keeps all constraints")
@@ -217,8 +217,9 @@ def slices(trials: Sequence[Trial], objective: Objective) -> dict[str, go.Figure
 
 def _slice(trials: Sequence[Trial], name: str, objective: Objective) -> go.Figure:
     values = [trial.last.params[name] for trial in trials]
-    is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    is_log = is_number and (getattr(trials[0].last.distributions[name], "log", False) or _spans_decades(values))
+    distribution = trials[0].last.distributions[name]
+    is_number = not isinstance(distribution, CategoricalDistribution)
+    is_log = is_number and (distribution.log or _spans_decades(values))
     points = go.Scatter(
         x=values if is_number else [str(value) for value in values],
         y=[trial.values[0] for trial in trials],
@@ -230,6 +231,8 @@ def _slice(trials: Sequence[Trial], name: str, objective: Objective) -> go.Figur
     )
     figure = go.Figure(points).update_layout(height=260, showlegend=False, yaxis_title=objective.label)
     kind = "log" if is_log else "linear" if is_number else "category"
+    if not is_number:
+        figure.update_xaxes(categoryarray=[str(value) for value in _values([trial.last for trial in trials], name)])
     return figure.update_xaxes(title=name, type=kind, dtick=1 if is_log else None)
 
 

@@ -1,6 +1,5 @@
 """Does the report of a study work in a browser that has no network?"""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,12 +34,12 @@ def test_every_figure_is_drawn(report: Any) -> None:
 
 
 def test_the_slider_changes_what_an_answer_means(report: Any) -> None:
-    ppv = report.locator('[data-row="ppv"]')
-    before, seen = ppv.text_content(), []
+    seen = []
     for position in ("1", "49"):
         report.locator("#prevalence-input").fill(position)
-        seen.append(int(re.fullmatch(r"(\d+) %", ppv.text_content())[1]))  # type: ignore[index]
-    assert before and seen[0] < seen[1]
+        seen.append([report.text_content(f'[data-row="{row}"]') for row in ("referable", "ppv", "npv")])
+    assert [row[0] for row in seen] == ["20", "500"], "of 1000 eyes"
+    assert seen[0][1:] != seen[1][1:]
     assert report.evaluate("document.getElementById('predictive-values').layout.shapes[0].x0") == pytest.approx(0.5)
 
 
@@ -55,7 +54,10 @@ def test_a_trial_that_is_chosen_in_one_place_is_marked_in_all(report: Any) -> No
     point = report.locator("#history .scatterlayer path.point").first
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
-    report.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    place = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    report.mouse.move(*place)
+    report.wait_for_selector("#history .hoverlayer .hovertext", state="attached")
+    report.mouse.click(*place)
     assert report.locator("tr.marked").get_attribute("data-trial") == "0"
     report.keyboard.press("Escape")
 

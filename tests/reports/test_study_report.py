@@ -98,8 +98,8 @@ def test_the_slider_has_the_predictive_values_of_the_test_eyes(page: str, model_
     tn, fp, fn, tp = (int(model_run.data.metrics[f"test_{name}"]) for name in names)
     at = predictive_values(((tn, fp), (fn, tp)), 0.25)
     row = next(row for row in json.loads(data[1]) if row["position"] == "25 %")
-    assert row["ppv"] == f"{100 * at.positive.value:.0f} %"
-    assert row["npv"] == f"{100 * at.negative.value:.1f} %"
+    assert row["ppv"] == (f"{100 * at.positive.value:.0f} %" if tp + fp else "–")
+    assert row["npv"] == (f"{100 * at.negative.value:.1f} %" if tn + fn else "–")
 
 
 def test_mlflow_and_the_database_alone_make_the_same_report(desk: Any, page: str, tmp_path: Path) -> None:
