@@ -194,7 +194,7 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
 def _finetuning(client: Any, experiment_id: str, version: ModelVersion) -> FineTuning | None:
     for run in search_runs(client, [experiment_id], has_tag(KIND_TAG, "finetune")):
         parent = run.data.tags.get(PARENT_RUN_TAG, "")
-        if version.run_id in (run.info.run_id, parent):
+        if parent and version.run_id in (run.info.run_id, parent):
             before = client.get_run(parent).data.metrics
             return FineTuning(before, run.data.metrics, version.run_id == run.info.run_id)
     return None

@@ -26,7 +26,7 @@ _STUDY = (
     ("data/audit.json", "what `drsearch prepare` found out about the photographs"),
     ("data/data.toml", "how the data set was read: tables, columns, grades, patients"),
     ("data/manifest.json", "photographs per split, class, grade and source, and how they were split"),
-    ("data/crops-grade-0.jpg and so on", "some eyes of each grade, as the networks see them"),
+    ("crops/", "some eyes of each grade, as the networks see them"),
     ("data/crops.html", "photographs with their crops, if `drsearch prepare --look` was called"),
 )
 
