@@ -65,5 +65,5 @@ def test_a_trial_that_is_chosen_in_one_place_is_marked_in_all(report: Any) -> No
 def test_it_fits_a_phone_and_follows_the_dark_scheme(report: Any) -> None:
     report.set_viewport_size({"width": 390, "height": 800})
     report.emulate_media(color_scheme="dark")
-    assert report.evaluate("document.documentElement.scrollWidth") <= 390
+    report.wait_for_function("document.documentElement.scrollWidth <= 390")
     assert report.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 22, 29)"

@@ -193,7 +193,7 @@ def test_a_version_leads_back_to_its_study_and_the_study_to_its_versions(desk: A
     tree = desk.json("lineage", f"retinopathy/{version}")
     under = {part["kind"]: part for part in tree["parts"]}
     assert under["study"]["name"] == "two_rates"
-    assert {part["kind"] for part in under["study"]["parts"]} == {"space", "audit", "description"}
+    assert {part["kind"] for part in under["study"]["parts"]} == {"space", "audit", "records", "description"}
     assert under["trial"]["name"] == str(told["best"]["trial"])
     assert under["data"]["facts"]["source"] == str(desk.eyes)
     assert 0 <= float(tree["facts"]["threshold"]) <= 1

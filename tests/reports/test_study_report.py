@@ -87,7 +87,9 @@ def test_every_test_eye_is_in_the_table_and_the_wrong_ones_are_shown_missed_firs
     assert all((float(row["probability"]) >= metrics["test_threshold"]) == (row["called"] == "1") for row in rows)
     wrong = page.partition('id="misclassified-eyes"')[2].partition("</section>")[0]
     shown = re.findall(r"<figcaption>(\w+): grade", wrong)
-    missed, alarms = ([row["eye"] for row in rows if (row["label"], row["called"]) == pair] for pair in ("10", "01"))
+    missed, alarms = (
+        [row["eye"] for row in rows if (row["label"], row["called"]) == pair] for pair in (("1", "0"), ("0", "1"))
+    )
     assert set(shown[: len(missed)]) == set(missed) and set(shown[len(missed) :]) == set(alarms)
 
 
