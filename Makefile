@@ -18,8 +18,8 @@ study: .venv/installed  ## Set up, draw sample eyes, search with two workers, re
 	$(BIN)/drsearch run-study search_spaces/sample.py --data $(EYES) --config small.gin --workers 2
 
 test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
-	$(BIN)/python -m compileall -q drsearch  # hundreds of processes are started, also where PYTHONDONTWRITEBYTECODE is set
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m compileall -q drsearch  # hundreds of processes are started beside each other
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 quick: lint  ## Lint, types, and the tests that need no training, server or browser. A minute.
 	$(BIN)/python -m pytest --numprocesses 2 $(QUICK)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import new_stores
 import pytest
 import warm
 from holding import Holds
@@ -74,8 +76,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(slowest)))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make what all processes of tests share: the statements of a new store of MLflow, and who forks commands."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="drsearch-stores-")
+        os.environ[new_stores.FILE] = f"{folder}/statements.json"
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        warm.start_forker()
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector leave alone what the files of tests have imported."""
+    if "mlflow" in sys.modules:
+        new_stores.make_by_statements()
     gc.freeze()
 
 

@@ -1,10 +1,10 @@
 """Commands of drsearch as processes of their own that need not import TensorFlow, Keras and MLflow first.
 
 `Command` is what `subprocess.Popen` would be. Its process is forked from one that has imported everything and run
-nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. So are the workers, the sender
-and the MLflow server that a command starts: they have its number as parent, the command line, environment, session and
-open files that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets them start as
-for a user.
+nothing (`python warm.py`, one for all processes of tests): 0.1 s of CPU per command and not 5. So are the workers, the
+sender and the MLflow server that a command starts: they have its number as parent, the command line, environment,
+session and open files that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets
+them start as for a user.
 """
 
 import atexit
@@ -29,21 +29,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import new_stores
 from services import HANG_S
 
 _WORDS = 2**17  # bytes of a request at most: the command line and the environment
-_ALSO = ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "scipy.stats", "sklearn.metrics", "uvicorn")
+_ALSO = (
+    "alembic.command",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "optuna.storages._rdb.models",
+    "scipy.stats",
+    "sklearn.metrics",
+    "sqlalchemy.dialects.sqlite",
+    "uvicorn",
+)
 """What drsearch, or MLflow on its behalf, imports while a command runs."""
 
 _SERVER = ("mlflow.server.fastapi_app", "mlflow.server")
 """What takes settings from the environment when it is imported: imported once for all that it imports, then again."""
+
+FORKER = "WARM_FORKER"
+"""The environment variable that names the socket of the process that forks."""
 
 COLD = "COLD_WORKERS"
 """Set in the environment of a command whose workers and sender are to be processes of a new Python."""
 
 _CHILDLESS = ("drsearch.workers.worker", "drsearch.tracking.sender", "uvicorn")
 _STARTED = (*_CHILDLESS, "mlflow")
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _NURSERY = b"nursery"
 _SHOWN = 2000  # bytes of a command line that the system shows
 
@@ -138,23 +151,41 @@ def _text(file: int) -> str:
     return os.pread(file, os.fstat(file).st_size, 0).decode()
 
 
-@functools.cache
-def _forker() -> socket.socket:
-    """The way to the process that forks."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, __file__, str(theirs.fileno()), " " * _SHOWN]
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
-    theirs.close()
+def start_forker() -> None:
+    """Start the process that forks for this one and for all that inherit its environment; it imports when first asked.
+
+    It ends with this process.
+    """
+    name = f"drsearch-test-forker-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as requests:
+        requests.bind(f"\0{name}")
+        command = [sys.executable, __file__, str(requests.fileno()), " " * _SHOWN]
+        process = subprocess.Popen(
+            command, pass_fds=[requests.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    os.environ[FORKER] = name
 
     def end() -> None:
-        ours.close()
+        with _forker() as line, contextlib.suppress(OSError):
+            line.send(b"")
         process.wait()
 
     atexit.register(end)
-    return ours
+
+
+@functools.cache
+def _forker() -> socket.socket:
+    """The way to the process that forks."""
+    if FORKER not in os.environ:
+        start_forker()
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    line.connect(f"\0{os.environ[FORKER]}")
+    return line
 
 
 def _import_everything() -> None:
+    import sqlalchemy.orm
+
     import drsearch
     from drsearch.tracking.availability import set_up_client
 
@@ -167,6 +198,9 @@ def _import_everything() -> None:
             importlib.import_module(name)
     for name in _SERVER:
         del sys.modules[name]
+    if new_stores.FILE in os.environ:
+        new_stores.make_by_statements()
+    sqlalchemy.orm.configure_mappers()  # of MLflow's tables and Optuna's, as their first query does
     gc.freeze()  # a collection in a command would copy all that was imported
 
 
@@ -369,5 +403,8 @@ def _leave() -> None:
 
 if __name__ == "__main__":
     atexit.register(_leave)
-    _import_everything()
-    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # with the process that started this one
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    if asked.recv(1, socket.MSG_PEEK):  # else nobody ever asks
+        _import_everything()
+        _run(_serve(asked))

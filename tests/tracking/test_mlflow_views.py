@@ -34,7 +34,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path, warm_children: None) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database, and MLflow will say so" * 10)
     with pytest.raises(UiError) as wrong:
         serve_ui(Home(tmp_path), free_port(), HANG_S)

@@ -254,15 +254,14 @@ def test_the_process_ends_when_its_parent_is_gone_and_sends_what_is_left(home: H
         "from drsearch.tracking.sender import start_sender;"
         "print(start_sender(Home(Path(sys.argv[1])), sys.argv[2])._process.pid)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", launcher, str(home.path), mlflow_uri], check=True, capture_output=True, text=True
-    )
+    done = warm.run([sys.executable, "-c", launcher, str(home.path), mlflow_uri], os.environ)
+    assert done.returncode == 0, done.stderr
     when(lambda: not unsent(home), "all to be sent")
     when(lambda: not is_alive(int(done.stdout)), "the sender to end")
 
 
 def test_an_outage_is_warned_of_once_and_its_end_told(
-    home: Home, tmp_path: Path, empty_mlflow_db: Path, capfd: pytest.CaptureFixture[str]
+    home: Home, tmp_path: Path, empty_mlflow_db: Path, warm_children: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # A file where the store's folder should be: SQLite cannot open it, until it is moved away.
     in_the_way = tmp_path / "store"
