@@ -165,7 +165,9 @@ def training_batches(
     # Batches are ready long before they are wanted: a thread more would only take cores from the step.
     threads = max(1, tf.config.threading.get_inter_op_parallelism_threads() // 2)
     dataset = tf.data.Dataset.counter(start=first_epoch * steps)
-    dataset = dataset.map(tensors, num_parallel_calls=threads, deterministic=True)
+    dataset = dataset.map(
+        tf.autograph.experimental.do_not_convert(tensors), num_parallel_calls=threads, deterministic=True
+    )
     options = tf.data.Options()
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads

@@ -437,7 +437,8 @@ def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eye
     if not shards:
         return Eyes((), images, grades, labels, (), ())
     data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
-    for image, grade, label, *words in data.map(_parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
+    parse = tf.autograph.experimental.do_not_convert(_parse)
+    for image, grade, label, *words in data.map(parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
         at = len(texts)
         images[at], grades[at], labels[at] = image, grade, label
         texts.append(tuple(word.decode() for word in words))

@@ -80,8 +80,8 @@ class GradCam:
         # the trace would take ten times as long as the maps of a trial's eyes.
         self._maps_from = self._maps
         if self._head is None or any(len(weight.shape) > 2 for weight in self._head.weights):
-            self._maps_from = tf.function(self._maps, input_signature=[begun, asked])
-        self._explain_many = tf.function(self._explain, input_signature=[images, asked])
+            self._maps_from = tf.function(self._maps, input_signature=[begun, asked], autograph=False)
+        self._explain_many = tf.function(self._explain, input_signature=[images, asked], autograph=False)
 
     def maps(
         self, images: NDArray[np.uint8], inside: NDArray[np.bool_], label: int | None = None

@@ -35,7 +35,9 @@ class LesionLayer:
             )
         mapped = keras.Model(model.inputs[0], [_lesion_map(model), model.outputs[0]])
         images = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32)
-        self._answers = tf.function(lambda batch: mapped(batch, training=False), input_signature=[images])
+        self._answers = tf.function(
+            lambda batch: mapped(batch, training=False), input_signature=[images], autograph=False
+        )
         self._batch_size = batch_size
 
     def maps(

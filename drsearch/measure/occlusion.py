@@ -41,7 +41,8 @@ class Occlusion:
             return class_odds(log_chances(self._classifier, chances, features), label), chances
 
         images = tf.TensorSpec((None, *model.inputs[0].shape[1:3], 3), tf.uint8)
-        self._odds = tf.function(odds, input_signature=[images, tf.TensorSpec((None,), tf.int32)])
+        asked = tf.TensorSpec((None,), tf.int32)
+        self._odds = tf.function(odds, input_signature=[images, asked], autograph=False)
 
     def maps(
         self, images: NDArray[np.uint8], inside: NDArray[np.bool_], label: int | None = None

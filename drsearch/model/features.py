@@ -50,7 +50,9 @@ class FeatureStore:
     ) -> None:
         signature = [tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.uint8)]
         self._of_batch = tf.function(
-            lambda images: network(tf.cast(images, tf.float32), training=False), input_signature=signature
+            lambda images: network(tf.cast(images, tf.float32), training=False),
+            input_signature=signature,
+            autograph=False,
         )
         self._n_views, self._stop_asked = n_views, stop_asked
         self._folder = None if folder is None else folder / f"{network.name}-{_digest(network, n_views)}"

@@ -79,7 +79,9 @@ class HeadTraining(Training):
         head = keras.Model(backbone.output, model.output)
         eyes = _Features(seen, validation.labels, validation.grades, validation.boxes)
         super().__init__(head, train, eyes, settings, own)
-        predict = tf.function(lambda features: head(features, training=False)[:, RDR], reduce_retracing=True)
+        predict = tf.function(
+            lambda features: head(features, training=False)[:, RDR], reduce_retracing=True, autograph=False
+        )
         self._state.predict = lambda features: np.asarray(predict(tf.constant(features)).numpy())
         self._whole = model
         self.freeze()
@@ -134,7 +136,11 @@ def feature_batches(
         some_features, some_labels = tf.numpy_function(batch, [k], (tf.float32, tf.int64), stateful=False)
         return tf.ensure_shape(some_features, (None, features.shape[2])), tf.ensure_shape(some_labels, (None,))
 
-    return tf.data.Dataset.counter(start=first_epoch * steps).map(tensors).prefetch(8)
+    return (
+        tf.data.Dataset.counter(start=first_epoch * steps)
+        .map(tf.autograph.experimental.do_not_convert(tensors))
+        .prefetch(8)
+    )
 
 
 class TwoStageTraining:

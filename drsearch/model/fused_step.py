@@ -50,33 +50,39 @@ def compiled_fit(
         shares = tf.cast(labels, tf.float32)
         return (loss or LOSSES["cross_entropy"])(tf.stack([1 - shares, shares], axis=1), probabilities)
 
-    def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def of_steps(dtype: tf.DType) -> tf.TensorArray:
-            return tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,))
+    def step(batches: Iterator[Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        some_images, some_labels, *some_targets = next(batches)
+        with tf.GradientTape() as tape:
+            answers = network(tf.cast(some_images, tf.float32), training=True)
+            probabilities, *outputs = answers if second_heads else [answers]
+            labels = tf.cast(some_labels if some_labels.dtype.is_integer else some_labels > 0.5, tf.int64)
+            losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+            second_losses = [
+                head.weight * head.loss(target, output)
+                for head, target, output in zip(second_heads, some_targets, outputs, strict=True)
+            ]
+            mean_loss = tf.reduce_mean(fitted(losses, some_labels, probabilities))
+            objective = tf.add_n([mean_loss, *network.losses, *second_losses])
+        apply(optimizer, tape.gradient(objective, model.trainable_variables), model.trainable_variables)
+        if average is not None:
+            average.update()
+        return losses, labels, probabilities[:, RDR]
 
-        losses, labels, probabilities = of_steps(tf.float32), of_steps(tf.int64), of_steps(tf.float32)
-        for step in tf.range(steps):
-            some_images, some_labels, *some_targets = next(batches)
-            with tf.GradientTape() as tape:
-                answers = network(tf.cast(some_images, tf.float32), training=True)
-                some_probabilities, *outputs = answers if second_heads else [answers]
-                classes = tf.cast(some_labels if some_labels.dtype.is_integer else some_labels > 0.5, tf.int64)
-                some_losses = keras.losses.sparse_categorical_crossentropy(classes, some_probabilities)
-                second_losses = [
-                    head.weight * head.loss(target, output)
-                    for head, target, output in zip(second_heads, some_targets, outputs, strict=True)
-                ]
-                mean_loss = tf.reduce_mean(fitted(some_losses, some_labels, some_probabilities))
-                objective = tf.add_n([mean_loss, *network.losses, *second_losses])
-            apply(optimizer, tape.gradient(objective, model.trainable_variables), model.trainable_variables)
-            if average is not None:
-                average.update()
-            losses = losses.write(step, some_losses)
-            labels = labels.write(step, classes)
-            probabilities = probabilities.write(step, some_probabilities[:, RDR])
+    def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def take(number: tf.Tensor, *so_far: tf.TensorArray) -> tuple[Any, ...]:
+            return number + 1, *(array.write(number, each) for array, each in zip(so_far, step(batches), strict=True))
+
+        arrays = [
+            tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,))
+            for dtype in (tf.float32, tf.int64, tf.float32)
+        ]
+        _, losses, labels, probabilities = tf.while_loop(
+            lambda number, *_: number < steps, take, (tf.constant(0), *arrays), maximum_iterations=steps
+        )
         return losses.concat(), labels.concat(), probabilities.concat()
 
-    return tf.function(fit)  # type: ignore[no-any-return]
+    # To rewrite the source of a Python loop would take AutoGraph half a second in every process that trains.
+    return tf.function(fit, autograph=False)  # type: ignore[no-any-return]
 
 
 def _with_other_kernels(model: keras.Model) -> keras.Model:

@@ -23,7 +23,7 @@ class Predictor:
             return model(tf.cast(images, tf.float32), training=False)[:, RDR]
 
         signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.uint8)]
-        self._of_batch = tf.function(of_batch, input_signature=signature)
+        self._of_batch = tf.function(of_batch, input_signature=signature, autograph=False)
         self._batch_size = max(1, batch_size // symmetries)
         self._symmetries = symmetries
 
