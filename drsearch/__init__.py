@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from drsearch.api.cross_validate import CrossValidation, cross_validate
     from drsearch.api.data import Data, describe_data, prepare, synthesize
     from drsearch.api.doctor import Checkup, doctor
-    from drsearch.api.model import Model, Training, evaluate, explain, load_model, stress, train
+    from drsearch.api.model import Model, Training, compare, evaluate, explain, load_model, model_card, stress, train
     from drsearch.api.server import change_password, dashboard, serve, set_users, sync, ui
     from drsearch.api.space import describe_space, spaces
     from drsearch.api.study import Study, join_study, load_study, report, run_study, studies
@@ -54,7 +54,9 @@ _HOMES = {
     "evaluate": "api.model",
     "explain": "api.model",
     "stress": "api.model",
+    "compare": "api.model",
     "load_model": "api.model",
+    "model_card": "api.model",
     "Model": "api.model",
     "Training": "api.model",
     "promote": "api.champion",
@@ -87,6 +89,7 @@ __all__ = [
     "Training",
     "ablate",
     "change_password",
+    "compare",
     "cross_validate",
     "dashboard",
     "describe_data",
@@ -99,6 +102,7 @@ __all__ = [
     "lineage",
     "load_model",
     "load_study",
+    "model_card",
     "prepare",
     "promote",
     "report",

@@ -25,6 +25,7 @@ PROGRAM: Any = typer.main.get_command(app)
 
 NOT_RUN = {
     "ablate": "trains: tests/end_to_end/test_cross_validation.py, tests/api/test_ablate.py",
+    "compare": "needs two versions that saw none of the eyes: tests/release/test_compare.py",
     "cancel": "needs a study that runs: tests/faults",
     "cross-validate": "trains: tests/end_to_end/test_cross_validation.py",
     "delete": "deletes the study that these tests share: tests/study",

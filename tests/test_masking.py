@@ -35,6 +35,8 @@ COMMANDS = {
     "delete": ["mine", "--yes"],
     "predict": ["retinopathy@champion", "eyes/images/train/SYN_000.jpg"],
     "evaluate": ["retinopathy@champion", "--data", "eyes"],
+    "compare": ["retinopathy/1", "retinopathy/2"],
+    "card": ["retinopathy@champion"],
     "explain": ["retinopathy@champion", "--data", "eyes"],
     "stress": ["retinopathy@champion", "--data", "eyes"],
     "cross-validate": ["eyes", "--folds", "2", "--repeats", "1"],

@@ -1,4 +1,4 @@
-"""Registered models and single trainings: load, predict, evaluate, explain, stress, train."""
+"""Registered models and single trainings: load, predict, evaluate, compare, explain, stress, train."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from drsearch.data.records import RecordSet
     from drsearch.datasets.read import Dataset
     from drsearch.measure.scores import Interval, Scores
+    from drsearch.release.compare import Versions
     from drsearch.release.evaluate import Evaluation
     from drsearch.release.explain import Explanation
     from drsearch.release.measured import Measured
+    from drsearch.release.model_card import ModelCard
     from drsearch.release.registry import ModelVersion
     from drsearch.release.stress import Stress
     from drsearch.serving.answers import Answerer
@@ -184,6 +186,11 @@ class Model:
         """As `drsearch.evaluate` of this model."""
         return evaluate(self, data, split, skip_bad=skip_bad, progress=progress)
 
+    @property
+    def card(self) -> ModelCard:
+        """As `drsearch.model_card` of this model."""
+        return model_card(self)
+
     def _load(self) -> Answerer:
         if self._loaded is None:
             from drsearch.release.registry import Registry
@@ -311,7 +318,7 @@ def evaluate(
 
     Where patients are known, they are scored beside eyes: a patient is referable if an eye is. Photographs and patients
     that the model was trained on are refused. Every test evaluation is counted. Photographs that are all of one class
-    have a sensitivity or a specificity, and no AUC.
+    have a sensitivity or a specificity, and no AUC. The scores are noted in the version's model card.
 
     Args:
         model: A version, or its name.
@@ -333,13 +340,119 @@ def evaluate(
         >>> drsearch.evaluate("retinopathy/1", "eyes").scores.n
         12
     """
-    from drsearch.display.output import working
+    from drsearch.display.output import liner, working
     from drsearch.release.evaluate import evaluate as score
+    from drsearch.release.model_card import add_to_card
+    from drsearch.release.registry import Registry
 
     home, out = open_home(), console_of(progress)
-    version, _, records = _unseen_data(model, data, split, skip_bad, home, out)
+    version, dataset, records = _unseen_data(model, data, split, skip_bad, home, out)
     with working(out, f"scoring {split} photographs"):
-        return score(version._load().grader, records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked
+        result = score(version._load().grader, records, split, home, f"evaluate {version.uri}")  # type: ignore[arg-type]  # checked
+    figures = result.for_card(dataset.name, records.data_fingerprint)
+    try:
+        add_to_card(Registry(home.tracking_uri), version.version, figures)
+    except RegistryError as denied:
+        liner(out)(f"not noted in the model card: {denied}")
+    return result
+
+
+def model_card(model: str | Model) -> ModelCard:
+    """The model card of a registered version: what it is, what it was made from, and what was measured of it.
+
+    It is made when the version is registered, and gains what `evaluate`, `explain` and `stress` measure.
+
+    Args:
+        model: A version, or its name.
+
+    Returns:
+        The card: `markdown()` is for people, `to_json()` for programs, and `checklist("tripod-ai")` (`claim`,
+        `stard-ai`) a reporting guideline, filled in as far as drsearch knows.
+
+    Raises:
+        RegistryError: If there is no such version, or it was not registered by a study of this drsearch.
+
+    Example:
+        >>> import drsearch
+        >>> drsearch.model_card("retinopathy@search-best").task
+        'grade 2 or higher'
+    """
+    from drsearch.release.model_card import read_card
+    from drsearch.release.registry import Registry
+
+    home, version = open_home(), load_model(model).version
+    return read_card(Registry(home.tracking_uri), version)
+
+
+def compare(
+    models: Iterable[str | Model],
+    data: GivenData | None = None,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    progress: bool | Console = True,
+) -> Versions:
+    """Score registered models on the same test eyes, paired, as `promote` compares challenger and champion.
+
+    Nothing is decided or changed. It counts as one test evaluation.
+
+    Args:
+        models: At least two versions, or their names; differences are those of each further one from the first.
+        data: A data set whose test split is used; None: the data that the first model was trained with.
+        out: Also write a page to this file, HTML: scores, differences, ROC curves, and the photographs of the eyes on
+            which they disagree.
+        overwrite: Let `out` replace a file.
+        skip_bad: Leave out photographs and labels that cannot be used.
+        progress: Show a bar; or the Rich console that shows it.
+
+    Returns:
+        Scores, paired differences with 95 % intervals, and the eyes on which the models disagree.
+
+    Raises:
+        DrsearchError: If there are fewer than two models, or one is named twice.
+        OutputError: If the page would replace a file.
+        RegistryError: If there is no such version, a model was trained on a photograph or patient of these eyes, or the
+            records are not to be had.
+    """
+    from drsearch.display.output import counting
+    from drsearch.release.registry import Registry
+
+    home, console = open_home(), console_of(progress)
+    page = html_output(out, overwrite)
+    versions = [load_model(model).version for model in models]
+    if len({version.uri for version in versions}) < max(2, len(versions)):
+        named = ", ".join(f"{version.name}/{version.version}" for version in versions)
+        raise DrsearchError(f"compare: name two versions or more, each once; these are {named}.")
+    dataset = dataset_and_settings(data, None, home)[0] if data is not None else None
+
+    from drsearch.release.compare import compare_versions
+    from drsearch.reports.compare_page import compare_page
+
+    skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
+    with counting(console, "photographs") as count:
+        result = compare_versions(
+            Registry(home.tracking_uri), versions, home, dataset, skip_bad=skip_bad, on_photograph=count
+        )
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(page, compare_page(result).encode(), replace=overwrite)
+    return result
+
+
+def html_output(out: str | Path | None, overwrite: bool) -> Path | None:
+    """The file that `--out` names for a page; None for none.
+
+    Raises:
+        OutputError: If it is no HTML file, or would replace one.
+    """
+    if out is None:
+        return None
+    page = Path(out).expanduser()
+    if page.suffix.lower() != ".html":
+        raise OutputError(f"--out {page}: the page is HTML; name it .html.")
+    check_outputs([page], [], "--out", overwrite=overwrite)
+    return page
 
 
 def _unseen_data(
@@ -480,11 +593,7 @@ def stress(
     from drsearch.release.stress_page import stress_page
 
     home, console = open_home(), console_of(progress)
-    chart = Path(out).expanduser() if out is not None else None
-    if chart is not None:
-        if chart.suffix.lower() != ".html":
-            raise OutputError(f"--out {chart}: the chart is an HTML page; name it .html.")
-        check_outputs([chart], [], "--out", overwrite=overwrite)
+    chart = html_output(out, overwrite)
     version, dataset, records = _unseen_data(model, data, split, skip_bad, home, console)
     with counting(console, "photographs under stress") as count:
         result = score(version._load().grader, records, dataset, split, home, f"stress {version.uri}", count)  # type: ignore[arg-type]  # checked

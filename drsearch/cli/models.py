@@ -1,10 +1,12 @@
-"""Commands on models: train, evaluate, explain, stress, predict."""
+"""Commands on models: train, evaluate, compare, card, explain, stress, predict."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markdown import Markdown
 
 from drsearch.cli.app import command
 from drsearch.cli.completion import among
@@ -122,6 +124,89 @@ def evaluate(
     print_blind(out, blind_text(evaluation.blind), blind_caution(evaluation.blind))
     out.print(f"referable: {evaluation.task.words}", markup=False)
     print_json(as_json, {"model": model, "split": split, **evaluation.to_json()})
+
+
+@command("Models")
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Registered versions; differences are from the first.")
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="Data set whose test split is used. Default: that of the first model. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path("compare.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --out replace a file.")] = False,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
+) -> None:
+    """Compare registered models on the same test eyes.
+
+    Writes a page: scores and paired differences with 95 % intervals, ROC curves, the lesion-blind baseline, and the
+    photographs of the eyes on which the models disagree. Nothing is decided; it counts as one test evaluation.
+
+    Example:
+        drsearch compare retinopathy/1 retinopathy/2 --out compare.html
+    """
+    from drsearch.api.model import compare as run
+    from drsearch.display.comparison_table import print_comparison
+
+    console_ = console(as_json)
+    result = run(models, data or None, out=out, overwrite=overwrite, skip_bad=skip_bad, progress=console_)
+    print_comparison(console_, result)
+    liner(console_)(f"written to {out}")
+    print_json(as_json, result.to_json())
+
+
+@command("Models")
+def card(
+    model: Model,
+    checklist: Annotated[
+        str,
+        typer.Option(
+            "--checklist",
+            metavar="tripod-ai|claim|stard-ai",
+            help="Instead of the card, the items of a reporting guideline, filled in as far as drsearch knows.",
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it to this file instead, as Markdown.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --out replace a file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the model card of a registered version.
+
+    What it is, what it was made from, its scores with intervals, its failures, what it is not for. It is made when the
+    version is registered, and gains what evaluate, explain and stress measure. With a checklist, what a person must
+    still write is marked as such.
+
+    Example:
+        drsearch card retinopathy@champion --checklist tripod-ai --out tripod.md
+    """
+    from drsearch.api.model import model_card
+    from drsearch.files import check_outputs, write_whole
+
+    console_ = console(as_json)
+    if out is not None:
+        check_outputs([out.expanduser()], [], "--out", overwrite=overwrite)
+    of_version = model_card(model)
+    filled = of_version.checklist(checklist) if checklist else None
+    text = (filled or of_version).markdown()
+    if out is not None:
+        out = out.expanduser()
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, text.encode(), replace=overwrite)
+        liner(console_)(f"{filled.text if filled else f'model card of {of_version.name}'}; written to {out}")
+    elif console_.is_terminal:
+        console_.print(Markdown(text))
+    elif not as_json:
+        print(text, end="")  # for a file, not for eyes: no wrapping
+    print_json(as_json, filled.to_json() if filled else json.loads(of_version.to_json()))
 
 
 @command("Models")

@@ -26,7 +26,6 @@ from drsearch.study.result import StudyResult
 from drsearch.tracking.mlflow_client import is_unavailable, outage
 from drsearch.tracking.sent import run_id_of
 from drsearch.tracking.tags import (
-    KIND_TAG,
     MEMBERS_TAG,
     PARENT_MODEL_TAG,
     PARENT_RUN_TAG,
@@ -39,7 +38,7 @@ from drsearch.training.cross_validation import folds_or_repeats
 from drsearch.training.foreground import ForegroundWatch, train_and_send
 from drsearch.training.listener import SILENT, Listener
 from drsearch.training.objective import Objective
-from drsearch.training.outcome import Outcome, read_outcome
+from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan
 
 T = TypeVar("T")
@@ -185,7 +184,7 @@ class AfterSearch:
             finetune = self._finetune(self._version(self._done.search_version), outcome)
             self._note(finetune=finetune, version=finetune.get("version") or self._done.search_version)
         if not self._done.test:
-            self._note(test=self._test(self._version(self._done.version), outcome))
+            self._note(test=self._test(self._version(self._done.version)))
         return AfterSearchResult(
             best_trial=self._best.number,
             value=outcome.value,
@@ -321,13 +320,9 @@ class AfterSearch:
             owner=this_process(),
         )
 
-    def _test(self, version: ModelVersion, outcome: Outcome) -> dict[str, Any]:
+    def _test(self, version: ModelVersion) -> dict[str, Any]:
         self._say(f"evaluating version {version.version} on the test split")
-        if version.tags[KIND_TAG] == "finetune":
-            tuned = read_outcome(self._best.finetune_folder)
-            assert tuned is not None
-            outcome = tuned
-        scores = evaluate_version(self._registry, self._best, version, outcome)
+        scores = evaluate_version(self._registry, self._best, version)
         if scores["caution"]:
             self._say(f"on the test split: {scores['caution']}")
         if scores["blind"]["caution"]:

@@ -1,7 +1,6 @@
 """Judges a challenger and the champion on the same test eyes."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,67 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.prepare import prepare
-from drsearch.data.records import MANIFEST, Eyes, RecordSet, count_test_evaluations, open_records, read_same_test_eyes
+from drsearch.data.records import RecordSet, count_test_evaluations, read_same_test_eyes
 from drsearch.datasets.read import Dataset
-from drsearch.errors import RecordsError, RegistryError
+from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.measure.blind_baseline import BesideBlind
-from drsearch.measure.calibration import Calibration, calibration
 from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.figures import contest_roc_figure, png, reliability_figure
-from drsearch.measure.patients import PATIENT_SCORES, patient_groups, patient_metrics, patient_scores
-from drsearch.measure.scores import SCORE_NAMES, Interval, OneClassScores, Scores, scores
+from drsearch.measure.patients import PATIENT_SCORES, patient_groups, patient_metrics
+from drsearch.measure.scores import Interval
 from drsearch.release.blind_scores import blind_caution, blind_json, blind_text, model_beside_blind
-from drsearch.release.evaluate import seen_eyes
 from drsearch.release.gate import Check, rule
 from drsearch.release.registry import ModelVersion, Registry
-from drsearch.serving.grader import Grader
-from drsearch.serving.model_files import Serving
-from drsearch.settings import GateSettings, ImageSettings, Settings
-from drsearch.workers.remote import fetch_record_set
-
-SCORES = (*SCORE_NAMES, "brier", "ece")
-"""Scores of a contest; for Brier score and expected calibration error (`ece`), lower is better."""
-
-_TITLES = {"auc": "AUC", "brier": "Brier score", "ece": "calibration error"}
-
-
-@dataclass(frozen=True)
-class ScoredVersion:
-    """A version's answers for the test eyes, at its own temperature and threshold.
-
-    Attributes:
-        version: The version.
-        serving: Its temperature, threshold and image settings.
-        probabilities: Of RDR, shape `(eyes,)`.
-        scores: With 95 % intervals.
-        calibration: Brier score and expected calibration error, with 95 % intervals.
-        patients: Scores of patients, who are referable if an eye is; None if no patient is known.
-    """
-
-    version: ModelVersion
-    serving: Serving
-    probabilities: NDArray[np.float64]
-    scores: Scores
-    calibration: Calibration
-    patients: Scores | OneClassScores | None = None
-
-    def interval(self, name: str) -> Interval:
-        """The value and interval of one of `SCORES`."""
-        interval: Interval = getattr(self.scores if name in SCORE_NAMES else self.calibration, name)
-        return interval
-
-    def to_json(self) -> dict[str, Any]:
-        """Numbers, texts, lists and dicts only, as `--json` prints them."""
-        return {
-            "version": self.version.version,
-            "threshold": self.serving.threshold,
-            "temperature": self.serving.temperature,
-            "scores": {name: self.interval(name).to_json() for name in SCORES},
-            "confusion": [list(row) for row in self.scores.confusion],
-            "patients": self.patients.to_json() if self.patients is not None else None,
-        }
+from drsearch.release.same_eyes import SCORES, TITLES, Contender, SameEyes, ScoredVersion
+from drsearch.settings import GateSettings
 
 
 @dataclass(frozen=True)
@@ -144,12 +96,12 @@ class Contest:
             champion = str(self.champion.interval(name)) if self.champion is not None else ""
             difference = self.difference(name)
             shown = format(difference, "+.3f") if difference is not None else ""
-            rows.append((_TITLES.get(name, name), str(self.challenger.interval(name)), champion, shown))
+            rows.append((TITLES.get(name, name), str(self.challenger.interval(name)), champion, shown))
         for name in PATIENT_SCORES if self.challenger.patients is not None else ():
             ours, theirs = (
                 str(getattr(side.patients, name) or "") if side else "" for side in (self.challenger, self.champion)
             )
-            rows.append((f"{_TITLES.get(name, name)} of patients", ours, theirs, ""))
+            rows.append((f"{TITLES.get(name, name)} of patients", ours, theirs, ""))
         threshold = f"{self.champion.serving.threshold:.4f}" if self.champion is not None else ""
         return [*rows, ("threshold", f"{self.challenger.serving.threshold:.4f}", threshold, "")]
 
@@ -164,9 +116,9 @@ class Contest:
             else ("DeLong's", "McNemar's exact p")
         )
         return [
-            f"AUC, paired: {names[0]} p {_p_text(auc.p)}; by the bootstrap {self.comparison.auc_bootstrap:+.3f}",
+            f"AUC, paired: {names[0]} p {p_text(auc.p)}; by the bootstrap {self.comparison.auc_bootstrap:+.3f}",
             f"errors, paired: eyes that only the challenger gets wrong {errors.first_only}, only the champion "
-            f"{errors.second_only} ({names[1]} {_p_text(errors.p)})",
+            f"{errors.second_only} ({names[1]} {p_text(errors.p)})",
         ]
 
     def beside_blind(self) -> list[str]:
@@ -206,31 +158,6 @@ class TrainedOnTestEyes(RegistryError):
     """The challenger was trained on eyes of the test split: its scores there count for nothing."""
 
 
-@dataclass(frozen=True)
-class _Contender:
-    """A version, its network, and the record set that holds the test eyes as this network reads them."""
-
-    version: ModelVersion
-    grader: Grader
-    records: RecordSet
-
-    def seen(self, records: RecordSet) -> str:
-        """What of the test split this version was trained on, in words; empty if nothing."""
-        return seen_eyes(records.eyes("test"), records.left_out(), self.grader.trained_on, "test eyes")
-
-    def scored(self, eyes: Eyes) -> ScoredVersion:
-        probabilities, threshold = self.grader.probabilities(eyes.images), self.grader.serving.threshold
-        groups = patient_groups(eyes.patients)
-        return ScoredVersion(
-            self.version,
-            self.grader.serving,
-            probabilities,
-            scores(eyes.labels, probabilities, threshold, groups=groups),
-            calibration(eyes.labels, probabilities, groups=groups),
-            patient_scores(eyes.labels, probabilities, eyes.patients, threshold),
-        )
-
-
 def contest(
     registry: Registry,
     challenger: ModelVersion,
@@ -266,28 +193,16 @@ def contest(
         TrainedOnTestEyes: If the challenger was trained on a photograph of the test split; nothing is evaluated then.
         RegistryError: If the records are neither here nor on the MLflow server.
     """
-    grader = _grader(registry, challenger)
-
-    def prepared(dataset: Dataset, images: ImageSettings) -> RecordSet:
-        settings = Settings(images=images, data=grader.serving.data, task=grader.serving.task)
-        return prepare(dataset, settings, home, skip_bad=skip_bad, on_photograph=on_photograph).records
-
-    records = prepared(data, grader.serving.images) if data else _records_of(challenger, grader.serving, home)
-    contender = _Contender(challenger, grader, records)
-    _refuse_trained_on_test(contender)
+    shared = SameEyes(
+        registry, challenger, "the challenger", home, data, skip_bad=skip_bad, on_photograph=on_photograph
+    )
+    _refuse_trained_on_test(shared.first)
     if champion is None:
-        return _alone(contender, gate, home)
-    other = _grader(registry, champion)
-    same_test = prepared(data, other.serving.images) if data else _same_eyes_for(other.serving, records, home)
-    return _paired(contender, _Contender(champion, other, same_test), gate, home)
+        return _alone(shared.first, gate, home)
+    return _paired(shared.first, shared.with_version(champion, "the champion"), gate, home)
 
 
-def _grader(registry: Registry, version: ModelVersion) -> Grader:
-    with tempfile.TemporaryDirectory() as folder:
-        return Grader(registry.download(version.uri, Path(folder)))
-
-
-def _refuse_trained_on_test(challenger: _Contender) -> None:
+def _refuse_trained_on_test(challenger: Contender) -> None:
     if seen := challenger.seen(challenger.records):
         raise TrainedOnTestEyes(
             f"version {challenger.version.version} was trained on {seen}, so that its scores there say nothing; judge "
@@ -295,7 +210,7 @@ def _refuse_trained_on_test(challenger: _Contender) -> None:
         )
 
 
-def _alone(challenger: _Contender, gate: GateSettings, home: Home, failed: Check | None = None) -> Contest:
+def _alone(challenger: Contender, gate: GateSettings, home: Home, failed: Check | None = None) -> Contest:
     """Score a challenger that cannot be compared with a champion; `failed` says why, if there is a champion."""
     (eyes,) = read_same_test_eyes([challenger.records], home, _purpose(challenger))
     scored = challenger.scored(eyes)
@@ -305,7 +220,7 @@ def _alone(challenger: _Contender, gate: GateSettings, home: Home, failed: Check
     return Contest(scored, None, None, eyes.labels, checks, n_evaluations, challenger.records, blind)
 
 
-def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, home: Home) -> Contest:
+def _paired(challenger: Contender, champion: Contender, gate: GateSettings, home: Home) -> Contest:
     """Score challenger and champion on the same eyes."""
     records = challenger.records
     if seen := champion.seen(records):
@@ -326,41 +241,15 @@ def _paired(challenger: _Contender, champion: _Contender, gate: GateSettings, ho
     return Contest(ours, theirs, comparison, eyes.labels, checks, n_evaluations, records, blind)
 
 
-def _purpose(challenger: _Contender) -> str:
+def _purpose(challenger: Contender) -> str:
     return f"promote {challenger.version.name} --version {challenger.version.version}"
 
 
-def _records_of(version: ModelVersion, serving: Serving, home: Home) -> RecordSet:
-    if not fetch_record_set(serving.fingerprint, home):
-        raise RegistryError(
-            f"{home.records} does not hold record set {serving.fingerprint}, from which version {version.version} was "
-            "trained; give the photographs with --data FOLDER."
-        )
-    return open_records(home.records / serving.fingerprint)
+def p_text(p: float) -> str:
+    """A p-value with three digits.
 
-
-def _same_eyes_for(champion: Serving, records: RecordSet, home: Home) -> RecordSet:
-    """The record set that holds the test eyes of `records` as the champion reads them."""
-    if champion.images == records.images:
-        return records
-    fetch_record_set(champion.fingerprint, home)  # often the same data at these images: look there too
-    for manifest in sorted(home.records.glob(f"[!.]*/{MANIFEST}")):
-        try:
-            candidate = open_records(manifest.parent)
-        except RecordsError:
-            continue
-        if candidate.images == champion.images and candidate.test_fingerprint == records.test_fingerprint:
-            return candidate
-    raise RegistryError(
-        f"the champion reads images with {_settings_of(champion.images)} and the challenger with "
-        f"{_settings_of(records.images)}, and {home.records} holds the test photographs only as the latter; give them "
-        "with --data FOLDER."
-    )
-
-
-def _settings_of(images: ImageSettings) -> str:
-    return ", ".join(f"images.{name} = {value!r}" for name, value in asdict(images).items())
-
-
-def _p_text(p: float) -> str:
+    Example:
+        >>> p_text(0.0421), p_text(0.00001)
+        ('0.042', '< 0.001')
+    """
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"

@@ -14,7 +14,8 @@ from drsearch.home import Home
 from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.patients import patient_groups, patient_scores
 from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
-from drsearch.release.blind_scores import blind_json, model_beside_blind
+from drsearch.release.blind_scores import blind_caution, blind_json, blind_text, model_beside_blind
+from drsearch.release.card_figures import Evaluated
 from drsearch.settings import TaskSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Evaluation:
         split: The split.
         scores: Of eyes, with 95 % intervals; for eyes of one class, only the scores that are defined.
         patients: The same of patients, who are referable if an eye is; None if no patient is known.
+        grades: The same of the eyes of each grade.
         sources: The same of the eyes of each data set, where several are pooled.
         qualities: The same of the thirds of the eyes by quality, see `THIRDS`; empty for fewer than 12 eyes.
         quality_ranges: The lowest and the highest quality score of each third.
@@ -50,6 +52,7 @@ class Evaluation:
     split: Split
     scores: Scores | OneClassScores
     patients: Scores | OneClassScores | None
+    grades: Mapping[int, Scores | OneClassScores]
     sources: Mapping[str, Scores | OneClassScores]
     qualities: Mapping[str, Scores | OneClassScores]
     quality_ranges: Mapping[str, tuple[float, float]]
@@ -84,6 +87,7 @@ class Evaluation:
         return {
             **self.scores.to_json(),
             "patients": patients,
+            "grades": {str(grade): of_grade.to_json() for grade, of_grade in self.grades.items()},
             "sources": {source: of_source.to_json() for source, of_source in self.sources.items()},
             "qualities": {
                 third: {
@@ -98,6 +102,28 @@ class Evaluation:
             "referable": self.task.words,
             "test_evaluations": self.test_evaluations,
         }
+
+    def for_card(self, data: str, data_fingerprint: str) -> Evaluated:
+        """What the model card of the version keeps of it.
+
+        Args:
+            data: Name of the data set.
+            data_fingerprint: Of its photographs, grades and split.
+        """
+        return Evaluated(
+            data,
+            data_fingerprint,
+            self.split,
+            self.scores,
+            self.patients,
+            {str(grade): of_grade for grade, of_grade in self.grades.items()},
+            self.qualities,
+            self.sources,
+            self.n_gradable,
+            blind_text(self.blind),
+            blind_caution(self.blind),
+            self.test_evaluations,
+        )
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name} {interval or 'not defined'}" for name, interval in self.scores.labelled)
@@ -130,6 +156,10 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
         split,
         _scores(eyes, probabilities, threshold),
         patient_scores(eyes.labels, probabilities, eyes.patients, threshold),
+        {
+            int(grade): _scores(eyes.some(eyes.grades == grade), probabilities[eyes.grades == grade], threshold)
+            for grade in np.unique(eyes.grades)
+        },
         _by_source(eyes, probabilities, threshold),
         {third: _scores(eyes.some(which), probabilities[which], threshold) for third, which in thirds.items()},
         {third: (float(qualities[which].min()), float(qualities[which].max())) for third, which in thirds.items()},

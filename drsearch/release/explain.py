@@ -29,6 +29,7 @@ from drsearch.measure.pointing import (
 from drsearch.measure.randomised import randomised_weights
 from drsearch.measure.scores import Interval
 from drsearch.model.predictor import RDR, Predictor
+from drsearch.release.card_figures import Explained, RegionRow
 from drsearch.release.evaluate import Split, n_test_evaluations, unseen_eyes
 from drsearch.tracking.tags import EXPLAIN_TAG
 
@@ -158,6 +159,27 @@ class Explanation:
         plain = _plain(vars(self))
         assert isinstance(plain, dict)
         return plain
+
+    def for_card(self, data: str, data_fingerprint: str) -> Explained:
+        """What the model card of the version keeps of it.
+
+        Args:
+            data: Name of the data set.
+            data_fingerprint: Of its photographs, grades and split.
+        """
+        untrained = next(each for each in self.against if each.name.startswith("untrained"))
+        rows = [RegionRow(each.name, each.n, each.hit, each.heat, each.area.value) for each in self.regions]
+        return Explained(
+            data,
+            data_fingerprint,
+            self.split,
+            self.method,
+            self.text,
+            tuple(rows),
+            (untrained.hit, untrained.heat),
+            self.deletion,
+            self.insertion,
+        )
 
     def __repr__(self) -> str:
         return f"<Explanation by {self.text}>"

@@ -1,4 +1,4 @@
-"""Writes what was measured of a version on a data set to the version: metrics, a tag, chart and JSON."""
+"""Writes what was measured of a version on a data set to the version: metrics, a tag, its card, chart and JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Protocol
 
 from drsearch.data.records import RecordSet
 from drsearch.datasets.read import Dataset
+from drsearch.release.card_figures import Figures
+from drsearch.release.model_card import add_to_card
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.tracking.events import DatasetInput
 
@@ -33,6 +35,9 @@ class Measured(Protocol):
     def to_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and dicts only."""
 
+    def for_card(self, data: str, data_fingerprint: str) -> Figures:
+        """What the model card of the version keeps, measured on a data set of this name and fingerprint."""
+
 
 def log_measured(
     result: Measured,
@@ -42,7 +47,7 @@ def log_measured(
     records: RecordSet,
     dataset: Dataset,
 ) -> None:
-    """Write figures to a version: metrics, a tag, and among the artifacts of its run the chart and JSON.
+    """Write figures to a version: metrics, a tag, its card, and among the artifacts of its run the chart and JSON.
 
     Args:
         result: The figures.
@@ -65,3 +70,4 @@ def log_measured(
         f"{name}/{records.fingerprint}-{result.on}",
         DatasetInput(dataset.name, records.fingerprint, dataset.place, "testing"),
     )
+    add_to_card(registry, version, result.for_card(dataset.name, records.data_fingerprint))

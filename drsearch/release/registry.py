@@ -101,7 +101,13 @@ class Registry:
         self._client = open_client(tracking_uri)
 
     def register(
-        self, name: str, run_id: str, files: Mapping[str, Path], tags: Mapping[str, str], description: str
+        self,
+        name: str,
+        run_id: str,
+        files: Mapping[str, Path],
+        tags: Mapping[str, str],
+        description: str,
+        beside: Mapping[str, bytes] | None = None,
     ) -> ModelVersion:
         """Register the model of a run as a new version.
 
@@ -111,6 +117,7 @@ class Registry:
             files: The model's files, from `model_files`.
             tags: Of the version and of the logged model.
             description: Of the version, Markdown.
+            beside: Content of files that lie beside the model's, by name; they can be replaced.
 
         Returns:
             The version.
@@ -135,6 +142,7 @@ class Registry:
                 pip_requirements=list(_requirements()),
                 model_id=logged.model_id,
             )
+        self._put_beside(logged.model_id, beside or {})
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         with contextlib.suppress(MlflowException):  # it is there already
             self._client.create_registered_model(name, description=_MODEL_NOTE)
@@ -221,16 +229,14 @@ class Registry:
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         files: Mapping[str, bytes],
-        description: str,
     ) -> None:
-        """Write test scores to a version: to its run, its logged model, its tags and its description.
+        """Write test scores to a version: to its run, its logged model and its tags.
 
         Args:
             model: The version.
             metrics: The scores by name; they also become tags, with four digits.
             tags: More tags.
             files: Content of each file of the run's artifacts in `test/`, by name.
-            description: Of the version, Markdown.
         """
         at = now_ms()
         points = [Metric(name, value, at, 0, model_id=model.model_id) for name, value in metrics.items()]
@@ -238,7 +244,6 @@ class Registry:
         for tag, text in {**{name: f"{value:.4f}" for name, value in metrics.items()}, **tags}.items():
             self._client.set_model_version_tag(model.name, str(model.version), tag, text)
         self._log_files(model.run_id, files, "test")
-        self._client.update_model_version(model.name, str(model.version), description)
 
     def log_figures(
         self,
@@ -285,6 +290,44 @@ class Registry:
                 file.parent.mkdir(exist_ok=True)
                 file.write_bytes(content)
             self._client.log_artifacts(run_id, place, folder)
+
+    def write_beside(self, model: ModelVersion, files: Mapping[str, bytes], description: str) -> None:
+        """Replace files that lie beside a version's model, and its description.
+
+        Args:
+            model: The version.
+            files: Content of each file, by name.
+            description: Of the version, Markdown.
+
+        Raises:
+            RegistryError: If MLflow does not let this user.
+        """
+        try:
+            self._client.update_model_version(model.name, str(model.version), description)
+            self._put_beside(model.model_id, files)
+        except MlflowException as wrong:
+            if not is_denied(wrong):
+                raise
+            raise RegistryError(f"MLflow does not let this user write to {model.uri}; ask a registrar.") from wrong
+
+    def _put_beside(self, model_id: str, files: Mapping[str, bytes]) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            for name, content in files.items():
+                (Path(place) / name).write_bytes(content)
+                self._client.log_model_artifact(model_id, str(Path(place) / name))
+
+    def read_beside(self, model: ModelVersion, name: str) -> bytes | None:
+        """The content of a file that lies beside a version's model; None if there is none.
+
+        Args:
+            model: The version.
+            name: Of the file.
+        """
+        if name not in {Path(file.path).name for file in self._client.list_logged_model_artifacts(model.model_id)}:
+            return None
+        with tempfile.TemporaryDirectory() as place:
+            file = mlflow.artifacts.download_artifacts(artifact_uri=f"{model.uri}/{name}", dst_path=place)
+            return Path(file).read_bytes()
 
     def log_parent(self, run_id: str, parent: ModelVersion) -> None:
         """Log a version as the model that a run starts from."""

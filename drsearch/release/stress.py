@@ -19,6 +19,7 @@ from drsearch.measure.comparison import Comparison, compare
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.scores import Interval, scores
 from drsearch.processes import cores, in_threads
+from drsearch.release.card_figures import Stressed, StressRow
 from drsearch.release.evaluate import Split, n_test_evaluations, unseen_eyes
 from drsearch.tracking.tags import STRESS_TAG
 
@@ -144,6 +145,17 @@ class Stress:
             "strengths": {each.name: f"{each.meaning},{each.unit or ' number'}" for each in CORRUPTIONS},
             "test_evaluations": self.test_evaluations,
         }
+
+    def for_card(self, data: str, data_fingerprint: str) -> Stressed:
+        """What the model card of the version keeps of it.
+
+        Args:
+            data: Name of the data set.
+            data_fingerprint: Of its photographs, grades and split.
+        """
+        conditions = [self.undamaged, *(self.of(corruption)[-1] for corruption in CORRUPTIONS)]
+        rows = [StressRow(each.label, each.auc, each.auc_change, each.graded) for each in conditions]
+        return Stressed(data, data_fingerprint, self.split, self.text, tuple(rows))
 
     def __repr__(self) -> str:
         return f"<Stress on {self.text}>"

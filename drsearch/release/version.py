@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit
-from drsearch.data.records import RecordSet, read_eyes
+from drsearch.data.records import EyeEntry, RecordSet, read_eyes
+from drsearch.datasets.description import read_source_file
 from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.patients import patient_metrics
-from drsearch.measure.scores import OneClassScores, Scores
+from drsearch.measure.scores import Scores
 from drsearch.model.mean_network import is_mean
 from drsearch.model.predictor import Predictor
 from drsearch.processes import cores
-from drsearch.release.blind_scores import blind_caution, blind_text
+from drsearch.provenance import library_versions
+from drsearch.release.blind_scores import blind_caution
 from drsearch.release.candidate import Candidate
-from drsearch.release.evaluate import Evaluation, evaluate
+from drsearch.release.card_figures import NetworkFacts, SourceSet, SplitCounts
+from drsearch.release.evaluate import evaluate
 from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, answer_pictures, answers_csv, eye_answers
+from drsearch.release.model_card import CARD_FILE, ModelCard, add_to_card
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.run_folder import REGISTERED_FOLDER
@@ -30,15 +36,16 @@ from drsearch.serving.grader import Grader, load_network
 from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import Settings
 from drsearch.study.best_trial import pick_rule
-from drsearch.tracking.markdown import note_table
 from drsearch.tracking.tags import (
     BLIND_CAUTION_TAG,
+    COMMIT_TAG,
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
     LIBRARY_TAG_PREFIX,
     MEMBERS_TAG,
     NETWORK_TAG,
     OPERATING_POINT_TAG,
+    PARENT_VERSION_TAG,
     RECORDS_FINGERPRINT_TAG,
     RUN_ID_TAG,
     STUDY_ID_TAG,
@@ -48,14 +55,26 @@ from drsearch.tracking.tags import (
     THRESHOLD_TAG,
     TRIAL_TAG,
     VALIDATION_CAUTION_TAG,
+    VERSION_TAG,
     provenance_tags,
 )
 from drsearch.training.best_network import latency_ms
-from drsearch.training.cross_validation import folds_or_repeats
+from drsearch.training.cross_validation import folds_or_repeats, n_trainings
 from drsearch.training.outcome import Outcome
 
 _FAMILIAR_EYES = 5000
 _TIMED = 10
+_EXCLUDED = (
+    "unreadable",
+    "no_retina",
+    "invalid_grade",
+    "label_without_photograph",
+    "unlabelled",
+    "ungradable",
+    "left_out",
+    "duplicates",
+    "contradicting",
+)
 _MADE_BY = {
     "trial": "The best checkpoint of",
     "refit": "Refitted on train and validation eyes from",
@@ -137,6 +156,7 @@ def register_version(
         json.dumps([eye.to_json() for eye in trained_on]),
         _familiarity(records).to_json(),
     )
+    about = _about(network, settings)
     lineage = {
         KIND_TAG: kind,
         STUDY_TAG: candidate.study.name,
@@ -148,25 +168,24 @@ def register_version(
         THRESHOLD_TAG: f"{chosen.point.threshold:.4f}",
         TEMPERATURE_TAG: f"{chosen.temperature:.4f}",
         OPERATING_POINT_TAG: settings.registry.operating_point,
-        NETWORK_TAG: _about(network, settings),
+        NETWORK_TAG: about.text,
         **({VALIDATION_CAUTION_TAG: chosen.scores.caution} if chosen.scores.caution else {}),
         # Libraries are with the run, and pinned in the model: here they would bury what tells versions apart.
         **{name: value for name, value in provenance_tags().items() if not name.startswith(LIBRARY_TAG_PREFIX)},
     }
     all_tags = {**lineage, **tags}
-    return registry.register(candidate.name, run_id, files, all_tags, _description(candidate, outcome, all_tags))
+    card = _card(candidate, outcome, all_tags, about)
+    beside = {CARD_FILE: card.to_json().encode()}
+    return registry.register(candidate.name, run_id, files, all_tags, card.description(), beside)
 
 
-def _about(file: Path, settings: Settings) -> str:
-    """The size of a network, and the time that it takes here for an eye, in words."""
+def _about(file: Path, settings: Settings) -> NetworkFacts:
+    """The size of a network, and the time that it takes here for an eye."""
     network, side = load_network(file.parent), settings.images.image_px
     predict = Predictor(network, symmetries=settings.registry.symmetries)
     latency = latency_ms(predict, np.zeros((1, side, side, 3), np.uint8), _TIMED)
-    n, kind = cores(), f"{network.name.replace('_', ' ')}, " if is_mean(network) else ""
-    return (
-        f"{kind}{network.count_params():,} parameters, {file.stat().st_size / 1e6:.1f} MB, {latency:.1f} ms per eye "
-        f"on {n} core{'s' if n > 1 else ''}"
-    )
+    kind = network.name.replace("_", " ") if is_mean(network) else ""
+    return NetworkFacts(kind, network.count_params(), file.stat().st_size / 1e6, latency, cores())
 
 
 def _familiarity(records: RecordSet) -> Familiarity:
@@ -182,70 +201,93 @@ def _at_most(n: int, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return images[:: 1 + len(images) // n]
 
 
-def _description(
-    candidate: Candidate, outcome: Outcome, tags: Mapping[str, str], test: Evaluation | None = None
-) -> str:
-    """The text of a version's page in MLflow, Markdown."""
-    chosen, settings = threshold_of(candidate, outcome), candidate.settings
-    held_out = "validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}"
+def _card(candidate: Candidate, outcome: Outcome, tags: Mapping[str, str], network: NetworkFacts) -> ModelCard:
+    """What is known of a version when it is registered."""
+    chosen, settings, records = threshold_of(candidate, outcome), candidate.settings, candidate.records()
     members = json.loads(tags.get(MEMBERS_TAG, "[]"))
     trials = trials_text(list(dict.fromkeys(each["trial"] for each in members)) or [candidate.number])
-    lines = [f"{_MADE_BY[tags[KIND_TAG]]} {trials}, study `{candidate.study.name}`: {tags[NETWORK_TAG]}.", ""]
-    lines += [*_score_table("", held_out, chosen.scores, test.scores if test else None), "", chosen.text]
-    lines += ["", f"Referable: {settings.task.words}. {_patients_sentence(candidate.records())}"]
-    if chosen.patients is not None:
-        lines += ["", *_score_table("patients", held_out, chosen.patients, test.patients if test else None)]
-        lines += ["", "A patient is referable if an eye is, and has the larger probability of its eyes."]
-    if test is not None and test.sources:
-        names = [name for name, _ in test.scores.labelled]
-        rows = [
-            (source, str(of.n), *(str(interval or "") for _, interval in of.labelled))
-            for source, of in test.sources.items()
-        ]
-        lines += ["", *note_table(("test eyes of", "n", *names), rows)]
-    if test is not None:
-        lines += ["", f"On test: {blind_text(test.blind)}."]
-    on_test = (test.scores.caution, blind_caution(test.blind)) if test is not None else ()
-    for split, caution in ((held_out, chosen.scores.caution), *(("test", each) for each in on_test)):
-        if caution:
-            lines += ["", f"**On {split}: {caution}**"]
-    intervals = "95 % intervals" if chosen.patients is None else "95 % intervals by patients"
-    lines += ["", f"{intervals}. Validation scores are optimistic: model and threshold were chosen on them."]
-    if settings.study.second_objective != "none":
-        front = f"the Pareto front of {settings.study.objective} against {settings.study.second_objective}"
-        lines += ["", f"This is {pick_rule(settings)} on {front}."]
-    return "\n".join(lines)
+    values, defaults = settings.flat(), Settings().flat()
+    audit = Audit.from_json(json.loads(records.audit_path.read_text()))
+    patients = audit.patients_text
+    definition = candidate.study.definition
+    lineage = {
+        "study": candidate.study.name,
+        "trial": tags[TRIAL_TAG],
+        "run": tags[RUN_ID_TAG],
+        "made by": tags[KIND_TAG],
+        "fine-tuned from version": tags.get(PARENT_VERSION_TAG, ""),
+        "space": definition.space_file,
+        "photographs, grades and split": records.data_fingerprint,
+        "records": records.fingerprint,
+        "commit of drsearch": tags.get(COMMIT_TAG, ""),
+        "drsearch": tags[VERSION_TAG],
+        "registered": datetime.now(UTC).date().isoformat(),
+    }
+    return ModelCard(
+        model=candidate.name,
+        origin=f"{_MADE_BY[tags[KIND_TAG]]} {trials}, study `{candidate.study.name}`",
+        network=network,
+        task=settings.task.words,
+        data=_source_sets(records, definition.data_name),
+        data_name=definition.data_name,
+        data_fingerprint=records.data_fingerprint,
+        splits={split: _split_counts(records.eyes(split)) for split in ("train", "validation", "test")},
+        exclusions={kind: audit.counts()[kind] for kind in _EXCLUDED},
+        patients=f"{patients[0].upper()}{patients[1:]}.",
+        settings=values,
+        changed=tuple(name for name, value in values.items() if value != defaults[name]),
+        selection=_selection(candidate),
+        front=_front(settings),
+        threshold=chosen.text,
+        held_out="validation" if outcome.scores is not None else f"held out in {folds_or_repeats(settings.search)}",
+        validation=chosen.scores,
+        validation_patients=chosen.patients,
+        lineage={name: value for name, value in lineage.items() if value},
+        libraries=library_versions(),
+    )
 
 
-def _score_table(
-    of: str, held_out: str, chosen: Scores | OneClassScores, test: Scores | OneClassScores | None
-) -> list[str]:
-    """The lines of a table of validation and test scores."""
-    columns = (of, f"{held_out} ({chosen.n})", f"test ({test.n})" if test else "test")
-    tested = [interval for _, interval in test.labelled] if test else [None] * len(chosen.labelled)
-    rows = [
-        (name, str(interval or ""), str(of_test or ""))
-        for (name, interval), of_test in zip(chosen.labelled, tested, strict=True)
-    ]
-    return note_table(columns, rows)
+def _source_sets(records: RecordSet, name: str) -> tuple[SourceSet, ...]:
+    """The data sets of the records, as their description names them."""
+    if not records.description_path.is_file():
+        return (SourceSet(name),)
+    sets = read_source_file(records.description_path).sets
+    return tuple(SourceSet(each.name, each.source, each.licence, each.scale, each.notes) for each in sets)
 
 
-def _patients_sentence(records: RecordSet) -> str:
-    """How patients are known."""
-    text = Audit.from_json(json.loads(records.audit_path.read_text())).patients_text
-    return f"{text[0].upper()}{text[1:]}."
+def _split_counts(eyes: Sequence[EyeEntry]) -> SplitCounts:
+    grades = Counter(str(eye.grade) for eye in eyes)
+    patients = {eye.patient for eye in eyes} - {""}
+    return SplitCounts(len(eyes), sum(eye.label for eye in eyes), dict(sorted(grades.items())), len(patients))
 
 
-def evaluate_version(
-    registry: Registry, candidate: Candidate, version: ModelVersion, outcome: Outcome
-) -> dict[str, Any]:
+def _selection(candidate: Candidate) -> str:
+    """How a study found the setting."""
+    settings, counts = candidate.settings, candidate.study.counts()
+    states = ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    n, n_trials = n_trainings(settings.search), sum(counts.values())
+    judged = f", each judged by {n} {folds_or_repeats(settings.search)}" if n > 1 else ""
+    return (
+        f"A study of {n_trials} trial{'s' if n_trials > 1 else ''} ({states}{judged}) chose among settings by "
+        f"`{settings.study.objective}` on validation eyes; sampler {settings.study.sampler}, pruner "
+        f"{settings.study.pruner}. It saw no test eye."
+    )
+
+
+def _front(settings: Settings) -> str:
+    if settings.study.second_objective == "none":
+        return ""
+    front = f"the Pareto front of {settings.study.objective} against {settings.study.second_objective}"
+    return f"This is {pick_rule(settings)} on {front}."
+
+
+def evaluate_version(registry: Registry, candidate: Candidate, version: ModelVersion) -> dict[str, Any]:
     """Evaluate a version on the test split, and write the scores to it: one test evaluation.
 
     Args:
         registry: Where it is registered.
         candidate: The best trial.
         version: The version.
-        outcome: Of the training that made it, for the description.
 
     Returns:
         The scores as JSON, with the number of test evaluations of this split, this one included.
@@ -279,6 +321,7 @@ def evaluate_version(
         | {"test_unfamiliar": unfamiliar},
         {name: caution for name, caution in cautions.items() if caution},
         files,
-        _description(candidate, outcome, version.tags, test),
     )
+    records = candidate.records()
+    add_to_card(registry, version, test.for_card(candidate.study.definition.data_name, records.data_fingerprint))
     return values

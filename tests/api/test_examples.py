@@ -9,7 +9,8 @@ import drsearch
 
 IN_ORDER = [
     "synthesize", "prepare", "describe_data", "doctor", "spaces", "describe_space", "run_study", "load_study",
-    "studies", "load_model", "evaluate", "explain", "stress", "train", "cross_validate", "promote", "history",
+    "studies", "load_model", "model_card", "evaluate", "explain", "stress", "train", "cross_validate", "promote",
+    "history",
     "lineage", "sync", "ablate",
 ]  # fmt: skip
 

@@ -234,6 +234,13 @@ def test_stress_prints_a_line_per_condition_and_writes_its_chart(terminal: Termi
     assert status == 2 and "exists already; name another place, or add --overwrite" in err
 
 
+def test_compare_refuses_one_model_alone(terminal: Terminal) -> None:
+    for models in ([MODEL], [MODEL, "retinopathy/1"]):
+        status, _, err = terminal.run("compare", *models)
+        assert status == 2 and "compare: name two versions or more, each once; these are retinopathy/1" in err
+    assert not (terminal.folder / "compare.html").exists()
+
+
 def test_a_heat_map_can_be_made_in_other_ways_and_of_other_layers(terminal: Terminal) -> None:
     maps = {}
     for name, options in {

@@ -168,8 +168,15 @@ REFUSED = {
     ),
     "stress: --out": (
         ["stress", "retinopathy/1", "--data", "eyes", "--out", "chart.png"],
-        "--out chart.png: the chart is an HTML page; name it .html.",
+        "--out chart.png: the page is HTML; name it .html.",
     ),
+    "compare: --out": (
+        ["compare", "retinopathy/1", "retinopathy/2", "--out", "page.png"],
+        "--out page.png: the page is HTML; name it .html.",
+    ),
+    "compare: model": (["compare", "retinopathy/1", "retinopathy/2"], "retinopathy has no version 1; "),
+    "card: model": (["card", "retinopathy/1"], "retinopathy has no version 1; "),
+    "card: --out": (["card", "retinopathy/1", "--out", "mine.py"], "--out mine.py: exists already; "),
     "stress: model": (["stress", "retinopathy/1", "--data", "eyes"], "retinopathy has no version 1; "),
     "predict: photograph": (
         ["predict", "retinopathy/1", "no.jpg"],

@@ -116,13 +116,10 @@ def test_a_version_that_is_not_there_is_answered_with_those_that_are(shelf: Shel
 
 def test_test_scores_stand_on_the_version_its_run_and_its_model(shelf: Shelf) -> None:
     numbers = {"test_auc": 0.87654, "test_auc_low": 0.5}
-    shelf.registry.log_scores(
-        shelf.first, numbers, {"drsearch.test_caution": "chance"}, {"scores.json": b"{}"}, "judged"
-    )
+    shelf.registry.log_scores(shelf.first, numbers, {"drsearch.test_caution": "chance"}, {"scores.json": b"{}"})
     version = shelf.client.get_model_version("retinopathy", "1")
     assert (version.tags["test_auc"], version.tags["test_auc_low"]) == ("0.8765", "0.5000")
     assert version.tags["drsearch.test_caution"] == "chance"
-    assert version.description == "judged"
     assert shelf.client.get_run(shelf.first.run_id).data.metrics == numbers
     logged = {metric.key: metric.value for metric in shelf.client.get_logged_model(shelf.first.model_id).metrics}
     assert logged == numbers
