@@ -8,10 +8,9 @@ import pytest
 import drsearch
 
 IN_ORDER = [
-    "synthesize", "prepare", "describe_data", "doctor", "spaces", "describe_space", "run_study", "load_study",
+    "synthesize", "prepare", "describe_data", "doctor", "spaces", "describe_space", "run_study", "load_study", "report",
     "studies", "load_model", "model_card", "evaluate", "explain", "stress", "train", "cross_validate", "promote",
-    "history",
-    "lineage", "sync", "ablate",
+    "history", "lineage", "sync", "ablate",
 ]  # fmt: skip
 
 
