@@ -77,12 +77,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make what all processes of tests share: the statements of a new store of MLflow, and who forks commands."""
+    """Name the file of the statements of a new store of MLflow, which all processes of tests share."""
     if not hasattr(config, "workerinput"):
         folder = tempfile.mkdtemp(prefix="drsearch-stores-")
         os.environ[new_stores.FILE] = f"{folder}/statements.json"
         config.add_cleanup(lambda: shutil.rmtree(folder))
-        warm.start_forker()
 
 
 def pytest_collection_finish() -> None:

@@ -1,7 +1,7 @@
 """Commands of drsearch as processes of their own that need not import TensorFlow, Keras and MLflow first.
 
 `Command` is what `subprocess.Popen` would be. Its process is forked from one that has imported everything and run
-nothing (`python warm.py`, one for all processes of tests): 0.1 s of CPU per command and not 5. So are the workers, the
+nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. So are the workers, the
 sender and the MLflow server that a command starts: they have its number as parent, the command line, environment,
 session and open files that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets
 them start as for a user.
@@ -48,15 +48,12 @@ _ALSO = (
 _SERVER = ("mlflow.server.fastapi_app", "mlflow.server")
 """What takes settings from the environment when it is imported: imported once for all that it imports, then again."""
 
-FORKER = "WARM_FORKER"
-"""The environment variable that names the socket of the process that forks."""
-
 COLD = "COLD_WORKERS"
 """Set in the environment of a command whose workers and sender are to be processes of a new Python."""
 
 _CHILDLESS = ("drsearch.workers.worker", "drsearch.tracking.sender", "uvicorn")
 _STARTED = (*_CHILDLESS, "mlflow")
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _NURSERY = b"nursery"
 _SHOWN = 2000  # bytes of a command line that the system shows
 
@@ -151,36 +148,20 @@ def _text(file: int) -> str:
     return os.pread(file, os.fstat(file).st_size, 0).decode()
 
 
-def start_forker() -> None:
-    """Start the process that forks for this one and for all that inherit its environment; it imports when first asked.
-
-    It ends with this process.
-    """
-    name = f"drsearch-test-forker-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as requests:
-        requests.bind(f"\0{name}")
-        command = [sys.executable, __file__, str(requests.fileno()), " " * _SHOWN]
-        process = subprocess.Popen(
-            command, pass_fds=[requests.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    os.environ[FORKER] = name
+@functools.cache
+def _forker() -> socket.socket:
+    """The way to the process that forks. Each process of tests has its own: it is the parent of what is forked."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, __file__, str(theirs.fileno()), " " * _SHOWN]
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True)
+    theirs.close()
 
     def end() -> None:
-        with _forker() as line, contextlib.suppress(OSError):
-            line.send(b"")
+        ours.close()
         process.wait()
 
     atexit.register(end)
-
-
-@functools.cache
-def _forker() -> socket.socket:
-    """The way to the process that forks."""
-    if FORKER not in os.environ:
-        start_forker()
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    line.connect(f"\0{os.environ[FORKER]}")
-    return line
+    return ours
 
 
 def _import_everything() -> None:
@@ -403,8 +384,5 @@ def _leave() -> None:
 
 if __name__ == "__main__":
     atexit.register(_leave)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # with the process that started this one
-    asked = socket.socket(fileno=int(sys.argv[1]))
-    if asked.recv(1, socket.MSG_PEEK):  # else nobody ever asks
-        _import_everything()
-        _run(_serve(asked))
+    _import_everything()
+    _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -135,7 +135,8 @@ def test_the_model_of_a_study_predicts_and_has_its_test_scores(bench: Bench) -> 
     assert table.index.to_list() == [*map(str, photographs), "nowhere.jpg"]
     assert set(table["label"][:2]) <= {"RDR", "NRDR"} and table["error"][:2].isna().all()
     assert table["label"].isna().iloc[2] and "cannot be read" in table["error"].iloc[2]
-    assert {path.name for path in Path("maps").iterdir()} == {f"{each.stem}.png" for each in photographs}
+    maps = {f"{each.stem}{which}.png" for each in photographs for which in ("", "-map")}
+    assert {path.name for path in Path("maps").iterdir()} == maps
     assert model.explain(photographs[0]).shape[2] == 3
     assert model.evaluate("eyes", progress=False).scores.n == 12
 
