@@ -196,7 +196,8 @@ def cross_validate(
         if len(studies) > 1:
             liner(out)(f"outer fold {number} of {len(studies)}: a search on the eyes that it leaves, study {own_name}")
         supervisor = launch_study(own_name, own, dataset, prepared, home, url)
-        if "test" in records.outer_splits and number == 1 and not supervisor.folder.exists():
+        has_begun = any(supervisor.folder.glob("trial-*"))
+        if "test" in records.outer_splits and number == 1 and not has_begun:
             count_test_evaluation(records, home, f"cross-validation {name}")
         with launching(supervisor.folder), study_view(out) as show:
             result = supervisor.run(workers, show, say_stopping=show.stopping)
