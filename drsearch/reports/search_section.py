@@ -21,6 +21,7 @@ from drsearch.reports.page import (
 from drsearch.reports.study_facts import StudyFacts
 from drsearch.reports.words import duration, short
 from drsearch.study import plots
+from drsearch.study.best_trial import pick_rule
 from drsearch.study.chart_style import BLUE, GREY, ORANGE
 from drsearch.study.status import TrialRow
 from drsearch.training.cross_validation import n_trainings
@@ -67,7 +68,8 @@ def search_section(facts: StudyFacts) -> Section:
             figure(charts["history"](), said, f"Every complete trial, and the best so far. {said}.", "history")
         )
     if "pareto" in charts:
-        parts.append(figure(charts["pareto"](), "Both objectives of every trial", "Both objectives, and their front."))
+        caption = f"Both objectives, and their front. The model is its trial with {pick_rule(settings)}."
+        parts.append(figure(charts["pareto"](), "Both objectives of every trial", caption))
     if facts.curves:
         pruned = {row.number for row in facts.rows if row.state == "pruned"}
         parts.append(

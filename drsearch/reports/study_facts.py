@@ -17,7 +17,7 @@ from drsearch.settings import Settings
 from drsearch.study.definition import StudyDefinition, load_study
 from drsearch.study.status import StudyStatus, TrialRow, study_status, trial_rows
 from drsearch.tracking.mlflow_client import first_run, open_client, search_runs, translated_errors
-from drsearch.tracking.tags import KIND_TAG, PARENT_RUN_TAG, STUDY_ID_TAG, has_tag
+from drsearch.tracking.tags import KIND_TAG, PARENT_RUN_TAG, STUDY_ID_TAG, TRIAL_TAG, has_tag
 from drsearch.training.objective import Objective
 from drsearch.trials.trials import Trial
 
@@ -140,7 +140,8 @@ def read_study(storage: Any, name: str, home: Home) -> StudyFacts:
             if run is not None:
                 facts = _about_data(client, run.info.run_id)
             facts["model"] = _model(client, home, definition, experiment.experiment_id)
-            facts["curves"] = _trial_curves(client, rows, definition.settings.study.objective)
+            objective = definition.settings.study.objective
+            facts["curves"] = _trial_curves(client, experiment.experiment_id, rows, objective)
         champion = Registry(home.tracking_uri).with_alias(definition.settings.registry.model_name, CHAMPION)
     model = facts.get("model")
     if champion is not None and (model is None or champion.version != model.version.version):
@@ -200,14 +201,17 @@ def _finetuning(client: Any, experiment_id: str, version: ModelVersion) -> FineT
     return None
 
 
-def _trial_curves(client: Any, rows: Sequence[TrialRow], objective: str) -> dict[int, Curve]:
+def _trial_curves(client: Any, experiment_id: str, rows: Sequence[TrialRow], objective: str) -> dict[int, Curve]:
     """The curves of the best trials, and of some of the pruned; rows are by number."""
-    complete = [row for row in rows if row.state == "complete" and row.run_id and row.value is not None]
+    complete = [row for row in rows if row.state == "complete" and row.value is not None]
     complete.sort(key=lambda row: Objective(objective).loss(row.value or 0.0))
-    pruned = [row for row in rows if row.state == "pruned" and row.run_id]
-    curves = {
-        row.number: _curve(client, row.run_id, objective) for row in (*complete[:_BEST_CURVES], *pruned[-_MOST_CURVES:])
-    }
+    pruned = [row for row in rows if row.state == "pruned"]
+    shown = {row.number: row.run_id for row in (*complete[:_BEST_CURVES], *pruned[-_MOST_CURVES:])}
+    if not all(shown.values()):  # some machine that trained has not said yet which run of MLflow is whose
+        found = search_runs(client, [experiment_id], has_tag(KIND_TAG, "trial"))
+        runs = {int(run.data.tags[TRIAL_TAG]): run.info.run_id for run in found}
+        shown = {number: run_id or runs.get(number, "") for number, run_id in shown.items()}
+    curves = {number: _curve(client, run_id, objective) for number, run_id in shown.items() if run_id}
     return {number: curve for number, curve in curves.items() if curve}
 
 

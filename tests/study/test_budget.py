@@ -30,6 +30,7 @@ from drsearch.study.budget import (
     union_s,
     what_is_spent,
 )
+from drsearch.study.plots import pareto
 from drsearch.study.preparation import prepare_all
 from drsearch.study.result import StudyResult
 from drsearch.tracking.events import RunEnd
@@ -195,7 +196,7 @@ def test_epochs_are_a_budget_of_all_calls_and_a_larger_one_goes_on(tmp_path: Pat
 
     ends = [entry for entry in Journal(more.folder / "study").read()[0] if isinstance(entry, RunEnd)]
     assert [end.status for end in ends] == ["FINISHED"] * 3
-    page = (more.folder / "study" / "pareto.html").read_text()
-    assert "the smallest parameters within one standard error of the best val_auc" in page
+    title = pareto(more.front, space.settings).layout.title.text
+    assert "the smallest parameters within one standard error of the best val_auc" in title
     assert more.best is not None and more.best in more.front
     assert all(trial.values[1] == int(trial.values[1]) > 0 for trial in more.front)
