@@ -249,9 +249,9 @@ def _facts(card: ModelCard) -> dict[str, list[str | Table]]:
         ],
         "users": ["People who can judge a photograph of a retina themselves, and who have read this card."],
         "not_for": [
-            "Not a medical device: no diagnosis, treatment or screening may rest on it. Not for other diseases, other "
-            "kinds of pictures, or people and cameras unlike those of the eyes that it was tested on, until it was "
-            "tested on such: `drsearch evaluate`."
+            "Not a medical device: no diagnosis, treatment or screening may rest on it. Not for other diseases: an eye "
+            "that is not called RDR need not be healthy. Not for other kinds of pictures, or people and cameras unlike "
+            "those of the eyes that it was tested on, until it was tested on such: `drsearch evaluate`."
         ],
         "unknown_groups": [
             "Age, sex, ethnicity, kind of diabetes and camera are not in the records: how scores differ between such "

@@ -4,6 +4,7 @@ from markupsafe import Markup
 
 from drsearch.grades import CLASS_NAMES
 from drsearch.release.eye_answers import EyeAnswer, telling
+from drsearch.reports.card_section import fact_parts
 from drsearch.reports.page import (
     Picture,
     Section,
@@ -14,9 +15,6 @@ from drsearch.reports.page import (
 )
 from drsearch.reports.study_facts import VersionFacts
 from drsearch.reports.words import html
-from drsearch.tracking.tags import (
-    EXPLAIN_TAG,
-)
 
 
 def attention_section(model: VersionFacts) -> Section:
@@ -38,7 +36,8 @@ def attention_section(model: VersionFacts) -> Section:
         parts = [text("No photographs of test eyes are in MLflow (study.gradcam_eyes = 0, or an older drsearch).")]
     parts.append(heading("Does it look at lesions?"))
     if model.explanations:
-        parts.append(text(f"{model.version.tags.get(EXPLAIN_TAG, '')}."))
+        if model.card is not None:
+            parts += fact_parts(model.card.facts()["explanations"])
         parts += [
             pictures([Picture(content, f"What the model looks at: {folder}", folder)], 900)
             for folder, content in model.explanations.items()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from drsearch.data.audit import Audit
+from drsearch.errors import RegistryError
 from drsearch.home import Home
 from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, EyeAnswer, read_answers
+from drsearch.release.model_card import ModelCard, read_card
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
 from drsearch.run_folder import CROPS_FOLDER
 from drsearch.settings import Settings
@@ -57,6 +59,7 @@ class VersionFacts:
         pictures: JPEG files of test eyes, by the eye's name: photograph and Grad-CAM side by side.
         explanations: The charts of `drsearch explain`, PNG, by the folder of each.
         finetuning: None without one.
+        card: The model card; None for a version of an older drsearch.
     """
 
     version: ModelVersion
@@ -68,6 +71,7 @@ class VersionFacts:
     pictures: Mapping[str, bytes]
     explanations: Mapping[str, bytes]
     finetuning: FineTuning | None
+    card: ModelCard | None
 
     @property
     def threshold(self) -> float:
@@ -189,7 +193,15 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
             Path(name).parent.name: content for name, content in explanations.items() if name.endswith("explain.png")
         },
         finetuning=_finetuning(client, experiment_id, version),
+        card=_card(registry, version),
     )
+
+
+def _card(registry: Registry, version: ModelVersion) -> ModelCard | None:
+    try:
+        return read_card(registry, version)
+    except RegistryError:  # of an older drsearch
+        return None
 
 
 def _finetuning(client: Any, experiment_id: str, version: ModelVersion) -> FineTuning | None:

@@ -6,6 +6,7 @@ import drsearch
 from drsearch.home import Home
 from drsearch.measure.scores import Interval, Scores
 from drsearch.reports import figures
+from drsearch.reports.card_section import card_section, limits_section
 from drsearch.reports.data_section import data_section
 from drsearch.reports.eye_sections import attention_section, misclassified_section
 from drsearch.reports.model_section import best_model_section
@@ -16,7 +17,6 @@ from drsearch.reports.page import (
     folded,
     heading,
     notice,
-    points,
     render,
     statements,
     table,
@@ -30,10 +30,8 @@ from drsearch.reports.words import html, percent, short
 from drsearch.settings import Settings
 from drsearch.tracking.tags import (
     BLIND_CAUTION_TAG,
-    COMMIT_TAG,
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
-    TEMPERATURE_TAG,
     TEST_CAUTION_TAG,
     TRIAL_TAG,
 )
@@ -63,7 +61,12 @@ def study_report(storage: Any, name: str, home: Home) -> str:
     if facts.model is not None and facts.model.test:
         sections += [best_model_section(facts, facts.model), prevalence_section(facts.model)]
         sections += [attention_section(facts.model), misclassified_section(facts.model)]
-    sections += [_how_to_get_it(facts), _limits(facts)]
+    sections.append(_how_to_get_it(facts))
+    if facts.model is not None and facts.model.card is not None:
+        sections += [limits_section(facts.model.card), card_section(facts.model.card)]
+    elif facts.model is not None:
+        limit = "An older drsearch registered this version, without a model card. It is no medical device."
+        sections.append(Section("What it may not be used for", [notice(limit)]))
     status = facts.status
     counts = ", ".join(f"{n} {state}" for state, n in status.counts().items() if n)
     return render(
@@ -175,17 +178,9 @@ def _how_to_get_it(facts: StudyFacts) -> Section:
     definition, parts = facts.definition, []
     if (model := facts.model) is not None:
         version = f"{model.version.name}/{model.version.version}"
-        tags = model.version.tags
-        rows = [
-            ["registered version", version],
-            ["MLflow run", model.version.run_id],
-            ["threshold", f"{model.threshold:.4f}" if model.test else ""],
-            ["temperature", tags.get(TEMPERATURE_TAG, "")],
-            ["data fingerprint", tags.get(DATA_FINGERPRINT_TAG, "")],
-            ["commit of drsearch", tags.get(COMMIT_TAG, "unknown")],
-        ]
+        lineage = model.card.lineage if model.card is not None else {"run": model.version.run_id}
         parts += [
-            table(["", ""], rows),
+            table(["", ""], [["registered version", version], *([name, value] for name, value in lineage.items())]),
             heading("Use it"),
             commands(
                 f"drsearch predict {version} PHOTOGRAPH...\n"
@@ -213,32 +208,3 @@ def _changed_settings(facts: StudyFacts) -> list[list[str]]:
     """Name and value of the study's settings that differ from drsearch's own; MLflow's parameters have all."""
     default = Settings().flat()
     return [[name, short(value)] for name, value in facts.settings.flat().items() if value != default[name]]
-
-
-def _limits(facts: StudyFacts) -> Section:
-    task = facts.settings.task.words
-    items = [
-        "It is no medical device. No patient may be treated, or sent away, by its answer alone.",
-        f"It tells referable eyes ({task}) from others. It looks for no other disease: a cleared eye is not a healthy "
-        "eye.",
-        f"It was tested on photographs like those of {facts.definition.data_name}. Another camera, another clinic or "
-        "another population asks for a test of its own (drsearch evaluate), before anything else.",
-        "It needs colour photographs of the posterior pole, of the quality that it was trained on; it says of others "
-        "that it cannot grade them, and that has to be dealt with.",
-        "The test split judges one model once. Whoever chooses among models by these numbers needs new eyes to judge "
-        "the choice.",
-    ]
-    if (model := facts.model) is not None and model.test:
-        score = Scores.from_json(dict(model.test))
-        referable = sum(score.confusion[1])
-        items.insert(
-            1, f"It was tested on {score.n} eyes, {referable} of them referable: the intervals say how little that is."
-        )
-        items += [
-            model.version.tags[tag] for tag in (TEST_CAUTION_TAG, BLIND_CAUTION_TAG) if model.version.tags.get(tag)
-        ]
-    if facts.audit is not None and not facts.audit.patients:
-        items.append(
-            "Patients are unknown: both eyes of a patient may lie on two sides of the split, which flatters it."
-        )
-    return Section("What it may not be used for", [points(*items)])

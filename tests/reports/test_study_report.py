@@ -1,6 +1,7 @@
 """Does the report of a study that was really run hold the numbers that MLflow and the study database hold?"""
 
 import csv
+import html
 import io
 import json
 import re
@@ -13,8 +14,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from drsearch.measure.predictive_values import predictive_values
+from drsearch.measure.scores import Interval
+from drsearch.release.model_card import read_card
+from drsearch.release.registry import Registry
 
 Figures = dict[str, Any]
+SECTION_NAMES = ("how-to-get-it", "what-it-may-not-be-used-for", "model-card")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,24 @@ def test_history_and_curves_are_those_of_the_trials(
     for row in rows:
         logged = {point.step: point.value for point in client.get_metric_history(row["run_id"], "val_auc")}
         assert dict(zip(drawn[row["trial"]]["x"], drawn[row["trial"]]["y"], strict=True)) == logged
+
+
+def test_what_the_model_card_says_is_in_it_once(page: str, desk: Any, told: Any, model_run: Run) -> None:
+    registry = Registry(desk.tracking_uri)
+    card = read_card(registry, registry.version("retinopathy", told["model"]["version"]))
+    plain = html.unescape(re.sub("</?(code|strong)>", "", page))
+    facts = {
+        name: [re.sub(r"`|\*\*", "", block) for block in fact.blocks if isinstance(block, str)]
+        for name, fact in card.facts().items()
+    }
+    assert all(plain.count(sentence) <= 1 for sentences in facts.values() for sentence in sentences)
+    sections = [plain.partition(f'id="{name}"')[2].partition("</section>")[0] for name in SECTION_NAMES]
+    assert all(value in sections[0] for value in (card.name, *card.lineage.values()))
+    assert f"<li>{facts['not_for'][0]}</li>" in sections[1] and facts["threshold"][0] in sections[2]
+    for split, column in (("best_val", "validation"), ("test", "test")):
+        assert re.search(rf">{column} \(\d+\)</th>", sections[2])
+        auc = Interval.from_metrics(model_run.data.metrics, f"{split}_auc")
+        assert auc is not None and str(auc) in sections[2]
 
 
 def test_every_test_eye_is_in_the_table_and_the_wrong_ones_are_shown_missed_first(
