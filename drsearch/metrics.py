@@ -14,9 +14,12 @@ COSTS = ("parameters", "latency")
 OWN = "val_own"
 """What `objective` of a space file measures; more is better."""
 
+KAPPA = "val_kappa"
+"""Quadratic weighted kappa of the five grades, of networks that know these."""
+
 _LEVEL = r"0\.\d*[1-9]"
 _KNOWN = re.compile(
-    r"(?P<plain>loss|accuracy|auc|sensitivity|specificity|brier|own)"
+    r"(?P<plain>loss|accuracy|auc|sensitivity|specificity|brier|kappa|own)"
     rf"|(?P<at>sensitivity_at_specificity|specificity_at_sensitivity)_(?P<level>{_LEVEL})"
     rf"|(?P<area>partial_auc_at_specificity)_(?P<low>0|{_LEVEL})_to_(?P<high>1|{_LEVEL})"
 )
@@ -27,6 +30,7 @@ EXAMPLES = (
     "val_brier",
     "val_sensitivity",
     "val_specificity",
+    KAPPA,
     OWN,
     "val_sensitivity_at_specificity_0.9",
     "val_specificity_at_sensitivity_0.9",

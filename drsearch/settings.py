@@ -380,7 +380,8 @@ class StudySettings(_Section):
     objective: str = _setting(
         "val_auc",
         "what makes a trial better: val_auc, val_accuracy, val_sensitivity or val_specificity (at a threshold of 0.5), "
-        "val_loss, val_brier, val_sensitivity_at_specificity_0.9, val_specificity_at_sensitivity_0.9, "
+        "val_loss, val_brier, val_kappa (quadratic, of the grades; needs training.levels_weight), "
+        "val_sensitivity_at_specificity_0.9, val_specificity_at_sensitivity_0.9, "
         "val_partial_auc_at_specificity_0.8_to_1 (with any levels), or val_own (objective of the space file)",
     )
     second_objective: str = _setting(

@@ -238,6 +238,7 @@ def _read(path: Path, given: Mapping[str, Value], config: Configs, is_own: bool)
     from drsearch.space.check import load_space
     from drsearch.space.search_space import read_space
     from drsearch.study.validation import check_study
+    from drsearch.training.single import check_network
 
     def chosen(own: Settings) -> Settings:
         settings = merged_settings(given, config, own)
@@ -256,6 +257,8 @@ def _read(path: Path, given: Mapping[str, Value], config: Configs, is_own: bool)
         return settings.replace({"search.outer_folds": 1, "search.outer_fold": 0})
 
     read = read_space(path, chosen) if is_own else load_space(path, chosen)
+    if is_own:
+        check_network(read.settings, None)
     check_study(read.settings)
     return read
 

@@ -23,7 +23,7 @@ from drsearch.cli.options import (
     given_settings,
 )
 from drsearch.cli.output import console, print_json, progress_on
-from drsearch.display.output import liner, print_blind, print_patients, print_qualities, print_scores
+from drsearch.display.output import liner, print_blind, print_kappa, print_patients, print_qualities, print_scores
 from drsearch.errors import DrsearchError
 
 Split = Annotated[
@@ -118,6 +118,7 @@ def evaluate(
     of, counted = _of(data, split), _counted(evaluation.test_evaluations)
     print_scores(out, f"{model} on {evaluation.scores.n} eyes {of}{counted}", evaluation.scores)
     print_patients(out, evaluation.patients)
+    print_kappa(out, evaluation.kappa)
     for source, scores in evaluation.sources.items():
         print_scores(out, f"{scores.n} eyes of {source}", scores)
     print_qualities(out, evaluation)

@@ -142,6 +142,13 @@ def print_patients(out: Console, scores: "Scores | OneClassScores | None") -> No
     out.print(_intervals(title, scores.unit, rows))
 
 
+def print_kappa(out: Console, kappa: "Interval | None") -> None:
+    """Print how the grades that a model gives agree with the true ones; nothing for a model that gives none."""
+    if kappa is not None:
+        text = f"five grades: quadratic kappa {kappa.value:.3f}, 95 % interval {kappa.low:.3f} to {kappa.high:.3f}"
+        out.print(text, soft_wrap=True, markup=False)
+
+
 def print_qualities(out: Console, evaluation: "Evaluation") -> None:
     """Print the scores of the thirds of the eyes by quality, and how many eyes the model grades."""
     names = ("AUC", "sensitivity", "specificity")

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from drsearch.errors import MetricError
 from drsearch.measure.bootstrap import clusters, drawn_counts
 from drsearch.measure.calibration import brier, calibration
+from drsearch.measure.kappa import Graded, kappa_interval, quadratic_kappa
 from drsearch.measure.scores import (
     _CELLS_AT_ONCE,
     SCORE_NAMES,
@@ -98,7 +99,13 @@ def partial_auc(labels: ArrayLike, probabilities: ArrayLike, low: float, high: f
     return _value(Metric("", "partial_auc_at_specificity", (low, high)), labels, probabilities)
 
 
-def metric_value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike, own: OwnMetric | None = None) -> float:
+def metric_value(
+    metric: Metric,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    own: OwnMetric | None = None,
+    graded: Graded | None = None,
+) -> float:
     """The value of a metric other than the loss; what needs a threshold has that of trials, 0.5.
 
     Args:
@@ -106,6 +113,7 @@ def metric_value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike, ow
         labels: 0 or 1, shape `(n,)`.
         probabilities: Of RDR, shape `(n,)`.
         own: Measures `own`, which nothing else can.
+        graded: The grades of the eyes, which `kappa` is of.
 
     Raises:
         MetricError: If a class is missing, the arrays are no labels and probabilities of the same eyes, or `own`
@@ -124,6 +132,9 @@ def metric_value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike, ow
             return accuracy(labels, probabilities)
         case "brier":
             return brier(labels, probabilities)
+        case "kappa":
+            assert graded is not None, "a study of val_kappa without grades is refused"
+            return quadratic_kappa(graded)
         case "sensitivity" | "specificity":
             counts = confusion_matrix(labels, probabilities)[int(metric.kind == "sensitivity")]
             return float(counts[int(metric.kind == "sensitivity")] / counts.sum())
@@ -138,6 +149,7 @@ def metric_interval(
     resamples: int = 2000,
     seed: int = 0,
     own: OwnMetric | None = None,
+    graded: Graded | None = None,
 ) -> Interval | None:
     """A metric that `Scores` lacks, with its 95 % interval by the bootstrap of `scores`.
 
@@ -149,6 +161,7 @@ def metric_interval(
         resamples: Number of resamples.
         seed: The same seed gives the same interval.
         own: Measures `own`, which nothing else can.
+        graded: The grades of the eyes, which `kappa` is of.
 
     Returns:
         None for the loss, and for what `Scores` has.
@@ -161,6 +174,9 @@ def metric_interval(
         return None
     if metric.kind == "brier":
         return calibration(labels, probabilities, resamples, seed, groups).brier
+    if metric.kind == "kappa":
+        assert graded is not None, "a study of val_kappa without grades is refused"
+        return kappa_interval(labels, graded, groups, resamples, seed)
     truth, of_counts = _terms(metric, labels, probabilities, own)
     cluster = clusters(groups, truth.size)
     drawn = [of_counts(counts) for counts in drawn_counts(truth, resamples, seed, cluster, _CELLS_AT_ONCE)]

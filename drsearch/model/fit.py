@@ -21,13 +21,15 @@ from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_bat
 from drsearch.errors import MetricError, TrialFailed
 from drsearch.files import open_whole
 from drsearch.measure.curve_metrics import OwnMetric, metric_value
+from drsearch.measure.kappa import Graded
 from drsearch.measure.scores import accuracy, auc
-from drsearch.metrics import Metric
+from drsearch.metrics import KAPPA, Metric
 from drsearch.model.fused_step import Fit, compiled_fit
+from drsearch.model.grade_levels import GradePredictor
 from drsearch.model.losses import build_loss
 from drsearch.model.own import NOTHING, Own
 from drsearch.model.predictor import RDR, Predictor
-from drsearch.model.second_targets import add_heads, second_heads
+from drsearch.model.second_targets import add_heads, misfit_of_metrics, second_heads
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
 
@@ -93,6 +95,7 @@ class TrainingState:
         predict: Returns the network's probabilities.
         seen: Probabilities of RDR of the validation eyes at the end of the last epoch, shape `(n,)`.
         average: The moving average that is judged instead of the last weights; None if the last weights are.
+        grade: Returns the grades that the network gives, 0 to 4; None where nothing is measured on grades.
     """
 
     model: keras.Model
@@ -103,6 +106,7 @@ class TrainingState:
     predict: Callable[[NDArray[Any]], NDArray[np.float32]]
     seen: NDArray[np.float32]
     average: WeightAverage | None
+    grade: GradePredictor | None = None
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,13 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
     state.optimizer.learning_rate = rate
     try:
         with nullcontext() if state.average is None else state.average.training():
-            losses, labels, probabilities = (
+            losses, labels, probabilities, *grades = (
                 tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
             )
-        train = _measures(labels, probabilities, losses, epoch, training, data)
-        seen = state.predict(data.validation.images)
+        train = _measures(labels, probabilities, losses, epoch, training, data, Graded(*grades) if grades else None)
+        seen, graded = state.predict(data.validation.images), None
+        if state.grade is not None:
+            graded = Graded(data.validation.grades, state.grade(data.validation.images))
     except tf.errors.ResourceExhaustedError as wrong:
         raise TrialFailed(
             f"memory does not suffice in epoch {epoch}; "
@@ -156,6 +162,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
         epoch,
         training,
         data,
+        graded,
     )
     state.epoch, state.seen = epoch, seen
     return EpochResult(epoch, rate, time.perf_counter() - started, train, validation)
@@ -176,7 +183,7 @@ class Training:
         own: The functions of a space file, which the settings may name.
 
     Raises:
-        TrialFailed: If the network or the eyes do not suit a second target.
+        TrialFailed: If the network or the eyes do not suit a second target or a metric.
     """
 
     def __init__(
@@ -187,6 +194,9 @@ class Training:
         settings: Settings,
         own: Own = NOTHING,
     ) -> None:
+        if misfit := misfit_of_metrics(settings):
+            raise TrialFailed(misfit)
+        with_grades = KAPPA in settings.study.judged_by
         heads = second_heads(train, settings.training)
         model = add_heads(model, heads, settings.training)
         optimizer = build_optimizer(settings.training)
@@ -195,11 +205,12 @@ class Training:
         own_loss = own.build_loss(settings) if own.build_loss and settings.training.loss == "own" else None
         decay, loss = settings.training.ema_decay, build_loss(settings.training, train.labels, own_loss)
         average = WeightAverage(model, optimizer, decay) if decay > 0 else None
-        fit = compiled_fit(model, optimizer, loss=loss, second_heads=heads, average=average)
+        fit = compiled_fit(model, optimizer, loss=loss, second_heads=heads, average=average, with_grades=with_grades)
         predict = Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)
-        self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average)
+        grade = GradePredictor(model) if with_grades else None
+        self._state = TrainingState(model, optimizer, settings.training, 0, fit, predict, nothing_seen, average, grade)
         self._own = own
         self._own_augment = own.augment if settings.augmentation.own else None
         self._of_augment: list[Exception] = []
@@ -413,6 +424,7 @@ def _measures(
     epoch: int,
     training: TrainingSettings,
     data: TrainingData,
+    graded: Graded | None,
 ) -> Measures:
     loss = float(np.mean(losses, dtype=np.float64))
     if not math.isfinite(loss):
@@ -421,7 +433,9 @@ def _measures(
             f"a smaller training.learning_rate than {training.learning_rate} may help"
         )
     try:
-        others = {each.name: metric_value(each, labels, probabilities, data.own_metric) for each in data.metrics}
+        others = {
+            each.name: metric_value(each, labels, probabilities, data.own_metric, graded) for each in data.metrics
+        }
     except MetricError as wrong:
         raise TrialFailed(f"{wrong} in epoch {epoch}") from wrong
     return Measures(loss, accuracy(labels, probabilities), auc(labels, probabilities), others)

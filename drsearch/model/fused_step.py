@@ -11,14 +11,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from drsearch.model.grade_levels import LEVELS
 from drsearch.model.losses import LOSSES, Loss
 from drsearch.model.predictor import RDR
 from drsearch.model.second_head import SecondHead, with_outputs
 from drsearch.model.weight_average import WeightAverage
 
-Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+Fit = Callable[[Iterator[Any], tf.Tensor], tuple[tf.Tensor, ...]]
 """`fit(batches, steps)` takes that many steps and returns three values per image, in the order seen: cross-entropy,
-label, and the probability of RDR before its step. Of mixed images the label is that of the larger share."""
+label, and the probability of RDR before its step; with grades also the grade, and the one that the levels gave. Of
+mixed images label and grade are those of the larger share."""
 
 
 def compiled_fit(
@@ -29,6 +31,7 @@ def compiled_fit(
     loss: Loss | None = None,
     second_heads: Sequence[SecondHead] = (),
     average: WeightAverage | None = None,
+    with_grades: bool = False,
 ) -> Fit:
     """A whole epoch in one graph: no step returns to Python.
 
@@ -39,6 +42,7 @@ def compiled_fit(
         loss: That a step lowers, in the mean over its images; None for cross-entropy, which is returned in any case.
         second_heads: Layers of the model that learn further targets; the batches hold these in the same order.
         average: Of the model's weights, updated after every step.
+        with_grades: Whether grades are returned; then the levels are among the heads.
     """
     network = with_outputs(model, second_heads)
     network = _with_other_kernels(network) if fused else network
@@ -50,7 +54,9 @@ def compiled_fit(
         shares = tf.cast(labels, tf.float32)
         return (loss or LOSSES["cross_entropy"])(tf.stack([1 - shares, shares], axis=1), probabilities)
 
-    def step(batches: Iterator[Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    place_of_levels = [head.layer for head in second_heads].index(LEVELS) if with_grades else 0
+
+    def step(batches: Iterator[Any]) -> tuple[tf.Tensor, ...]:
         some_images, some_labels, *some_targets = next(batches)
         with tf.GradientTape() as tape:
             answers = network(tf.cast(some_images, tf.float32), training=True)
@@ -66,20 +72,23 @@ def compiled_fit(
         apply(optimizer, tape.gradient(objective, model.trainable_variables), model.trainable_variables)
         if average is not None:
             average.update()
-        return losses, labels, probabilities[:, RDR]
+        if not with_grades:
+            return losses, labels, probabilities[:, RDR]
+        grades = tf.math.count_nonzero(some_targets[place_of_levels] > 0.5, axis=1)
+        predicted = tf.floor(tf.reduce_sum(outputs[place_of_levels], axis=1) + 0.5)
+        return losses, labels, probabilities[:, RDR], grades, tf.cast(predicted, tf.int64)
 
-    def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    kinds = (tf.float32, tf.int64, tf.float32, *[tf.int64] * (2 * with_grades))
+
+    def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         def take(number: tf.Tensor, *so_far: tf.TensorArray) -> tuple[Any, ...]:
             return number + 1, *(array.write(number, each) for array, each in zip(so_far, step(batches), strict=True))
 
-        arrays = [
-            tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,))
-            for dtype in (tf.float32, tf.int64, tf.float32)
-        ]
-        _, losses, labels, probabilities = tf.while_loop(
+        arrays = [tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,)) for dtype in kinds]
+        _, *values = tf.while_loop(
             lambda number, *_: number < steps, take, (tf.constant(0), *arrays), maximum_iterations=steps
         )
-        return losses.concat(), labels.concat(), probabilities.concat()
+        return tuple(array.concat() for array in values)
 
     # To rewrite the source of a Python loop would take AutoGraph half a second in every process that trains.
     return tf.function(fit, autograph=False)  # type: ignore[no-any-return]

@@ -7,6 +7,8 @@ from keras import layers
 from numpy.typing import NDArray
 
 from drsearch.grades import GRADES
+from drsearch.model.mean_network import is_mean, networks_of
+from drsearch.model.predictor import Predictor
 from drsearch.model.second_head import SecondHead, feed_classifier, has_classifier, output_shape
 from drsearch.settings import TrainingSettings
 
@@ -59,6 +61,48 @@ def misfit_for_levels(model: keras.Model) -> str:
         "the network does not end in a Dense layer with softmax on a vector, beside which the levels of "
         "training.levels_weight would stand; end in one, or leave it at 0"
     )
+
+
+class GradePredictor:
+    """Computes the grade that a network gives, beside its answer: the sum of its levels, rounded.
+
+    The levels of a mean of networks, and those of several views of an image, are averaged before.
+
+    Args:
+        model: Has learned levels, see `knows_grades`.
+        symmetries: Views of an image: 1, or 8, the symmetries of the square.
+
+    Source:
+        The rounded mean has the least expected squared error of all grades, which quadratic kappa weighs.
+    """
+
+    def __init__(self, model: keras.Model, symmetries: int = 1) -> None:
+        self._expected = Predictor(_expected_grade(model), symmetries=symmetries, column=0)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """The grade of every image, 0 to 4.
+
+        Args:
+            images: RGB, shape `(n, h, w, 3)`.
+
+        Returns:
+            Shape `(n,)`.
+        """
+        return np.asarray(np.floor(self._expected(images) + 0.5), np.int64)
+
+
+def knows_grades(model: keras.Model) -> bool:
+    """Whether a network, or each network of a mean, has learned levels."""
+    networks = networks_of(model) if is_mean(model) else [model]
+    return all(output_shape(network, LEVELS) == (None, len(GRADES) - 1) for network in networks)
+
+
+def _expected_grade(model: keras.Model) -> keras.Model:
+    """A network that returns the sum of the levels of another, shape `(n, 1)`."""
+    if is_mean(model):
+        each = [_expected_grade(network)(model.inputs[0]) for network in networks_of(model)]
+        return keras.Model(model.inputs[0], layers.Average()(each))
+    return keras.Model(model.inputs[0], keras.ops.sum(model.get_layer(LEVELS).output, axis=1, keepdims=True))
 
 
 def _add(model: keras.Model) -> keras.Model:

@@ -47,6 +47,11 @@ def network_of(mean: keras.Model, place: int) -> keras.Model:
     return mean.get_layer(f"network{place + 1}")
 
 
+def networks_of(mean: keras.Model) -> list[keras.Model]:
+    """All networks of a mean, in their order."""
+    return [layer for layer in mean.layers if isinstance(layer, keras.Model)]
+
+
 def mean_answers(answers: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """The answers of a mean of networks, from those of its networks.
 

@@ -16,11 +16,12 @@ class Predictor:
         model: RGB images of 0..255 in, shape `(n, h, w, 3)`, a softmax over NRDR and RDR out.
         batch_size: Images per batch, views counted; memory grows with it.
         symmetries: Views of an image over which its probability is averaged: 1, or 8, the symmetries of the square.
+        column: Of the output, whose value is returned.
     """
 
-    def __init__(self, model: keras.Model, batch_size: int = 32, symmetries: int = 1) -> None:
+    def __init__(self, model: keras.Model, batch_size: int = 32, symmetries: int = 1, column: int = RDR) -> None:
         def of_batch(images: tf.Tensor) -> tf.Tensor:
-            return model(tf.cast(images, tf.float32), training=False)[:, RDR]
+            return model(tf.cast(images, tf.float32), training=False)[:, column]
 
         signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.uint8)]
         self._of_batch = tf.function(of_batch, input_signature=signature, autograph=False)

@@ -7,10 +7,11 @@ import keras
 from drsearch.data.pipeline import LabelledImages
 from drsearch.datasets.boxes import Box
 from drsearch.errors import TrialFailed
+from drsearch.metrics import KAPPA
 from drsearch.model.grade_levels import levels_head, misfit_for_levels
 from drsearch.model.lesion_map import lesions_head, misfit_for_lesions
 from drsearch.model.second_head import SecondHead
-from drsearch.settings import TrainingSettings
+from drsearch.settings import Settings, TrainingSettings
 
 
 def second_heads(eyes: LabelledImages, training: TrainingSettings) -> tuple[SecondHead, ...]:
@@ -47,6 +48,22 @@ def add_heads(model: keras.Model, heads: Sequence[SecondHead], training: Trainin
         if all(layer.name != head.layer for layer in model.layers):
             model = head.add(model)
     return model
+
+
+def misfit_of_metrics(settings: Settings) -> str:
+    """Why a metric that judges a trial cannot be measured on its network, in words; empty if all can.
+
+    Example:
+        >>> misfit_of_metrics(Settings().replace({"study.constraints": "kappa >= 0.6"})).partition(";")[0]
+        'val_kappa is of grades, which a network does not know with training.levels_weight = 0.0'
+    """
+    weight = settings.training.levels_weight
+    if weight > 0 or KAPPA not in settings.study.judged_by:
+        return ""
+    return (
+        f"{KAPPA} is of grades, which a network does not know with training.levels_weight = {weight}; write "
+        "training.levels_weight = 0.5, or name another metric"
+    )
 
 
 def misfit_of_grades(training: TrainingSettings, grades: Iterable[int]) -> str:

@@ -12,8 +12,9 @@ from drsearch.data.records import EyeEntry, Eyes, RecordSet, count_test_evaluati
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.blind_baseline import BesideBlind
+from drsearch.measure.kappa import Graded, kappa_interval
 from drsearch.measure.patients import patient_groups, patient_scores
-from drsearch.measure.scores import OneClassScores, Scores, one_class_scores, scores
+from drsearch.measure.scores import Interval, OneClassScores, Scores, one_class_scores, scores
 from drsearch.release.blind_scores import blind_caution, blind_json, blind_text, model_beside_blind
 from drsearch.release.card_figures import Evaluated
 from drsearch.settings import TaskSettings
@@ -38,6 +39,8 @@ class Evaluation:
         scores: Of eyes, with 95 % intervals; for eyes of one class, only the scores that are defined.
         patients: The same of patients, who are referable if an eye is; None if no patient is known.
         grades: The same of the eyes of each grade.
+        kappa: Quadratic weighted kappa of the grades that the model gives, see `quadratic_kappa`; None if it was
+            trained without `training.levels_weight`, or the eyes have no more than two grades.
         sources: The same of the eyes of each data set, where several are pooled.
         qualities: The same of the thirds of the eyes by quality, see `THIRDS`; empty for fewer than 12 eyes.
         quality_ranges: The lowest and the highest quality score of each third.
@@ -53,6 +56,7 @@ class Evaluation:
     scores: Scores | OneClassScores
     patients: Scores | OneClassScores | None
     grades: Mapping[int, Scores | OneClassScores]
+    kappa: Interval | None
     sources: Mapping[str, Scores | OneClassScores]
     qualities: Mapping[str, Scores | OneClassScores]
     quality_ranges: Mapping[str, tuple[float, float]]
@@ -88,6 +92,7 @@ class Evaluation:
             **self.scores.to_json(),
             "patients": patients,
             "grades": {str(grade): of_grade.to_json() for grade, of_grade in self.grades.items()},
+            "kappa": self.kappa.to_json() if self.kappa is not None else None,
             "sources": {source: of_source.to_json() for source, of_source in self.sources.items()},
             "qualities": {
                 third: {
@@ -160,6 +165,7 @@ def evaluate(grader: "Grader", records: RecordSet, split: Split, home: Home, why
             int(grade): _scores(eyes.some(eyes.grades == grade), probabilities[eyes.grades == grade], threshold)
             for grade in np.unique(eyes.grades)
         },
+        _kappa(grader, eyes),
         _by_source(eyes, probabilities, threshold),
         {third: _scores(eyes.some(which), probabilities[which], threshold) for third, which in thirds.items()},
         {third: (float(qualities[which].min()), float(qualities[which].max())) for third, which in thirds.items()},
@@ -209,6 +215,12 @@ def n_test_evaluations(records: RecordSet, split: Split, home: Home) -> int:
 def _scores(eyes: Eyes, probabilities: NDArray[np.float64], threshold: float) -> Scores | OneClassScores:
     score = scores if len(np.unique(eyes.labels)) == 2 else one_class_scores
     return score(eyes.labels, probabilities, threshold, groups=patient_groups(eyes.patients))
+
+
+def _kappa(grader: "Grader", eyes: Eyes) -> Interval | None:
+    if len(np.unique(eyes.grades)) <= 2 or (predicted := grader.grades(eyes.images)) is None:
+        return None
+    return kappa_interval(eyes.labels, Graded(eyes.grades, predicted), patient_groups(eyes.patients))
 
 
 def quality_thirds(qualities: NDArray[np.float64]) -> dict[str, NDArray[np.intp]]:

@@ -300,6 +300,7 @@ def evaluate_version(registry: Registry, candidate: Candidate, version: ModelVer
     if test.patients is not None:
         of_patients = {"test_patients": float(test.patients.n)} | patient_metrics(test.patients, "test_")
     beside = test.blind.metrics("test_") if isinstance(test.blind, BesideBlind) else {}
+    of_grades = test.kappa.metrics("test_kappa") if test.kappa is not None else {}
     cautions = {TEST_CAUTION_TAG: test.scores.caution, BLIND_CAUTION_TAG: blind_caution(test.blind)}
     probabilities, threshold = grader.probabilities(test.eyes.images), grader.serving.threshold
     answers = eye_answers(candidate.records().eyes("test"), probabilities, threshold)
@@ -316,6 +317,7 @@ def evaluate_version(registry: Registry, candidate: Candidate, version: ModelVer
         version,
         test.scores.metrics("test_", "test_")
         | of_patients
+        | of_grades
         | test.quality_metrics("test_")
         | beside
         | {"test_unfamiliar": unfamiliar},

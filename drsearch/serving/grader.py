@@ -26,6 +26,7 @@ from drsearch.measure.calibration import tempered
 from drsearch.measure.explainers import Explainer, explainer
 from drsearch.measure.familiarity import Familiarity
 from drsearch.measure.heat_maps import heat_map_figure
+from drsearch.model.grade_levels import GradePredictor, knows_grades
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
 from drsearch.serving.gradable import quality_limits
@@ -156,6 +157,17 @@ class Grader:
             Shape `(n,)`, in 0..1.
         """
         return tempered(self._predict(images), self.serving.temperature)
+
+    def grades(self, images: NDArray[np.uint8]) -> NDArray[np.int64] | None:
+        """The grades 0 to 4 that the network gives prepared images beside its answer.
+
+        Args:
+            images: RGB, shape `(n, image_px, image_px, 3)`.
+
+        Returns:
+            Shape `(n,)`; None if it was trained without `training.levels_weight`.
+        """
+        return GradePredictor(self.model, self.serving.symmetries)(images) if knows_grades(self.model) else None
 
     def verdicts(self, images: NDArray[np.uint8]) -> list[Verdict]:
         """Grade prepared images, at the model's own threshold.

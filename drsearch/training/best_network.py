@@ -17,10 +17,13 @@ from drsearch.measure.curve_metrics import metric_interval
 from drsearch.measure.explainers import explainer
 from drsearch.measure.figures import confusion_figure, png, roc_figure
 from drsearch.measure.heat_maps import heat_map_figure
+from drsearch.measure.kappa import Graded
 from drsearch.measure.lesion_layer import LESION_MAP, has_lesion_map
 from drsearch.measure.patients import error_of_mean, patient_groups
 from drsearch.measure.scores import SCORE_NAMES, TRIAL_THRESHOLD, Interval, Scores, scores
+from drsearch.metrics import KAPPA
 from drsearch.model.fit import EpochResult
+from drsearch.model.grade_levels import GradePredictor
 from drsearch.model.mean_network import weights_only
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
@@ -90,9 +93,13 @@ class BestNetwork:
             self.metrics |= self.scores.metrics("best_", best_metric("val_")) | {
                 best_metric("val_loss"): result.validation.loss
             }
+            graded, own = None, plan.own.objective
+            if KAPPA in self._study.judged_by:
+                graded = Graded(validation.grades, GradePredictor(model)(validation.images))
             for metric in self._study.metrics:
-                own = plan.own.objective
-                if interval := metric_interval(metric, validation.labels, probabilities, groups, own=own):
+                if interval := metric_interval(
+                    metric, validation.labels, probabilities, groups, own=own, graded=graded
+                ):
                     self.metrics |= interval.metrics(best_metric(f"val_{metric.name}"))
             self.error = _standard_error(self._study.objective, self.metrics, validation, probabilities)
 

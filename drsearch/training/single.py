@@ -12,7 +12,7 @@ from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.backbones import build_network, check_backbone, check_weights
 from drsearch.model.own import NOTHING, missing_function
-from drsearch.model.second_targets import misfit_of_boxes, misfit_of_grades
+from drsearch.model.second_targets import misfit_of_boxes, misfit_of_grades, misfit_of_metrics
 from drsearch.processes import this_process
 from drsearch.settings import Settings, gin_text
 from drsearch.space.search_space import SearchSpace
@@ -43,7 +43,7 @@ class TrainingResult:
 
 
 def check_network(settings: Settings, space: SearchSpace | None) -> None:
-    """Refuse settings whose network or loss cannot be built, before anything is prepared.
+    """Refuse settings whose network or loss cannot be built, or judged as they say, before anything is prepared.
 
     Args:
         settings: All of them.
@@ -67,6 +67,8 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
         )
     if space is None:
         check_backbone(settings)
+    if misfit := misfit_of_metrics(settings):
+        raise SettingsError(f"{misfit}.")
 
 
 def check_targets(settings: Settings, records: RecordSet) -> None:

@@ -16,6 +16,7 @@ from drsearch.measure.curve_metrics import (
     sensitivity_at_specificity,
     specificity_at_sensitivity,
 )
+from drsearch.measure.kappa import Graded
 from drsearch.measure.scores import auc, scores
 from drsearch.metrics import EXAMPLES, Metric, epoch_metric
 
@@ -75,9 +76,10 @@ def test_every_metric_has_a_value_and_those_that_scores_lack_an_interval_around_
     labels = random.integers(0, 2, 80)
     probabilities = np.clip(0.5 * labels + random.uniform(0, 0.6, 80), 0, 1)
     known = scores(labels, probabilities)
+    graded = Graded(2 * labels, np.rint(4 * probabilities).astype(int))
     for name in set(EXAMPLES) - {"val_loss"}:
-        value = metric_value(named(name), labels, probabilities, own=auc)
-        interval = metric_interval(named(name), labels, probabilities, own=auc)
+        value = metric_value(named(name), labels, probabilities, auc, graded)
+        interval = metric_interval(named(name), labels, probabilities, own=auc, graded=graded)
         if hasattr(known, name.removeprefix("val_")):
             assert interval is None and getattr(known, name.removeprefix("val_")).value == pytest.approx(value)
         else:

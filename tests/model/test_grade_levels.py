@@ -14,9 +14,11 @@ from keras import layers
 
 from drsearch.errors import TrialFailed
 from drsearch.measure.gradcam import GradCam
+from drsearch.measure.kappa import Graded, quadratic_kappa
 from drsearch.model.fit import Training, build_optimizer, set_seeds
 from drsearch.model.fused_step import compiled_fit
-from drsearch.model.grade_levels import grade_levels, levels_head
+from drsearch.model.grade_levels import GradePredictor, grade_levels, knows_grades, levels_head
+from drsearch.model.mean_network import mean_network, weights_only
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.model.second_head import with_outputs
@@ -63,6 +65,53 @@ def test_it_learns_every_grade_beside_the_classes(eight_eyes: Eyes, loss: str) -
         result = training.run_epoch()
     assert result.train.accuracy == result.validation.accuracy == 1.0
     assert np.round(_levels(training.model, eight_eyes).sum(axis=1)).tolist() == eight_eyes.grades.tolist()
+    assert GradePredictor(training.model)(eight_eyes.images).tolist() == eight_eyes.grades.tolist()
+
+
+def test_a_mean_of_networks_gives_the_mean_of_their_grades_and_so_do_eight_views(eight_eyes: Eyes) -> None:
+    networks = []
+    for bias in (-3.0, 0.2):
+        network = add_heads(_resnet(), second_heads(eight_eyes, SMALL.training), SMALL.training)
+        network.get_layer("levels").bias.assign([bias] * 4)
+        networks.append(weights_only(network))
+    sums = np.stack([_levels(network, eight_eyes).sum(axis=1) for network in networks])
+    mean = mean_network(networks)
+    assert knows_grades(mean) and not knows_grades(mean_network([_resnet(), networks[0]]))
+    assert GradePredictor(mean)(eight_eyes.images).tolist() == np.round(sums.mean(axis=0)).tolist()
+    turned = eight_eyes.images[:, ::-1].swapaxes(1, 2)
+    for views in (eight_eyes.images, turned):
+        assert np.array_equal(GradePredictor(mean, 8)(views), GradePredictor(mean, 8)(eight_eyes.images))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+def test_a_step_returns_the_grade_of_the_larger_share_and_what_the_levels_gave_before(
+    eight_eyes: Eyes, share: float
+) -> None:
+    heads = second_heads(eight_eyes, SMALL.training)
+    model = add_heads(_resnet(), heads, SMALL.training)
+    _, outputs = with_outputs(model, heads)(eight_eyes.images.astype(np.float32), training=True)
+    levels = grade_levels(eight_eyes.grades)
+    levels = np.float32(share) * levels + np.float32(1 - share) * levels[::-1]
+    optimizer = build_optimizer(SMALL.training)
+    optimizer.build(model.trainable_variables)
+    batches = iter(tf.data.Dataset.from_tensors((eight_eyes.images, eight_eyes.labels, levels)))
+    *_, grades, predicted = compiled_fit(model, optimizer, second_heads=heads, with_grades=True)(
+        batches, tf.constant(1)
+    )
+    assert grades.numpy().tolist() == eight_eyes.grades.tolist()
+    assert predicted.numpy().tolist() == np.round(np.sum(outputs, axis=1)).tolist()
+
+
+def test_kappa_judges_an_epoch_by_the_grades_of_the_validation_eyes(train_eyes: Eyes, validation_eyes: Eyes) -> None:
+    settings = SMALL.replace({"study.objective": "val_kappa", "training.ema_decay": 0.5})
+    training = Training(_resnet(), train_eyes, validation_eyes, settings)
+    for _ in range(3):
+        result = training.run_epoch()
+    predicted = GradePredictor(training.model)(validation_eyes.images)
+    value = quadratic_kappa(Graded(validation_eyes.grades, predicted))
+    assert result.validation.others == {"kappa": pytest.approx(value)} and -1 <= result.train.others["kappa"] <= 1
+    with pytest.raises(TrialFailed, match=r"val_kappa is of grades, which a network does not know with training.level"):
+        Training(_resnet(), train_eyes, validation_eyes, settings.replace({"training.levels_weight": 0.0}))
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.tuples(*[st.floats(0, 1, width=32)] * 4)), min_size=1, max_size=5))

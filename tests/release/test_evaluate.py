@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from tags_page import undocumented_metrics
@@ -15,8 +16,11 @@ from drsearch.datasets.given import open_dataset
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.measure.blind_baseline import BesideBlind
+from drsearch.measure.kappa import Graded, quadratic_kappa
 from drsearch.measure.patients import patient_groups, patient_scores
 from drsearch.measure.scores import scores
+from drsearch.model.grade_levels import levels_head
+from drsearch.model.second_targets import add_heads
 from drsearch.release.blind_scores import model_beside_blind
 from drsearch.release.evaluate import evaluate
 from drsearch.serving.grader import Grader
@@ -34,6 +38,23 @@ def test_the_scores_are_those_of_the_models_probabilities(grader: Grader, record
     judged = evaluate(grader, records, "test", home, "a test of drsearch")
     assert len(judged.eyes.names) == records.counts["test"]["n"]
     assert judged.scores == scores(judged.eyes.labels, grader.probabilities(judged.eyes.images), 0.5)
+
+
+def test_the_grades_of_a_model_that_knows_them_are_judged_by_kappa(
+    grader: Grader, records: RecordSet, home: Home
+) -> None:
+    plain = evaluate(grader, records, "test", home, "a test of drsearch")
+    assert plain.kappa is None and plain.to_json()["kappa"] is None
+    graded = copy.copy(grader)
+    training = Settings().replace({"training.levels_weight": 0.5}).training
+    graded.model = add_heads(
+        keras.models.clone_model(grader.model), [levels_head(plain.eyes.grades, training)], training
+    )
+    judged = evaluate(graded, records, "test", home, "a test of drsearch")
+    predicted = graded.grades(judged.eyes.images)
+    assert predicted is not None and judged.kappa is not None
+    assert judged.kappa.value == quadratic_kappa(Graded(judged.eyes.grades, predicted))
+    assert judged.to_json()["kappa"] == judged.kappa.to_json()
 
 
 def test_the_lesion_blind_baseline_stands_beside_the_model(grader: Grader, records: RecordSet, home: Home) -> None:

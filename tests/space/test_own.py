@@ -222,6 +222,23 @@ def test_a_function_and_the_setting_that_names_it_need_each_other(
     assert str(refused.value) == f"{file}: {said}"
 
 
+def test_kappa_is_refused_where_a_trial_may_know_no_grades(tmp_path: Path) -> None:
+    file = write(tmp_path, "", "'study.objective': 'val_kappa', 'training.levels_weight': 0.5")
+    load_space(file)
+    drawing = "def space(hp):\n    hp.Choice('training.levels_weight', [0.5, 0.0])"
+    file.write_text(file.read_text().replace("def space(hp):", drawing))
+    with pytest.raises(SearchSpaceError) as refused:
+        load_space(file)
+    sentence = (
+        "val_kappa is of grades, which a network does not know with training.levels_weight = 0.0; write "
+        "training.levels_weight = 0.5, or name another metric."
+    )
+    assert str(refused.value) == f"{file}: {sentence}"
+    with pytest.raises(SettingsError) as refused_alone:
+        check_network(Settings().replace({"study.objective": "val_kappa"}), None)
+    assert str(refused_alone.value) == sentence
+
+
 def test_a_space_may_draw_its_own_loss_among_others(tmp_path: Path) -> None:
     file = write(tmp_path, LOSS, "")
     drawn = file.read_text().replace(

@@ -191,6 +191,22 @@ def test_a_chosen_metric_is_logged_every_epoch_and_judges_the_training(tmp_path:
     assert read_outcome(tmp_path) == outcome
 
 
+def test_kappa_of_the_grades_is_logged_with_an_interval_and_limits_a_training(tmp_path: Path) -> None:
+    train, validation = (
+        replace(some, grades=some.labels * (2 + np.arange(len(some.labels)) % 3)) for some in (TRAIN, VALIDATION)
+    )
+    values = {"training.levels_weight": 0.5, "study.constraints": "kappa >= 0.99", "training.epochs": 2}
+    outcome = run_training(plan(tmp_path, settings=SETTINGS.replace(values)), train, validation, Watch())
+    logged = [event for event in Journal(tmp_path).read()[0] if isinstance(event, Metrics)]
+    for name in ("train_kappa", "val_kappa"):
+        assert [event.step for event in logged if name in event.values] == [1, 2]
+    kappa = outcome.history[outcome.epoch - 1].validation.others["kappa"]
+    low, value, high = (outcome.metrics[f"best_val_kappa{end}"] for end in ("_low", "", "_high"))
+    assert low <= value <= high and value == pytest.approx(kappa)
+    (tag,) = [event.values["drsearch.violated"] for event in Journal(tmp_path).read()[0] if isinstance(event, Tags)]
+    assert tag == f"kappa {kappa:.3g} < 0.99"
+
+
 def test_an_interrupted_training_resumes_to_the_same_curve(tmp_path: Path, whole: Outcome) -> None:
     first = run(tmp_path, Watch(stop_at=3))
     assert (first.state, first.reason) == ("interrupted", "stopped at epoch 3 of 5")
