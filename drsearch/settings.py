@@ -313,6 +313,9 @@ class TrainingSettings(_Section):
     lesions_weight: float = _setting(0.0, "weight of a second loss, of a map of the boxes around lesions; 0: none is "
                                      "learned",
                                      low=0.0, high=100.0)  # fmt: skip
+    edema_weight: float = _setting(0.0, "weight of a second loss, of whether an eye has macular edema, where labels "
+                                   "say so; 0: none is learned",
+                                   low=0.0, high=100.0)  # fmt: skip
     ema_decay: float = _setting(0.0, "share of a moving average of the weights that a step keeps; the average is "
                                 "judged and saved instead of the last weights. 0: none",
                                 low=0.0, high=0.99999)  # fmt: skip

@@ -47,6 +47,10 @@ class LabelledImages(Protocol):
     def boxes(self) -> Sequence[Sequence[Box]]:
         """The boxes around the lesions of each; read where `training.lesions_weight` is set."""
 
+    @property
+    def edema(self) -> Sequence[bool | None]:
+        """Whether each has macular edema, None where it is unknown; read where `training.edema_weight` is set."""
+
 
 def epoch_order(labels: NDArray[np.int64], seed: int, epoch: int, balance: str) -> NDArray[np.int64]:
     """The order in which the network sees the images in one epoch.

@@ -187,6 +187,7 @@ class _Item:
             source=photograph.source,
             boxes=self.boxes,
             alike=self.alike,
+            edema=photograph.edema,
         )
 
 
@@ -300,16 +301,17 @@ def _updated_audit(records: RecordSet, audit: Audit, dataset: Dataset) -> Audit:
 
 def _listing(dataset: Dataset, items: Sequence[_Item], settings: Settings) -> str:
     rows = [(*item.row, _size(item.photograph.path)) for item in items]
-    return _digest([rows, _outside(dataset), _shaping(settings), *_boxes(items)])
+    return _digest([rows, _outside(dataset), _shaping(settings), *_beside(items)])
 
 
-def _boxes(items: Sequence[_Item]) -> list[list[tuple[Box, ...]]]:
-    """The boxes of all photographs, for the fingerprint of the records: that of the data is the same without them.
+def _beside(items: Sequence[_Item]) -> list[Any]:
+    """The boxes of all photographs, and that macular edema is known, for the fingerprint of the records.
 
-    Data without boxes have none, and the fingerprint that they had before boxes were read.
+    That of the data has no part of them. Data without them have the fingerprint that they had before they were read.
     """
     boxes = [item.photograph.boxes for item in items]
-    return [boxes] if any(boxes) else []
+    with_edema = any(item.photograph.edema is not None for item in items)
+    return [boxes] * any(boxes) + ["edema"] * with_edema
 
 
 def _outside(dataset: Dataset) -> list[Sequence[str]]:
@@ -338,7 +340,7 @@ def _fingerprints(dataset: Dataset, items: Sequence[_Item], settings: Settings) 
     rows = [(*item.row, item.sha256 or item.problem) for item in items]
     labelled = [row for row, item in zip(rows, items, strict=True) if item.photograph.grade is not None]
     return (
-        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, _outside(dataset), *_boxes(items)]),
+        _digest([SCHEMA_VERSION, PICTURE_VERSION, shaping, rows, _outside(dataset), *_beside(items)]),
         _digest([SCHEMA_VERSION, shaping["data"], shaping["task"], labelled]),
     )
 

@@ -49,6 +49,7 @@ class Eyes:
         patients: A number for the patient of each, as text, within the record set; empty where the patient is unknown.
         sources: Name of the data set that each comes from; empty where none are pooled.
         boxes: Around the lesions of each, in fractions of the image's side; empty where none are known.
+        edema: Whether each has macular edema; None where that is unknown.
     """
 
     names: tuple[str, ...]
@@ -58,10 +59,13 @@ class Eyes:
     patients: tuple[str, ...]
     sources: tuple[str, ...]
     boxes: tuple[tuple[Box, ...], ...] = ()
+    edema: tuple[bool | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.boxes:
             object.__setattr__(self, "boxes", ((),) * len(self.names))
+        if not self.edema:
+            object.__setattr__(self, "edema", (None,) * len(self.names))
 
     def some(self, which: NDArray[Any]) -> "Eyes":
         """The eyes at some indices, or where a mask is true."""
@@ -70,7 +74,8 @@ class Eyes:
             tuple(texts[place] for place in places) for texts in (self.names, self.patients, self.sources)
         )
         boxes = tuple(self.boxes[place] for place in places)
-        return Eyes(names, self.images[which], self.grades[which], self.labels[which], patients, sources, boxes)
+        edema = tuple(self.edema[place] for place in places)
+        return Eyes(names, self.images[which], self.grades[which], self.labels[which], patients, sources, boxes, edema)
 
 
 def joined(*parts: Eyes) -> Eyes:
@@ -83,6 +88,7 @@ def joined(*parts: Eyes) -> Eyes:
         tuple(patient for part in parts for patient in part.patients),
         tuple(source for part in parts for source in part.sources),
         tuple(boxes for part in parts for boxes in part.boxes),
+        tuple(edema for part in parts for edema in part.edema),
     )
 
 
@@ -103,6 +109,7 @@ class EyeEntry:
         source: Name of the data set that it comes from; empty where none are pooled.
         boxes: Around its lesions, in fractions of the image's side; empty where none are known.
         alike: With `data.split = "likeness"`, the group of photographs that are alike, see `likeness_groups`; else 0.
+        edema: Whether it has macular edema; None where that is unknown.
     """
 
     name: str
@@ -117,11 +124,16 @@ class EyeEntry:
     source: str = ""
     boxes: tuple[Box, ...] = ()
     alike: int = 0
+    edema: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
         thumbnail = base64.b64encode(self.thumbnail.tobytes()).decode()
-        left_out = {"boxes": not self.boxes, "alike": not self.alike}  # of data without them
+        left_out = {
+            "boxes": not self.boxes,
+            "alike": not self.alike,
+            "edema": self.edema is None,
+        }  # of data without them
         values = {item.name: getattr(self, item.name) for item in fields(self) if not left_out.get(item.name)}
         return {**values, "thumbnail": thumbnail, "quality": self.quality.to_json()}
 
@@ -434,31 +446,36 @@ def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eye
     n, side = sum(shard["n"] for shard in shards), records.images.image_px
     images, grades, labels = np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64)
     texts: list[tuple[str, ...]] = []
+    edema: list[bool | None] = []
     if not shards:
         return Eyes((), images, grades, labels, (), ())
     data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
     parse = tf.autograph.experimental.do_not_convert(_parse)
-    for image, grade, label, *words in data.map(parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator():
+    for image, grade, label, has_edema, *words in data.map(
+        parse, num_parallel_calls=os.cpu_count()
+    ).as_numpy_iterator():
         at = len(texts)
         images[at], grades[at], labels[at] = image, grade, label
         texts.append(tuple(word.decode() for word in words))
+        edema.append(None if has_edema < 0 else bool(has_edema))
     names, patients, sources, boxes = zip(*texts, strict=True)
     eye_boxes = tuple(tuple(Box(*box) for box in json.loads(of_eye or "[]")) for of_eye in boxes)
-    return Eyes(names, images, grades, labels, patients, sources, eye_boxes)
+    return Eyes(names, images, grades, labels, patients, sources, eye_boxes, tuple(edema))
 
 
 def _parse(example: Any) -> tuple[Any, ...]:
-    """Image, grade, label, name, patient, source and boxes (JSON) of one record, as tensors."""
+    """Image, grade, label, edema, name, patient, source and boxes (JSON) of one record, as tensors."""
     import tensorflow as tf
 
     words = ("name", "patient", "source", "boxes")
     kinds = {"image": tf.string, "grade": tf.int64, "label": tf.int64, **dict.fromkeys(words, tf.string)}
     features = {key: tf.io.FixedLenFeature([], kind) for key, kind in kinds.items()}
     features["boxes"] = tf.io.FixedLenFeature([], tf.string, default_value="")  # only eyes with boxes have the feature
+    features["edema"] = tf.io.FixedLenFeature([], tf.int64, default_value=-1)  # and only those of which it is known
     record = tf.io.parse_single_example(example, features)
     # The accurate transform gives the pixels of `decode_stored`; TensorFlow's default is off by one here and there.
     image = tf.io.decode_jpeg(record["image"], channels=3, dct_method="INTEGER_ACCURATE")
-    return image, record["grade"], record["label"], *(record[word] for word in words)
+    return image, record["grade"], record["label"], record["edema"], *(record[word] for word in words)
 
 
 def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> None:
@@ -510,6 +527,8 @@ def _example(stored: bytes, eye: EyeEntry) -> bytes:
         features[key].bytes_list.value.append(getattr(eye, key).encode())
     if eye.boxes:
         features["boxes"].bytes_list.value.append(json.dumps(eye.boxes).encode())
+    if eye.edema is not None:
+        features["edema"].int64_list.value.append(int(eye.edema))
     for key, number in {"grade": eye.grade, "label": eye.label}.items():
         features[key].int64_list.value.append(number)
     return bytes(example.SerializeToString(deterministic=True))  # else the order of features differs from run to run

@@ -92,7 +92,7 @@ def _check_frozen(settings: Settings) -> None:
             f"{trainable} keeps all but the classifier as it is, and model.pooling = 'attention' has weights to train; "
             "write another pooling, or model.trainable = 'all'."
         )
-    for name in ("levels_weight", "lesions_weight"):
+    for name in ("levels_weight", "lesions_weight", "edema_weight"):
         if (weight := getattr(training, name)) > 0:
             raise SettingsError(
                 f"{trainable} trains a classifier of the two classes alone, without training.{name} = {weight}; "

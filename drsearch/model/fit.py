@@ -29,7 +29,7 @@ from drsearch.model.grade_levels import GradePredictor
 from drsearch.model.losses import build_loss
 from drsearch.model.own import NOTHING, Own
 from drsearch.model.predictor import RDR, Predictor
-from drsearch.model.second_targets import add_heads, misfit_of_metrics, second_heads
+from drsearch.model.second_targets import add_heads, misfit_of_settings, second_heads
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
 
@@ -176,7 +176,7 @@ class Training:
 
     Args:
         model: Training starts from its present weights. Heads of second targets (`training.levels_weight`,
-            `training.lesions_weight`) are added if it has none.
+            `training.lesions_weight`, `training.edema_weight`) are added if it has none.
         train: Eyes to fit; balanced and augmented here.
         validation: Eyes that measure every epoch, as they are.
         settings: `training` and `augmentation` are used, and the metrics that `study` names.
@@ -194,7 +194,7 @@ class Training:
         settings: Settings,
         own: Own = NOTHING,
     ) -> None:
-        if misfit := misfit_of_metrics(settings):
+        if misfit := misfit_of_settings(settings):
             raise TrialFailed(misfit)
         with_grades = KAPPA in settings.study.judged_by
         heads = second_heads(train, settings.training)

@@ -36,6 +36,7 @@ class _Features:
     labels: NDArray[np.int64]
     grades: NDArray[np.int64]
     boxes: Sequence[Sequence[Any]]
+    edema: Sequence[bool | None]
 
 
 class HeadTraining(Training):
@@ -77,7 +78,7 @@ class HeadTraining(Training):
         for layer in backbone.layers:
             layer.trainable = False
         head = keras.Model(backbone.output, model.output)
-        eyes = _Features(seen, validation.labels, validation.grades, validation.boxes)
+        eyes = _Features(seen, validation.labels, validation.grades, validation.boxes, validation.edema)
         super().__init__(head, train, eyes, settings, own)
         predict = tf.function(
             lambda features: head(features, training=False)[:, RDR], reduce_retracing=True, autograph=False

@@ -1,4 +1,4 @@
-"""The second targets that settings ask for: grades as levels, lesions as a map."""
+"""The second targets that settings ask for: grades as levels, lesions as a map, macular edema."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,6 +8,7 @@ from drsearch.data.pipeline import LabelledImages
 from drsearch.datasets.boxes import Box
 from drsearch.errors import TrialFailed
 from drsearch.metrics import KAPPA
+from drsearch.model.edema import edema_head, misfit_for_edema
 from drsearch.model.grade_levels import levels_head, misfit_for_levels
 from drsearch.model.lesion_map import lesions_head, misfit_for_lesions
 from drsearch.model.second_head import SecondHead
@@ -19,7 +20,7 @@ def second_heads(eyes: LabelledImages, training: TrainingSettings) -> tuple[Seco
 
     Args:
         eyes: Train the network.
-        training: `levels_weight`, `levels_loss` and `lesions_weight` are used.
+        training: `levels_weight`, `levels_loss`, `lesions_weight` and `edema_weight` are used.
 
     Raises:
         TrialFailed: If the eyes do not have a target.
@@ -33,6 +34,10 @@ def second_heads(eyes: LabelledImages, training: TrainingSettings) -> tuple[Seco
         if misfit := misfit_of_grades(training, eyes.grades):
             raise TrialFailed(misfit)
         heads.append(levels_head(eyes.grades, training))
+    if training.edema_weight > 0:
+        if misfit := misfit_of_edema(training, eyes.edema):
+            raise TrialFailed(misfit)
+        heads.append(edema_head(eyes.edema, training.edema_weight))
     return tuple(heads)
 
 
@@ -50,14 +55,21 @@ def add_heads(model: keras.Model, heads: Sequence[SecondHead], training: Trainin
     return model
 
 
-def misfit_of_metrics(settings: Settings) -> str:
-    """Why a metric that judges a trial cannot be measured on its network, in words; empty if all can.
+def misfit_of_settings(settings: Settings) -> str:
+    """Why a metric or a second target does not go with the other settings, in words; empty if all do.
 
     Example:
-        >>> misfit_of_metrics(Settings().replace({"study.constraints": "kappa >= 0.6"})).partition(";")[0]
+        >>> misfit_of_settings(Settings().replace({"study.constraints": "kappa >= 0.6"})).partition(";")[0]
         'val_kappa is of grades, which a network does not know with training.levels_weight = 0.0'
+        >>> misfit_of_settings(Settings().replace({"training.edema_weight": 0.5, "task.edema": True})).partition(";")[0]
+        'training.edema_weight = 0.5: with task.edema = True the label of an eye says macular edema already'
     """
     weight = settings.training.levels_weight
+    if settings.training.edema_weight > 0 and settings.task.edema:
+        return (
+            f"training.edema_weight = {settings.training.edema_weight}: with task.edema = True the label of an eye "
+            "says macular edema already; leave one of them out"
+        )
     if weight > 0 or KAPPA not in settings.study.judged_by:
         return ""
     return (
@@ -97,7 +109,32 @@ def misfit_of_boxes(training: TrainingSettings, boxes: Iterable[Sequence[Box]]) 
     )
 
 
+def misfit_of_edema(training: TrainingSettings, edema: Iterable[bool | None]) -> str:
+    """Why the macular edema that the settings ask for cannot be learned of these eyes, in words; empty if it can.
+
+    Example:
+        >>> misfit_of_edema(TrainingSettings(edema_weight=0.5), [None, None]).partition(";")[0]
+        'training.edema_weight = 0.5: no label of a train eye says whether it has macular edema'
+        >>> misfit_of_edema(TrainingSettings(edema_weight=0.5), [False, None]).partition(";")[0]
+        'training.edema_weight = 0.5: no train eye has macular edema'
+    """
+    if training.edema_weight == 0:
+        return ""
+    known = set(edema) - {None}
+    wrong = f"training.edema_weight = {training.edema_weight}: "
+    if not known:
+        wrong += "no label of a train eye says whether it has macular edema; name its column with --edema-column, or "
+        return wrong + "leave it at 0"
+    if len(known) == 1:
+        return wrong + f"{'every' if known == {True} else 'no'} train eye has macular edema; leave it at 0"
+    return ""
+
+
 def misfit_of_network(training: TrainingSettings, model: keras.Model) -> str:
     """Why a network has no place for the heads that the settings ask for, in words; empty if it has."""
-    lesions = misfit_for_lesions(model) if training.lesions_weight > 0 else ""
-    return lesions or (misfit_for_levels(model) if training.levels_weight > 0 else "")
+    misfits = (
+        misfit_for_lesions(model) if training.lesions_weight > 0 else "",
+        misfit_for_levels(model) if training.levels_weight > 0 else "",
+        misfit_for_edema(model) if training.edema_weight > 0 else "",
+    )
+    return next(filter(None, misfits), "")

@@ -12,7 +12,7 @@ from drsearch.errors import SearchSpaceError, SettingsError, TrialFailed
 from drsearch.metrics import OWN
 from drsearch.model.backbones import check_backbone, check_weights
 from drsearch.model.own import missing_function
-from drsearch.model.second_targets import misfit_of_metrics, misfit_of_network
+from drsearch.model.second_targets import misfit_of_network, misfit_of_settings
 from drsearch.settings import (
     RESNET,
     SEARCHED_SECTIONS,
@@ -128,7 +128,7 @@ def _check_own(space: SearchSpace, walks: Sequence[Mapping[str, Value]]) -> None
     for settings in drawn:
         if missing := missing_function(settings, space.own):
             raise SearchSpaceError(f"{space.path}: {missing}; define it, or leave the setting out.")
-        if misfit := misfit_of_metrics(settings):
+        if misfit := misfit_of_settings(settings):
             raise SearchSpaceError(f"{space.path}: {misfit}.")
     with_loss = next((settings for settings in drawn if settings.training.loss == "own"), None)
     with_augment = next((settings for settings in drawn if settings.augmentation.own), None)

@@ -12,7 +12,7 @@ from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.backbones import build_network, check_backbone, check_weights
 from drsearch.model.own import NOTHING, missing_function
-from drsearch.model.second_targets import misfit_of_boxes, misfit_of_grades, misfit_of_metrics
+from drsearch.model.second_targets import misfit_of_boxes, misfit_of_edema, misfit_of_grades, misfit_of_settings
 from drsearch.processes import this_process
 from drsearch.settings import Settings, gin_text
 from drsearch.space.search_space import SearchSpace
@@ -67,7 +67,7 @@ def check_network(settings: Settings, space: SearchSpace | None) -> None:
         )
     if space is None:
         check_backbone(settings)
-    if misfit := misfit_of_metrics(settings):
+    if misfit := misfit_of_settings(settings):
         raise SettingsError(f"{misfit}.")
 
 
@@ -75,17 +75,19 @@ def check_targets(settings: Settings, records: RecordSet) -> None:
     """Refuse a second target that the train eyes do not have.
 
     Args:
-        settings: `training.levels_weight` and `training.lesions_weight` are used.
+        settings: `training.levels_weight`, `training.lesions_weight` and `training.edema_weight` are used.
         records: The eyes.
 
     Raises:
-        SettingsError: If the eyes are graded yes or no, or have no boxes around lesions.
+        SettingsError: If the eyes are graded yes or no, or have no boxes around lesions, or none has macular edema.
         RecordsError: If `eyes.jsonl` is missing, torn or altered.
     """
     grades = [int(grade) for grade, n in records.counts["train"]["grades"].items() if n]
     misfit = misfit_of_grades(settings.training, grades)
     if not misfit and settings.training.lesions_weight > 0:
         misfit = misfit_of_boxes(settings.training, (eye.boxes for eye in records.eyes("train")))
+    if not misfit and settings.training.edema_weight > 0:
+        misfit = misfit_of_edema(settings.training, (eye.edema for eye in records.eyes("train")))
     if misfit:
         raise SettingsError(f"{misfit}.")
 

@@ -11,6 +11,7 @@ import pytest
 
 import drsearch
 from drsearch.data.prepare import Prepared, prepare
+from drsearch.data.records import read_eyes
 from drsearch.datasets.given import Naming, open_dataset
 from drsearch.errors import DataError, SettingsError
 from drsearch.home import Home
@@ -65,6 +66,9 @@ def test_macular_edema_is_referable_where_the_settings_say_so(eyes: Path, home: 
     for records, counts in ((without, False), (having, True)):
         for eye in records.eyes("train", "validation", "test"):
             assert eye.label == int(eye.grade >= 2 or (counts and edema[eye.name]))
+            assert eye.edema == edema[eye.name]
+        read = read_eyes(records, "train").some(slice(2, 5))
+        assert read.edema == tuple(edema[name] for name in read.names) and len(read.names) == 3
     assert having.task.words == "grade 2 or higher, or macular edema"
 
 

@@ -233,6 +233,11 @@ def test_fine_tuning_after_a_frozen_backbone_is_the_second_stage(
             "0.5; leave it at 0, or write model.trainable = 'all'.",
         ),
         (
+            {"training.edema_weight": 0.5},
+            "model.trainable = 'head' trains a classifier of the two classes alone, without training.edema_weight = "
+            "0.5; leave it at 0, or write model.trainable = 'all'.",
+        ),
+        (
             {"model.trainable": "two_stage", "training.head_epochs": 4},
             "training.head_epochs = 4: model.trainable = 'two_stage' trains the classifier alone for these, then all, "
             "for 4 epochs together (training.epochs); write 1 to 3.",

@@ -14,7 +14,7 @@ from drsearch.errors import Interrupted, SettingsError
 from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.training.listener import Listener, TrainingProgress
-from drsearch.training.single import TrainingResult, check_targets, train
+from drsearch.training.single import TrainingResult, check_network, check_targets, train
 
 Train = Callable[[str, Listener], TrainingResult]
 
@@ -106,6 +106,20 @@ def test_a_lesion_map_of_data_without_boxes_is_refused_before_anything_is_traine
     check_targets(lesions, records)
     with pytest.raises(SettingsError, match=r"^training.lesions_weight = 1.0: no train eye has a box around a red or"):
         check_targets(lesions, without)
+
+
+def test_edema_that_no_label_has_or_that_the_label_has_already_is_refused_before_anything_is_trained(
+    records: RecordSet, tmp_path: Path
+) -> None:
+    edema = Settings().replace({"training.edema_weight": 0.5})
+    entries = [dataclasses.replace(entry, edema=None) for entry in records.eyes("train")]
+    without = RecordSet(tmp_path, {**records.manifest, "eyes": write_eyes(tmp_path, entries)})
+    check_targets(edema, records)
+    check_network(edema, None)
+    with pytest.raises(SettingsError, match=r"^training.edema_weight = 0.5: no label of a train eye says whether it"):
+        check_targets(edema, without)
+    with pytest.raises(SettingsError, match=r"^training.edema_weight = 0.5: with task.edema = True the label of an"):
+        check_network(edema.replace({"task.edema": True}), None)
 
 
 def test_levels_of_data_that_say_yes_or_no_are_refused_before_anything_is_trained(records: RecordSet) -> None:
