@@ -84,7 +84,7 @@ class Model:
         photographs: Photographs,
         *,
         explain: str | Path | None = None,
-        method: str = "gradcam",
+        method: str = "",
         layer: str = "",
         overwrite: bool = False,
     ) -> pd.DataFrame:
@@ -94,7 +94,8 @@ class Model:
             photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md).
             explain: Write each photograph with its heat map, and the map alone beside it: a new file, or a folder for
                 several photographs.
-            method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
+            method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`; empty for
+                the model's map of lesions if it has learned one, else Grad-CAM.
             layer: Of the network, for heat maps; empty for the last one with places.
             overwrite: Let `explain` replace files; photographs are never replaced.
 
@@ -134,7 +135,7 @@ class Model:
         photographs: Photographs,
         *,
         explain: str | Path | None = None,
-        method: str = "gradcam",
+        method: str = "",
         layer: str = "",
         overwrite: bool = False,
     ) -> Iterator[tuple[Path, dict[str, Any], Path | None]]:
@@ -143,7 +144,7 @@ class Model:
         Args:
             photographs: Files.
             explain: A file, or a folder.
-            method: How heat maps are made.
+            method: How heat maps are made; empty for the model's own way.
             layer: Of the network, for heat maps.
             overwrite: Let `explain` replace files.
 
@@ -152,14 +153,13 @@ class Model:
         """
         yield from graded(self, photographs, explain=explain, method=method, layer=layer, overwrite=overwrite)
 
-    def explain(
-        self, photograph: str | Path | PhotographData, method: str = "gradcam", layer: str = ""
-    ) -> NDArray[np.uint8]:
+    def explain(self, photograph: str | Path | PhotographData, method: str = "", layer: str = "") -> NDArray[np.uint8]:
         """The photograph, coloured where the model saw its class; below it the answer and the scale of the colours.
 
         Args:
             photograph: A file, its bytes, or RGB pixels of shape `(height, width, 3)`.
-            method: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
+            method: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`; empty for the model's map of
+                lesions if it has learned one, else Grad-CAM.
             layer: Of the network; empty for the last one with places.
 
         Returns:
@@ -254,7 +254,7 @@ def graded(
     photographs: Photographs,
     *,
     explain: str | Path | None = None,
-    method: str = "gradcam",
+    method: str = "",
     layer: str = "",
     overwrite: bool = False,
     progress: bool | Console = False,
@@ -265,7 +265,7 @@ def graded(
         model: A version, or its name.
         photographs: Files.
         explain: A file for the heat map, or a folder for several; None for none.
-        method: How heat maps are made.
+        method: How heat maps are made; empty for the model's own way.
         layer: Of the network, for heat maps; empty for the last one with places.
         overwrite: Let `explain` replace files.
         progress: Show that the model is loading; or the Rich console that shows it.
@@ -278,7 +278,7 @@ def graded(
         OutputError: If a heat map would replace a photograph or another file.
         RegistryError: If there is no such version.
     """
-    if explain is None and (method, layer) != ("gradcam", ""):
+    if explain is None and (method or layer):
         raise DrsearchError("--method and --layer say how heat maps are made: name a file or a folder with --explain.")
     paths = files_of(photographs)
     heat_maps = heat_map_files(paths, explain, overwrite)
@@ -481,7 +481,7 @@ def explain(
     data: GivenData,
     split: str = "test",
     *,
-    method: str = "gradcam",
+    method: str = "",
     layer: str = "",
     seen: bool = False,
     skip_bad: bool = False,
@@ -491,7 +491,8 @@ def explain(
 
     How often the peak of the heat lies in a lesion, the share of heat in lesions by kind and by grade, against chance,
     untrained networks and the boxes of other eyes; deletion and insertion curves; maps of randomised weights. Counts a
-    test evaluation as `evaluate` does. Figures and a chart are logged to the version's run.
+    test evaluation as `evaluate` does. Figures, a chart, and heat maps of six of the eyes at the photographs' own
+    resolution are logged to the version's run (no photograph with `study.gradcam_eyes = 0`).
 
     Args:
         model: A version, or its name.
@@ -499,7 +500,8 @@ def explain(
             model's own data was.
         split: `test`, `validation`, `train` or `all`; all of them only for a data set that the model was not trained
             on.
-        method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`.
+        method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`; empty for the
+            model's map of lesions if it has learned one, else Grad-CAM.
         layer: Of the network; empty for the last one with places.
         seen: Also of eyes that the model was trained on.
         skip_bad: Leave out photographs and labels that cannot be used.
@@ -519,22 +521,28 @@ def explain(
         >>> drsearch.explain("retinopathy/1", "eyes", progress=False).regions[0].name
         'lesion'
     """
-    from drsearch.display.output import counting
+    from drsearch.display.output import counting, working
     from drsearch.measure.figures import png
+    from drsearch.release.explain import CHART, figure
     from drsearch.release.explain import explain as measure
-    from drsearch.release.explain import figure
+    from drsearch.release.explained_eyes import explained_eyes
+    from drsearch.release.registry import Registry
 
     home, console = open_home(), console_of(progress)
     version, dataset, records = _unseen_data(model, data, split, skip_bad, home, console)
     grader, why = version._load().grader, f"explain {version.uri}"
     with counting(console, "maps and curves") as count:
         result = measure(grader, records, split, home, why, method, layer, seen, count)  # type: ignore[arg-type]  # checked
-    _log(result, {"png": png(figure(result))}, version, records, dataset, console)
+    files = {CHART: png(figure(result))}
+    if Registry(home.tracking_uri).holds_photographs(version.version):
+        with working(console, "pictures of some eyes"):
+            files |= explained_eyes(grader, records, dataset, result)
+    _log(result, files, version, records, dataset, console)
     return result
 
 
 def _log(
-    result: Measured, chart: Mapping[str, bytes], version: Model, records: RecordSet, dataset: Dataset, out: Console
+    result: Measured, files: Mapping[str, bytes], version: Model, records: RecordSet, dataset: Dataset, out: Console
 ) -> None:
     """Log figures to a version, or say who does not let this user."""
     from drsearch.display.output import liner
@@ -542,7 +550,7 @@ def _log(
     from drsearch.release.registry import Registry
 
     try:
-        log_measured(result, chart, Registry(version._home.tracking_uri), version.version, records, dataset)
+        log_measured(result, files, Registry(version._home.tracking_uri), version.version, records, dataset)
     except RegistryError as denied:
         liner(out)(f"not logged: {denied}")
 
@@ -601,7 +609,7 @@ def stress(
     if chart is not None:
         chart.parent.mkdir(parents=True, exist_ok=True)
         write_whole(chart, page, replace=overwrite)
-    _log(result, {"html": page}, version, records, dataset, console)
+    _log(result, {"stress.html": page}, version, records, dataset, console)
     return result
 
 
@@ -794,10 +802,10 @@ def _raw_map(heat_map: Path) -> Path:
 def _write_heat_map(heat_map: HeatMap, file: Path, overwrite: bool) -> None:
     """Write the picture, and beside it the map alone, in grey: 255 where it is 1."""
     import cv2
-    import numpy as np
+
+    from drsearch.measure.figures import png
 
     file.parent.mkdir(parents=True, exist_ok=True)
     picture = cv2.imencode(file.suffix.lower(), cv2.cvtColor(heat_map.picture, cv2.COLOR_RGB2BGR))[1].tobytes()
-    grey = cv2.imencode(".png", np.round(255 * heat_map.cam).astype(np.uint8))[1].tobytes()
     write_whole(file, picture, replace=overwrite)
-    write_whole(_raw_map(file), grey, replace=overwrite)
+    write_whole(_raw_map(file), png(heat_map.grey), replace=overwrite)

@@ -215,7 +215,7 @@ def explain(
     model: Model,
     data: Data,
     split: Split = "test",
-    method: Method = "gradcam",
+    method: Method = "",
     layer: Layer = "",
     seen: Annotated[bool, typer.Option("--seen", help="Also of photographs that the model was trained on.")] = False,
     skip_bad: SkipBad = False,
@@ -225,8 +225,8 @@ def explain(
 
     In referable eyes that have boxes around lesions: how often the peak of the heat lies in a lesion, the share of
     heat in lesions by kind and by grade, against chance, untrained networks and the boxes of other eyes; deletion and
-    insertion curves; maps of randomised weights. On the test split this is a test evaluation, and counted. Figures
-    and a chart are logged to the version's run.
+    insertion curves; maps of randomised weights. On the test split this is a test evaluation, and counted. Figures, a
+    chart, and heat maps of six of the eyes are logged to the version's run.
 
     Example:
         drsearch explain retinopathy@champion --data ~/IDRiD --method hirescam
@@ -239,8 +239,8 @@ def explain(
         model, data, split, method=method, layer=layer, seen=seen, skip_bad=skip_bad, progress=progress_on(out)
     )
     title = (
-        f"{model}, {method}: {result.n} of {result.n_referable} referable eyes {_of(data, split)}, have boxes around"
-        f" lesions{_counted(result.test_evaluations)}"
+        f"{model}, {result.method}: {result.n} of {result.n_referable} referable eyes {_of(data, split)}, have boxes"
+        f" around lesions{_counted(result.test_evaluations)}"
     )
     print_explanation(out, title, result)
     print_json(as_json, {"model": model, **result.to_json()})
@@ -291,7 +291,7 @@ def predict(
             "several photographs.",
         ),
     ] = None,
-    method: Method = "gradcam",
+    method: Method = "",
     layer: Layer = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --explain replace files; photographs are never replaced.")

@@ -74,7 +74,8 @@ Method = Annotated[
         "--method",
         metavar="gradcam|gradcam++|hirescam|occlusion|lesion_map",
         autocompletion=completion.among("gradcam", "gradcam++", "hirescam", "occlusion", "lesion_map"),
-        help="How heat maps are made; occlusion takes 256 answers per photograph.",
+        help="How heat maps are made; occlusion takes 256 answers per photograph. Default: lesion_map if the model has "
+        "learned one, else gradcam.",
     ),
 ]
 Layer = Annotated[

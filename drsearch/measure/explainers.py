@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from drsearch.errors import MetricError
 from drsearch.measure.gradcam import GradCam
-from drsearch.measure.lesion_layer import LESION_MAP, LesionLayer
+from drsearch.measure.lesion_layer import LESION_MAP, LesionLayer, has_lesion_map
 from drsearch.measure.occlusion import Occlusion
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")
@@ -21,6 +21,19 @@ class Explainer(Protocol):
         self, images: NDArray[np.uint8], inside: NDArray[np.bool_], label: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The maps of some eyes, and their probabilities: as `GradCam.maps`."""
+
+
+def own_method(model: Any, layer: str = "") -> str:
+    """The method that explains a model where none is named: its map of lesions if it has learned one, else Grad-CAM.
+
+    The classifier of a network with a map of lesions is told of lesions by that map, beside the layer that Grad-CAM
+    explains (docs/explanations.md has the figures).
+
+    Args:
+        model: As for `GradCam`.
+        layer: The layer whose places are explained; a map of lesions has no other.
+    """
+    return LESION_MAP if not layer and has_lesion_map(model) else "gradcam"
 
 
 def explainer(model: Any, method: str = "gradcam", layer: str = "") -> Explainer:

@@ -157,8 +157,8 @@ def search_figure(
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """The bytes of a PNG file of an RGB picture."""
-    encoded, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    """The bytes of a PNG file of an RGB picture, or of one in grey, shape `(height, width)`."""
+    encoded, data = cv2.imencode(".png", image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     assert encoded
     return bytes(data)
 

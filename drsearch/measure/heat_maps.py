@@ -23,6 +23,8 @@ def heat_map_figure(
     probability: float,
     threshold: float,
     method: str = "gradcam",
+    label: int | None = None,
+    beside: bool = False,
 ) -> NDArray[np.uint8]:
     """A photograph under a heat map, and below it what the model answers and the scale of the colours.
 
@@ -31,8 +33,10 @@ def heat_map_figure(
             the words can be read.
         cam: Map in [0, 1], shape `(height, width)`, 0 outside the retina.
         probability: Of RDR.
-        threshold: The eye is called RDR from this probability on; the map explains the class that it is called.
+        threshold: The eye is called RDR from this probability on.
         method: How the map was made: a place of `lesion_map` is a probability, of all others a share of the strongest.
+        label: The class that the map explains; None for the class that the eye is called.
+        beside: Show the photograph as it is, too, to the left.
 
     Returns:
         RGB, uint8: the photograph as `overlay` colours it, and below it a strip of the same width.
@@ -41,15 +45,20 @@ def heat_map_figure(
         size = (_LEAST_PX, round(photograph.shape[0] * _LEAST_PX / width))
         photograph = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         cam = np.asarray(np.clip(cv2.resize(cam, size, interpolation=cv2.INTER_CUBIC), 0, 1), np.float32)
-    label = CLASS_NAMES[int(probability >= threshold)]
-    scale = "probability of a lesion" if method == LESION_MAP else f"evidence for {label}"
-    words = f"{label}: probability of RDR {probability:.3f}, threshold {threshold:.3g}"
-    return np.concatenate([overlay(photograph, cam), _legend(photograph, cam, words, scale)])
+    called = int(probability >= threshold)
+    explained = CLASS_NAMES[called if label is None else label]
+    scale = "lesion map: probability of a lesion" if method == LESION_MAP else f"{method}: evidence for {explained}"
+    words = f"{CLASS_NAMES[called]}: probability of RDR {probability:.3f}, threshold {threshold:.3g}"
+    picture = overlay(photograph, cam)
+    if beside:
+        picture = np.concatenate([photograph, picture], axis=1)
+    return np.concatenate([picture, _legend(picture.shape[1], photograph, cam, words, scale)])
 
 
-def _legend(photograph: NDArray[np.uint8], cam: NDArray[np.float32], words: str, scale: str) -> NDArray[np.uint8]:
+def _legend(
+    width: int, photograph: NDArray[np.uint8], cam: NDArray[np.float32], words: str, scale: str
+) -> NDArray[np.uint8]:
     """The strip below a heat map; its colours are those that the map gives to the mean colour below it."""
-    width = photograph.shape[1]
     line = max(12, width // 40)
     strip = Image.new("RGB", (width, 4 * line), _INK)
     draw, font = ImageDraw.Draw(strip), _font(line)
@@ -75,22 +84,21 @@ def heat_map_rows(
     """Eyes beside each other: names, photographs, and below them their heat maps.
 
     Args:
-        photographs: RGB, uint8, all of one shape; at least one.
-        heat_maps: Of each, from `heat_map_figure`.
+        photographs: RGB, uint8; at least one.
+        heat_maps: Of each, from `heat_map_figure`, all of one width.
         names: One per eye.
         columns: Eyes in a row.
     """
-    rows = []
-    for first in range(0, len(names), columns):
-        some = slice(first, first + columns)
-        parts = []
-        for photograph, heat_map, name in zip(photographs[some], heat_maps[some], names[some], strict=True):
-            width = heat_map.shape[1]
-            size = (width, round(photograph.shape[0] * width / photograph.shape[1]))
-            parts.append(np.concatenate([_caption(width, name), cv2.resize(photograph, size), heat_map]))
-        parts += [np.full_like(parts[0], _INK[0])] * (min(columns, len(names)) - len(parts))
-        rows.append(np.concatenate(parts, axis=1))
-    return np.concatenate(rows)
+    eyes, width = [], heat_maps[0].shape[1]
+    for photograph, heat_map, name in zip(photographs, heat_maps, names, strict=True):
+        size = (width, round(photograph.shape[0] * width / photograph.shape[1]))
+        eyes.append(np.concatenate([_caption(width, name), cv2.resize(photograph, size), heat_map]))
+    columns, height = min(columns, len(eyes)), max(map(len, eyes))
+    sheet = np.full((-(-len(eyes) // columns) * height, columns * width, 3), _INK[0], np.uint8)
+    for place, eye in enumerate(eyes):
+        top, left = place // columns * height, place % columns * width
+        sheet[top : top + len(eye), left : left + width] = eye
+    return sheet
 
 
 def _caption(width: int, name: str) -> NDArray[np.uint8]:

@@ -196,7 +196,7 @@ def unseen_eyes(
     Raises:
         DataError: If the split is empty, or the model was trained on some of its photographs or patients.
     """
-    listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
+    listed = split_eyes(records, split)
     if not listed:
         raise DataError(f"the {split} split has no photograph: add some, or evaluate with --split all.")
     seen = seen_eyes(listed, records.left_out(), grader.trained_on, f"pictures of split {split!r}")
@@ -205,6 +205,11 @@ def unseen_eyes(
     eyes = _read(records, split, home, why)
     assert eyes.names == tuple(eye.name for eye in listed), "one listing, one order"
     return listed, eyes
+
+
+def split_eyes(records: RecordSet, split: Split) -> tuple[EyeEntry, ...]:
+    """The lines about the eyes of a split; `all` is the whole set."""
+    return records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
 
 
 def n_test_evaluations(records: RecordSet, split: Split, home: Home) -> int:

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
-from drsearch.data.records import RecordSet
+from drsearch.data.records import EyeEntry, RecordSet
 from drsearch.datasets.boxes import Box
 from drsearch.errors import DataError
 from drsearch.grades import GRADES
 from drsearch.home import Home
 from drsearch.measure.deletion import STEPS, Curves, curves
-from drsearch.measure.explainers import Explainer
+from drsearch.measure.explainers import Explainer, own_method
 from drsearch.measure.explanation_figure import explanation_figure
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.pointing import (
@@ -30,7 +30,7 @@ from drsearch.measure.randomised import randomised_weights
 from drsearch.measure.scores import Interval
 from drsearch.model.predictor import RDR, Predictor
 from drsearch.release.card_figures import Explained, RegionRow
-from drsearch.release.evaluate import Split, n_test_evaluations, unseen_eyes
+from drsearch.release.evaluate import Split, n_test_evaluations, split_eyes, unseen_eyes
 from drsearch.tracking.tags import EXPLAIN_TAG
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 LESION = "lesion"
 """The region of all boxes around lesions, of whatever kind."""
+
+CHART = "explain.png"
+"""Name of the chart's file."""
 
 _UNTRAINED = 3  # networks
 _CASCADE = (1e-9, 1 / 3, 2 / 3)  # shares of the layers; the least is the last layer alone, and all are the untrained
@@ -191,7 +194,7 @@ def explain(
     split: Split,
     home: Home,
     why: str,
-    method: str = "gradcam",
+    method: str = "",
     layer: str = "",
     allow_seen: bool = False,
     on_step: Callable[[int, int], None] | None = None,
@@ -204,7 +207,7 @@ def explain(
         split: As for `evaluate`; of the test split, this is a test evaluation.
         home: Where test evaluations are counted.
         why: The purpose, recorded with a test evaluation.
-        method: How the maps are made, one of `METHODS`, or `lesion_map`.
+        method: How the maps are made, one of `METHODS`, or `lesion_map`; empty for `own_method`.
         layer: Of the network; empty for the last one with places.
         allow_seen: Also of eyes that the model was trained on.
         on_step: Called with the number of steps done, and of all.
@@ -214,6 +217,7 @@ def explain(
             or holds photographs or patients that the model was trained on.
         MetricError: If there is no such method or layer.
     """
+    method = method or own_method(grader.model, layer)
     maker = grader.explainer(method, layer)
     _check_boxes(records, split)
     _, eyes = unseen_eyes(grader, records, split, home, why, allow_seen)
@@ -258,12 +262,22 @@ def explain(
     )
 
 
+def measured_eyes(records: RecordSet, split: Split) -> list[EyeEntry]:
+    """The referable eyes of a split that have boxes around lesions.
+
+    Args:
+        records: With boxes.
+        split: `all` is the whole set.
+    """
+    return [eye for eye in split_eyes(records, split) if eye.label == 1 and any(box.colour for box in eye.boxes)]
+
+
 def _check_boxes(records: RecordSet, split: Split) -> None:
     """Refuse records without boxes before the test split is read."""
-    listed = records.eyes("train", "validation", "test") if split == "all" else records.eyes(split)
-    with_boxes = [eye for eye in listed if eye.label == 1 and any(box.colour for box in eye.boxes)]
+    with_boxes = measured_eyes(records, split)
     patients = {eye.patient or number for number, eye in enumerate(with_boxes)}
     if len(patients) < 2:
+        listed = split_eyes(records, split)
         raise DataError(
             f"{len(with_boxes)} of the {len(listed)} eyes of split {split!r} are referable and have boxes around"
             " lesions; at least two, of two patients, are needed: name a table of boxes in the description of the data."

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from drsearch.data.images import retina_in_square
 from drsearch.data.records import EyeEntry, Eyes
 from drsearch.grades import CLASS_NAMES
+from drsearch.measure.explainers import own_method
 from drsearch.measure.figures import jpeg
-from drsearch.measure.gradcam import overlay
+from drsearch.measure.heat_maps import heat_map_figure
 from drsearch.serving.grader import Grader
 
 ANSWERS_FILE, PICTURES_FOLDER = "predictions.csv", "eyes"
@@ -114,7 +115,7 @@ def telling(answers: Sequence[EyeAnswer], threshold: float) -> list[int]:
 
 
 def answer_pictures(grader: Grader, eyes: Eyes, answers: Sequence[EyeAnswer]) -> Mapping[str, bytes]:
-    """JPEG files of the eyes that tell most: the photograph, and beside it what counts for its class, by Grad-CAM.
+    """JPEG files of the eyes that tell most: the photograph, and beside it the heat map of the class that it is called.
 
     Args:
         grader: The version.
@@ -125,22 +126,22 @@ def answer_pictures(grader: Grader, eyes: Eyes, answers: Sequence[EyeAnswer]) ->
         By file name.
     """
     places = np.array(telling(answers, grader.serving.threshold), int)
-    files: dict[str, bytes] = {}
+    files, method = dict[str, bytes](), own_method(grader.model)
     for label, _ in enumerate(CLASS_NAMES):
         some = [place for place in places if answers[place].called == label]
         if not some:
             continue
         images = eyes.images[some]
         inside = np.stack([retina_in_square(image, grader.serving.images) for image in images])
-        maps, _ = grader.explainer().maps(images, inside, label)
+        maps, _ = grader.explainer(method).maps(images, inside, label)
         for place, image, cam in zip(some, images, maps, strict=True):
-            files[f"{answers[place].eye}.jpg"] = jpeg(_pair(image, overlay(image, cam)))
+            answer, threshold = answers[place], grader.serving.threshold
+            figure = heat_map_figure(_small(image), _small(cam), answer.probability, threshold, method, beside=True)
+            files[f"{answer.eye}.jpg"] = jpeg(figure)
     return files
 
 
-def _pair(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Two squares side by side, no larger than needed on a page."""
-    pair = np.concatenate([left, right], axis=1)
-    scale = min(1.0, _SIDE_PX / left.shape[0])
-    size = (round(pair.shape[1] * scale), round(pair.shape[0] * scale))
-    return np.asarray(cv2.resize(pair, size, interpolation=cv2.INTER_AREA), np.uint8) if scale < 1 else pair
+def _small(picture: NDArray[Any]) -> NDArray[Any]:
+    """A square, no larger than needed on a page."""
+    side = min(_SIDE_PX, len(picture))
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA))

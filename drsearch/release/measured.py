@@ -1,4 +1,4 @@
-"""Writes what was measured of a version on a data set to the version: metrics, a tag, its card, chart and JSON."""
+"""Writes what was measured of a version on a data set to the version: metrics, a tag, its card, files and JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ class Measured(Protocol):
     """What was measured.
 
     Attributes:
-        tag: Of the version; its last part names the folder and the files of the artifacts.
+        tag: Of the version; its last part names the folder of the artifacts, and the JSON in it.
     """
 
     tag: ClassVar[str]
@@ -41,17 +41,17 @@ class Measured(Protocol):
 
 def log_measured(
     result: Measured,
-    chart: Mapping[str, bytes],
+    files: Mapping[str, bytes],
     registry: Registry,
     version: ModelVersion,
     records: RecordSet,
     dataset: Dataset,
 ) -> None:
-    """Write figures to a version: metrics, a tag, its card, and among the artifacts of its run the chart and JSON.
+    """Write figures to a version: metrics, a tag, its card, and among the artifacts of its run the files and JSON.
 
     Args:
         result: The figures.
-        chart: The content of the chart, by the end of its file's name.
+        files: Chart and pictures, by name.
         registry: Where the version is registered.
         version: The version.
         records: Of the eyes; their fingerprint names the folder of the artifacts.
@@ -61,12 +61,11 @@ def log_measured(
         RegistryError: If MLflow does not let this user.
     """
     name = result.tag.rpartition(".")[2]
-    files = {"json": json.dumps(result.to_json(), indent=1).encode(), **chart}
     registry.log_figures(
         version,
         result.metrics(),
         {result.tag: f"{dataset.name}, {result.text}"},
-        {f"{name}.{end}": content for end, content in files.items()},
+        {f"{name}.json": json.dumps(result.to_json(), indent=1).encode(), **files},
         f"{name}/{records.fingerprint}-{result.on}",
         DatasetInput(dataset.name, records.fingerprint, dataset.place, "testing"),
     )

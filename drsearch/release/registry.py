@@ -283,6 +283,11 @@ class Registry:
                 raise
             raise RegistryError(f"MLflow does not let this user write to {model.uri}; ask a registrar.") from wrong
 
+    def holds_photographs(self, model: ModelVersion) -> bool:
+        """Whether photographs may be logged to a version's run: not with `study.gradcam_eyes = 0`."""
+        params: Mapping[str, str] = self._client.get_run(model.run_id).data.params
+        return params.get("study.gradcam_eyes") != "0"
+
     def _log_files(self, run_id: str, files: Mapping[str, bytes], folder: str) -> None:
         with tempfile.TemporaryDirectory() as place:
             for name, content in files.items():

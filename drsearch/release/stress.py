@@ -3,14 +3,13 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.corruptions import CORRUPTIONS, Corruption, opened
-from drsearch.data.records import EyeEntry, RecordSet, file_sha256
+from drsearch.data.records import RecordSet
 from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError, MetricError, PhotographError
 from drsearch.home import Home
@@ -21,6 +20,7 @@ from drsearch.measure.scores import Interval, scores
 from drsearch.processes import cores, in_threads
 from drsearch.release.card_figures import Stressed, StressRow
 from drsearch.release.evaluate import Split, n_test_evaluations, unseen_eyes
+from drsearch.release.photograph_files import PhotographFiles
 from drsearch.tracking.tags import STRESS_TAG
 
 if TYPE_CHECKING:
@@ -191,14 +191,14 @@ def stress(
         DataError: If the split is empty, has one class, or holds photographs or patients that the model was trained on;
             or if a photograph was changed meanwhile.
     """
-    files = _Files(dataset)
+    files = PhotographFiles(dataset)
     listed, eyes = unseen_eyes(grader, records, split, home, why)
     if len(np.unique(eyes.labels)) < 2:
         raise DataError(f"the {split} split has eyes of one class; name eyes of both, which an AUC needs.")
     conditions = [(corruption, strength) for corruption in CORRUPTIONS for strength in corruption.strengths]
     chance = np.full((len(conditions), len(listed)), np.nan)
     graded = np.zeros(chance.shape, bool)
-    corrupted = lambda eye: list(_corrupted(grader, files.of(eye)))  # noqa: E731
+    corrupted = lambda eye: list(_corrupted(grader, files.of(eye).path.read_bytes()))  # noqa: E731
     for at, seen in enumerate(in_threads(corrupted, listed, cores())):
         rows = [row for row, each in enumerate(seen) if each is not None]
         if rows:
@@ -219,27 +219,6 @@ def stress(
         grader.serving.threshold,
         n_test_evaluations(records, split, home),
     )
-
-
-class _Files:
-    """The files of the photographs of a data set, found by name and checked by content."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._place = dataset.place
-        self._paths: dict[tuple[str, str], list[Path]] = {}
-        for photograph in dataset.photographs:
-            self._paths.setdefault((photograph.source, photograph.name), []).append(photograph.path)
-
-    def of(self, eye: EyeEntry) -> bytes:
-        """The bytes of an eye's photograph.
-
-        Raises:
-            DataError: If none of its name has its checksum any more.
-        """
-        for path in self._paths.get((eye.source, eye.name), ()):
-            if path.is_file() and file_sha256(path) == eye.sha256:
-                return path.read_bytes()
-        raise DataError(f"{self._place}: the photograph {eye.name} was changed or removed meanwhile; start again.")
 
 
 def _corrupted(grader: "Grader", photograph: bytes) -> Iterator[tuple[NDArray[np.uint8], bool] | None]:

@@ -8,25 +8,23 @@ from drsearch.release.facts import Fact, Table
 from drsearch.release.model_card import SECTIONS, ModelCard
 from drsearch.reports.page import Section, heading, points, table, text
 
-_USES = ("purpose", "users")
 _LIMITS = ("not_for", "unknown_groups", "poor_photographs", "counted")
 _TOLD_ELSEWHERE = {
-    *_USES, *_LIMITS, "origin", "patients", "patient_scores", "sources", "blind", "cautions", "front", "confusion",
+    *_LIMITS, "origin", "patients", "patient_scores", "sources", "blind", "cautions", "front", "confusion",
     "failures", "grades", "qualities", "splits", "exclusions", "selection", "settings", "explanations", "lineage",
     "repeat",
 }  # fmt: skip
 
 
 def limits_section(card: ModelCard) -> Section:
-    """What a version is for, and what it is not for.
+    """What a version may not be used for, and what is unknown of it.
 
     Args:
         card: Of the version.
     """
     facts = card.facts()
     limits = [block for name in _LIMITS if name in facts for block in facts[name].blocks if isinstance(block, str)]
-    uses = [part for name in _USES for part in fact_parts(facts[name])]
-    return Section("What it may not be used for", [*uses, points(*map(_inline, limits))])
+    return Section("What it may not be used for", [points(*map(_inline, limits))])
 
 
 def card_section(card: ModelCard) -> Section:

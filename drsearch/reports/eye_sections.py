@@ -18,11 +18,12 @@ from drsearch.reports.words import html
 
 
 def attention_section(model: VersionFacts) -> Section:
-    """Grad-CAM of eyes that are right, sure and in doubt; heat on lesions where that was measured."""
+    """Heat maps of eyes that are right, sure and in doubt; heat on lesions where that was measured."""
     parts = [
         text(
-            "Photograph, and beside it what counts for the class that the model gives, by Grad-CAM: from violet "
-            "(little) to yellow (most). A map says where a network looked, not that it understood what is there."
+            "Photograph, and beside it the places that count for the class that the eye is called, from violet "
+            "(little) to yellow (most); below it how the map was made, and its scale. A map says where a network "
+            "looked, not that it understood what is there."
         )
     ]
     right = [model.answers[i] for i in telling(model.answers, model.threshold) if model.answers[i].is_right]
@@ -39,8 +40,9 @@ def attention_section(model: VersionFacts) -> Section:
         if model.card is not None:
             parts += fact_parts(model.card.facts()["explanations"])
         parts += [
-            pictures([Picture(content, f"What the model looks at: {folder}", folder)], 900)
-            for folder, content in model.explanations.items()
+            pictures([Picture(content, f"{what}, {how}", f"{what}: {how}")], 900)
+            for how, files in model.explanations.items()
+            for what, content in zip(("Peaks and heat in lesions", "Some of these eyes"), files, strict=False)
         ]
     else:
         version = f"{model.version.name}/{model.version.version}"
@@ -79,7 +81,7 @@ def _eye_picture(model: VersionFacts, answer: EyeAnswer) -> Picture:
     source = f", {answer.source}" if answer.source else ""
     return Picture(
         model.pictures[answer.eye],
-        f"{answer.eye}, grade {answer.grade}, called {CLASS_NAMES[answer.called]}: photograph and Grad-CAM",
+        f"{answer.eye}, grade {answer.grade}, called {CLASS_NAMES[answer.called]}: photograph and heat map",
         f"{answer.eye}: grade {answer.grade}, called {CLASS_NAMES[answer.called]}",
         f"probability {answer.probability:.3f}, quality {answer.quality:.2f}{source}",
     )

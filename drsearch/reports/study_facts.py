@@ -11,6 +11,8 @@ from typing import Any
 from drsearch.data.audit import Audit
 from drsearch.errors import RegistryError
 from drsearch.home import Home
+from drsearch.release.explain import CHART
+from drsearch.release.explained_eyes import SHEET
 from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, EyeAnswer, read_answers
 from drsearch.release.model_card import ModelCard, read_card
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry
@@ -56,8 +58,8 @@ class VersionFacts:
         curves: Metrics of each epoch of that run, by name.
         test: `test/scores.json`; empty before the test split was evaluated.
         answers: For each test eye; empty where they were not logged.
-        pictures: JPEG files of test eyes, by the eye's name: photograph and Grad-CAM side by side.
-        explanations: The charts of `drsearch explain`, PNG, by the folder of each.
+        pictures: JPEG files of test eyes, by the eye's name: photograph and heat map side by side.
+        explanations: Chart of `drsearch explain`, and heat maps of some eyes if they were logged, by split and method.
         finetuning: None without one.
         card: The model card; None for a version of an older drsearch.
     """
@@ -69,7 +71,7 @@ class VersionFacts:
     test: Mapping[str, Any]
     answers: Sequence[EyeAnswer]
     pictures: Mapping[str, bytes]
-    explanations: Mapping[str, bytes]
+    explanations: Mapping[str, Sequence[bytes]]
     finetuning: FineTuning | None
     card: ModelCard | None
 
@@ -175,7 +177,6 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
     test = _files(client, version.run_id, "test")
     answers = test.get(ANSWERS_FILE)
     folder = f"{PICTURES_FOLDER}/"
-    explanations = _files(client, version.run_id, "explain")
     epochs = [name for name in run.data.metrics if re.fullmatch(r"(.*/)?(train|val)_(loss|auc)", name)]
     return VersionFacts(
         version,
@@ -189,12 +190,22 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
             for name, content in test.items()
             if name.startswith(folder)
         },
-        explanations={
-            Path(name).parent.name: content for name, content in explanations.items() if name.endswith("explain.png")
-        },
+        explanations=_explanations(client, version.run_id),
         finetuning=_finetuning(client, experiment_id, version),
         card=_card(registry, version),
     )
+
+
+def _explanations(client: Any, run_id: str) -> dict[str, list[bytes]]:
+    """Without the heat maps at the photographs' own resolution, which are large."""
+    pictures: dict[str, list[bytes]] = {}
+    for folder in client.list_artifacts(run_id, "explain"):
+        names = {file.path for file in client.list_artifacts(run_id, folder.path)}
+        wanted = [path for path in (f"{folder.path}/{CHART}", f"{folder.path}/{SHEET}") if path in names]
+        with tempfile.TemporaryDirectory() as place:
+            files = [Path(client.download_artifacts(run_id, path, place)).read_bytes() for path in wanted]
+        pictures[folder.path.rpartition("/")[2].partition("-")[2]] = files
+    return pictures
 
 
 def _card(registry: Registry, version: ModelVersion) -> ModelCard | None:

@@ -40,7 +40,7 @@ class Answer:
         reason: Why the photograph is `not gradable`: its quality lies below what the model was trained on; else None.
         error: Why the photograph cannot be read or shows no retina, else None.
         model: The version that answered, `models:/retinopathy/3`.
-        explanation: PNG of the photograph with a Grad-CAM heat map for `label`; None without `explain`.
+        explanation: PNG of the photograph with its heat map (docs/explanations.md); None without `explain`.
     """
 
     label: str | None

@@ -23,7 +23,7 @@ from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
 from drsearch.grades import CLASS_NAMES
 from drsearch.measure.calibration import tempered
-from drsearch.measure.explainers import Explainer, explainer
+from drsearch.measure.explainers import Explainer, explainer, own_method
 from drsearch.measure.familiarity import Familiarity
 from drsearch.measure.heat_maps import heat_map_figure
 from drsearch.model.grade_levels import GradePredictor, knows_grades
@@ -44,8 +44,9 @@ class HeatMap:
         cam: The map, float32, shape `(height, width)`: 0 outside the retina, and the strongest place 1; of `lesion_map`
             probabilities.
         probability: Of RDR, after the model's temperature.
-        threshold: The probability from which the model calls an eye `RDR`; the map explains that class.
+        threshold: The probability from which the model calls an eye `RDR`.
         method: How the map was made.
+        label: The class that the map explains, 0 or 1.
     """
 
     photograph: NDArray[np.uint8]
@@ -53,11 +54,17 @@ class HeatMap:
     probability: float
     threshold: float
     method: str
+    label: int
 
     @property
     def picture(self) -> NDArray[np.uint8]:
         """The photograph under the map, with the answer and the scale of the colours below it: RGB."""
-        return heat_map_figure(self.photograph, self.cam, self.probability, self.threshold, self.method)
+        return heat_map_figure(self.photograph, self.cam, self.probability, self.threshold, self.method, self.label)
+
+    @property
+    def grey(self) -> NDArray[np.uint8]:
+        """The map alone, in grey, shape `(height, width)`: 255 where it is 1."""
+        return np.asarray(np.round(255 * self.cam), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -197,26 +204,34 @@ class Grader:
         return Verdict(label, probability, confidence, self.serving.threshold, distance, warning)
 
     def explain(
-        self, photograph: PhotographData, longest_px: int | None = None, method: str = "gradcam", layer: str = ""
+        self,
+        photograph: PhotographData,
+        longest_px: int | None = None,
+        method: str = "",
+        layer: str = "",
+        label: int | None = None,
     ) -> HeatMap:
-        """A heat map of the regions of a photograph that count for its class.
+        """A heat map of the regions of a photograph that count for a class.
 
         The map is of the photograph as it is, where its class is that of a mean over turned and mirrored views, too.
 
         Args:
             photograph: As for `grade`.
             longest_px: Maximum of the longer side of the result; None: the photograph's own size.
-            method: How it is made, one of `METHODS`, or `lesion_map`.
+            method: How it is made, one of `METHODS`, or `lesion_map`; empty for `own_method`.
             layer: Of the network; empty for the last one with places.
+            label: The class, 0 or 1; None for the class that the model calls the eye.
 
         Raises:
             MetricError: If there is no such method or layer.
             PhotographError: If it cannot be read or shows no retina.
         """
+        method = method or own_method(self.model, layer)
         maker = self.explainer(method, layer)
         eye = eye_image(photograph, self.serving.images)
         probability = float(self.probabilities(eye.image[None])[0])
-        label = self.label(probability)
+        if label is None:
+            label = CLASS_NAMES.index(self.label(probability))
         original = _at_most(read_photograph(photograph, longest_px), longest_px)
         height, width = original.shape[:2]
         rows = slice(round(eye.retina.top * height), round(eye.retina.bottom * height))
@@ -228,17 +243,18 @@ class Grader:
         inside = np.zeros(sides, bool)
         inside[part] = retina_mask(original[rows, columns]) & circle(*sides, self.serving.images)[part]
         with self._explaining:
-            maps, _ = maker.maps(eye.image[None], inside[None], CLASS_NAMES.index(label))
+            maps, _ = maker.maps(eye.image[None], inside[None], label)
         cam = np.zeros(original.shape[:2], np.float32)
         cam[rows, columns] = maps[0][part]
-        return HeatMap(original, cam, probability, self.serving.threshold, method)
+        return HeatMap(original, cam, probability, self.serving.threshold, method, label)
 
-    def explainer(self, method: str = "gradcam", layer: str = "") -> Explainer:
+    def explainer(self, method: str = "", layer: str = "") -> Explainer:
         """What explains the network: made once for each method and layer.
 
         Raises:
             MetricError: If there is no such method or layer.
         """
+        method = method or own_method(self.model, layer)
         with self._explaining:
             if (method, layer) not in self._explainers:
                 self._explainers[method, layer] = explainer(self.model, method, layer)

@@ -30,7 +30,7 @@ class Retinopathy(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # untyped l
         Args:
             context: Not used.
             model_input: A pandas table with a column `photograph`: bytes, `pathlib.Path`, RGB pixels, or base64.
-            params: `explain`: whether to add a column `explanation`, the PNG of a Grad-CAM overlay.
+            params: `explain`: whether to add a column `explanation`, the PNG of its heat map.
 
         Returns:
             A table with a row per photograph and the columns of `Answer`. A photograph that cannot be graded has an

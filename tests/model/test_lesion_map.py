@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
 from drsearch.datasets.boxes import Box
 from drsearch.errors import MetricError, TrialFailed
-from drsearch.measure.explainers import explainer
+from drsearch.measure.explainers import explainer, own_method
 from drsearch.measure.gradcam import GradCam, enlarged
 from drsearch.model.fit import Training, set_seeds
 from drsearch.model.lesion_map import lesion_loss, lesion_target
@@ -156,6 +156,8 @@ def test_it_learns_where_lesions_are_and_what_colour_they_have(tmp_path: Path) -
     shown, chances = explainer(opened, "lesion_map").maps(eyes.images[:4], np.ones((4, PX, PX), bool))
     assert chances == pytest.approx(training.seen[:4], abs=1e-5)
     assert shown[0].max() < 0.5 < shown[1].max() <= 1, "probabilities: a healthy eye stays dark"
+    ways = [own_method(opened), own_method(opened, "stem_conv"), own_method(build_resnet(SMALL.model, PX))]
+    assert ways == ["lesion_map", "gradcam", "gradcam"]
     with pytest.raises(MetricError, match="--layer stem_conv: lesion_map is a layer itself"):
         explainer(opened, "lesion_map", "stem_conv")
     with pytest.raises(MetricError, match=r"resnet_v2 has no map of lesions: train it with training.lesions_weight"):

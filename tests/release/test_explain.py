@@ -19,7 +19,8 @@ from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError, MetricError
 from drsearch.home import Home
 from drsearch.measure.figures import png
-from drsearch.release.explain import Explanation, explain, figure
+from drsearch.release.explain import CHART, Explanation, explain, figure
+from drsearch.release.explained_eyes import SHEET, explained_eyes
 from drsearch.release.measured import log_measured
 from drsearch.release.registry import Registry
 from drsearch.serving.grader import Grader
@@ -126,13 +127,37 @@ def test_without_boxes_it_is_refused_before_the_test_split_is_read(
     assert count_test_evaluations(records, home) == 0
 
 
+def test_some_eyes_are_shown_at_their_own_resolution_with_the_map_alone_beside(
+    grader: Grader, others: RecordSet, dataset: Dataset, explained: Explanation
+) -> None:
+    files = explained_eyes(grader, others, dataset, explained)
+    names = {name.removeprefix("eyes/").removesuffix("-map.png") for name in files if name.endswith("-map.png")}
+    grades = {eye.name: eye.grade for eye in others.eyes("train", "validation", "test") if eye.name in names}
+    assert len(names) == min(6, explained.n) and min(grades.values()) >= 2
+    assert set(files) == {SHEET} | {f"eyes/{name}{end}" for name in names for end in (".jpg", "-map.png")}
+    for photograph in dataset.photographs:
+        if photograph.name not in names:
+            continue
+        original = cv2.imread(str(photograph.path), cv2.IMREAD_COLOR_RGB)
+        heat = grader.explain(photograph.path.read_bytes(), label=1)
+        picture, grey = (
+            cv2.imdecode(np.frombuffer(files[f"eyes/{photograph.name}{end}"], np.uint8), how)
+            for end, how in ((".jpg", cv2.IMREAD_COLOR_RGB), ("-map.png", cv2.IMREAD_UNCHANGED))
+        )
+        np.testing.assert_array_equal(grey, heat.grey)
+        assert grey.shape == original.shape[:2] and picture.shape[1] == original.shape[1]
+        assert np.abs(picture.astype(float) - heat.picture).mean() < 6, "but for JPEG"
+    sheet = cv2.imdecode(np.frombuffer(files[SHEET], np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert sheet.shape[1] == 3 * 420
+
+
 def test_a_version_keeps_the_figures(
     explained: Explanation, others: RecordSet, dataset: Dataset, files: dict[str, Path], tmp_path: Path
 ) -> None:
     home = stocked_home(tmp_path / "home", files)
     registry, client = Registry(home.tracking_uri), MlflowClient(home.tracking_uri, home.tracking_uri)
     version = registry.find("retinopathy@champion")
-    log_measured(explained, {"png": png(figure(explained))}, registry, version, others, dataset)
+    log_measured(explained, {CHART: png(figure(explained))}, registry, version, others, dataset)
     logged = client.get_run(version.run_id).data.metrics
     assert logged["explain_lesion_hit"] == explained.regions[0].hit.value
     assert logged["explain_shuffled_heat"] == explained.against[2].heat.value
@@ -143,3 +168,6 @@ def test_a_version_keeps_the_figures(
     assert json.loads(kept.read_text()) == json.loads(json.dumps(explained.to_json()))
     chart = cv2.imread(str(kept.with_name("explain.png")))[..., ::-1]
     assert np.array_equal(chart, figure(explained)) and chart.std() > 10
+    assert registry.holds_photographs(version)
+    client.log_param(version.run_id, "study.gradcam_eyes", 0)
+    assert not registry.holds_photographs(version), "the study kept them out of MLflow"

@@ -35,5 +35,7 @@ def test_pictures_show_the_eye_and_its_map_beside_it(grader: Grader, records: Re
     name = next(iter(files)).removesuffix(".jpg")
     picture = cv2.imdecode(np.frombuffer(files[f"{name}.jpg"], np.uint8), cv2.IMREAD_COLOR_RGB)
     image = eyes.images[eyes.names.index(name)]
-    assert picture.shape == (image.shape[0], 2 * image.shape[1], 3)
-    assert np.abs(picture[:, : image.shape[1]].astype(float) - image).mean() == pytest.approx(0, abs=6)
+    shown = cv2.resize(image, (256, 256), interpolation=cv2.INTER_CUBIC)
+    assert picture.shape == (256 + 48, 2 * 256, 3), "both, and below them a strip with words and scale"
+    assert np.abs(picture[:256, :256].astype(float) - shown).mean() == pytest.approx(0, abs=6)
+    assert (picture[256:] == 255).all(axis=2).any()

@@ -140,7 +140,7 @@ def test_a_version_keeps_the_figures(
     home = stocked_home(tmp_path / "home", files)
     registry, client = Registry(home.tracking_uri), MlflowClient(home.tracking_uri, home.tracking_uri)
     version = registry.find("retinopathy@champion")
-    log_measured(stressed, {"html": stress_page(stressed, "a model")}, registry, version, others, dataset)
+    log_measured(stressed, {"stress.html": stress_page(stressed, "a model")}, registry, version, others, dataset)
     run = client.get_run(version.run_id)
     assert undocumented_metrics(set(run.data.metrics)) == set()
     steps = {each.step: each.value for each in client.get_metric_history(version.run_id, "stress_blur_auc")}
