@@ -219,9 +219,24 @@ class AugmentationSettings(_Section):
         low=0.0,
         high=10.0,
     )
+    cutmix: float = _setting(
+        0.0,
+        "alpha of the beta distribution of the share of an image that a box of another one covers, with its labels; "
+        "0: none is pasted. Not together with mixup",
+        low=0.0,
+        high=10.0,
+    )
     flip: bool = _setting(True, "mirror left and right, and top and bottom, each with probability 1/2")
     own: bool = _setting(False, "augment(image, rng) of the space file, after all others")
     strength: float = _setting(1.0, "multiplies every limit above; 0 turns augmentation off", low=0.0, high=5.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mixup > 0 and self.cutmix > 0:
+            raise SettingsError(
+                f"augmentation.mixup = {self.mixup} and augmentation.cutmix = {self.cutmix}: an image is mixed in one "
+                "way; set one of the two to 0."
+            )
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class Augmenter:
             return float(min(getattr(settings, name) * settings.strength, highest[name]))
 
         self._flip = settings.flip and settings.strength > 0
-        self._mixup = settings.mixup if settings.strength > 0 else 0.0
+        self._alpha = max(settings.mixup, settings.cutmix) if settings.strength > 0 else 0.0  # one of them is 0
+        self._cuts = settings.cutmix > 0
         self._contrast = limit("contrast_fraction")
         # the order of the columns drawn below
         self._limits = np.array(
@@ -101,8 +102,8 @@ class Augmenter:
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed."""
-        return self._mixup > 0
+        """Whether images are mixed, in either way."""
+        return self._alpha > 0
 
     def shares(self, rng: np.random.Generator, n: int) -> NDArray[np.float32]:
         """Draw the share of itself that each of `n` images keeps when it is mixed with another one.
@@ -114,8 +115,29 @@ class Augmenter:
             Zhang, Cisse, Dauphin and Lopez-Paz (2018), mixup, arXiv:1710.09412: beta-distributed. Of an image and its
             partner the one with the larger share counts as the image.
         """
-        shares = rng.beta(self._mixup, self._mixup, n) if self.mixes else np.ones(n)
+        shares = rng.beta(self._alpha, self._alpha, n) if self.mixes else np.ones(n)
         return np.asarray(np.maximum(shares, 1 - shares), np.float32)
+
+    def boxes(self, rng: np.random.Generator, shares: NDArray[np.float32], image_px: int) -> NDArray[np.int64] | None:
+        """Draw the box of each image that another one covers; None where none is pasted.
+
+        Args:
+            rng: Gave the shares.
+            shares: Of itself that each image keeps, at the least: a box that reaches over the border is cut there.
+            image_px: Side of the images, pixels.
+
+        Returns:
+            Left, top, right and bottom of squares about centres anywhere, pixels, shape `(n, 4)`.
+
+        Source:
+            Yun et al. (2019), CutMix, arXiv:1905.04899, section 3.1.
+        """
+        if not (self._cuts and self.mixes):
+            return None
+        halves = np.sqrt(1 - shares)[:, None] / 2
+        centres = rng.random((len(shares), 2))
+        corners = np.concatenate([centres - halves, centres + halves], axis=1)
+        return np.asarray(np.rint(np.clip(corners, 0, 1) * image_px), np.int64)
 
     def apply(self, image: NDArray[np.uint8], change: Change, into: NDArray[np.uint8]) -> None:
         """Write the changed image, resampled once (bilinear); what comes in from outside repeats the border.
@@ -166,8 +188,50 @@ def mixed(values: NDArray[Any], shares: NDArray[np.float32]) -> NDArray[Any]:
         >>> mixed(np.array([0, 1, 1], np.float32), np.array([0.75, 0.5], np.float32)).tolist()
         [0.25, 1.0]
     """
-    kept = shares.reshape(-1, *[1] * (values.ndim - 1))
+    mixture = _mixture(values, shares.reshape(-1, *[1] * (values.ndim - 1)))
+    return np.where(np.minimum(values[:-1], values[1:]) < 0, -1, mixture) if values.dtype != np.uint8 else mixture
+
+
+def pasted(values: NDArray[Any], boxes: NDArray[np.int64], image_px: int) -> NDArray[Any]:
+    """Each value but the last one, with what lies in a box of the next one pasted into it.
+
+    Args:
+        values: Of `n + 1` images in order: their pixels or a map, which lies over the whole image, shape
+            `(n + 1, h, w, channels)`; or labels or other targets of fewer axes, which are mixed by area. uint8 or
+            float32; negative ones are unknown, and so is a mixture with one.
+        boxes: Left, top, right and bottom of each image but the last one, pixels, shape `(n, 4)`.
+        image_px: Side of the images, pixels.
+
+    Returns:
+        `n` values, of the same type.
+
+    Example:
+        >>> pasted(np.array([0, 1], np.float32), np.array([[0, 0, 4, 2]]), 8).tolist()
+        [0.125]
+    """
+    left, top, right, bottom = boxes.T
+    if values.ndim == 4:
+        down, across = (
+            _covered(top, bottom, values.shape[1], image_px),
+            _covered(left, right, values.shape[2], image_px),
+        )
+        covered = (down[:, :, None] * across[:, None, :])[..., None]
+    else:
+        area = (right - left) * (bottom - top) / image_px**2
+        covered = area.reshape(-1, *[1] * (values.ndim - 1))
+    mixture = _mixture(values, np.asarray(1 - covered, np.float32))
+    unknown = ((covered < 1) & (values[:-1] < 0)) | ((covered > 0) & (values[1:] < 0))
+    return np.where(unknown, -1, mixture) if values.dtype != np.uint8 else mixture
+
+
+def _covered(start: NDArray[np.int64], stop: NDArray[np.int64], places: int, image_px: int) -> NDArray[np.float64]:
+    """The share of each place along an axis that lies between two pixels, shape `(n, places)`."""
+    first = np.arange(places) * image_px  # in pixels times places: whole numbers, so that nothing is rounded
+    inside = np.minimum(stop[:, None] * places, first + image_px) - np.maximum(start[:, None] * places, first)
+    return np.asarray(np.maximum(inside, 0) / image_px)
+
+
+def _mixture(values: NDArray[Any], kept: NDArray[np.float32]) -> NDArray[Any]:
+    """Each value but the last one in its share, and the next one in the rest; of the same type."""
     mixture = kept * values[:-1] + (1 - kept) * values[1:]
-    if values.dtype == np.uint8:
-        return np.asarray(np.rint(mixture), np.uint8)
-    return np.asarray(np.where(np.minimum(values[:-1], values[1:]) < 0, -1, mixture), values.dtype)
+    return np.asarray(np.rint(mixture) if values.dtype == np.uint8 else mixture, values.dtype)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from drsearch.data.augmentation import UNCHANGED, Augmenter, Change, mixed
+from drsearch.data.augmentation import UNCHANGED, Augmenter, Change, mixed, pasted
 from drsearch.datasets.boxes import Box
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
@@ -21,7 +21,7 @@ _ORDER, _CHANGES, _MIXES, _OWN = 0, 1, 3, 4  # 2: views of features
 
 SecondTarget = Callable[[int, Change], NDArray[np.float32]]
 """What a network learns of an image beside its label, by the image's index and its change: float32, of one shape,
-at least 0 where it is known."""
+at least 0 where it is known. Of three axes it is a map, which lies over the image."""
 
 
 Augment = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
@@ -127,8 +127,8 @@ def training_batches(
 
     Returns:
         Tuples of images, uint8 `(b, h, w, 3)`, labels, int64 `(b,)`, and the second targets. With `augmentation.mixup`
-        each image is mixed with the next one of the epoch, whose share is the smaller one, and labels are float32, the
-        share that is referable. An epoch is dealt evenly:
+        or `augmentation.cutmix` each image is mixed with the next one of the epoch, whose share is the smaller one, and
+        labels are float32, the share that is referable. An epoch is dealt evenly:
         where `batch_size` does not divide it, some batches hold one image less, instead of a last
         batch of perhaps a single eye, of which batch normalisation would make little.
     """
@@ -136,15 +136,21 @@ def training_batches(
     steps = steps_per_epoch(labels, training)
 
     @functools.lru_cache(maxsize=2)  # two: batches of the next epoch are made while this one trains
-    def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change], NDArray[np.float32]]:
+    def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change], Callable[[NDArray[Any], slice], NDArray[Any]]]:
         order = epoch_order(labels, training.seed, epoch, training.balance)
         changes, mixes = (np.random.default_rng([training.seed, epoch, stream]) for stream in (_CHANGES, _MIXES))
-        return order, augmenter.parameters(changes, len(order)), augmenter.shares(mixes, len(order))
+        shares = augmenter.shares(mixes, len(order))
+        boxes = augmenter.boxes(mixes, shares, images.shape[1])
+
+        def mixture(values: NDArray[Any], here: slice) -> NDArray[Any]:
+            return mixed(values, shares[here]) if boxes is None else pasted(values, boxes[here], images.shape[1])
+
+        return order, augmenter.parameters(changes, len(order)), mixture
 
     def batch(k: int) -> tuple[NDArray[Any], ...]:
         _give_way()
         epoch, step = divmod(int(k), steps)
-        order, changes, shares = plan(epoch)
+        order, changes, mixture = plan(epoch)
         first, end = step * len(order) // steps, (step + 1) * len(order) // steps
         places = [i % len(order) for i in range(first, end + augmenter.mixes)]
         seen = [(order[i], changes[i]) for i in places]
@@ -157,7 +163,7 @@ def training_batches(
         own = labels[[index for index, _ in seen]]
         if not augmenter.mixes:
             return changed, own, *values
-        return tuple(mixed(part, shares[first:end]) for part in (changed, own.astype(np.float32), *values))
+        return tuple(mixture(part, slice(first, end)) for part in (changed, own.astype(np.float32), *values))
 
     shapes = [images.shape[1:], (), *(target(0, UNCHANGED).shape for target in second_targets)]
     kinds = (tf.uint8, tf.float32 if augmenter.mixes else tf.int64, *[tf.float32] * len(second_targets))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from drsearch.data.augmentation import UNCHANGED, Augmenter, Change
-from drsearch.settings import AugmentationSettings
+from drsearch.errors import SettingsError
+from drsearch.settings import AugmentationSettings, Settings
 
 SIDE = 65  # odd: the centre is a pixel
 
@@ -147,6 +148,14 @@ def test_no_strength_pushes_a_limit_beyond_the_range_of_its_setting() -> None:
     assert min(change.zoom for change in changes) > 0.09
     assert max(abs(change.shear_deg) for change in changes) <= 45.0
     assert max(abs(change.shift_x) for change in changes) <= 0.5
+
+
+def test_images_are_mixed_in_one_way() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings().replace({"augmentation.mixup": 0.2, "augmentation.cutmix": 1.0})
+    assert str(refused.value) == (
+        "augmentation.mixup = 0.2 and augmentation.cutmix = 1.0: an image is mixed in one way; set one of the two to 0."
+    )
 
 
 def test_half_of_the_images_are_mirrored_along_each_axis_and_none_when_flip_is_off() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 import os
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from drsearch.data.augmentation import Augmenter, mixed
+from drsearch.data.augmentation import Augmenter, mixed, pasted
 from drsearch.data.pipeline import epoch_order, epoch_size, steps_per_epoch, training_batches
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
@@ -189,6 +190,40 @@ def test_mixup_leaves_the_other_changes_alone_and_is_off_at_strength_zero() -> N
     off = AugmentationSettings(mixup=1.0, strength=0.0)
     dataset = training_batches(_numbered(11), LABELS, TrainingSettings(), off, 0)
     assert next(dataset.as_numpy_iterator())[1].dtype == np.int64
+
+
+def test_cutmix_pastes_a_box_of_the_next_image_and_mixes_the_label_by_its_area() -> None:
+    cutting = dataclasses.replace(STILL, mixup=0.0, cutmix=1.0)
+    training, grey = TrainingSettings(batch_size=4, seed=3), np.arange(1, 12, dtype=np.uint8) * 20
+    images = np.broadcast_to(grey[:, None, None, None], (11, 16, 16, 3)).copy()
+    targets = [lambda i, change: images[i, ::8, ::8, :1].astype(np.float32), lambda i, change: np.float32([i])]
+    dataset = training_batches(images, LABELS, training, cutting, 1, targets)
+    batches = list(itertools.islice(dataset.as_numpy_iterator(), steps_per_epoch(LABELS, training)))
+    pictures, labels, maps, indices = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    own = epoch_order(LABELS, 3, 1, "upsample")
+    others = np.roll(own, -1)
+    is_own, is_other = (pictures == grey[order, None, None, None] for order in (own, others))
+    assert (is_own | is_other).all()
+    pasted_share = np.where(grey[own] == grey[others], 0, 1 - is_own.mean(axis=(1, 2, 3)))
+    assert (pasted_share <= 0.57).all() and len(set(pasted_share)) > 5  # half, rounded to whole pixels
+    different = grey[own] != grey[others]
+    for mixed_values, of_eyes in ((labels, LABELS), (indices[:, 0], np.arange(11))):
+        expected = (1 - pasted_share) * of_eyes[own] + pasted_share * of_eyes[others]
+        np.testing.assert_allclose(mixed_values[different], expected[different], atol=1e-5)
+    cells = pictures[..., :1].astype(float).reshape(len(own), 2, 8, 2, 8, 1).mean(axis=(2, 4))
+    np.testing.assert_allclose(maps, cells, atol=1e-3)
+    for some in pictures[different]:
+        rows, columns = np.nonzero((some != some[0, 0])[..., 0])
+        if len(rows) and len({*some[[0, 0, -1, -1], [0, -1, 0, -1], 0]}) == 1:
+            assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # a box
+
+
+def test_a_place_of_a_map_is_unknown_where_what_it_shows_is() -> None:
+    maps = np.zeros((3, 2, 2, 1), np.float32)
+    maps[1] = -1
+    half = np.array([[0, 0, 4, 8]] * 2)
+    assert pasted(maps, half, 8)[..., 0].tolist() == [[[-1, 0], [-1, 0]], [[0, -1], [0, -1]]]
+    assert pasted(np.float32([[0.5], [-1], [1]]), half, 8).tolist() == [[-1], [-1]]
 
 
 @given(

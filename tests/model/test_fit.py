@@ -89,7 +89,12 @@ def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, val
         {"training.ema_decay": 0.9, "training.clip_norm": 0.5, "training.label_smoothing": 0.1},
         {"training.balance": "draws", "augmentation.mixup": 0.3, "augmentation.contrast_fraction": 0.2},
         {"training.levels_weight": 0.5, "training.ema_decay": 0.9, "model.dropout": 0.5},
-        {"training.lesions_weight": 1.0, "training.levels_weight": 0.5, "training.edema_weight": 0.5},
+        {
+            "training.lesions_weight": 1.0,
+            "training.levels_weight": 0.5,
+            "training.edema_weight": 0.5,
+            "augmentation.cutmix": 1.0,
+        },
     ],
 )
 def test_resumed_equals_uninterrupted_to_the_bit(
