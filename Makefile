@@ -67,7 +67,7 @@ audit: .venv/installed-test  ## Write an SBOM of the environment (build/sbom.jso
 	build/audit/bin/pip install --quiet --upgrade pip-audit cyclonedx-bom
 	build/audit/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.json $(BIN)/python
 	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip || { \
-		echo "make audit: a pinned version has a known vulnerability, or the database did not answer for it: see above." >&2; exit 1; }
+		echo "make audit: a pinned version is known to be vulnerable or, if the lines above say 'could not be audited', the database did not answer; build/sbom.json is written." >&2; exit 1; }
 
 images: .venv/installed-test  ## Build both images, and start what docker-compose.yml starts in them (root, buildah, debootstrap). Half an hour.
 	$(BIN)/python -m pytest -m slow -s tests/server/test_images.py

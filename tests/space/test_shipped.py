@@ -1,14 +1,17 @@
 """Which file is meant by what a user gives as a search space?"""
 
+import re
 from pathlib import Path
 
+import keras_tuner
 import pytest
 
 from drsearch.errors import SearchSpaceError
-from drsearch.space.shipped import find_space
-from drsearch.space.source import read_source
+from drsearch.space.shipped import find_space, shipped_spaces
+from drsearch.space.source import KNOWN, read_source
 
 SHIPPED = Path(__file__).parents[2] / "search_spaces"
+PAGE = (Path(__file__).parents[2] / "docs" / "spaces.md").read_text()
 
 
 def test_a_name_finds_the_space_that_comes_with_drsearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +33,14 @@ def test_a_misspelt_name_gets_the_nearest(wrong: str, tmp_path: Path, monkeypatc
     with pytest.raises(SearchSpaceError) as refused:
         read_source(find_space(wrong))
     assert str(refused.value) == f"{wrong}: no such file; did you mean report_grid, which comes with drsearch?"
+
+
+def test_the_page_of_the_language_lists_what_a_space_file_defines_draws_and_finds() -> None:
+    (defined,) = re.findall(r"^A space file defines (.*), and what these use", PAGE, re.MULTILINE)
+    functions = [f"`{name}({', '.join(parameters)})`" for name, parameters in KNOWN.items()]
+    assert defined == ", ".join(["`SETTINGS`", *functions])
+    methods = {name for name in dir(keras_tuner.HyperParameters) if re.match("[A-Z]|[a-z].*_scope$", name)}
+    (table,) = re.findall(r"^\| method \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    listed = " ".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE))
+    assert methods - set(re.findall(r"\w+", listed)) == set()
+    assert set(re.findall(r"^\| \[`(\w+)\.py`\]", PAGE, re.MULTILINE)) == {space.name for space in shipped_spaces()}
