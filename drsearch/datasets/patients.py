@@ -4,13 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-COLUMNS = frozenset(
-    f"{who}{what}"
-    for who in ("patient", "subject", "participant", "person")
-    for what in ("", "id", "no", "nr", "number", "code", "name", "uid")
-)
-"""Titles of columns that name the patient, in small letters and without blanks, underscores and hyphens."""
-
 EYES: Mapping[str, Literal["left", "right"]] = {
     "left": "left",
     "l": "left",

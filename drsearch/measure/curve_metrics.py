@@ -35,70 +35,6 @@ OwnMetric = Callable[[NDArray[np.int64], NDArray[np.float32]], float]
 _ROUNDING = 1e-12  # a share of 9 in 10 reaches the level 0.9
 
 
-def sensitivity_at_specificity(labels: ArrayLike, probabilities: ArrayLike, specificity: float) -> float:
-    """The highest sensitivity of all thresholds at which the specificity is at least this one.
-
-    Args:
-        labels: 0 or 1, shape `(n,)`.
-        probabilities: Of RDR, shape `(n,)`.
-        specificity: Between 0 and 1.
-
-    Raises:
-        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
-
-    Example:
-        >>> sensitivity_at_specificity([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9], 0.9)
-        0.6666666666666666
-
-    Source:
-        As `keras.metrics.SensitivityAtSpecificity`, over all thresholds instead of 200.
-    """
-    return _value(Metric("", "sensitivity_at_specificity", (specificity,)), labels, probabilities)
-
-
-def specificity_at_sensitivity(labels: ArrayLike, probabilities: ArrayLike, sensitivity: float) -> float:
-    """The highest specificity of all thresholds at which the sensitivity is at least this one.
-
-    Args:
-        labels: 0 or 1, shape `(n,)`.
-        probabilities: Of RDR, shape `(n,)`.
-        sensitivity: Between 0 and 1.
-
-    Raises:
-        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
-
-    Example:
-        >>> specificity_at_sensitivity([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9], 0.9)
-        0.6666666666666666
-    """
-    return _value(Metric("", "specificity_at_sensitivity", (sensitivity,)), labels, probabilities)
-
-
-def partial_auc(labels: ArrayLike, probabilities: ArrayLike, low: float, high: float) -> float:
-    """The area under the ROC curve between two specificities, scaled so that 0.5 is chance and 1 is perfect.
-
-    Args:
-        labels: 0 or 1, shape `(n,)`.
-        probabilities: Of RDR, shape `(n,)`.
-        low: The lower specificity, from 0.
-        high: The higher one, up to 1.
-
-    Returns:
-        0 at the least; with specificities 0 and 1 the AUC.
-
-    Raises:
-        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
-
-    Example:
-        >>> partial_auc([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9], 0, 1)
-        0.8888888888888888
-
-    Source:
-        McClish (1989), Analyzing a portion of the ROC curve, Medical Decision Making 9(3), 190-195.
-    """
-    return _value(Metric("", "partial_auc_at_specificity", (low, high)), labels, probabilities)
-
-
 def metric_value(
     metric: Metric,
     labels: ArrayLike,
@@ -107,6 +43,10 @@ def metric_value(
     graded: Graded | None = None,
 ) -> float:
     """The value of a metric other than the loss; what needs a threshold has that of trials, 0.5.
+
+    `sensitivity_at_specificity` is the highest sensitivity of all thresholds at which the specificity is at least the
+    metric's level, `specificity_at_sensitivity` the reverse. `partial_auc_at_specificity` is the area under the ROC
+    curve between two specificities, scaled so that 0.5 is chance and 1 is perfect; 0 at the least.
 
     Args:
         metric: What to measure.
@@ -118,6 +58,15 @@ def metric_value(
     Raises:
         MetricError: If a class is missing, the arrays are no labels and probabilities of the same eyes, or `own`
             returns no number.
+
+    Example:
+        >>> metric = Metric("", "sensitivity_at_specificity", (0.9,))
+        >>> metric_value(metric, [0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.8, 0.9])
+        0.6666666666666666
+
+    Source:
+        As `keras.metrics.SensitivityAtSpecificity`, over all thresholds instead of 200. McClish (1989), Analyzing a
+        portion of the ROC curve, Medical Decision Making 9(3), 190-195.
     """
     match metric.kind:
         case "own":
@@ -138,7 +87,8 @@ def metric_value(
         case "sensitivity" | "specificity":
             counts = confusion_matrix(labels, probabilities)[int(metric.kind == "sensitivity")]
             return float(counts[int(metric.kind == "sensitivity")] / counts.sum())
-    return _value(metric, labels, probabilities)
+    truth, of_counts = _terms(metric, labels, probabilities)
+    return float(of_counts(np.ones((1, truth.size)))[0])
 
 
 def metric_interval(
@@ -187,11 +137,6 @@ def metric_interval(
         return interval  # no share of eyes
     counted = truth == int(metric.kind == "sensitivity_at_specificity")
     return _with_width(interval, _independent(counted, cluster))
-
-
-def _value(metric: Metric, labels: ArrayLike, probabilities: ArrayLike) -> float:
-    truth, of_counts = _terms(metric, labels, probabilities)
-    return float(of_counts(np.ones((1, truth.size)))[0])
 
 
 def _of_space(own: OwnMetric | None, truth: NDArray[np.int64], chance: NDArray[np.float64]) -> float:

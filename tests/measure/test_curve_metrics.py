@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from drsearch.errors import MetricError
 from drsearch.measure.calibration import brier
-from drsearch.measure.curve_metrics import (
-    _terms,
-    metric_interval,
-    metric_value,
-    partial_auc,
-    sensitivity_at_specificity,
-    specificity_at_sensitivity,
-)
+from drsearch.measure.curve_metrics import _terms, metric_interval, metric_value
 from drsearch.measure.kappa import Graded
 from drsearch.measure.scores import auc, scores
 from drsearch.metrics import EXAMPLES, Metric, epoch_metric
@@ -39,9 +33,17 @@ def test_the_best_threshold_that_reaches_a_level_counts(eyes: list[tuple[int, fl
     labels, probabilities = zip(*eyes, strict=True)
     false, true, _ = roc_curve(labels, probabilities, drop_intermediate=False)
     reached = true[1 - false >= level - 1e-12].max()
-    assert sensitivity_at_specificity(labels, probabilities, level) == pytest.approx(reached)
+    assert metric_value(Metric("", "sensitivity_at_specificity", (level,)), labels, probabilities) == pytest.approx(
+        reached
+    )
     reached = (1 - false)[true >= level - 1e-12].max()
-    assert specificity_at_sensitivity(labels, probabilities, level) == pytest.approx(reached)
+    assert metric_value(Metric("", "specificity_at_sensitivity", (level,)), labels, probabilities) == pytest.approx(
+        reached
+    )
+
+
+def partial_auc(labels: ArrayLike, probabilities: ArrayLike, low: float, high: float) -> float:
+    return metric_value(Metric("", "partial_auc_at_specificity", (low, high)), labels, probabilities)
 
 
 @given(EYES, LEVELS)
@@ -106,4 +108,4 @@ def test_a_perfect_sensitivity_has_an_interval_of_some_width() -> None:
 
 def test_eyes_of_one_class_have_no_curve() -> None:
     with pytest.raises(MetricError, match="None of the 2 eyes is RDR"):
-        sensitivity_at_specificity([0, 0], [0.1, 0.2], 0.9)
+        metric_value(named("val_sensitivity_at_specificity_0.9"), [0, 0], [0.1, 0.2])
