@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import new_stores
 import pytest
 import warm
@@ -22,6 +23,8 @@ from services import HANG_S, MlflowServer, PostgresServer, postgresql_binaries
 from warm import Command
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+hypothesis.settings.register_profile("any load", deadline=None)  # 200 ms pass by on a busy machine
+hypothesis.settings.load_profile("any load")
 
 SPACE = '''
 """Two settings, small."""

@@ -36,7 +36,7 @@ def test_every_shipped_space_has_settings_that_hold(file: Path) -> None:
     assert read_space(file).settings
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CHANGES)
 def test_printed_settings_read_back_to_the_same_values(tmp_path_factory: pytest.TempPathFactory, changes: dict) -> None:  # type: ignore[type-arg]
     wanted = Settings().replace(changes)

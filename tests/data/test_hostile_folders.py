@@ -583,7 +583,7 @@ def check_outcome(folder: Path, home: Home, *, skip_bad: bool) -> None:
     check_home(home)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=TREES, skip_bad=st.booleans())
 def test_any_folder_ends_in_records_or_one_sentence(
     desk_of: Callable[[str], Desk], home: Home, files: list[tuple[list[str], tuple[str, bytes | str]]], skip_bad: bool
@@ -617,7 +617,7 @@ def mock_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[P
 
 
 @pytest.mark.parametrize("layout", LAYOUTS_OF_TABLES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_damage_to_a_table_ends_in_photographs_or_one_sentence(
     mock_of: Callable[[str], tuple[Path, dict[str, bytes]]], layout: str, data: st.DataObject

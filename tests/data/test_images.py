@@ -238,7 +238,7 @@ def lit(px: int, lamps: tuple[float, ...], spots: bool = True) -> tuple[NDArray[
     return np.asarray(np.clip(np.rint(levels * inside[..., None]), 0, 255), np.uint8), inside
 
 
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 @given(lamps=st.tuples(*[st.floats(-0.25, 0.25)] * 4))
 def test_the_same_retina_comes_out_alike_whatever_light_falls_on_it(lamps: tuple[float, ...]) -> None:
     """Spots keep the share of light that they reflect, but for the 16 levels that keep a dark channel from noise."""

@@ -71,7 +71,7 @@ WAYS: dict[str, tuple[Callable[[Picture, float], Picture], str]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 7), less=st.floats(0.05, 0.6), more=st.floats(0.2, 0.4))
 def test_what_is_spoilt_more_is_worse(way: str, seed: int, less: float, more: float) -> None:
     spoil, _ = WAYS[way]

@@ -253,7 +253,7 @@ def test_lettering_in_a_bar_does_not_move_the_border() -> None:
     level=st.integers(0, 255),
     tint=st.tuples(*[st.integers(-20, 20)] * 3),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_borders_stay_or_the_picture_is_refused_whatever_the_frame(
     widths: tuple[int, int, int, int], level: int, tint: tuple[int, int, int]
 ) -> None:
@@ -317,7 +317,7 @@ def test_stray_light_and_an_uneven_background_are_no_retina(mirrored: bool) -> N
     frame=st.sampled_from([(0, 0), (180, 0), (540, 0), (100, 100), (200, 300)]),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_crop_is_that_of_the_clean_picture_or_the_picture_is_refused(
     light: float,
     surround: int | str,

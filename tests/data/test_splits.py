@@ -280,7 +280,7 @@ def has_both_classes_to_give(grades: NDArray[np.int64], groups: NDArray[np.int64
 
 
 @given(patients_with_several_eyes())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_share_of_each_source_is_the_fraction_but_for_one_patient(
     case: tuple[list[int], NDArray[np.int64], list[str], DataSettings],
 ) -> None:
@@ -302,7 +302,7 @@ def test_the_share_of_each_source_is_the_fraction_but_for_one_patient(
 
 
 @given(patients_with_several_eyes())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_patient_counts_with_the_worst_grade(
     case: tuple[list[int], NDArray[np.int64], list[str], DataSettings],
 ) -> None:
@@ -322,7 +322,7 @@ def test_a_patient_counts_with_the_worst_grade(
 
 
 @given(patients_with_several_eyes(), st.integers(2, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_folds_hold_whole_patients_of_each_source_in_like_shares(
     case: tuple[list[int], NDArray[np.int64], list[str], DataSettings], n: int
 ) -> None:
@@ -365,7 +365,7 @@ def alike_photographs(draw: st.DrawFn) -> tuple[list[int], NDArray[np.int64], li
 
 
 @given(alike_photographs(), st.integers(2, 4))
-@settings(max_examples=100, deadline=None)  # each division tries many orders
+@settings(max_examples=100)  # each division tries many orders
 def test_alike_photographs_are_on_one_side_unless_a_side_would_lack_a_class(
     case: tuple[list[int], NDArray[np.int64], list[int], DataSettings], n: int
 ) -> None:

@@ -403,7 +403,7 @@ def test_every_layout_has_a_case_and_a_row_in_the_documentation() -> None:
 
 
 @pytest.mark.parametrize("layout", CASES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 2**16))
 def test_unrelated_files_change_nothing(layout: str, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = lay(tmp_path_factory.mktemp("set"), CASES[layout].files)
@@ -439,7 +439,7 @@ DAMAGED = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     pieces=st.lists(st.sampled_from(PIECES), max_size=25),
     damaged=st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(DAMAGED)), max_size=3),

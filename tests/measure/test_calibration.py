@@ -41,7 +41,7 @@ def test_the_intervals_hold_the_values_and_repeat_by_seed() -> None:
     assert found.ece.value == pytest.approx(calibration_error(labels, chance))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.4, 3.0), st.integers(0, 100))
 def test_a_temperature_that_was_put_in_is_found_again(true: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -76,7 +76,7 @@ def test_a_temperature_stays_within_its_bounds() -> None:
     assert fit_temperature([0, 1, 0, 1], [0.999, 0.001, 0.01, 0.99])[0] == TEMPERATURES[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 40), st.integers(0, 1000), st.floats(0.5, 1.0), st.sampled_from([0.0, 0.1]))
 def test_the_operating_point_is_the_best_that_any_threshold_gives(
     n: int, seed: int, wanted: float, step: float

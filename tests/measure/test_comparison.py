@@ -41,7 +41,7 @@ def test_delong_equals_a_comparison_worked_by_hand() -> None:
     assert found.p == pytest.approx(math.erfc(0.25))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(4, 40), st.integers(0, 1000), st.sampled_from([0.0, 0.1, 0.5]))
 def test_delong_equals_its_definition_by_pairs(n: int, seed: int, step: float) -> None:
     labels, *models = two_models(n, seed, gap=0.5, step=step)
@@ -77,7 +77,7 @@ def test_pairing_says_more_than_two_intervals_beside_each_other() -> None:
     assert paired.high - paired.low < alone.high - alone.low
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(4, 50), st.integers(0, 1000), st.floats(0.1, 0.9), st.floats(0.1, 0.9))
 def test_every_difference_is_that_of_the_two_scores(n: int, seed: int, low: float, high: float) -> None:
     labels, one, other = two_models(n, seed, step=0.05)

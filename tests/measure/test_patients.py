@@ -35,7 +35,7 @@ def two_eyes_each(
     return labels, model(), model(), patient
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 30), st.integers(0, 1000))
 def test_every_resample_holds_whole_patients_and_both_classes(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -91,7 +91,7 @@ def test_areas_and_errors_of_clusters_of_one_are_delongs_and_mcnemars() -> None:
     assert mcnemar(labels, *called, patient).p > mcnemar(labels, *called).p
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()), min_size=2, max_size=14))
 def test_errors_by_patient_are_tested_as_all_signs_would_say(eyes: list[tuple[int, bool, bool, bool]]) -> None:
     patient, truth, first, second = map(np.array, zip(*eyes, strict=True))

@@ -42,7 +42,7 @@ def test_a_peak_in_the_box_is_a_hit_and_shares_are_of_heat_and_of_retina() -> No
         point(maps, np.zeros_like(regions), inside)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_even_heat_has_the_share_of_the_area_and_random_peaks_hit_as_often(seed: int) -> None:
     dice = np.random.default_rng(seed)

@@ -82,7 +82,7 @@ def test_a_seed_repeats_the_intervals_however_many_rows_are_done_at_once(monkeyp
     assert scores(labels, probabilities, seed=7) == first
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 60), st.integers(0, 1000), st.floats(0.05, 0.95))
 def test_every_value_lies_in_its_interval_and_in_0_to_1(n: int, seed: int, threshold: float) -> None:
     found = scores(*made_up(n, seed), threshold=threshold, resamples=200, seed=seed)

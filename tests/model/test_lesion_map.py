@@ -98,7 +98,7 @@ def test_a_cell_is_the_share_of_it_that_boxes_of_a_colour_cover() -> None:
     size=st.tuples(st.integers(2, 24), st.integers(2, 24)),
     image_px=st.sampled_from([64, 100]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_boxes_move_as_the_picture_does(
     change: Change, corner: tuple[int, int], size: tuple[int, int], image_px: int
 ) -> None:

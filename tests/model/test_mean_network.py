@@ -23,7 +23,7 @@ def network(seed: int) -> keras.Model:
     return build_resnet(ModelSettings(width=4, stages=1), 32)
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(st.lists(st.integers(0, 2**20), min_size=1, max_size=4))
 def test_its_log_odds_are_the_mean_of_theirs(seeds: list[int]) -> None:
     networks = [network(seed) for seed in seeds]

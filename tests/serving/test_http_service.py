@@ -463,7 +463,7 @@ tables = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["/predict", "/explain", "/invocations", "/invocations?a=%00", "/predict/"]),
     st.binary(max_size=300) | (tables | anything).map(lambda told: json.dumps(told).encode()),
@@ -478,7 +478,7 @@ def test_whatever_is_sent_is_answered_in_form(service: Service, path: str, body:
     assert not any(trace in said["message"] for trace in ("Traceback", "site-packages", ".py", "\n"))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_photograph_with_damaged_bytes_is_graded_or_refused(
     service: Service, photograph: bytes, data: st.DataObject

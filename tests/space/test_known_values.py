@@ -36,7 +36,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
     return load_space(file)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 1000))
 def test_whatever_a_space_draws_it_can_draw_again(space: SearchSpace, seed: int) -> None:
     import optuna

@@ -128,7 +128,7 @@ def test_what_is_drawn_is_kept_as_the_distribution_that_we_say(line: str) -> Non
     assert "x" in trial.params
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(first=st.integers(1, 3), then=st.lists(st.integers(1, 3), min_size=3, max_size=3))
 def test_a_grid_over_a_conditional_space_has_every_distinct_point_once(
     tmp_path_factory: pytest.TempPathFactory, first: int, then: list[int]

@@ -36,7 +36,7 @@ def folds_of(eyes: list[EyeEntry], n: int, repeats: int, **data: object) -> list
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, 4), min_size=10, max_size=30),
     st.lists(st.sampled_from(["", "A", "B", "C"]), min_size=50, max_size=50),
