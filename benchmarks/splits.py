@@ -16,7 +16,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
 
 import drsearch
-from drsearch.data.records import EyeEntry, Eyes, RecordSet, read_outer_eyes
+from drsearch.data.records import EyeEntry, Eyes, RecordSet, map_outer_eyes
+from drsearch.home import Home
 from drsearch.measure.blind_baseline import blind_features, fit_blind_baseline
 from drsearch.measure.comparison import delong
 from drsearch.settings import DataSettings, SearchSettings
@@ -50,7 +51,7 @@ def judged(
 
 def _prepared(folder: str, way: str) -> tuple[RecordSet, Eyes]:
     data = drsearch.prepare(folder, settings={"data.split": way}, skip_bad=True, progress=False)
-    return data.records, read_outer_eyes(data.records)
+    return data.records, map_outer_eyes(data.records, Home.from_environment())
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
     for way in ("random", "blocks", "likeness"):
         records, eyes = _prepared(options.data, way)
         entries = records.eyes(*records.outer_splits)
-        features, areas, pooled = blind_features(eyes.images), [], []
+        features, areas, pooled = blind_features(np.asarray(eyes.images)), [], []
         for repeat in range(options.repeats):
             fold_of = dealt(entries, records.data, repeat)
             probabilities, area = judged(features, eyes.labels, fold_of)

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from drsearch.data.augmentation import Augmenter
 from drsearch.data.pipeline import epoch_order, epoch_size, steps_per_epoch, training_batches
-from drsearch.data.records import Eyes, RecordSet, open_records, read_eyes
+from drsearch.data.records import Eyes, RecordSet, map_eyes, open_records, read_eyes
 from drsearch.home import Home
 from drsearch.model.fit import EpochResult, build_optimizer, set_seeds, set_threads
 from drsearch.model.fused_step import compiled_fit
@@ -30,6 +30,7 @@ from drsearch.model.resnet_v2 import build_resnet
 from drsearch.settings import Settings
 from drsearch.tracking.events import RunStart
 from drsearch.tracking.sender import start_sender
+from drsearch.training.outer_folds import training_eyes
 from drsearch.training.plan import Plan
 from drsearch.training.resumable import run_training
 
@@ -225,14 +226,14 @@ def drsearch(records: RecordSet, settings: Settings) -> None:
         )
         sender = start_sender(home)
         try:
-            run_training(plan, read_eyes(records, "train"), read_eyes(records, "validation"), _GateWatch())
+            run_training(plan, *training_eyes(records, home, settings.search)[:2], _GateWatch())
         finally:
             sender.stop()
 
 
 def training_part(records: RecordSet, settings: Settings) -> None:
     """drsearch's batches and steps alone: no validation, no metrics, no tracking."""
-    eyes = read_eyes(records, "train")
+    eyes = map_eyes(records, Home(records.folder.parents[1]), "train")
     batches = iter(training_batches(eyes.images, eyes.labels, settings.training, settings.augmentation, 0))
     _steps(settings, batches, steps_per_epoch(eyes.labels, settings.training))
 

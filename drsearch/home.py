@@ -39,6 +39,11 @@ class Home:
         return self.path / "features"
 
     @property
+    def decoded(self) -> Path:
+        """The decoded images of record sets, one folder per fingerprint; what is deleted is decoded again."""
+        return self.path / "decoded"
+
+    @property
     def audits(self) -> Path:
         """The audits of refused data sets, one file per data set."""
         return self.path / "audits"

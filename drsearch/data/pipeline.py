@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from drsearch.data.augmentation import UNCHANGED, Augmenter, Change, mixed, pasted
+from drsearch.data.mapped_images import Images
 from drsearch.datasets.boxes import Box
 from drsearch.settings import AugmentationSettings, TrainingSettings
 
@@ -32,7 +33,7 @@ class LabelledImages(Protocol):
     """Eyes to train on: images, uint8 `(n, h, w, 3)`, labels 0 or 1, `(n,)`, and what second targets are made of."""
 
     @property
-    def images(self) -> NDArray[np.uint8]:
+    def images(self) -> Images:
         """The images, RGB, shape `(n, h, w, 3)`."""
 
     @property
@@ -102,7 +103,7 @@ def steps_per_epoch(labels: NDArray[np.int64], training: TrainingSettings) -> in
 
 
 def training_batches(
-    images: NDArray[np.uint8],
+    images: Images,
     labels: NDArray[np.int64],
     training: TrainingSettings,
     augmentation: AugmentationSettings,
@@ -117,7 +118,7 @@ def training_batches(
     can wait a second or more for tf.data's autotuner to end.
 
     Args:
-        images: RGB uint8, shape `(n, h, w, 3)`; held in memory, not copied.
+        images: RGB uint8, shape `(n, h, w, 3)`; read where a batch is made of them, not copied.
         labels: 0 or 1, shape `(n,)`.
         training: Seed, batch size, balance.
         augmentation: Limits of the changes.
@@ -154,7 +155,7 @@ def training_batches(
         first, end = step * len(order) // steps, (step + 1) * len(order) // steps
         places = [i % len(order) for i in range(first, end + augmenter.mixes)]
         seen = [(order[i], changes[i]) for i in places]
-        changed = np.empty((len(seen), *images.shape[1:]), np.uint8)
+        changed: NDArray[Any] = np.empty((len(seen), *images.shape[1:]), np.uint8)
         for i, into, (index, change) in zip(places, changed, seen, strict=True):
             augmenter.apply(images[index], change, into)
             if augment is not None:

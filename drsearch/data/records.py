@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from absl import logging
 from numpy.typing import NDArray
 
 from drsearch.data.images import THUMBNAIL_PX
+from drsearch.data.mapped_images import Images, MappedImages, map_images, on_this_machine
 from drsearch.data.quality import Quality
 from drsearch.datasets.boxes import Box
 from drsearch.errors import RecordsError
+from drsearch.files import full_place, is_full, sentence
 from drsearch.home import Home
 from drsearch.settings import DataSettings, ImageSettings, TaskSettings
 
@@ -43,7 +46,7 @@ class Eyes:
 
     Attributes:
         names: Names of the photographs, without extension.
-        images: uint8 RGB, shape (n, image_px, image_px, 3).
+        images: uint8 RGB, shape (n, image_px, image_px, 3): an array, or `MappedImages` of `map_eyes`.
         grades: Grade of retinopathy 0 to 4, int64, shape (n,).
         labels: 1 for referable (RDR), 0 for not (NRDR), int64, shape (n,).
         patients: A number for the patient of each, as text, within the record set; empty where the patient is unknown.
@@ -53,7 +56,7 @@ class Eyes:
     """
 
     names: tuple[str, ...]
-    images: NDArray[np.uint8]
+    images: Images
     grades: NDArray[np.int64]
     labels: NDArray[np.int64]
     patients: tuple[str, ...]
@@ -75,14 +78,18 @@ class Eyes:
         )
         boxes = tuple(self.boxes[place] for place in places)
         edema = tuple(self.edema[place] for place in places)
-        return Eyes(names, self.images[which], self.grades[which], self.labels[which], patients, sources, boxes, edema)
+        images = self.images.some(which) if isinstance(self.images, MappedImages) else self.images[which]
+        return Eyes(names, images, self.grades[which], self.labels[which], patients, sources, boxes, edema)
 
 
 def joined(*parts: Eyes) -> Eyes:
     """The eyes of several splits as one, in their order."""
+    images = [part.images for part in parts]
     return Eyes(
         tuple(name for part in parts for name in part.names),
-        np.concatenate([part.images for part in parts]),
+        MappedImages.joined(images)
+        if isinstance(images[0], MappedImages)
+        else np.concatenate([np.asarray(each) for each in images]),
         np.concatenate([part.grades for part in parts]),
         np.concatenate([part.labels for part in parts]),
         tuple(patient for part in parts for patient in part.patients),
@@ -243,7 +250,7 @@ class RecordSet:
         Raises:
             RecordsError: If `eyes.jsonl` is missing, torn or altered.
         """
-        return tuple(EyeEntry.from_json(eye) for eye in self._eyes() if eye["split"] in splits)
+        return tuple(EyeEntry.from_json(eye) for eye in self.lines() if eye["split"] in splits)
 
     def left_out(self) -> tuple[EyeEntry, ...]:
         """The entries of photographs of known patients that are in no split, though they have a grade.
@@ -253,9 +260,14 @@ class RecordSet:
         Raises:
             RecordsError: If `eyes.jsonl` is missing, torn or altered.
         """
-        return tuple(EyeEntry.from_json(eye) for eye in self._eyes() if not eye["split"])
+        return tuple(EyeEntry.from_json(eye) for eye in self.lines() if not eye["split"])
 
-    def _eyes(self) -> Iterator[Mapping[str, Any]]:
+    def lines(self) -> Iterator[Mapping[str, Any]]:
+        """The lines of `eyes.jsonl` as JSON values, in the order of the records.
+
+        Raises:
+            RecordsError: If the file is missing, torn or altered.
+        """
         listed = self.manifest["eyes"]
         _check_file(self.folder, listed)
         with (self.folder / listed["file"]).open() as lines:
@@ -333,15 +345,67 @@ def read_eyes(records: RecordSet, split: Literal["train", "validation"]) -> Eyes
     return _read(records, split)
 
 
-def read_outer_eyes(records: RecordSet) -> Eyes:
+def map_eyes(records: RecordSet, home: Home, split: Literal["train", "validation"]) -> Eyes:
+    """The eyes of a split that a trial may see, their images in a file that all processes of this machine share.
+
+    Args:
+        records: The record set.
+        home: Keeps the file; where that is on a network disk, the folder for temporary files does.
+        split: `train` or `validation`.
+
+    Returns:
+        The same as `read_eyes`, with `MappedImages`: a process holds none of them. Where the file cannot be written, as
+        on a full disk, a warning says so, and the images are in memory.
+
+    Raises:
+        RecordsError: If a shard or `eyes.jsonl` is missing, torn or altered.
+    """
+    return _map(records, home, split)
+
+
+def map_outer_eyes(records: RecordSet, home: Home) -> Eyes:
     """The eyes that a cross-validation deals into outer folds, in the order of `records.eyes(*records.outer_splits)`.
 
     They include a test split that drsearch itself carved out; `count_test_evaluation` counts that once, by its caller.
+    Their images are mapped as those of `map_eyes`.
 
     Raises:
-        RecordsError: If a shard is missing, torn or altered.
+        RecordsError: If a shard or `eyes.jsonl` is missing, torn or altered.
     """
-    return joined(*(_read(records, split) for split in records.outer_splits))
+    return joined(*(_map(records, home, split) for split in records.outer_splits))
+
+
+def _map(records: RecordSet, home: Home, split: Split) -> Eyes:
+    shards, side = _shards(records, split), records.images.image_px
+    if not shards:
+        return _read(records, split)
+    checksums = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()[:16]
+    shape = sum(shard["n"] for shard in shards), side, side, 3
+    try:
+        path = on_this_machine(home.decoded) / records.fingerprint / f"{split}-{checksums}.npy"
+        images = map_images(path, shape, lambda: (image for image, *_ in _decoded(records, shards)))
+    except OSError as wrong:
+        reason = sentence(full_place(wrong, home.path)) if is_full(wrong) else str(wrong)
+        logging.warning("the images are not shared with other workers, each holds its own: %s", reason)
+        return _read(records, split)
+    return _with_images(records, split, MappedImages([images]))
+
+
+def _with_images(records: RecordSet, split: Split, images: Images) -> Eyes:
+    """The eyes of a split, by their lines in `eyes.jsonl`."""
+    keys = ("name", "grade", "label", "patient", "source", "boxes", "edema")
+    rows = [tuple(eye.get(key) for key in keys) for eye in records.lines() if eye["split"] == split]
+    names, grades, labels, patients, sources, boxes, edema = zip(*rows, strict=True)
+    numbers = np.array(grades, np.int64), np.array(labels, np.int64)
+    return Eyes(
+        names,
+        images,
+        *numbers,
+        patients,
+        sources,
+        tuple(tuple(Box(*box) for box in each or ()) for each in boxes),
+        edema,
+    )
 
 
 def read_in_pieces(records: RecordSet, split: Literal["train", "validation"], most: int) -> Iterator[Eyes]:
@@ -439,21 +503,13 @@ def _shards(records: RecordSet, split: Split) -> list[Mapping[str, Any]]:
 
 def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eyes:
     """Read and decode some shards, in parallel."""
-    import tensorflow as tf
-
-    for shard in shards:
-        _check_file(records.folder, shard)
     n, side = sum(shard["n"] for shard in shards), records.images.image_px
     images, grades, labels = np.empty((n, side, side, 3), np.uint8), np.empty(n, np.int64), np.empty(n, np.int64)
     texts: list[tuple[str, ...]] = []
     edema: list[bool | None] = []
     if not shards:
         return Eyes((), images, grades, labels, (), ())
-    data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
-    parse = tf.autograph.experimental.do_not_convert(_parse)
-    for image, grade, label, has_edema, *words in data.map(
-        parse, num_parallel_calls=os.cpu_count()
-    ).as_numpy_iterator():
+    for image, grade, label, has_edema, *words in _decoded(records, shards):
         at = len(texts)
         images[at], grades[at], labels[at] = image, grade, label
         texts.append(tuple(word.decode() for word in words))
@@ -461,6 +517,17 @@ def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eye
     names, patients, sources, boxes = zip(*texts, strict=True)
     eye_boxes = tuple(tuple(Box(*box) for box in json.loads(of_eye or "[]")) for of_eye in boxes)
     return Eyes(names, images, grades, labels, patients, sources, eye_boxes, tuple(edema))
+
+
+def _decoded(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """What `_parse` returns of each record of some shards, in order, decoded in parallel."""
+    import tensorflow as tf
+
+    for shard in shards:
+        _check_file(records.folder, shard)
+    data = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
+    parse = tf.autograph.experimental.do_not_convert(_parse)
+    yield from data.map(parse, num_parallel_calls=os.cpu_count()).as_numpy_iterator()
 
 
 def _parse(example: Any) -> tuple[Any, ...]:

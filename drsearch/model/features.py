@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
 
+from drsearch.data.mapped_images import Images
 from drsearch.errors import DrsearchError
 from drsearch.files import full_place, is_full, open_whole, sentence
 from drsearch.model.predictor import eight_views
@@ -57,7 +58,7 @@ class FeatureStore:
         self._n_views, self._stop_asked = n_views, stop_asked
         self._folder = None if folder is None else folder / f"{network.name}-{_digest(network, n_views)}"
 
-    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, images: Images) -> NDArray[np.float32]:
         """The features of eyes; those that are not stored yet are computed and stored.
 
         Args:
@@ -71,7 +72,7 @@ class FeatureStore:
             OSError: If they cannot be written; on a full disk they are not stored.
         """
         if self._folder is None:
-            return self._computed(images)
+            return self._computed(np.asarray(images))
         eyes = [hashlib.sha256(image.tobytes()).digest() for image in images]
         self._folder.mkdir(parents=True, exist_ok=True)
         stored = dict(self._stored())

@@ -103,7 +103,7 @@ class TrainingState:
     training: TrainingSettings
     epoch: int
     fit: Fit
-    predict: Callable[[NDArray[Any]], NDArray[np.float32]]
+    predict: Callable[[Any], NDArray[np.float32]]
     seen: NDArray[np.float32]
     average: WeightAverage | None
     grade: GradePredictor | None = None

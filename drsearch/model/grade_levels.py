@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from drsearch.data.mapped_images import Images
 from drsearch.grades import GRADES
 from drsearch.model.mean_network import is_mean, networks_of
 from drsearch.model.predictor import Predictor
@@ -79,7 +80,7 @@ class GradePredictor:
     def __init__(self, model: keras.Model, symmetries: int = 1) -> None:
         self._expected = Predictor(_expected_grade(model), symmetries=symmetries, column=0)
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def __call__(self, images: Images) -> NDArray[np.int64]:
         """The grade of every image, 0 to 4.
 
         Args:

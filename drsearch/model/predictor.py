@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from drsearch.data.mapped_images import Images
+
 RDR = 1
 """The column of a prediction that holds the probability of referable retinopathy."""
 
@@ -28,7 +30,7 @@ class Predictor:
         self._batch_size = max(1, batch_size // symmetries)
         self._symmetries = symmetries
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, images: Images) -> NDArray[np.float32]:
         """The probability of RDR of every image.
 
         Args:

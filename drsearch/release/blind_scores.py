@@ -119,7 +119,7 @@ def model_beside_blind(records: RecordSet, eyes: Eyes, probabilities: ArrayLike)
         return baseline
     try:
         groups = patient_groups(eyes.patients)
-        return beside_blind(baseline, blind_features(eyes.images), eyes.labels, probabilities, groups)
+        return beside_blind(baseline, blind_features(np.asarray(eyes.images)), eyes.labels, probabilities, groups)
     except MetricError as few:
         return str(few)
 
@@ -151,7 +151,7 @@ def _features(pieces: Iterator[Eyes]) -> tuple[NDArray[np.float32], NDArray[np.i
     features, labels = [blind_features(np.empty((0, 1, 1, 3), np.uint8))], [np.empty(0, np.int64)]
     patients: list[str] = []
     for eyes in pieces:
-        features.append(blind_features(eyes.images))
+        features.append(blind_features(np.asarray(eyes.images)))
         labels.append(eyes.labels)
         patients += eyes.patients
     return np.concatenate(features), np.concatenate(labels), tuple(patients)

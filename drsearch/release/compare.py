@@ -170,7 +170,9 @@ def compare_versions(
         eyes,
         records,
         tuple(model_beside_blind(records, eyes, each.probabilities) for each in scored),
-        baseline.probabilities(blind_features(eyes.images)) if isinstance(baseline, BlindBaseline) else None,
+        baseline.probabilities(blind_features(np.asarray(eyes.images)))
+        if isinstance(baseline, BlindBaseline)
+        else None,
         data.name if data else _data_name(records),
         count_test_evaluations(records, home),
     )

@@ -230,16 +230,16 @@ def explain(
     steps = _Steps(on_step, 3 + _UNTRAINED + len(_CASCADE))
 
     def made(share: float = 0, seed: int = 0) -> NDArray[np.float32]:
-        return _maps(maker, grader, eyes.images, inside, share, seed, steps)
+        return _maps(maker, grader, np.asarray(eyes.images), inside, share, seed, steps)
 
     maps = made()
     untrained = [made(1, seed) for seed in range(_UNTRAINED)]
     cascade = [(share, rank_correlation(maps, made(share), inside)) for share in _CASCADE]
     all_random = np.mean([rank_correlation(maps, each, inside) for each in untrained], axis=0)
     predict = Predictor(grader.model)
-    own = curves(predict, eyes.images, maps, inside)
+    own = curves(predict, np.asarray(eyes.images), maps, inside)
     steps.done()
-    other = curves(predict, eyes.images, np.roll(maps, 1, axis=0), inside)
+    other = curves(predict, np.asarray(eyes.images), np.roll(maps, 1, axis=0), inside)
     steps.done()
     lesion = point(maps, masks[LESION], inside)
     return Explanation(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.records import EyeEntry, open_records, read_outer_eyes
+from drsearch.data.records import EyeEntry, map_outer_eyes, open_records
 from drsearch.errors import StudyError
 from drsearch.files import write_whole
 from drsearch.measure.blind_baseline import blind_features, fit_blind_baseline
@@ -327,7 +327,8 @@ def out_of_fold_report(name: str, judges: Sequence[Candidate]) -> OutOfFoldRepor
     first = judges[0]
     definition, n_folds = first.study.definition, first.settings.search.outer_folds
     records = open_records(first.home.records / definition.records_for(definition.settings.images))
-    eyes, features = records.eyes(*records.outer_splits), blind_features(read_outer_eyes(records).images)
+    eyes = records.eyes(*records.outer_splits)
+    features = blind_features(np.asarray(map_outer_eyes(records, first.home).images))
     labels = np.array([eye.label for eye in eyes], np.int64)
     n_repeats = len(judges) // n_folds
     n_networks = n_trainings(first.settings.search)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.audit import Audit
-from drsearch.data.records import EyeEntry, RecordSet, read_eyes
+from drsearch.data.mapped_images import Images
+from drsearch.data.records import EyeEntry, RecordSet, map_eyes
 from drsearch.datasets.description import read_source_file
+from drsearch.home import Home
 from drsearch.measure.blind_baseline import BesideBlind
 from drsearch.measure.familiarity import Familiarity, fit_familiarity
 from drsearch.measure.figures import confusion_figure, png, roc_figure
@@ -154,7 +156,7 @@ def register_version(
         network,
         serving.to_json(),
         json.dumps([eye.to_json() for eye in trained_on]),
-        _familiarity(records).to_json(),
+        _familiarity(records, candidate.home).to_json(),
     )
     about = _about(network, settings)
     lineage = {
@@ -188,17 +190,17 @@ def _about(file: Path, settings: Settings) -> NetworkFacts:
     return NetworkFacts(kind, network.count_params(), file.stat().st_size / 1e6, latency, cores())
 
 
-def _familiarity(records: RecordSet) -> Familiarity:
+def _familiarity(records: RecordSet, home: Home) -> Familiarity:
     """What the training eyes look like; validation eyes only choose the limit, of a refit too."""
     train, validation = (
-        _at_most(_FAMILIAR_EYES, read_eyes(records, split).images) for split in ("train", "validation")
+        _at_most(_FAMILIAR_EYES, map_eyes(records, home, split).images) for split in ("train", "validation")
     )
     return fit_familiarity(train, validation)
 
 
-def _at_most(n: int, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _at_most(n: int, images: Images) -> NDArray[np.uint8]:
     """Evenly chosen images: more would not change what they have in common."""
-    return images[:: 1 + len(images) // n]
+    return np.asarray(images[:: 1 + len(images) // n])
 
 
 def _card(candidate: Candidate, outcome: Outcome, tags: Mapping[str, str], network: NetworkFacts) -> ModelCard:
@@ -295,7 +297,7 @@ def evaluate_version(registry: Registry, candidate: Candidate, version: ModelVer
     grader = Grader(registry.download(version.uri, candidate.study.folder / "test" / "model"))
     test = evaluate(grader, candidate.records(), "test", candidate.home, f"end of study {candidate.study.name}")
     assert isinstance(test.scores, Scores), "a study has records of which each split has both classes"
-    unfamiliar = float(np.mean(grader.familiarity.distances(test.eyes.images) > 1))
+    unfamiliar = float(np.mean(grader.familiarity.distances(np.asarray(test.eyes.images)) > 1))
     values, of_patients = test.to_json(), {}
     if test.patients is not None:
         of_patients = {"test_patients": float(test.patients.n)} | patient_metrics(test.patients, "test_")

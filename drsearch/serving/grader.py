@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.decode import PhotographData, read_photograph
 from drsearch.data.images import EyeImage, circle, eye_image, square_of
+from drsearch.data.mapped_images import Images
 from drsearch.data.records import EyeEntry
 from drsearch.data.retina import retina_mask
 from drsearch.errors import RegistryError
@@ -154,7 +155,7 @@ class Grader:
         """
         return self.eye(photograph).image
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def probabilities(self, images: Images) -> NDArray[np.float64]:
         """The probabilities of RDR of prepared images.
 
         Args:
@@ -165,7 +166,7 @@ class Grader:
         """
         return tempered(self._predict(images), self.serving.temperature)
 
-    def grades(self, images: NDArray[np.uint8]) -> NDArray[np.int64] | None:
+    def grades(self, images: Images) -> NDArray[np.int64] | None:
         """The grades 0 to 4 that the network gives prepared images beside its answer.
 
         Args:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
+from drsearch.data.mapped_images import Images
 from drsearch.data.records import Eyes
 from drsearch.measure.curve_metrics import metric_interval
 from drsearch.measure.explainers import explainer
@@ -246,7 +247,7 @@ def run_note(plan: Plan, best_epoch: int, n_epochs: int, scores: Scores | None, 
     return "\n".join(lines)
 
 
-def latency_ms(predict: Predictor, images: NDArray[np.uint8], times: int = 100) -> float:
+def latency_ms(predict: Predictor, images: Images, times: int = 100) -> float:
     """The milliseconds that a network takes for one eye, on the cores of this process.
 
     The shortest of all times: other processes on the machine only lengthen them (as Python's `timeit` advises).

@@ -68,7 +68,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class TrialFolds:
-    """The folds and repeats of a trial; they are cut out one at a time, since each holds the pictures once more.
+    """The folds and repeats of a trial, cut out one at a time.
 
     Attributes:
         search: How many folds and repeats.

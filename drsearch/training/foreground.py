@@ -82,7 +82,7 @@ def train_and_send(plan: Plan, records: RecordSet, home: Home, watch: Foreground
     sender = start_sender(home)
     try:
         search = plan.settings.search
-        train, validation, judged = training_eyes(records, search)
+        train, validation, judged = training_eyes(records, home, search)
         if plan.is_refit:
             train = joined(train, validation)
         with Interrupts(watch.stop, watch.listener.stopping):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from drsearch.data.duplicates import picture_groups
 from drsearch.data.patients import kept_together
-from drsearch.data.records import EyeEntry, Eyes, RecordSet, read_eyes, read_outer_eyes
+from drsearch.data.records import EyeEntry, Eyes, RecordSet, map_eyes, map_outer_eyes
 from drsearch.data.splits import folds, inner_validation
+from drsearch.home import Home
 from drsearch.settings import DataSettings, SearchSettings
 from drsearch.training.cross_validation import assign_folds
 
@@ -84,16 +85,21 @@ def outer_fold(entries: Sequence[EyeEntry], data: DataSettings, search: SearchSe
     return OuterFold(repeat, fold, *masks)
 
 
-def training_eyes(records: RecordSet, search: SearchSettings) -> tuple[Eyes, Eyes, Eyes | None]:
+def training_eyes(records: RecordSet, home: Home, search: SearchSettings) -> tuple[Eyes, Eyes, Eyes | None]:
     """The eyes of one training: train, validation, and those that an outer fold keeps away; None without one.
+
+    Args:
+        records: The record set.
+        home: Keeps their decoded images, which all workers of this machine share.
+        search: Whether there is an outer fold, and which.
 
     Raises:
         RecordsError: If a shard is missing, torn or altered.
         DataError: If an outer fold would lack one of the two classes.
     """
     if not search.outer_fold:
-        return read_eyes(records, "train"), read_eyes(records, "validation"), None
-    eyes, fold = read_outer_eyes(records), outer_fold(records.eyes(*records.outer_splits), records.data, search)
+        return map_eyes(records, home, "train"), map_eyes(records, home, "validation"), None
+    eyes, fold = map_outer_eyes(records, home), outer_fold(records.eyes(*records.outer_splits), records.data, search)
     return eyes.some(fold.train), eyes.some(fold.validation), eyes.some(fold.judged)
 
 

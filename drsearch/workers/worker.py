@@ -217,10 +217,10 @@ class Worker:
         return run_folds(plan, split_folds(train, validation, entries, records.data, search, judged), watch)
 
     def _read(self, settings: Settings) -> tuple[Eyes, Eyes, Eyes | None]:
-        """The eyes of `training_eyes`; those of the last record set and outer fold stay in memory."""
+        """The eyes of `training_eyes`; those of the last record set and outer fold are kept."""
         key = self._definition.records_for(settings.images), settings.search.outer_fold
         if key not in self._eyes:
-            self._eyes = {key: training_eyes(open_records(self._home.records / key[0]), settings.search)}
+            self._eyes = {key: training_eyes(open_records(self._home.records / key[0]), self._home, settings.search)}
         return self._eyes[key]
 
     def _load_space(self) -> SearchSpace:

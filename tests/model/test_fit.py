@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import keras
@@ -12,6 +13,7 @@ import pytest
 from keras import layers
 from numpy.typing import NDArray
 
+from drsearch.data.mapped_images import MappedImages
 from drsearch.datasets.boxes import Box
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
@@ -366,3 +368,11 @@ def test_warm_up_rises_evenly_to_the_learning_rate_even_when_there_is_nothing_af
     assert [learning_rate(epoch, training) for epoch in range(1, 6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
     single = TrainingSettings(epochs=1, learning_rate=0.4, schedule="cosine")
     assert learning_rate(1, single) == 0.4
+
+
+def test_mapped_images_train_as_an_array_does(train_eyes: Eyes, validation_eyes: Eyes) -> None:
+    mapped = MappedImages([train_eyes.images[:7], train_eyes.images[7:]])
+    eyes = SimpleNamespace(images=mapped, labels=train_eyes.labels, grades=train_eyes.grades, boxes=train_eyes.boxes)
+    one, other = (_run(_training(each, validation_eyes), 2) for each in (train_eyes, eyes))
+    assert _without_time(one.history) == _without_time(other.history)
+    assert all(np.array_equal(a, b) for a, b in zip(_state(one), _state(other), strict=True))

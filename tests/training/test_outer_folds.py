@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from drsearch.data.quality import Quality
 from drsearch.data.records import EyeEntry, RecordSet
 from drsearch.errors import DataError
+from drsearch.home import Home
 from drsearch.settings import DataSettings, SearchSettings
 from drsearch.training.outer_folds import OuterFold, check_outer_folds, outer_fold, training_entries, training_eyes
 
@@ -116,9 +117,9 @@ def test_inner_eyes_of_one_class_on_a_side_are_refused() -> None:
 
 
 @pytest.mark.parametrize("outer_fold", [0, 2])
-def test_inner_folds_are_of_the_eyes_that_an_outer_fold_leaves(records: RecordSet, outer_fold: int) -> None:
+def test_inner_folds_are_of_the_eyes_that_an_outer_fold_leaves(records: RecordSet, home: Home, outer_fold: int) -> None:
     search = SearchSettings(folds=2, outer_folds=3, outer_fold=outer_fold)
-    train, validation, judged = training_eyes(records, search)
+    train, validation, judged = training_eyes(records, home, search)
     left = [entry.name for entry in training_entries(records, search)]
     assert left == [*train.names, *validation.names]
     assert (judged is not None) == bool(outer_fold) and not set(left) & set(judged.names if judged else ())
