@@ -19,6 +19,7 @@ from drsearch.startup import hook_imports
 if TYPE_CHECKING:
     from drsearch.api.ablate import Ablation, ablate
     from drsearch.api.champion import Promotion, history, lineage, promote, rollback
+    from drsearch.api.clean import Cleaning, clean
     from drsearch.api.cross_validate import CrossValidation, cross_validate
     from drsearch.api.data import Data, describe_data, prepare, synthesize
     from drsearch.api.doctor import Checkup, doctor
@@ -36,6 +37,8 @@ _HOMES = {
     "describe_data": "api.data",
     "synthesize": "api.data",
     "Data": "api.data",
+    "clean": "api.clean",
+    "Cleaning": "api.clean",
     "doctor": "api.doctor",
     "Checkup": "api.doctor",
     "describe_space": "api.space",
@@ -78,6 +81,7 @@ _HOMES = {
 __all__ = [
     "Ablation",
     "Checkup",
+    "Cleaning",
     "CrossValidation",
     "Data",
     "DrsearchError",
@@ -89,6 +93,7 @@ __all__ = [
     "Training",
     "ablate",
     "change_password",
+    "clean",
     "compare",
     "cross_validate",
     "dashboard",

@@ -20,6 +20,7 @@ DATABASE = f"postgresql://ann:{PLANTED}@127.0.0.1:9/optuna"
 
 COMMANDS = {
     "synthesize": ["eyes", "--images", "12", "--seed", "1"],
+    "clean": [],
     "describe": ["eyes"],
     "doctor": [],
     "prepare": ["eyes", "--set", "images.image_px=32"],

@@ -1,4 +1,4 @@
-"""Commands on photographs: describe, prepare, synthesize."""
+"""Commands on photographs and on the home: describe, prepare, synthesize, clean."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,13 +7,16 @@ import typer
 
 from drsearch.cli.app import command
 from drsearch.cli.completion import among
-from drsearch.cli.options import Assignments, Configs, Json, LeastQuality, SkipBad, given_settings
-from drsearch.cli.output import console, print_json, progress_on
+from drsearch.cli.options import Assignments, Configs, Json, LeastQuality, SkipBad, StorageUrl, Yes, given_settings
+from drsearch.cli.output import confirmed, console, print_json, progress_on
 from drsearch.datasets.mockups import FLAT, LAYOUTS
 from drsearch.display.output import terminal, working
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drsearch.api.data import Data
+    from drsearch.study.cleaning import Kept
 
 
 Folders = Annotated[
@@ -220,6 +223,31 @@ def synthesize(
     out.print(f"{images} photographs in {out_folder}: {shown}")
     grades = {str(grade): n for grade, n in counts.items()}
     print_json(as_json, {"folder": str(out_folder), "images": images, "seed": seed, "layout": layout, "grades": grades})
+
+
+@command("Data")
+def clean(yes: Yes = False, storage: StorageUrl = "", as_json: Json = False) -> None:
+    """Show what takes space in DRSEARCH_HOME, and delete what is made again when it is wanted.
+
+    It shows what can go, and asks. Decoded images, features, checkpoints of trainings that have ended, and records that
+    no study and no registered version uses can go; everything that a study needs to go on stays.
+
+    Example:
+        drsearch clean
+    """
+    from drsearch.api.clean import clean as clean_home
+    from drsearch.display.data_tables import print_kept
+
+    out = console(as_json)
+
+    def confirm(found: "Sequence[Kept]") -> bool:
+        print_kept(out, found)
+        return any(each.unneeded for each in found) and (yes or confirmed(out, "Delete what can go?"))
+
+    cleaning = clean_home(confirm, storage=storage)
+    if cleaning.deleted_bytes:
+        out.print(f"{cleaning.deleted_bytes / 1e6:,.1f} MB deleted")
+    print_json(as_json, cleaning.to_json())
 
 
 def _prepared_json(dataset: "Data") -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Decoded images in files that all processes of a machine map: they share the pages that the system keeps of them."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -135,6 +137,21 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
         return None
     whole = mapped.dtype == np.uint8 and mapped.shape == shape
     return np.asarray(mapped) if whole else None  # a plain array: `memmap` makes every index slower
+
+
+def remove_mapped(folder: Path) -> bool:
+    """Delete a folder of files of `map_images`, unless a process is about to write one; whether it is gone.
+
+    Processes that have a file mapped keep what they see.
+    """
+    with contextlib.ExitStack() as locks:
+        try:
+            for path in folder.glob("*.lock"):
+                lock(locks.enter_context(path.open("a")), give_up=lambda: True)
+        except TimeoutError:
+            return False
+        shutil.rmtree(folder)
+        return True
 
 
 def on_this_machine(folder: Path) -> Path:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from drsearch.data.audit import Audit
     from drsearch.data.prepare import Prepared
     from drsearch.datasets.read import Dataset
+    from drsearch.study.cleaning import Kept
 
 _N_NAMED, _N_LOWEST = 8, 3
 
@@ -98,3 +99,17 @@ def print_counts(out: Console, prepared: "Prepared") -> None:
         f"records ({per_photograph:.1f} kB each), {how}: {prepared.records.folder}",
         soft_wrap=True,
     )
+
+
+def print_kept(out: Console, found: Sequence["Kept"]) -> None:
+    """What takes space in a home, kind by kind, and how much of it can go."""
+    sums = sum(each.n_bytes for each in found), sum(each.unneeded_bytes for each in found)
+    rows = [*((each.kind, each.n_bytes, each.unneeded_bytes, each.why) for each in found), ("all", *sums, "")]
+    names, takes, goes, why = zip(*rows, strict=True)
+    columns = [
+        column("what", names),
+        column("takes, MB", [f"{n / 1e6:,.1f}" for n in takes], "right"),
+        column("can go, MB", [f"{n / 1e6:,.1f}" for n in goes], "right"),
+        column("", why),
+    ]
+    print_lines(out, table(columns))

@@ -10,7 +10,7 @@ import drsearch
 IN_ORDER = [
     "synthesize", "prepare", "describe_data", "doctor", "spaces", "describe_space", "run_study", "load_study", "report",
     "studies", "load_model", "model_card", "evaluate", "explain", "stress", "train", "cross_validate", "promote",
-    "history", "lineage", "sync", "ablate",
+    "history", "lineage", "sync", "ablate", "clean",
 ]  # fmt: skip
 
 

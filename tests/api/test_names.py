@@ -10,14 +10,14 @@ import pytest
 import drsearch
 
 CLASSES = [
-    "Ablation", "Checkup", "CrossValidation", "Data", "DrsearchError", "Interrupted", "Model", "Promotion", "Settings",
-    "Study", "Training",
+    "Ablation", "Checkup", "Cleaning", "CrossValidation", "Data", "DrsearchError", "Interrupted", "Model", "Promotion",
+    "Settings", "Study", "Training",
 ]  # fmt: skip
 FUNCTIONS = [
-    "ablate", "change_password", "compare", "cross_validate", "dashboard", "describe_data", "describe_space",
-    "doctor", "evaluate", "explain", "history", "join_study", "lineage", "load_model", "load_study", "model_card",
-    "prepare", "promote", "report", "rollback", "run_study", "serve", "set_users", "spaces", "stress", "studies",
-    "sync", "synthesize", "train", "ui",
+    "ablate", "change_password", "clean", "compare", "cross_validate", "dashboard", "describe_data",
+    "describe_space", "doctor", "evaluate", "explain", "history", "join_study", "lineage", "load_model", "load_study",
+    "model_card", "prepare", "promote", "report", "rollback", "run_study", "serve", "set_users", "spaces", "stress",
+    "studies", "sync", "synthesize", "train", "ui",
 ]  # fmt: skip
 HEAVY = (
     "tensorflow",
