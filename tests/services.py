@@ -44,11 +44,14 @@ def when(condition: Callable[[], Any], what: str, process: Any = None) -> Any:
         process: Must run as long; a `subprocess.Popen` or a `Command`.
     """
     end = time.monotonic() + HANG_S
-    while not (result := condition()):
+    while True:
+        asked = time.monotonic()
+        if result := condition():
+            return result
         assert process is None or process.poll() is None, f"it ended before: {what}\n{process.communicate()}"
-        assert time.monotonic() < end, f"waited in vain for: {what}"
-        time.sleep(0.05)
-    return result
+        assert asked < end, f"waited in vain for: {what}"
+        took = time.monotonic() - asked  # of a question to MLflow, from what is awaited
+        time.sleep(min(max(0.05, 2 * took), 1))
 
 
 def free_port() -> int:

@@ -52,7 +52,7 @@ COLD = "COLD_WORKERS"
 """Set in the environment of a command whose workers and sender are to be processes of a new Python."""
 
 _CHILDLESS = ("drsearch.workers.worker", "drsearch.tracking.sender", "uvicorn")
-_STARTED = (*_CHILDLESS, "mlflow")
+_STARTED = (*_CHILDLESS, "drsearch", "ipykernel_launcher", "mlflow")
 _PR_SET_CHILD_SUBREAPER = 36
 _NURSERY = b"nursery"
 _SHOWN = 2000  # bytes of a command line that the system shows
@@ -211,7 +211,7 @@ def _serve(requests: socket.socket) -> list[str]:
 
 def _become(request: dict[str, Any], *files: int) -> list[str]:
     """Be a process that was started with these arguments and files; returns what it, or a child of it, is to run."""
-    if request["session"]:
+    if request.get("session"):
         os.setsid()
     arguments: list[str] = request["arguments"]
     if COLD not in request["env"] and not set(_CHILDLESS) & set(arguments) and (of_child := _keep_nursery()):
@@ -242,7 +242,7 @@ def _show(arguments: Sequence[str]) -> None:
 
 
 class _Popen(subprocess.Popen):  # type: ignore[type-arg]
-    """Lets the nursery fork what would be a worker or a sender; starts everything else as ever."""
+    """Lets the nursery fork what would be a module of `_STARTED`; starts everything else as ever."""
 
     nursery: socket.socket
 
@@ -266,7 +266,7 @@ class _Popen(subprocess.Popen):  # type: ignore[type-arg]
 
 @contextlib.contextmanager
 def warm_children() -> Iterator[None]:
-    """Let workers and senders that this process starts meanwhile be forked, too."""
+    """Let what this process starts meanwhile be forked, too: workers, senders, MLflow servers, kernels, commands."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     socket.send_fds(_forker(), [_NURSERY], [theirs.fileno()])
     theirs.close()
@@ -322,9 +322,12 @@ def _bear(requests: socket.socket) -> list[str]:
                 signal.signal(number, handler)
             while os.getppid() == middle:
                 time.sleep(0.001)
+            asked = json.loads(request)
+            if asked.pop("session"):
+                os.setsid()  # first: who has its number may ask for its group
             requests.send(str(os.getpid()).encode())  # not before it is a child of the process that will wait for it
             requests.close()
-            return _become(json.loads(request), *files)
+            return _become(asked, *files)
         os.waitpid(middle, 0)
         for file in files:
             os.close(file)

@@ -2,13 +2,16 @@
 
 import contextlib
 import queue
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client import launcher
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
+from services import HANG_S
 
 SPACE = """
 import drsearch
@@ -24,7 +27,8 @@ RUN = 'study = drsearch.run_study(rates, "eyes", settings=settings)'
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_children: None) -> Path:
+    monkeypatch.setattr(launcher, "Popen", subprocess.Popen)
     monkeypatch.setenv("DRSEARCH_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return tmp_path
@@ -33,7 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_example_runs_and_shows_progress_tables_figures_and_a_heat_map(folder: Path) -> None:
     notebook = nbformat.read(EXAMPLE, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs hold megabytes: clear them"
-    NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
+    where = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=None, iopub_timeout=HANG_S, resources=where).execute()
     outputs = {cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     (progress,) = (shown for source, shown in outputs.items() if source.startswith("study = drsearch.run_study("))
     kinds = {kind for each in progress for kind in each.get("data", {})}

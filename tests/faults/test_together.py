@@ -1,7 +1,8 @@
 """Do processes that do the same thing at once lose or double a trial? Two launchers, many openers, clocks that jump."""
 
+import fcntl
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import sqlalchemy
 from harness import RATES, Bench, space_of
 from services import HANG_S, when
+from warm import Command
 
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import read_trials
@@ -18,12 +20,13 @@ from drsearch.trials.trials import read_trials
 pytestmark = pytest.mark.faults
 
 OPEN_AND_CLAIM = """
+import fcntl
 import sys
 import optuna
 from drsearch.trials.claim import claim
 from drsearch.trials.storage import open_storage
 
-sys.stdin.readline()  # all at once
+fcntl.flock(open(sys.argv[2]), fcntl.LOCK_SH)  # all at once
 storage = open_storage(sys.argv[1])
 study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
 while (claimed := claim(study, storage, 12)) is not None:
@@ -72,20 +75,10 @@ def test_an_empty_database_that_many_open_at_once_gets_every_trial_once(
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     if kind == "postgresql":
         url = request.getfixturevalue("postgresql").database()
-    openers = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPEN_AND_CLAIM, url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(6)
-    ]
-    for opener in openers:
-        assert opener.stdin is not None
-        opener.stdin.write("now\n")
-        opener.stdin.flush()
+    with open(tmp_path / "gate", "w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        program = [sys.executable, "-c", OPEN_AND_CLAIM, url, gate.name]
+        openers = [Command(program, os.environ, tmp_path) for _ in range(6)]
     ended = [(opener.communicate(timeout=HANG_S), opener.returncode) for opener in openers]
     assert [code for _, code in ended] == [0] * 6, [said for (_, said), _ in ended]
     claimed = [int(number) for (told, _), _ in ended for number in told.split()]

@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
+import warm
 from services import HANG_S
 from shipped import ShippedServer
 
@@ -45,7 +45,7 @@ def routes(shipped: ShippedServer) -> list[tuple[str, str]]:
     """Every route of the server's own app, by method and path; its processes tell with which variables to make it."""
     server = psutil.Process(shipped.group)
     told = next(child.environ() for child in server.children(recursive=True) if "_MLFLOW_SGI_NAME" in child.environ())
-    done = subprocess.run([sys.executable, "-c", _ROUTES], env=told, cwd=shipped.folder, capture_output=True, text=True)
+    done = warm.run([sys.executable, "-c", _ROUTES], told, shipped.folder)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     return sorted(

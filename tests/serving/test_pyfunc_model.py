@@ -227,7 +227,7 @@ def test_nothing_in_it_is_pickled(stocked: Home, endings: set[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def of_mlflow(stocked: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def of_mlflow(stocked: Home, warm_children: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port, log = free_port(), tmp_path_factory.mktemp("of-mlflow") / "log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/retinopathy@{CHAMPION}"]
     command += ["--env-manager", "local", "--port", str(port)]
@@ -244,7 +244,7 @@ def of_mlflow(stocked: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def ours(stocked: Home) -> Iterator[str]:
+def ours(stocked: Home, warm_children: None) -> Iterator[str]:
     """`drsearch serve`, ended by Ctrl-C."""
     process = subprocess.Popen(
         [sys.executable, "-m", "drsearch", "serve", f"retinopathy@{CHAMPION}", "--port", "0", "--json"],
