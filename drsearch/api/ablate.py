@@ -48,7 +48,7 @@ class Ablation:
 
     def plot(self) -> go.Figure:
         """A bar per choice: what it is worth, with its interval."""
-        from drsearch.release.ablation import ablation_figure
+        from drsearch.reports.ablation_page import ablation_figure
 
         return ablation_figure(self.report)
 
@@ -135,6 +135,7 @@ def ablate(
     from drsearch.display.progress import study_view
     from drsearch.release.ablation import ablation_report, log_ablation
     from drsearch.release.candidate import Candidate
+    from drsearch.reports.ablation_page import ablation_page
     from drsearch.space.search_space import read_space
     from drsearch.study.ablation import plan_ablation
     from drsearch.study.preparation import prepare_all
@@ -165,5 +166,5 @@ def ablate(
             )
         judged = [Candidate(result, trial, space, home) for trial in result.trials]
         report = ablation_report(name, plan, judged)
-        log_ablation(report, supervisor.folder, home)
+        log_ablation(report, ablation_page(report), supervisor.folder, home)
     return Ablation(report)

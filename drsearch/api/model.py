@@ -598,14 +598,14 @@ def stress(
     """
     from drsearch.display.output import counting
     from drsearch.release.stress import stress as score
-    from drsearch.release.stress_page import stress_page
+    from drsearch.reports.stress_page import stress_page
 
     home, console = open_home(), console_of(progress)
     chart = html_output(out, overwrite)
     version, dataset, records = _unseen_data(model, data, split, skip_bad, home, console)
     with counting(console, "photographs under stress") as count:
         result = score(version._load().grader, records, dataset, split, home, f"stress {version.uri}", count)  # type: ignore[arg-type]  # checked
-    page = stress_page(result, f"{version.uri} on {dataset.name}, {result.text}")
+    page = stress_page(result, f"{version.version.name}/{version.version.version}", dataset.name).encode()
     if chart is not None:
         chart.parent.mkdir(parents=True, exist_ok=True)
         write_whole(chart, page, replace=overwrite)

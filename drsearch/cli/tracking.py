@@ -54,7 +54,7 @@ def ui(
         with working(progress_on(out), "starting MLflow"):
             link, local = stack.enter_context(server.ui(study, port))
         if local is not None:
-            out.print(f"MLflow: {local.url}", soft_wrap=True)
+            out.print(f"MLflow: {local.page}", soft_wrap=True)
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
         if report := server.report_page(study, local):
             out.print(f"its report: {report}", soft_wrap=True)

@@ -1,6 +1,5 @@
 """The points of the ROC curve, and bands around it and around the precision-recall curve."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,13 +68,17 @@ class Band:
     high: NDArray[np.float64]
 
 
-def roc_band(labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None) -> Band:
-    """The sensitivity at each 1 - specificity, with the band of a bootstrap of eyes within each class.
+def curve_bands(labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None) -> tuple[Band, Band]:
+    """The ROC and the precision-recall curve, with the bands of one bootstrap of eyes within each class.
 
     Args:
         labels: 0 or 1, shape `(n,)`.
         probabilities: Of RDR, shape `(n,)`.
         groups: As for `scores`: whole patients are drawn.
+
+    Returns:
+        The sensitivity at each 1 - specificity; and the precision (positive predictive value among these eyes) at each
+        sensitivity.
 
     Raises:
         MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
@@ -84,60 +87,37 @@ def roc_band(labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | No
         Vertical averaging: Fawcett (2006), An introduction to ROC analysis, Pattern Recognition Letters 27, 861-874.
 
     Example:
-        >>> band = roc_band([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-        >>> band.y[[0, 49, 50, 100]].tolist()
-        [0.5, 0.5, 1.0, 1.0]
+        >>> roc, recall = curve_bands([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+        >>> roc.y[[0, 49, 50, 100]].tolist(), recall.y[[50, 100]].round(3).tolist()
+        ([0.5, 0.5, 1.0, 1.0], [1.0, 0.667])
     """
-
-    def sensitivity(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
-        places = np.searchsorted(false / false[-1], _GRID + 1e-12, side="right") - 1  # the most that its cost allows
-        return np.where(places >= 0, (true / true[-1])[places], 0.0)
-
-    return _band(labels, probabilities, groups, sensitivity)
-
-
-def precision_recall_band(labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None) -> Band:
-    """The precision (positive predictive value among these eyes) at each sensitivity, with a band as in `roc_band`.
-
-    Args:
-        labels: 0 or 1, shape `(n,)`.
-        probabilities: Of RDR, shape `(n,)`.
-        groups: As for `scores`: whole patients are drawn.
-
-    Raises:
-        MetricError: If a class is missing, or the arrays are no labels and probabilities of the same eyes.
-
-    Example:
-        >>> band = precision_recall_band([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-        >>> band.y[[50, 100]].round(3).tolist()
-        [1.0, 0.667]
-    """
-
-    def precision(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
-        places = np.searchsorted(true / true[-1], _GRID - 1e-12)  # the highest threshold that finds that many
-        called = true + false
-        return (true / np.maximum(called, 1e-12))[np.maximum(places, np.argmax(called > 0))]
-
-    return _band(labels, probabilities, groups, precision)
-
-
-def _band(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    groups: ArrayLike | None,
-    curve: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]],
-) -> Band:
-    """The band of a curve that is computed from the numbers of eyes called rightly and wrongly at each threshold."""
     truth, chance = _checked(labels, probabilities)
     _both_classes(truth)
     falling = np.argsort(-chance, kind="stable")
     last = np.flatnonzero(np.diff(chance[falling], append=-1.0))  # of equal probabilities
 
-    def of(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def curves(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         ordered, referable = counts[falling], truth[falling] == 1
-        return curve(np.cumsum(ordered * referable)[last], np.cumsum(ordered * ~referable)[last])
+        true, false = (np.cumsum(ordered * of_class)[last] for of_class in (referable, ~referable))
+        return np.stack([_sensitivity(true, false), _precision(true, false)])
 
-    drawn = [of(row) for counts in drawn_counts(truth, _RESAMPLES, 0, clusters(groups, truth.size)) for row in counts]
+    drawn = [
+        curves(row) for counts in drawn_counts(truth, _RESAMPLES, 0, clusters(groups, truth.size)) for row in counts
+    ]
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail], axis=0)
-    return Band(_GRID, of(np.ones(truth.size)), low, high)
+    roc, recall = (Band(_GRID, *band) for band in zip(curves(np.ones(truth.size)), low, high, strict=True))
+    return roc, recall
+
+
+def _sensitivity(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At each 1 - specificity, from the numbers of eyes called rightly and wrongly at each threshold."""
+    places = np.searchsorted(false / false[-1], _GRID + 1e-12, side="right") - 1  # the most that its cost allows
+    return np.where(places >= 0, (true / true[-1])[places], 0.0)
+
+
+def _precision(true: NDArray[np.float64], false: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At each sensitivity."""
+    places = np.searchsorted(true / true[-1], _GRID - 1e-12)  # the highest threshold that finds that many
+    called = true + false
+    return (true / np.maximum(called, 1e-12))[np.maximum(places, np.argmax(called > 0))]

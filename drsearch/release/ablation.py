@@ -1,7 +1,6 @@
 """What each choice of a study's best setting is worth, paired over folds and seeds."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from drsearch.errors import StudyError
 from drsearch.files import write_whole
@@ -180,44 +178,16 @@ def _scores(trial: Candidate) -> OutOfFoldScores:
     return out_of_fold_scores([eye.label for eye in eyes], repeats, groups)
 
 
-def ablation_figure(report: AblationReport) -> go.Figure:
-    """A bar per choice: what it is worth, with its interval; the most worth on top."""
-    rows = [row for row in report.rows if row.gain is not None][::-1]
-    gains = [row.gain for row in rows if row.gain is not None]
-    figure = go.Figure(
-        go.Bar(
-            orientation="h",
-            y=[f"{row.choice.name}<br>{_shown(row.choice.value)}, not {_shown(row.choice.default)}" for row in rows],
-            x=[gain.value for gain in gains],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [gain.high - gain.value for gain in gains],
-                "arrayminus": [gain.value - gain.low for gain in gains],
-            },
-            marker_color=["#2a6fb0" if gain.low > 0 else "#d9822b" if gain.high < 0 else "#b0b0b0" for gain in gains],
-            text=[format(gain, "+.3f") for gain in gains],
-            textposition="none",
-            hovertemplate="%{y}: %{text}<extra></extra>",
-        )
-    )
-    title = "<br>".join(textwrap.wrap(report.about, 70))  # MLflow's pane is narrow
-    layout = {"template": "plotly_white", "height": 200 + 60 * len(rows), "margin": {"t": 110}}
-    figure.update_layout(title={"text": title, "font_size": 15}, **layout)
-    figure.update_yaxes(automargin=True)
-    return figure.update_xaxes(title=f"gain in {report.objective}, 95 % interval over folds and seeds", zeroline=True)
-
-
-def log_ablation(report: AblationReport, folder: Path, home: Home) -> None:
-    """Add table and figure to the ablation's own run in MLflow, and its text; `drsearch sync` sends what waits.
+def log_ablation(report: AblationReport, page: str, folder: Path, home: Home) -> None:
+    """Add the ablation's page to its own run in MLflow, its numbers and its text; `drsearch sync` sends what waits.
 
     Args:
         report: What the ablation came to.
+        page: Shows it, HTML.
         folder: The folder of its study.
         home: Where everything lies.
     """
     run = folder / STUDY_RUN
-    page = str(ablation_figure(report).to_html(include_plotlyjs=True))
     write_whole(run / "ablation.html", page.encode(), replace=True)
     write_whole(run / "ablation.json", (json.dumps(report.to_json(), indent=1) + "\n").encode(), replace=True)
     files = [Artifact(name, "study") for name in ("ablation.html", "ablation.json")]

@@ -77,13 +77,30 @@ class NetworkFacts:
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """Scores on one split of a data set, at the version's threshold.
+class OnEyes:
+    """What was measured on one split of a data set.
 
     Attributes:
         data: Name of the data set.
         data_fingerprint: Of its photographs, grades and split.
         split: The split.
+    """
+
+    data: str
+    data_fingerprint: str
+    split: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """A card keeps one value of each key, the last one."""
+        return self.data_fingerprint, self.split
+
+
+@dataclass(frozen=True)
+class Evaluated(OnEyes):
+    """Scores on one split of a data set, at the version's threshold.
+
+    Attributes:
         scores: Of eyes.
         patients: Of patients; None where none is known.
         grades: Of the eyes of each grade, by its number as text.
@@ -95,9 +112,6 @@ class Evaluated:
         test_evaluations: Of this test split, this one included; 0 for other splits.
     """
 
-    data: str
-    data_fingerprint: str
-    split: str
     scores: Scored
     patients: Scored | None
     grades: Mapping[str, Scored]
@@ -107,11 +121,6 @@ class Evaluated:
     blind: str
     blind_caution: str
     test_evaluations: int
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """A card keeps one value of each key, the last one."""
-        return self.data_fingerprint, self.split
 
 
 @dataclass(frozen=True)
@@ -126,13 +135,10 @@ class RegionRow:
 
 
 @dataclass(frozen=True)
-class Explained:
+class Explained(OnEyes):
     """What the version looks at, by `drsearch explain`.
 
     Attributes:
-        data: Name of the data set.
-        data_fingerprint: Of its photographs, grades and split.
-        split: The split.
         method: How the maps were made.
         text: The answer in one line.
         regions: All lesions, each kind, each grade.
@@ -141,9 +147,6 @@ class Explained:
         insertion: Area under the insertion curve.
     """
 
-    data: str
-    data_fingerprint: str
-    split: str
     method: str
     text: str
     regions: tuple[RegionRow, ...]
@@ -153,8 +156,8 @@ class Explained:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """A card keeps one value of each key, the last one."""
-        return self.data_fingerprint, self.split, self.method
+        """There may be several methods."""
+        return *super().key, self.method
 
 
 @dataclass(frozen=True)
@@ -168,27 +171,16 @@ class StressRow:
 
 
 @dataclass(frozen=True)
-class Stressed:
+class Stressed(OnEyes):
     """The version on photographs that are made worse, by `drsearch stress`.
 
     Attributes:
-        data: Name of the data set.
-        data_fingerprint: Of its photographs, grades and split.
-        split: The split.
         text: The answer in one line.
         worst: The photographs as they are, and each corruption at its greatest strength.
     """
 
-    data: str
-    data_fingerprint: str
-    split: str
     text: str
     worst: tuple[StressRow, ...]
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """A card keeps one value of each key, the last one."""
-        return self.data_fingerprint, self.split
 
 
 Figures = Evaluated | Explained | Stressed

@@ -45,6 +45,7 @@ def data_section(facts: StudyFacts) -> Section:
                 figures.grades_per_split(counts, facts.settings.task.referable_from),
                 alt,
                 "Photographs of each grade in each split; referable grades in warm colours.",
+                "grades",
             ),
             table(columns, rows, "Photographs per split, class and grade"),
             text(f"Test split: {manifest['split']['test']}. Validation split: {manifest['split']['validation']}."),
@@ -74,6 +75,7 @@ def _quality(audit: Any) -> list[Markup]:
             figures.quality_histogram(audit.quality),
             f"{low} of {n} photographs have a quality below 0.3",
             "How well the photographs show their retina: focus, light, vessels.",
+            "quality",
         )
     ]
 

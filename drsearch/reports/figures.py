@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from drsearch.grades import CLASS_NAMES, GRADES
 from drsearch.measure.calibration import reliability
-from drsearch.measure.curves import Band, precision_recall_band, roc_band
+from drsearch.measure.curves import Band
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.predictive_values import PredictiveValues
 from drsearch.measure.scores import CHANCE, Interval
@@ -156,15 +156,15 @@ def confusion(counts: Sequence[Sequence[int]]) -> go.Figure:
     return figure.update_yaxes(autorange="reversed", showgrid=False).update_xaxes(showgrid=False, side="bottom")
 
 
-def roc(answers: Sequence[EyeAnswer], threshold: float) -> go.Figure:
+def roc(answers: Sequence[EyeAnswer], threshold: float, band: Band) -> go.Figure:
     """The ROC curve with its 95 % band, and the point at a threshold.
 
     Args:
         answers: Of eyes of both classes.
         threshold: An eye is called RDR from this probability on.
+        band: From `curve_bands`.
     """
-    labels, probabilities, groups = _arrays(answers)
-    band = roc_band(labels, probabilities, groups)
+    labels, probabilities, _ = arrays(answers)
     called, truth = probabilities >= threshold, labels == 1
     point = (float(called[~truth].mean()), float(called[truth].mean()))
     figure = _banded(band, "model")
@@ -172,15 +172,16 @@ def roc(answers: Sequence[EyeAnswer], threshold: float) -> go.Figure:
     return _unit_square(_with_point(figure, point, threshold), "1 − specificity", "sensitivity", ("right", "bottom"))
 
 
-def precision_recall(answers: Sequence[EyeAnswer], threshold: float) -> go.Figure:
+def precision_recall(answers: Sequence[EyeAnswer], threshold: float, band: Band) -> go.Figure:
     """Precision against sensitivity with its 95 % band, and the point at a threshold.
 
     Args:
         answers: Of eyes of both classes.
         threshold: An eye is called RDR from this probability on.
+        band: From `curve_bands`.
     """
-    labels, probabilities, groups = _arrays(answers)
-    band, share = precision_recall_band(labels, probabilities, groups), float(labels.mean())
+    labels, probabilities, _ = arrays(answers)
+    share = float(labels.mean())
     called, truth = probabilities >= threshold, labels == 1
     figure = _banded(band, "model")
     name = "calling every eye RDR"
@@ -196,7 +197,7 @@ def calibration(answers: Sequence[EyeAnswer]) -> go.Figure:
     Args:
         answers: Of eyes.
     """
-    labels, probabilities, _ = _arrays(answers)
+    labels, probabilities, _ = arrays(answers)
     chance, share, eyes = zip(*reliability(labels, probabilities), strict=True)
     figure = go.Figure(
         [
@@ -253,7 +254,7 @@ def other_thresholds(answers: Sequence[EyeAnswer], threshold: float) -> go.Figur
         answers: Of eyes of both classes.
         threshold: The model's own, which is marked.
     """
-    labels, probabilities, _ = _arrays(answers)
+    labels, probabilities, _ = arrays(answers)
     grid = np.unique(np.concatenate([np.linspace(0, 1, 201), probabilities]))
     called = probabilities >= grid[:, None]
     figure = go.Figure(
@@ -337,10 +338,14 @@ def predictive_value_curves(at: Sequence[PredictiveValues], start: PredictiveVal
     return figure.update_xaxes(title="prevalence: share of referable eyes", tickformat=".0%", range=[0, x[-1]])
 
 
-def _arrays(
+def arrays(
     answers: Sequence[EyeAnswer],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64] | None]:
-    """Labels, probabilities and patients."""
+    """Labels, probabilities and patients, as `curve_bands` takes them.
+
+    Args:
+        answers: Of eyes.
+    """
     groups = patient_groups(tuple(answer.patient for answer in answers))
     labels = np.array([answer.label for answer in answers])
     return labels, np.array([answer.probability for answer in answers]), groups

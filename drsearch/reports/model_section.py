@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from drsearch.grades import GRADES
+from drsearch.measure.curves import curve_bands
 from drsearch.measure.operating_point import operating_point
 from drsearch.measure.scores import Interval, OneClassScores, Scores, one_class_scores, scores, scores_of_json
 from drsearch.release.eye_answers import EyeAnswer
@@ -32,17 +33,20 @@ _GRADE_WORDS = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
 def best_model_section(facts: StudyFacts, model: VersionFacts) -> Section:
     """Training, test scores, thresholds, calibration, and scores of parts of the test split."""
     test, threshold = Scores.from_json(dict(model.test)), model.threshold
-    parts = [text(f"{model.version.tags.get(NETWORK_TAG, '')}."), *_drawn(facts, model), *_training(model)]
+    network = model.version.tags.get(NETWORK_TAG, "")
+    parts = [text(f"{network[:1].upper()}{network[1:]}."), *_drawn(facts, model), *_training(model)]
     parts.append(heading("On the test split"))
     (tn, fp), (fn, tp) = test.confusion
     square = figure(
         figures.confusion(test.confusion),
         f"{tp} referable eyes found, {fn} missed; {tn} others cleared, {fp} called referable",
         f"Confusion matrix at threshold {threshold:.3f}: eyes, and shares of their true class.",
+        "confusion",
     )
     answers = model.answers
     if not answers:
         return Section("The best model", [*parts, square, *_subgroups(model)])
+    roc, recall = curve_bands(*figures.arrays(answers))
     parts += [
         beside(
             square,
@@ -50,19 +54,21 @@ def best_model_section(facts: StudyFacts, model: VersionFacts) -> Section:
                 figures.probabilities_by_grade(answers, threshold),
                 _grade_alt(answers),
                 "Every test eye by its grade; crosses have the wrong class. Dotted: the threshold.",
+                "probabilities",
             ),
         ),
         beside(
             figure(
-                figures.roc(answers, threshold),
+                figures.roc(answers, threshold, roc),
                 f"AUC {test.auc}",
                 f"ROC curve with its 95 % band, AUC {test.auc.value:.3f}.",
                 "roc",
             ),
             figure(
-                figures.precision_recall(answers, threshold),
+                figures.precision_recall(answers, threshold, recall),
                 f"Precision-recall curve of {test.n} eyes",
                 "Precision and recall with a 95 % band: what a positive answer is worth among the test eyes.",
+                "precision-recall",
             ),
         ),
         heading("Thresholds and calibration"),
@@ -72,12 +78,14 @@ def best_model_section(facts: StudyFacts, model: VersionFacts) -> Section:
                 f"Sensitivity {test.sensitivity.value:.2f} and "
                 f"specificity {test.specificity.value:.2f} at the threshold {threshold:.3f}",
                 "What other thresholds would give. Dotted: the model's.",
+                "thresholds",
             ),
             figure(
                 figures.calibration(answers),
                 "Share of referable eyes against probability in 10 bins",
                 "Calibration: on the dotted line, of eyes with a probability of 0.7 seven in ten are referable. "
                 "Larger points have more eyes.",
+                "calibration",
             ),
         ),
         *_thresholds(model, answers),
@@ -98,14 +106,21 @@ def _drawn(facts: StudyFacts, model: VersionFacts) -> list[Markup]:
 def _training(model: VersionFacts) -> list[Markup]:
     parts: list[Markup] = []
     if any(model.curves.values()):
+        of = " of each network" if any("/" in name for name in model.curves) else ""
         parts = [
             heading("Training"),
             beside(
-                figure(figures.training_curves(model.curves, "auc", "AUC"), "AUC of each epoch", "AUC of each epoch."),
+                figure(
+                    figures.training_curves(model.curves, "auc", "AUC"),
+                    "AUC of each epoch",
+                    f"AUC{of} in each epoch.",
+                    "training-auc",
+                ),
                 figure(
                     figures.training_curves(model.curves, "loss", "loss (nats)"),
                     "Loss of each epoch",
-                    "Mean cross-entropy of each epoch.",
+                    f"Loss{of} in each epoch.",
+                    "training-loss",
                 ),
             ),
         ]
@@ -175,6 +190,7 @@ def _subgroups(model: VersionFacts) -> list[Markup]:
                 figures.intervals(shown, "share of eyes with the right class"),
                 "; ".join(f"{name}: {right}" for name, right, _ in shown),
                 "Right answers by grade.",
+                "right-by-grade",
             ),
             table(["grade", "eyes", "called RDR", "right"], rows),
         ]

@@ -39,8 +39,9 @@ def search_section(facts: StudyFacts) -> Section:
     saved = _saved_hours(facts)
     parts = [
         text(
-            f"{status.progress.n_trials} trials, drawn by the sampler {settings.study.sampler} with the pruner "
-            f"{settings.study.pruner}. A trial is judged by {objective.name}, at its best epoch. A click on a trial "
+            f"{status.progress.n_trials} trial{'s' if status.progress.n_trials > 1 else ''}, drawn by the sampler "
+            f"{settings.study.sampler} with the pruner {settings.study.pruner}. A trial is judged by {objective.name}, "
+            "at its best epoch. A click on a trial "
             "marks it in every figure and table of this page; a second click, or Escape, clears it."
         ),
         tiles(

@@ -140,11 +140,10 @@ def read_study(storage: Any, name: str, home: Home) -> StudyFacts:
     facts: dict[str, Any] = {}
     with translated_errors(home.tracking_uri):
         client = open_client(home.tracking_uri)
-        experiment = client.get_experiment_by_name(name)
+        experiment, run = study_run(client, name)
+        if run is not None:
+            facts = _about_data(client, run.info.run_id)
         if experiment is not None:
-            run = first_run(client, experiment.experiment_id, has_tag(KIND_TAG, "study"))
-            if run is not None:
-                facts = _about_data(client, run.info.run_id)
             facts["model"] = _model(client, home, definition, experiment.experiment_id)
             objective = definition.settings.study.objective
             facts["curves"] = _trial_curves(client, experiment.experiment_id, rows, objective)
@@ -153,6 +152,17 @@ def read_study(storage: Any, name: str, home: Home) -> StudyFacts:
     if champion is not None and (model is None or champion.version != model.version.version):
         facts["champion"] = champion
     return StudyFacts(status, status.progress.trials, rows, definition, **facts)
+
+
+def study_run(client: Any, name: str) -> tuple[Any, Any]:
+    """The experiment of a study and the study's own run in MLflow; None where it is not there yet.
+
+    Args:
+        client: Of MLflow.
+        name: The study's name.
+    """
+    experiment = client.get_experiment_by_name(name)
+    return experiment, experiment and first_run(client, experiment.experiment_id, has_tag(KIND_TAG, "study"))
 
 
 def _about_data(client: Any, run_id: str) -> dict[str, Any]:
@@ -204,7 +214,8 @@ def _explanations(client: Any, run_id: str) -> dict[str, list[bytes]]:
         wanted = [path for path in (f"{folder.path}/{CHART}", f"{folder.path}/{SHEET}") if path in names]
         with tempfile.TemporaryDirectory() as place:
             files = [Path(client.download_artifacts(run_id, path, place)).read_bytes() for path in wanted]
-        pictures[folder.path.rpartition("/")[2].partition("-")[2]] = files
+        _, split, method = folder.path.rpartition("/")[2].split("-", 2)
+        pictures[f"{split} eyes, {method}"] = files
     return pictures
 
 

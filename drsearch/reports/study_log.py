@@ -6,10 +6,12 @@ from typing import Any
 
 from drsearch.home import Home
 from drsearch.masking import without_user
+from drsearch.reports.study_facts import study_run
 from drsearch.reports.study_report import study_report
-from drsearch.tracking.mlflow_client import first_run, open_client, translated_errors
-from drsearch.tracking.mlflow_views import MODEL_TRAINING, study_names
-from drsearch.tracking.tags import KIND_TAG, NOTE_TAG, has_tag
+from drsearch.tracking.mlflow_client import open_client, translated_errors
+from drsearch.tracking.mlflow_server import MODEL_TRAINING
+from drsearch.tracking.mlflow_views import study_names
+from drsearch.tracking.tags import NOTE_TAG
 
 REPORT_FILE = "report.html"
 """Name of the page in the artifacts of the study's run."""
@@ -32,9 +34,8 @@ def log_report(storage: Any, name: str, home: Home) -> None:
     page = study_report(storage, name, home)
     with translated_errors(home.tracking_uri), tempfile.TemporaryDirectory() as folder:
         client = open_client(home.tracking_uri)
-        experiment = client.get_experiment_by_name(name)
-        run = first_run(client, experiment.experiment_id, has_tag(KIND_TAG, "study")) if experiment else None
-        if experiment is None or run is None:
+        experiment, run = study_run(client, name)
+        if run is None:
             return
         file = Path(folder) / REPORT_FILE
         file.write_text(page, encoding="utf-8")
@@ -54,11 +55,8 @@ def report_link(url: str, study: str = "") -> str:
         study: The study's name; empty for the newest.
     """
     client = open_client(url)
-    experiment = client.get_experiment_by_name(study or next(iter(study_names(url)), ""))
-    run = first_run(client, experiment.experiment_id, has_tag(KIND_TAG, "study")) if experiment else None
-    if experiment is None or run is None:
-        return ""
-    if not any(file.path == REPORT_FILE for file in client.list_artifacts(run.info.run_id)):
+    experiment, run = study_run(client, study or next(iter(study_names(url)), ""))
+    if run is None or not any(file.path == REPORT_FILE for file in client.list_artifacts(run.info.run_id)):
         return ""
     return f"{without_user(url).rstrip('/')}/{report_path(experiment.experiment_id, run.info.run_id)}"
 

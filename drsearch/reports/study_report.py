@@ -1,10 +1,12 @@
 """The report of a study: one page, from MLflow and the study database alone."""
 
+import json
 from typing import Any
 
 import drsearch
 from drsearch.home import Home
 from drsearch.measure.scores import Interval, Scores
+from drsearch.release.version import trials_text
 from drsearch.reports import figures
 from drsearch.reports.card_section import card_section, limits_section
 from drsearch.reports.data_section import data_section
@@ -32,15 +34,16 @@ from drsearch.tracking.tags import (
     BLIND_CAUTION_TAG,
     DATA_FINGERPRINT_TAG,
     KIND_TAG,
+    MEMBERS_TAG,
     TEST_CAUTION_TAG,
     TRIAL_TAG,
 )
 
 _MADE_BY = {
-    "trial": "the best checkpoint of trial {trial}",
-    "refit": "trial {trial}, trained again on train and validation eyes",
-    "mean": "the mean of several networks, those of trial {trial} first",
-    "finetune": "trial {trial}, fine-tuned",
+    "trial": "the best checkpoint of {trials}",
+    "refit": "{trials}, trained again on train and validation eyes",
+    "mean": "the mean of the networks of {trials}",
+    "finetune": "{trials}, fine-tuned",
 }
 
 
@@ -104,7 +107,9 @@ def _answer(facts: StudyFacts) -> Section:
     version, n = f"{model.version.name}/{model.version.version}", score.n
     blind = _of_metrics(model, "test_blind_auc")
     over = _of_metrics(model, "test_auc_over_blind")
-    made_by = _MADE_BY[model.version.tags[KIND_TAG]].format(trial=model.version.tags[TRIAL_TAG])
+    tags = model.version.tags
+    members = [each["trial"] for each in json.loads(tags.get(MEMBERS_TAG, "[]"))] or [tags[TRIAL_TAG]]
+    made_by = _MADE_BY[tags[KIND_TAG]].format(trials=trials_text(list(dict.fromkeys(members))))
     share = sum(score.confusion[1]) / n
     others = []
     if blind is not None and over is not None:
@@ -156,7 +161,7 @@ def _answer(facts: StudyFacts) -> Section:
                     for name, each in zip(names, values, strict=True)
                 ]
             ),
-            figure(figures.auc_beside(rows), alt, "AUC with 95 % intervals; 0.5 is chance."),
+            figure(figures.auc_beside(rows), alt, "AUC with 95 % intervals; 0.5 is chance.", "auc"),
             *(notice(caution) for caution in cautions if caution),
             text(
                 f"All values are of the test split, with 95 % intervals{_by_patients(test)}. "

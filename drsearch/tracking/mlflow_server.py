@@ -13,11 +13,23 @@ from pathlib import Path
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
 
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Opens MLflow's pages in *Model training*: only the address decides it; without, they open in *GenAI*."""
+
 _HOST = "127.0.0.1"
 
 
 class UiError(DrsearchError, RuntimeError):
     """MLflow's pages cannot be served."""
+
+
+def first_page(url: str) -> str:
+    """Where a browser is to begin on a server: the list of experiments.
+
+    Args:
+        url: Of the server.
+    """
+    return f"{url}/#/experiments?{MODEL_TRAINING}"
 
 
 class UiServer:
@@ -36,6 +48,11 @@ class UiServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def page(self) -> str:
+        """Where a browser is to begin: the list of experiments, in *Model training*."""
+        return first_page(self.url)
 
     @property
     def running(self) -> bool:

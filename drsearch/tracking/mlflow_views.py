@@ -24,7 +24,7 @@ from drsearch.masking import without_user
 from drsearch.tracking.events import now_ms
 from drsearch.tracking.metric_names import BEST_EPOCH, best_metric
 from drsearch.tracking.mlflow_client import is_denied, open_client, search_runs
-from drsearch.tracking.mlflow_server import UiError
+from drsearch.tracking.mlflow_server import MODEL_TRAINING, UiError, first_page
 from drsearch.tracking.tags import (
     COLOUR_TAG,
     GREATER_IS_BETTER_TAG,
@@ -35,8 +35,6 @@ from drsearch.tracking.tags import (
     has_tag,
 )
 
-MODEL_TRAINING = "workflowType=machine_learning"
-"""Opens MLflow's pages in *Model training*: only the address decides it; without, they open in *GenAI*."""
 VIEW_KEY = "drsearch-best"
 """The saved view's key, in the tag's name and in the link."""
 VIEW_NAME = "Best trials"
@@ -78,7 +76,7 @@ def comparison_link(url: str, study: str = "") -> str:
     """
     names, workspace, page = study_names(url), _workspace(url), without_user(url)
     if not study and not names:
-        return f"{page}/#/experiments?{MODEL_TRAINING}" + (f"&workspace={workspace}" if workspace else "")
+        return first_page(page) + (f"&workspace={workspace}" if workspace else "")
     experiment_id = save_comparison(url, study or names[0])
     if experiment_id is None:
         raise UiError(f"there is no study {study!r}; there is {', '.join(map(repr, names)) or 'none yet'}.")

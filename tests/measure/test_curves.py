@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drsearch.errors import MetricError
-from drsearch.measure.curves import precision_recall_band, roc_band, roc_curve
+from drsearch.measure.curves import curve_bands, roc_curve
 from drsearch.measure.scores import confusion_matrix
 
 
@@ -36,20 +36,18 @@ def test_bands_lie_around_their_curves_and_agree_with_the_scores() -> None:
     random = np.random.default_rng(0)
     labels = np.repeat([0, 1], [60, 40])
     probabilities = np.clip(0.3 * labels + random.normal(0.4, 0.2, 100), 0, 1)
-    for band in (roc_band(labels, probabilities), precision_recall_band(labels, probabilities)):
+    roc, recall = curve_bands(labels, probabilities)
+    for band in (roc, recall):
         assert (band.low <= band.y + 1e-9).mean() > 0.95 and (band.y <= band.high + 1e-9).mean() > 0.95
-    roc = roc_band(labels, probabilities)
     called = probabilities > np.sort(probabilities[labels == 0])[-13]  # 12 of 60 others: specificity 0.8
     assert roc.y[20] == called[labels == 1].mean()
     assert np.trapezoid(roc.y, roc.x) == pytest.approx(roc_curve(labels, probabilities).auc, abs=0.02)
-    assert precision_recall_band(labels, probabilities).y[100] == pytest.approx(
-        40 / (probabilities >= probabilities[labels == 1].min()).sum()
-    )
+    assert recall.y[100] == pytest.approx(40 / (probabilities >= probabilities[labels == 1].min()).sum())
 
 
 def test_whole_patients_give_wider_bands_than_their_eyes() -> None:
     random = np.random.default_rng(1)
     labels, groups = np.repeat([0, 1], 40), np.repeat(np.arange(20), 4)
     probabilities = np.repeat(random.random(20), 4)
-    alone, together = roc_band(labels, probabilities), roc_band(labels, probabilities, groups)
+    (alone, _), (together, _) = curve_bands(labels, probabilities), curve_bands(labels, probabilities, groups)
     assert (together.high - together.low).mean() > 1.3 * (alone.high - alone.low).mean()

@@ -24,7 +24,7 @@ from drsearch.release.evaluate import evaluate
 from drsearch.release.measured import log_measured
 from drsearch.release.registry import Registry
 from drsearch.release.stress import Stress, stress
-from drsearch.release.stress_page import stress_figure, stress_page
+from drsearch.reports.stress_page import corruption_figure, stress_page
 from drsearch.serving.answers import Answerer
 from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
@@ -124,11 +124,10 @@ def test_eyes_of_one_class_and_a_photograph_that_was_changed_are_refused(
         stress(grader, records, dataset, "all", home, "a test of drsearch")
 
 
-def test_the_chart_has_a_panel_per_corruption_from_mild_to_severe(stressed: Stress) -> None:
-    figure = stress_figure(stressed, "a model")
-    areas = [trace for trace in figure.data if trace.name == "AUC"]
+def test_there_is_a_chart_per_corruption_from_mild_to_severe(stressed: Stress) -> None:
+    charts = [corruption_figure(stressed, corruption).data for corruption in CORRUPTIONS]
+    areas = [next(trace for trace in traces if trace.name == "AUC") for traces in charts]
     assert [list(trace.x)[:2] for trace in areas[:2]] == [["as it is", "0.1 %"], ["-2 EV", "-1 EV"]]
-    assert len(areas) == len(CORRUPTIONS)
     for trace, corruption in zip(areas, CORRUPTIONS, strict=True):
         drawn = {stressed.undamaged.auc, *(each.auc for each in stressed.of(corruption))}
         assert {value for value in trace.y if value is not None} == {area.value for area in drawn if area}
@@ -140,7 +139,14 @@ def test_a_version_keeps_the_figures(
     home = stocked_home(tmp_path / "home", files)
     registry, client = Registry(home.tracking_uri), MlflowClient(home.tracking_uri, home.tracking_uri)
     version = registry.find("retinopathy@champion")
-    log_measured(stressed, {"stress.html": stress_page(stressed, "a model")}, registry, version, others, dataset)
+    log_measured(
+        stressed,
+        {"stress.html": stress_page(stressed, "retinopathy/1", "others").encode()},
+        registry,
+        version,
+        others,
+        dataset,
+    )
     run = client.get_run(version.run_id)
     assert undocumented_metrics(set(run.data.metrics)) == set()
     steps = {each.step: each.value for each in client.get_metric_history(version.run_id, "stress_blur_auc")}

@@ -1,5 +1,6 @@
 """Does the report of a study that was really run hold the numbers that MLflow and the study database hold?"""
 
+import base64
 import csv
 import html
 import io
@@ -9,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -98,12 +100,115 @@ def test_what_the_model_card_says_is_in_it_once(page: str, desk: Any, told: Any,
         assert auc is not None and str(auc) in sections[2]
 
 
-def test_every_test_eye_is_in_the_table_and_the_wrong_ones_are_shown_missed_first(
-    client: MlflowClient, page: str, model_run: Run, tmp_path: Path
+@pytest.fixture(scope="module")
+def eyes(client: MlflowClient, model_run: Run, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """The rows about the test eyes."""
+    folder = str(tmp_path_factory.mktemp("test"))
+    text = Path(client.download_artifacts(model_run.info.run_id, "test/predictions.csv", folder)).read_text()
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def values(drawn: Any) -> list[Any]:
+    """The numbers of an axis, which Plotly may have packed."""
+    packed = isinstance(drawn, dict)
+    return np.frombuffer(base64.b64decode(drawn["bdata"]), drawn["dtype"]).tolist() if packed else drawn
+
+
+def traces(figures: Figures, name: str) -> dict[str, dict[str, list[Any]]]:
+    """Places and texts of the traces of a figure that have a name, by name; of equal names the last."""
+    return {
+        trace["name"]: {key: values(trace[key]) for key in ("x", "y", "text", "customdata") if key in trace}
+        for trace in figures[name]
+        if "name" in trace
+    }
+
+
+def test_the_figures_of_the_test_eyes_are_those_of_their_answers(
+    figures: Figures, eyes: list[dict[str, str]], model_run: Run
 ) -> None:
-    text = Path(client.download_artifacts(model_run.info.run_id, "test/predictions.csv", str(tmp_path))).read_text()
-    rows = list(csv.DictReader(io.StringIO(text)))
     metrics = model_run.data.metrics
+    tn, fp, fn, tp = (int(metrics[f"test_{name}"]) for name in ("true_nrdr", "false_rdr", "false_nrdr", "true_rdr"))
+    counts = [int(cell.partition("<")[0]) for row in figures["confusion"][0]["text"] for cell in row]
+    assert counts == [tn, fp, fn, tp]
+    ends = (figures["auc"][0]["error_x"][end][0] for end in ("array", "arrayminus"))
+    assert [figures["auc"][0]["x"][0], *ends] == pytest.approx(
+        [
+            metrics["test_auc"],
+            metrics["test_auc_high"] - metrics["test_auc"],
+            metrics["test_auc"] - metrics["test_auc_low"],
+        ]
+    )
+    labels, chances = (np.array([float(row[name]) for row in eyes]) for name in ("label", "probability"))
+    shown = traces(figures, "probabilities")
+    for name, is_right in (("right", True), ("wrong", False)):
+        wanted = {
+            (row["eye"], float(row["probability"])) for row in eyes if (row["called"] == row["label"]) == is_right
+        }
+        assert set(zip(shown[name]["text"], shown[name]["y"], strict=True)) == wanted
+    point = f"threshold {metrics['test_threshold']:.3f}"
+    roc, recall = traces(figures, "roc"), traces(figures, "precision-recall")
+    sensitivity, specificity = metrics["test_sensitivity"], metrics["test_specificity"]
+    assert (roc[point]["x"][0], roc[point]["y"][0]) == pytest.approx((1 - specificity, sensitivity))
+    assert (point in recall) == (tp + fp > 0)
+    if tp + fp:
+        assert (recall[point]["x"][0], recall[point]["y"][0]) == pytest.approx((sensitivity, tp / (tp + fp)))
+    rates = [((chances >= each)[labels == 0].mean(), (chances >= each)[labels == 1].mean()) for each in chances]
+    for cost, height in zip(roc["model"]["x"], roc["model"]["y"], strict=True):
+        assert height == max([found for false, found in rates if false <= cost + 1e-9], default=0.0)
+    falling = sorted(set(chances), reverse=True)
+    for share, height in zip(recall["model"]["x"], recall["model"]["y"], strict=True):
+        highest = next(each for each in falling if (chances >= each)[labels == 1].mean() >= share - 1e-9)
+        assert height == pytest.approx(labels[chances >= highest].mean())
+    for name, of_class, is_called in (("sensitivity", 1, True), ("specificity", 0, False)):
+        at = traces(figures, "thresholds")[name]
+        shares = [((chances >= each)[labels == of_class] == is_called).mean() for each in at["x"]]
+        assert at["y"] == pytest.approx(shares)
+    bins = traces(figures, "calibration")["model"]
+    assert sum(bins["customdata"]) == len(eyes)
+    assert np.dot(bins["customdata"], bins["y"]) == pytest.approx(labels.sum())
+    assert np.dot(bins["customdata"], bins["x"]) == pytest.approx(chances.sum())
+    right: dict[str, list[bool]] = {}
+    for row in eyes:
+        right.setdefault(f"grade {row['grade']}", []).append(row["called"] == row["label"])
+    drawn = {trace["y"][0]: trace["x"][0] for trace in figures["right-by-grade"]}
+    assert drawn == pytest.approx({grade: np.mean(each) for grade, each in right.items()})
+    at = traces(figures, "predictive-values")
+    expected = [predictive_values(((tn, fp), (fn, tp)), prevalence) for prevalence in at["PPV"]["x"]]
+    assert at["PPV"]["y"] == [each.positive.value for each in expected]
+    assert at["NPV"]["y"] == [each.negative.value for each in expected]
+
+
+def test_the_figures_of_data_and_training_are_those_of_the_runs(
+    client: MlflowClient, figures: Figures, study_run: Run, model_run: Run, tmp_path: Path
+) -> None:
+    data = Path(client.download_artifacts(study_run.info.run_id, "data", str(tmp_path)))
+    manifest, audit = (json.loads((data / name).read_text()) for name in ("manifest.json", "audit.json"))
+    for grade, trace in enumerate(figures["grades"]):
+        counts = [manifest["counts"][split]["grades"][str(grade)] for split in trace["y"]]
+        assert values(trace["x"]) == counts
+    assert values(figures["quality"][0]["y"]) == audit["quality"]
+    for metric in ("auc", "loss"):
+        drawn = traces(figures, f"training-{metric}")
+        for name, split in (("train eyes", "train"), ("validation eyes", "val")):
+            history = client.get_metric_history(model_run.info.run_id, f"{split}_{metric}")
+            logged = {point.step: point.value for point in history}
+            assert dict(zip(drawn[name]["x"], drawn[name]["y"], strict=True)) == logged
+
+
+def test_parallel_coordinates_and_slices_are_those_of_the_trials(desk: Any, figures: Figures, told: Any) -> None:
+    rows = {row["trial"]: row for row in desk.json("trials", "two_rates")["trials"]}
+    lines = {trace["meta"]["trial"] for trace in figures["parallel"] if trace.get("meta", {}).get("trial") is not None}
+    assert lines == set(rows)
+    (points,) = figures["slice-0"]
+    assert dict(zip(points["customdata"], values(points["y"]), strict=True)) == {
+        number: row["value"] for number, row in rows.items()
+    }
+
+
+def test_every_test_eye_is_in_the_table_and_the_wrong_ones_are_shown_missed_first(
+    page: str, eyes: list[dict[str, str]], model_run: Run
+) -> None:
+    rows, metrics = eyes, model_run.data.metrics
     for name, label, called in (("true_nrdr", "0", "0"), ("false_rdr", "0", "1"), ("false_nrdr", "1", "0"),
                                 ("true_rdr", "1", "1")):  # fmt: skip
         assert sum((row["label"], row["called"]) == (label, called) for row in rows) == metrics[f"test_{name}"]
