@@ -102,6 +102,11 @@
     for (const [id, link] of links) link.classList.toggle("here", id === here);
   }, { rootMargin: "-10% 0px -60% 0px" });
   document.querySelectorAll("section").forEach((section) => watch.observe(section));
+  if (location.protocol === "blob:") { // in MLflow's frame, where the browser refuses links within a page
+    for (const [id, link] of links) {
+      link.addEventListener("click", (event) => { event.preventDefault(); document.getElementById(id).scrollIntoView(); });
+    }
+  }
   if (matchMedia("(max-width: 900px)").matches) document.querySelector("nav details").open = false;
 
   // Print: figures as wide as the paper.
