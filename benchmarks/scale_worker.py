@@ -51,19 +51,19 @@ class Drsearch:
         self._study = optuna.load_study(study_name=study, storage=self._storage)
         self._view, self._samplers = TrialView(self._storage), Samplers(SETTINGS, None)  # TPE needs no space
 
-    def attempt(self, sleep_s: float) -> None:
+    def trial(self, sleep_s: float) -> None:
         """One trial from claim to tell."""
         claimed = claim(self._study, self._storage, n_trials_of(self._study))
         assert claimed is not None
-        trial, frozen = claimed
+        number, frozen = claimed
         with Heartbeat(self._storage, frozen._trial_id):
-            sampler, pruner = self._samplers.sampler(trial, trial_seed(0, trial)), pruner_for(SETTINGS)
+            sampler, pruner = self._samplers.sampler(number, trial_seed(0, number)), pruner_for(SETTINGS)
             study = optuna.load_study(study_name=self._name, storage=self._view, sampler=sampler, pruner=pruner)
             attempt = optuna.Trial(study, frozen._trial_id)
             value = draw(attempt)
             attempt.set_user_attr(DRAWN, True)
-            journal = Journal(self._folder / f"trial-{trial:06d}")
-            journal.append([RunStart(f"{self._name}/{trial}", self._name, f"trial {trial}", params=SETTINGS.flat())])
+            journal = Journal(self._folder / f"trial-{number:06d}")
+            journal.append([RunStart(f"{self._name}/{number}", self._name, f"trial {number}", params=SETTINGS.flat())])
             attempt.set_user_attr(RUN_ID, "0" * 32)
             for epoch in range(1, EPOCHS + 1):
                 time.sleep(sleep_s)
