@@ -247,6 +247,8 @@ def clean(yes: Yes = False, storage: StorageUrl = "", as_json: Json = False) -> 
     cleaning = clean_home(confirm, storage=storage)
     if cleaning.deleted_bytes:
         out.print(f"{cleaning.deleted_bytes / 1e6:,.1f} MB deleted")
+    elif cleaning.unneeded_bytes:
+        out.print("nothing was deleted; --yes deletes what can go without asking.")
     print_json(as_json, cleaning.to_json())
 
 

@@ -69,7 +69,7 @@ def find_kept(storage: Storage | None, home: Home) -> list[Kept]:
     decoded = _sizes([*home.decoded.glob("*"), *temporary_folder().glob("*")])
     features, running = _sizes(home.features.glob("*")), _is_running(home)
     records = _sizes(path.parent for path in home.records.glob(f"[!.]*/{MANIFEST}"))
-    needed, why = _needed_records(storage, home)
+    needed, why = (None, "stay while a training runs") if running else _needed_records(storage, home)
     unneeded = [] if needed is None else [each for each in records if _is_unneeded(each[0], needed)]
     runs = _sizes(home.runs.glob("*"))
     checkpoints = _sizes(home.runs.rglob(CHECKPOINT_FOLDER))
