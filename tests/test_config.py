@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.trial import FixedTrial
 
 from drsearch import config
 from drsearch.errors import SettingsError
@@ -34,6 +35,15 @@ def test_every_shipped_file_loads_by_its_name(file: Path) -> None:
 @pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
 def test_every_shipped_space_has_settings_that_hold(file: Path) -> None:
     assert read_space(file).settings
+
+
+def test_the_space_of_best_choices_draws_best_gin_but_for_its_size() -> None:
+    space = read_space(Path(__file__).parents[1] / "search_spaces/best_choices.py")
+    best = config.load(["best.gin"])
+    drawn = space.settings.replace(space.draw(FixedTrial({})))
+    smaller = {"images.image_px", "training.epochs", "training.warmup_epochs", "study.sampler"}
+    smaller |= {"registry.symmetries", "registry.operating_point"}  # of the registered model only
+    assert {name for name, value in drawn.flat().items() if value != best.flat()[name]} == smaller
 
 
 @settings(max_examples=40)
