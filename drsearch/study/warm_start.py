@@ -18,7 +18,7 @@ from drsearch.study.definition import StudyDefinition, load_study, trial_seed
 from drsearch.trials.attributes import INHERITED, TRIAL, WARM_START, WORKER
 from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import transaction
-from drsearch.trials.trials import Trial, read_trials
+from drsearch.trials.trials import Trial, read_attempts, read_trials
 
 _OF_NO_RESULT = ("training.seed", "training.threads", "model.hypermodel")
 """Settings in which two trainings of one point may differ, and one that is compared value by value."""
@@ -134,7 +134,7 @@ def inherit(study: optuna.Study, storage: Storage, warm: WarmStart, space: Searc
         if WARM_START not in study.user_attrs:
             origin = {"study": warm.study, "trials": {str(new): number for new, number in warm.trials.items()}}
             study.set_user_attr(WARM_START, origin)
-        numbers = {attempt.user_attrs.get(TRIAL) for attempt in study.get_trials(deepcopy=False)}
+        numbers = {attempt.user_attrs.get(TRIAL) for attempt in read_attempts(study)}
         for new, number in sorted(warm.trials.items()):
             if new not in numbers:
                 fitted = _fitted(space, old_space, definition, old[number])

@@ -11,7 +11,7 @@ from drsearch.settings import Value
 from drsearch.trials.attributes import TOKEN, TRIAL, WORKER
 from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import transaction
-from drsearch.trials.trials import DONE
+from drsearch.trials.trials import DONE, read_attempts
 
 
 def claim(
@@ -64,7 +64,7 @@ def _claim(
 def _attempts_that_count(study: optuna.Study) -> dict[int, FrozenTrial]:
     """The attempt that counts per trial, as `attempt_that_counts` says."""
     lasts: dict[int, FrozenTrial] = {}
-    for trial in study.get_trials(deepcopy=False):
+    for trial in read_attempts(study):
         if TRIAL in trial.user_attrs:
             last = lasts.get(number := trial.user_attrs[TRIAL])
             if last is None or last.state not in DONE:
