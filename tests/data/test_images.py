@@ -1,3 +1,4 @@
+import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,19 @@ def test_all_is_even_outside_the_circle_and_unchanged_within(photograph: bytes, 
     assert np.array_equal(even[within & ~near], plain[within & ~near])
     assert np.abs(even[~within & ~near] - level).max() <= 1
     assert np.abs(even - np.where(within[..., None], plain, level))[near].mean() < 5
+
+
+@pytest.mark.parametrize("degrees", [0, 20])
+def test_a_photograph_cut_straight_and_set_on_black_has_no_seam_within_the_circle(degrees: int) -> None:
+    rows, columns = np.mgrid[:800, :1200] + 0.5
+    inside = (np.hypot(rows - 400, columns - 600) < 300) & (rows > 160)
+    smooth = np.stack([120 + rows / 8, 60 + columns / 30, 20 + rows / 40], 2)
+    turn = cv2.getRotationMatrix2D((600, 400), degrees, 1)
+    eye = np.asarray(cv2.warpAffine(inside[..., None] * smooth, turn, (1200, 800)), np.uint8)
+    settings = ImageSettings(image_px=384, normalisation="local_mean", fit="pad", mask=0.48)
+    found = [eye_image(eye, dataclasses.replace(settings, mask=mask)).image.astype(int) for mask in (0.0, 0.48)]
+    assert np.abs(found[0] - 128).max() > 120
+    assert np.abs(found[1] - 128).max() < 32
 
 
 def test_an_even_surround_has_the_level_of_the_mask(picture: NDArray[np.uint8]) -> None:
