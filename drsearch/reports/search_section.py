@@ -25,16 +25,19 @@ from drsearch.study.best_trial import pick_rule
 from drsearch.study.chart_style import BLUE, GREY, ORANGE
 from drsearch.study.status import TrialRow
 from drsearch.training.cross_validation import n_trainings
-from drsearch.training.objective import objectives_of
+from drsearch.training.objective import Objective, objectives_of
+from drsearch.trials.trials import Trial
 
 _SHOWN_TRIALS = 20
+_DRAWN_TRIALS, _LISTED_TRIALS = 300, 1000  # at most: more lines cannot be told apart, and a larger page opens slowly
 _ENOUGH_FOR_DOUBT = 8  # complete trials: of fewer, a bootstrap says nothing
 
 
 def search_section(facts: StudyFacts) -> Section:
     """What was searched, what it cost, which settings matter, and all trials."""
     status, settings = facts.status, facts.settings
-    objective, trials = objectives_of(settings)[0], list(facts.trials)
+    objective = objectives_of(settings)[0]
+    drawn = plots.drawn_trials(facts.trials, objective, _DRAWN_TRIALS)
     counts, hours = status.counts(), sum(row.seconds for row in facts.rows) / 3600
     saved = _saved_hours(facts)
     parts = [
@@ -44,6 +47,7 @@ def search_section(facts: StudyFacts) -> Section:
             "at its best epoch. A click on a trial "
             "marks it in every figure and table of this page; a second click, or Escape, clears it."
         ),
+        *_of_all(len(drawn), len(facts.trials), facts.name),
         tiles(
             [
                 (
@@ -56,7 +60,7 @@ def search_section(facts: StudyFacts) -> Section:
             ]
         ),
     ]
-    charts = plots.figures(trials, settings)
+    charts, of_drawn = plots.figures(facts.trials, settings), plots.figures(drawn, settings)
     best = status.best.number if status.best else None
     if "history" in charts:
         value = status.best.value if status.best else None
@@ -81,10 +85,10 @@ def search_section(facts: StudyFacts) -> Section:
                 "curves",
             )
         )
-    if "importances" in charts:
-        parts += [heading("Which settings matter"), *_importances(facts, charts["importances"])]
-    if "parallel_coordinates" in charts:
-        chart = _best_stands_out(charts["parallel_coordinates"](), best)
+    if "importances" in of_drawn:
+        parts += [heading("Which settings matter"), *_importances(drawn, objective, of_drawn["importances"])]
+    if "parallel_coordinates" in of_drawn:
+        chart = _best_stands_out(of_drawn["parallel_coordinates"](), best)
         parts += [
             heading("Settings and results"),
             figure(
@@ -96,7 +100,7 @@ def search_section(facts: StudyFacts) -> Section:
             beside(
                 *(
                     figure(chart, f"{objective.name} of every complete trial against {name}", name=f"slice-{place}")
-                    for place, (name, chart) in enumerate(plots.slices(trials, objective).items())
+                    for place, (name, chart) in enumerate(plots.slices(drawn, objective).items())
                 )
             ),
         ]
@@ -106,14 +110,26 @@ def search_section(facts: StudyFacts) -> Section:
     return Section("The search", parts)
 
 
-def _importances(facts: StudyFacts, chart: Callable[[], go.Figure]) -> list[Markup]:
-    bars, objective = chart(), objectives_of(facts.settings)[0]
+def _of_all(drawn: int, n: int, study: str) -> list[Markup]:
+    """How many of the trials are in the figures, where not all are."""
+    if drawn == n:
+        return []
+    return [
+        text(
+            f"Importances, parallel coordinates and slices are of {drawn} of the {n} trials: evenly, and each that was "
+            f"the best when it came; the table has the best {_LISTED_TRIALS}. drsearch trials {study} lists all."
+        )
+    ]
+
+
+def _importances(trials: Sequence[Trial], objective: Objective, chart: Callable[[], go.Figure]) -> list[Markup]:
+    bars = chart()
     title = str(bars.layout.title.text)
     shares = dict(zip(bars.data[0].y, bars.data[0].x, strict=True))
     caption = f"{title}. The shares add up to 1."
-    n = sum(trial.state == "complete" for trial in facts.trials)
+    n = sum(trial.state == "complete" for trial in trials)
     if n >= _ENOUGH_FOR_DOUBT:
-        ranges = plots.importance_ranges(facts.trials, objective)
+        ranges = plots.importance_ranges(trials, objective)
         names = list(bars.data[0].y)
         low = [max(0.0, shares[name] - ranges[name][0]) for name in names]
         high = [max(0.0, ranges[name][1] - shares[name]) for name in names]
@@ -125,9 +141,7 @@ def _importances(facts: StudyFacts, chart: Callable[[], go.Figure]) -> list[Mark
             "color": GREY,
             "thickness": 2,
         }
-        caption += (
-            " The lines show how far a share moves if other trials had been drawn: the middle 80 % of 100 bootstraps."
-        )
+        caption += " The lines show how far a share moves with other trials: the middle 80 % of bootstrap samples."
     else:
         caption += f" With {n} complete trials this is a hint at most."
     bars.update_traces(text=None, texttemplate="")
@@ -165,8 +179,9 @@ def _saved_hours(facts: StudyFacts) -> float:
 def _trial_tables(facts: StudyFacts, objective: Any) -> list[Markup]:
     names = list(dict.fromkeys(name for row in facts.rows for name in row.params))
     done = [row for row in facts.rows if row.value is not None and row.state == "complete"]
+    begun = [row for row in facts.rows if row.state != "waiting"]
+    others = [row for row in begun if row.value is None or row.state != "complete"]
     done.sort(key=lambda row: (bool(row.violated), objective.loss(row.value)))
-    others = [row for row in facts.rows if row not in done and row.state != "waiting"]
     columns = ["trial", "state", objective.name, "epochs", "time", *(name.rpartition(".")[2] for name in names)]
 
     def listed(rows: Sequence[TrialRow]) -> Markup:
@@ -183,7 +198,7 @@ def _trial_tables(facts: StudyFacts, objective: Any) -> list[Markup]:
         ]
         return table(columns, cells, trials=[row.number for row in rows])
 
-    rows = [*done, *others]
+    rows = [*done, *others][:_LISTED_TRIALS]
     if not rows:
         return [text("No trial has begun.")]
     rest = rows[_SHOWN_TRIALS:]

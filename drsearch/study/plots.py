@@ -22,7 +22,8 @@ from drsearch.trials.trials import Trial
 _WORST_TO_BEST = sequential.Blues[3:]  # without its first three, which cannot be seen on white
 _LEAST_FOR_IMPORTANCES = 4  # of fewer trials, the best differs from the others in too many settings at once
 _BEST_COMPARED = 5
-_RESAMPLES = 100
+_RESAMPLES, _LEAST_RESAMPLES = 100, 20
+_RESAMPLED = 20_000  # attempts at most, in all resamples together: seconds
 _NUMBER = "~ number"  # sorts behind the names of settings
 
 
@@ -49,6 +50,25 @@ def figures(trials: Sequence[Trial], settings: Settings) -> dict[str, Callable[[
     if settings.study.second_objective != "none" and complete:
         makers["pareto"] = lambda: pareto(trials, settings)
     return {name: _without_warnings(make) for name, make in makers.items()}
+
+
+def drawn_trials(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
+    """Trials that stand for all in figures: every k-th, and each complete one that was the best when it came.
+
+    Args:
+        trials: All, by number.
+        objective: The first of each trial's values.
+        most: If there are no more trials than this, all are drawn.
+    """
+    if len(trials) <= most:
+        return list(trials)
+    every, best, drawn = -(-len(trials) // most), float("inf"), []
+    for place, trial in enumerate(trials):
+        loss = objective.loss(trial.values[0]) if trial.state == "complete" and not trial.violated else float("inf")
+        if loss < best or place % every == 0:
+            drawn.append(trial)
+        best = min(best, loss)
+    return drawn
 
 
 def _without_warnings(make: Callable[[], go.Figure]) -> Callable[[], go.Figure]:
@@ -168,7 +188,7 @@ def _evaluator(n_best: int, n: int) -> PedAnovaImportanceEvaluator:
 
 
 def importance_ranges(trials: Sequence[Trial], objective: Objective) -> dict[str, tuple[float, float]]:
-    """How far the bars of `importances` would move with other trials: the middle 80 % over 100 bootstrap samples.
+    """How far the bars of `importances` would move with other trials: the middle 80 % over bootstrap samples.
 
     Args:
         trials: The trials; complete ones differ in value and in a setting.
@@ -180,7 +200,7 @@ def importance_ranges(trials: Sequence[Trial], objective: Objective) -> dict[str
     complete = [trial for trial in trials if trial.state == "complete"]
     names, random = varied(trials), np.random.default_rng(0)
     shares: list[list[float]] = []
-    for _ in range(_RESAMPLES):
+    for _ in range(min(_RESAMPLES, max(_LEAST_RESAMPLES, _RESAMPLED // len(complete)))):
         some = [complete[i] for i in sorted(random.integers(0, len(complete), len(complete)))]
         losses = sorted(objective.loss(trial.values[0]) for trial in some)
         if losses[0] == losses[-1]:

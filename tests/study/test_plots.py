@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from drsearch.settings import Settings
 from drsearch.study.plots import (
+    drawn_trials,
     figures,
     heat_map,
     history,
@@ -235,3 +236,14 @@ def test_importances_say_how_far_they_would_move_with_other_trials() -> None:
     assert 0 <= ranges[BATCH][0] <= ranges[BATCH][1] < ranges[RATE][0] <= ranges[RATE][1] <= 1
     few = importance_ranges(conditional(lambda good: (good,)), Objective("val_auc"))
     assert few[BATCH][1] - few[BATCH][0] > 0.5, "twelve trials do not tell which of two settings decides"
+
+
+def test_of_very_many_trials_some_stand_for_all_and_each_best_so_far_is_among_them() -> None:
+    values = [(7919 * number) % 1000 / 1000 for number in range(1000)]
+    trials = trials_of(*(cell(0.01, 4, value) for value in values))
+    objective = Objective("val_auc")
+    drawn = [trial.number for trial in drawn_trials(trials, objective, 100)]
+    bests = [number for number in range(1000) if values[number] > max(values[:number], default=-1)]
+    assert set(bests) <= set(drawn) and set(range(0, 1000, 10)) <= set(drawn) and len(drawn) <= 100 + len(bests)
+    assert drawn == sorted(drawn)
+    assert drawn_trials(trials, objective, 1000) == trials
