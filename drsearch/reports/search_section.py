@@ -22,6 +22,7 @@ from drsearch.reports.study_facts import StudyFacts
 from drsearch.reports.words import duration, short
 from drsearch.study import plots
 from drsearch.study.best_trial import pick_rule
+from drsearch.study.budget import epochs_of
 from drsearch.study.chart_style import BLUE, GREY, ORANGE
 from drsearch.study.status import TrialRow
 from drsearch.training.cross_validation import n_trainings
@@ -167,12 +168,12 @@ def _best_stands_out(chart: go.Figure, best: int | None) -> go.Figure:
 
 def _saved_hours(facts: StudyFacts) -> float:
     """Hours that the pruned trials would have gone on, each at its own pace."""
-    seconds = 0.0
+    seconds, trained = 0.0, {trial.number: epochs_of(trial) for trial in facts.trials}
     for row in facts.rows:
-        if row.state == "pruned" and row.epochs:
+        if row.state == "pruned" and (done := trained[row.number]):
             epochs = row.params.get("training.epochs", facts.settings.training.epochs)
             whole = epochs if isinstance(epochs, int) else facts.settings.training.epochs
-            seconds += max(0, whole * n_trainings(facts.settings.search) - row.epochs) * row.seconds / row.epochs
+            seconds += max(0, whole * n_trainings(facts.settings.search) - done) * row.seconds / done
     return seconds / 3600
 
 

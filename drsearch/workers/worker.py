@@ -381,8 +381,11 @@ class _TrialWatch(Watch):
             self._attempt.set_user_attr(RUN_ID, run_id)
 
     def note_best_epoch(self, outcome: Outcome) -> None:
-        """Write the best epoch and its interval to the study, for `drsearch trials` on any machine."""
-        if outcome.scores is None:
+        """Write the best epoch and its interval to the study, for `drsearch trials` on any machine.
+
+        Of several trainings these are of their mean, which has no interval.
+        """
+        if outcome.scores is None and outcome.state != "complete":
             return
         best: dict[str, float] = {"epoch": outcome.epoch, "epochs": len(outcome.history)}
         if interval := Interval.from_metrics(outcome.metrics, best_metric(self._settings.study.objective)):
