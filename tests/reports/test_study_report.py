@@ -237,7 +237,10 @@ def test_mlflow_and_the_database_alone_make_the_same_report(desk: Any, page: str
     elsewhere = type(desk)(tmp_path)
     said = elsewhere.json("report", "two_rates", "--out", str(tmp_path / "two.html"))
     assert said == {"study": "two_rates", "report": str(tmp_path / "two.html")}
-    assert (tmp_path / "two.html").read_text() == page
+    # Tests that ran before may have evaluated the model again, which its card counts.
+    evaluated = r"The test split was evaluated (once|\d+ times);"
+    logged, made = (re.subn(evaluated, "", text) for text in (page, (tmp_path / "two.html").read_text()))
+    assert made == logged and made[1] == 1
     refused = elsewhere.run("report", "two_rates", "--out", str(tmp_path / "eye.jpg"))
     assert refused.returncode == 2 and "write a name that ends in .html" in refused.stderr
 
