@@ -227,7 +227,7 @@ def synthesize(
 
 @command("Data")
 def clean(yes: Yes = False, storage: StorageUrl = "", as_json: Json = False) -> None:
-    """Show what takes space in DRSEARCH_HOME, and delete what is made again when it is wanted.
+    """Show what lies in DRSEARCH_HOME; delete what can be remade.
 
     It shows what can go, and asks. Decoded images, features, checkpoints of trainings that have ended, and records that
     no study and no registered version uses can go; everything that a study needs to go on stays.
