@@ -1,4 +1,4 @@
-"""The choices of best.gin, one by one, at 160 pixels: what is each worth, and what would others be?
+"""The choices of best.gin at 160 pixels, for an ablation to judge one by one.
 
 what for   `drsearch ablate` puts each choice of `space` back to the value in SETTINGS (or else the default), one at a
            time; a choice that best.gin leaves off has the value to be tried in SETTINGS

@@ -48,7 +48,7 @@ _SIGNATURE = ModelSignature(
     params=ParamSchema([ParamSpec("explain", DataType.boolean, False)]),
 )
 _REQUIRED = ("absl-py", "keras", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "pyyaml",
-             "scikit-learn", "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
+             "psutil", "scikit-learn", "scipy", "simplejpeg", "tensorflow-cpu", "tensorflow")  # fmt: skip
 
 
 @dataclass(frozen=True)
