@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from studies import add_waiting_trials
 
 from drsearch.processes import is_dead, this_process
+from drsearch.trials import retrying
 from drsearch.trials.attributes import DRAWN, MAX_RETRIES, REASON, TRIAL, WORKER
 from drsearch.trials.claim import claim
 from drsearch.trials.reconcile import fail_attempt, reconcile
@@ -103,6 +104,7 @@ def test_a_worker_whose_answer_was_lost_finds_the_trial_that_it_made(
             raise answers.pop()
         return int(trial_id)
 
+    monkeypatch.setattr(retrying, "outage", retrying.Outage())  # a study that was stopped before waits no more
     monkeypatch.setattr(storage, "create_new_trial", lose_the_answer)
     monkeypatch.setattr("drsearch.trials.storage.time.sleep", lambda _: None)
     claimed = claim(study, storage, 5)
