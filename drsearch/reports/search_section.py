@@ -118,7 +118,8 @@ def _of_all(drawn: int, n: int, study: str) -> list[Markup]:
     return [
         text(
             f"Importances, parallel coordinates and slices are of {drawn} of the {n} trials: evenly, and each that was "
-            f"the best when it came; the table has the best {_LISTED_TRIALS}. drsearch trials {study} lists all."
+            f"the best when it came; the table has the best {min(n, _LISTED_TRIALS)}. "
+            f"drsearch trials {study} lists all."
         )
     ]
 
