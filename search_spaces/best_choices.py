@@ -26,6 +26,7 @@ SETTINGS = {
     "training.learning_rate": 1.5e-3,
     "training.warmup_epochs": 2,
     "training.levels_loss": "squared_error",
+    "training.edema_weight": 0.5,
     "training.judged_epoch": "last",
     "study.sampler": "grid",
     "finetune.when": "never",
@@ -53,6 +54,7 @@ def space(hp: HyperParameters) -> None:
     hp.Fixed("training.label_smoothing", 0.05)
     hp.Fixed("training.levels_weight", 0.5)
     hp.Fixed("training.levels_loss", "cross_entropy")
+    hp.Fixed("training.edema_weight", 0.0)
     hp.Fixed("training.lesions_weight", 1.0)
     hp.Fixed("training.ema_decay", 0.998)
     hp.Fixed("training.balance", "none")
