@@ -147,7 +147,7 @@ def ablate(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, plan.source.encode(), replace=True)
     space = read_space(path, lambda _: plan.settings)
-    dataset, _ = dataset_and_settings(data if data is not None else definition.data_source, None, home)
+    dataset, _ = dataset_and_settings(data if data is not None else definition.data_given, None, home)
     check_begins(name, space, dataset, url)
     with counting(out, "photographs") as count:
         prepared = prepare_all(dataset, space, home, skip_bad=skip_bad, on_photograph=count, points=plan.points)

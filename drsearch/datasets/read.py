@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,6 +112,16 @@ class Dataset:
     def ungradable(self) -> tuple[Photograph, ...]:
         """The photographs that the data set says cannot be graded."""
         return tuple(each for each in self.photographs if not each.gradable and not each.excluded)
+
+
+def data_options(given: Iterable[str | Path]) -> str:
+    """The options that name data sets to a command, each path quoted for a shell.
+
+    Example:
+        >>> data_options(["/eyes/IDRiD", "/eyes/my hospital"])
+        "--data /eyes/IDRiD --data '/eyes/my hospital'"
+    """
+    return " ".join(f"--data {shlex.quote(str(path))}" for path in given)
 
 
 def read_dataset(source: DataSource, listings: Mapping[str, Listing]) -> Dataset:

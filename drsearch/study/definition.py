@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ class StudyDefinition:
         space_source: Its text.
         settings: The settings that trials start from.
         data_name: The name of the data set.
-        data_source: Its path.
+        data_source: The folders of its photographs, as messages name them.
+        data_given: What `--data` takes to read them again: folders or descriptions; empty before they are prepared.
         data_fingerprint: Digest of photographs, grades and split; empty before they are prepared.
         records: Fingerprint of the record set for each `images.*`, as JSON.
         code: Versions and commit; a difference is only logged.
@@ -57,6 +58,7 @@ class StudyDefinition:
     data_fingerprint: str
     records: dict[str, str]
     code: dict[str, str]
+    data_given: Sequence[str] = ()
 
     def trial_key(self, trial: int) -> str:
         """The key of a trial's run: unique among all runs."""

@@ -24,6 +24,7 @@ def define(space: SearchSpace, data: Dataset, prepared: Sequence[Prepared]) -> S
     return dataclasses.replace(
         wanted_study(space.path, space.source, space.settings, data),
         data_fingerprint=prepared[0].records.data_fingerprint,
+        data_given=[str(path) for path in data.given or [prepared[0].records.description_path]],
         records={images_key(each.records.images): each.records.fingerprint for each in prepared},
     )
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from drsearch.files import write_whole
-from drsearch.run_folder import STUDY_RUN, trial_run
-from drsearch.settings import Settings
+from drsearch.run_folder import SETTINGS_FILE, STUDY_RUN, trial_run
+from drsearch.settings import Settings, gin_text
 from drsearch.study.definition import StudyDefinition
 from drsearch.study.notes import HISTORY_PICTURE, experiment_tags, study_note
 from drsearch.study.result import StudyResult
@@ -64,11 +64,12 @@ class StudyRun:
             return
         (self._folder / README_FILE).write_text(study_guide())
         (self._folder / self._definition.space_file).write_text(self._definition.space_source, encoding="utf-8")
+        (self._folder / SETTINGS_FILE).write_text(gin_text(self._settings, ("All settings of the study.",)), "utf-8")
         for file in (*self._about_data, *self._crops):
             (self._folder / file.name).write_bytes(file.read_bytes())
         files = [
             Artifact(README_FILE),
-            Artifact(self._definition.space_file, "space"),
+            *(Artifact(file, "space") for file in (self._definition.space_file, SETTINGS_FILE)),
             *(Artifact(file.name, "data") for file in self._about_data),
             *(Artifact(file.name, "crops") for file in self._crops),
         ]

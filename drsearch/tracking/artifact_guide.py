@@ -22,7 +22,7 @@ _STUDY = (
     ("report.html", "the report of the study, with all figures of the search: open it here, or download it"),
     ("study/history.png", "the value of every trial, and the best so far"),
     ("study/ablation.html, ablation.json", "of an ablation: what each choice is worth, as a figure and as numbers"),
-    ("space/", "the space file: what the study may draw"),
+    ("space/", "the space file, what the study may draw; and `settings.gin`, what its trials start from"),
     ("data/audit.json", "what `drsearch prepare` found out about the photographs"),
     ("data/data.toml", "how the data set was read: tables, columns, grades, patients"),
     ("data/manifest.json", "photographs per split, class, grade and source, and how they were split"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from drsearch.data.records import RecordSet
-from drsearch.datasets.read import Dataset
+from drsearch.datasets.read import Dataset, data_options
 from drsearch.errors import SettingsError
 from drsearch.home import TRAININGS, Home
 from drsearch.model.backbones import build_network, check_backbone, check_weights
@@ -134,7 +134,7 @@ def train(
         dataset=DatasetInput(name=data.name, digest=records.fingerprint, source=data.place),
     )
     of = f" --space {space.path.name}" if space is not None else ""
-    given = " ".join(f"--data {path}" for path in data.given or [records.description_path])
+    given = data_options(data.given or [records.description_path])
     head = ("One training. Repeat it:", f"drsearch train {given} --config settings.gin{of}")
 
     files = (records.description_path,)

@@ -18,6 +18,7 @@ from absl import logging
 from optuna.trial import FrozenTrial, TrialState
 
 from drsearch.data.records import Eyes, open_records
+from drsearch.datasets.read import data_options
 from drsearch.errors import DrsearchError
 from drsearch.files import fault, is_full, when_space, write_whole
 from drsearch.home import Home
@@ -287,7 +288,7 @@ def trial_plan(
     space = f" --space {definition.space_file}" if settings.need_space else ""
     head = (
         f"Trial {trial} of study {study_name}. Repeat it:",
-        f"drsearch train --data {definition.data_source} --config settings.gin{space}",
+        f"drsearch train {data_options(definition.data_given)} --config settings.gin{space}",
     )
     return Plan(
         folder=folder / trial_run(trial),

@@ -29,8 +29,9 @@ def ablated(tmp_path_factory: pytest.TempPathFactory, warm_children: None) -> An
         patch.chdir(folder)
         patch.setenv("DRSEARCH_HOME", str(folder / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        drsearch.synthesize("eyes", images=60, seed=1)
-        drsearch.run_study(two, "eyes", settings=SMALL, progress=False)
+        for seed in (1, 2):
+            drsearch.synthesize(f"eyes {seed}", images=30, seed=seed)
+        drsearch.run_study(two, ["eyes 1", "eyes 2"], settings=SMALL, progress=False)
         calls = [drsearch.ablate("two", folds=2, repeats=2, progress=False) for _ in range(2)]
         yield folder / "home", calls
 

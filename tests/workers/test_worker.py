@@ -1,5 +1,6 @@
 """Does a worker run what waits, as the study keeps it, and end when it should? Whole studies: tests/end_to_end."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -83,7 +84,9 @@ def test_a_runs_name_is_its_number_and_its_setting_in_a_few_words() -> None:
 
 
 def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
-    made = definition("/data/eyes", "fedcba98", "01234567")
+    made = dataclasses.replace(
+        definition("/data/eyes", "fedcba98", "01234567"), data_given=["/data/eyes", "/data/more eyes"]
+    )
     plan = trial_plan(
         made, "s", tmp_path, 7, 12, {"model.width": 4}, SETTINGS, lambda: build_resnet(SETTINGS.model, 32)
     )
@@ -98,7 +101,7 @@ def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert (plan.start.dataset.digest, plan.start.dataset.source) == ("fedcba98", "/data/eyes")
     assert plan.head == (
         "Trial 7 of study s. Repeat it:",
-        "drsearch train --data /data/eyes --config settings.gin",
+        "drsearch train --data /data/eyes --data '/data/more eyes' --config settings.gin",
     )
     assert plan.build().input_shape == (None, 32, 32, 3)
 
