@@ -97,6 +97,7 @@ class StudyFacts:
         curves: The objective in each epoch, by trial: of the best and of the pruned.
         model: The version that counts; None before one is registered.
         champion: The version in use, if it is another one.
+        champion_answers: Its own for each test eye; empty where they were not logged.
     """
 
     status: StudyStatus
@@ -110,6 +111,7 @@ class StudyFacts:
     curves: Mapping[int, Curve] = field(default_factory=dict)
     model: VersionFacts | None = None
     champion: ModelVersion | None = None
+    champion_answers: Sequence[EyeAnswer] = ()
 
     @property
     def name(self) -> str:
@@ -148,9 +150,9 @@ def read_study(storage: Any, name: str, home: Home) -> StudyFacts:
             objective = definition.settings.study.objective
             facts["curves"] = _trial_curves(client, experiment.experiment_id, rows, objective)
         champion = Registry(home.tracking_uri).with_alias(definition.settings.registry.model_name, CHAMPION)
-    model = facts.get("model")
-    if champion is not None and (model is None or champion.version != model.version.version):
-        facts["champion"] = champion
+        model = facts.get("model")
+        if champion is not None and (model is None or champion.version != model.version.version):
+            facts |= {"champion": champion, "champion_answers": _answers(_files(client, champion.run_id, "test"))}
     return StudyFacts(status, status.progress.trials, rows, definition, **facts)
 
 
@@ -185,7 +187,6 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
     version = max(versions, key=lambda version: version.version)
     run = client.get_run(version.run_id)
     test = _files(client, version.run_id, "test")
-    answers = test.get(ANSWERS_FILE)
     folder = f"{PICTURES_FOLDER}/"
     epochs = [name for name in run.data.metrics if re.fullmatch(r"(.*/)?(train|val)_(loss|auc)", name)]
     return VersionFacts(
@@ -194,7 +195,7 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
         params=run.data.params,
         curves={name: _curve(client, version.run_id, name) for name in epochs},
         test=json.loads(test.get("scores.json", b"{}")),
-        answers=read_answers(answers.decode()) if answers else (),
+        answers=_answers(test),
         pictures={
             name.removeprefix(folder).removesuffix(".jpg"): content
             for name, content in test.items()
@@ -204,6 +205,11 @@ def _model(client: Any, home: Home, definition: StudyDefinition, experiment_id: 
         finetuning=_finetuning(client, experiment_id, version),
         card=_card(registry, version),
     )
+
+
+def _answers(test: Mapping[str, bytes]) -> Sequence[EyeAnswer]:
+    answers = test.get(ANSWERS_FILE)
+    return read_answers(answers.decode()) if answers else ()
 
 
 def _explanations(client: Any, run_id: str) -> dict[str, list[bytes]]:

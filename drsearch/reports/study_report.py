@@ -1,11 +1,16 @@
 """The report of a study: one page, from MLflow and the study database alone."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import drsearch
+from drsearch.datasets.read import data_options
 from drsearch.home import Home
+from drsearch.measure.comparison import delong
+from drsearch.measure.patients import patient_groups
 from drsearch.measure.scores import Interval, Scores
+from drsearch.release.eye_answers import EyeAnswer
 from drsearch.release.version import trials_text
 from drsearch.reports import figures
 from drsearch.reports.card_section import card_section, limits_section
@@ -127,8 +132,10 @@ def _answer(facts: StudyFacts) -> Section:
         others.append("no other version is champion")
     elif auc := champion.scores.get("auc"):
         same = champion.tags.get(DATA_FINGERPRINT_TAG) == model.version.tags[DATA_FINGERPRINT_TAG]
+        difference = _over(model.answers, facts.champion_answers) if same else None
+        compared = f", and the difference is {difference:+.3f}" if difference is not None else ""
         on = "" if same else " on other test eyes"
-        others.append(f"the champion, version {champion.version}, has AUC {auc.value:.3f}{on}")
+        others.append(f"the champion, version {champion.version}, has AUC {auc.value:.3f}{on}{compared}")
         if same:
             rows.append((f"champion: version {champion.version}", auc, False))
     lines = [
@@ -171,6 +178,18 @@ def _answer(facts: StudyFacts) -> Section:
     )
 
 
+def _over(answers: Sequence[EyeAnswer], others: Sequence[EyeAnswer]) -> Interval | None:
+    """The AUC of a model minus that of another, paired, with its interval; None unless both answered the same eyes."""
+    if [each.eye for each in answers] != [each.eye for each in others] or not others:
+        return None
+    return delong(
+        [each.label for each in answers],
+        [each.probability for each in answers],
+        [each.probability for each in others],
+        patient_groups([each.patient for each in answers]),
+    ).difference
+
+
 def _by_patients(test: Any) -> str:
     return " by patients" if test.get("patients") else ", which count each eye as independent"
 
@@ -181,6 +200,7 @@ def _of_metrics(model: VersionFacts, name: str) -> Interval | None:
 
 def _how_to_get_it(facts: StudyFacts) -> Section:
     definition, parts = facts.definition, []
+    given = data_options(definition.data_given)
     if (model := facts.model) is not None:
         version = f"{model.version.name}/{model.version.version}"
         lineage = model.card.lineage if model.card is not None else {"run": model.version.run_id}
@@ -196,10 +216,13 @@ def _how_to_get_it(facts: StudyFacts) -> Section:
         ]
     parts += [
         heading("Repeat it"),
-        text("The study, from the space below; and its best trial alone, with the settings.gin of that trial's run:"),
+        text(
+            "The study, with its space and settings.gin, which are in space/ of its run; its best trial alone, with "
+            "the settings.gin of that trial's run:"
+        ),
         commands(
-            f"drsearch run-study {definition.space_file} --data {definition.data_source}\n"
-            f"drsearch train --data {definition.data_source} --config settings.gin"
+            f"drsearch run-study {definition.space_file} {given} --config settings.gin\n"
+            f"drsearch train {given} --config settings.gin"
         ),
         folded(f"The search space: {definition.space_file}", commands(definition.space_source)),
         folded("Settings that are not the default", table(["setting", "value"], _changed_settings(facts))),

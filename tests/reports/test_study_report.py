@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from sklearn.metrics import roc_auc_score
 
 from drsearch.measure.predictive_values import predictive_values
 from drsearch.measure.scores import Interval
@@ -68,6 +69,36 @@ def test_the_answer_is_the_test_scores_of_the_version(page: str, model_run: Run,
     value, low, high = (model_run.data.metrics[f"test_{score}{end}"] for end in ("", "_low", "_high"))
     name = "AUC" if score == "auc" else score.capitalize()
     assert tile(page, name) == f"{value:.3f}: {low:.3f} to {high:.3f}"
+
+
+def test_the_champion_is_beside_it_with_the_paired_difference(
+    desk: Any, told: Any, model_run: Run, eyes: list[dict[str, str]], tmp_path: Path
+) -> None:
+    other = desk.copied(tmp_path)
+    client = MlflowClient(other.tracking_uri)
+    mine = client.get_model_version("retinopathy", str(told["model"]["version"]))
+    table = [
+        row | {"probability": f"{abs(float(row['probability']) - place % 5 / 10):.4f}"}
+        for place, row in enumerate(eyes)
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]))
+    writer.writeheader()
+    writer.writerows(table)
+    run = client.create_run(model_run.info.experiment_id)
+    client.log_text(run.info.run_id, text.getvalue(), "test/predictions.csv")
+    tags = mine.tags | {"drsearch.study_id": "of another study", "test_auc": "0.6", "test_auc_low": "0.4"}
+    version = client.create_model_version(
+        "retinopathy", f"{run.info.artifact_uri}/test", run.info.run_id, tags=tags
+    ).version
+    client.set_registered_model_alias("retinopathy", "champion", version)
+    other.json("report", "two_rates", "--out", str(tmp_path / "two.html"))
+    said = html.unescape((tmp_path / "two.html").read_text())
+    found = re.search(rf"the champion, version {version}, has AUC 0.600, and the difference is ([+-]\S+) \[", said)
+    assert found
+    labels = [int(row["label"]) for row in eyes]
+    mine_auc, other_auc = (roc_auc_score(labels, [float(row["probability"]) for row in rows]) for rows in (eyes, table))
+    assert float(found[1]) == pytest.approx(mine_auc - other_auc, abs=5.1e-4)
 
 
 def test_history_and_curves_are_those_of_the_trials(
