@@ -110,6 +110,7 @@ class Evaluated(OnEyes):
         blind: The model beside the lesion-blind baseline, or why there is none, one sentence without its full stop.
         blind_caution: Why it may have learned the camera; empty if it is shown better.
         test_evaluations: Of this test split, this one included; 0 for other splits.
+        kappa: Quadratic weighted kappa of the five grades; None for a model that does not know them.
     """
 
     scores: Scored
@@ -121,6 +122,7 @@ class Evaluated(OnEyes):
     blind: str
     blind_caution: str
     test_evaluations: int
+    kappa: Interval | None = None
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ class Evaluation:
             blind_text(self.blind),
             blind_caution(self.blind),
             self.test_evaluations,
+            self.kappa,
         )
 
     def __repr__(self) -> str:

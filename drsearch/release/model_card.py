@@ -5,7 +5,7 @@ Source:
     Face's model cards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
@@ -233,7 +233,7 @@ def _facts(card: ModelCard) -> dict[str, list[str | Table]]:
         "patients": [card.patients],
         "patient_scores": _patient_scores(card),
         "sources": [_groups("test eyes of", test.sources)] if test and test.sources else [],
-        "grades": [_shares(test.grades)] if test and test.grades else [],
+        "grades": [*_of_grades(test)] if test and test.grades else [],
         "qualities": [_groups("quality of test eyes", test.qualities)] if test and test.qualities else [],
         "blind": [f"On test: {test.blind}."] if test else [],
         "cautions": [*_cautions(card)],
@@ -338,12 +338,14 @@ def _groups(title: str, groups: Mapping[str, Scored]) -> Table:
     return Table((title, "n", *names), rows)
 
 
-def _shares(grades: Mapping[str, Scored]) -> Table:
+def _of_grades(test: Evaluated) -> Iterator[str | Table]:
     rows = []
-    for grade, of in grades.items():
+    for grade, of in test.grades.items():
         (_, fp), (_, tp) = of.confusion
         rows.append((f"grade {grade}", str(of.n), str(fp + tp), str(of.accuracy)))
-    return Table(("test eyes of", "n", "called RDR", "right"), rows)
+    yield Table(("test eyes of", "n", "called RDR", "right"), rows)
+    if test.kappa is not None:
+        yield f"Its five grades agree with those of the test eyes with a quadratic kappa of {test.kappa}."
 
 
 def _patient_scores(card: ModelCard) -> list[str | Table]:

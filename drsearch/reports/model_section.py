@@ -194,6 +194,8 @@ def _subgroups(model: VersionFacts) -> list[Markup]:
             ),
             table(["grade", "eyes", "called RDR", "right"], rows),
         ]
+        if (kappa := Interval.from_metrics(model.metrics, "test_kappa")) is not None:
+            parts.append(text(f"Its five grades agree with those of the eyes with a quadratic kappa of {kappa}."))
     return parts if len(parts) > 1 else []
 
 

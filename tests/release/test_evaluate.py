@@ -55,6 +55,7 @@ def test_the_grades_of_a_model_that_knows_them_are_judged_by_kappa(
     assert predicted is not None and judged.kappa is not None
     assert judged.kappa.value == quadratic_kappa(Graded(judged.eyes.grades, predicted))
     assert judged.to_json()["kappa"] == judged.kappa.to_json()
+    assert judged.for_card("eyes", "0123").kappa == judged.kappa
 
 
 def test_the_lesion_blind_baseline_stands_beside_the_model(grader: Grader, records: RecordSet, home: Home) -> None:

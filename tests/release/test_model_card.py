@@ -13,6 +13,7 @@ from registered import Made, make
 
 from drsearch.data.records import open_records
 from drsearch.errors import DrsearchError, RegistryError
+from drsearch.measure.scores import Interval
 from drsearch.release.checklist import CHECKLISTS
 from drsearch.release.evaluate import evaluate
 from drsearch.release.facts import markdown
@@ -68,6 +69,13 @@ def test_the_card_says_what_the_study_its_records_and_its_scores_say(made: Made,
     assert sum(of.n for of in card.test.grades.values()) == card.test.scores.n
     assert card.lineage["run"] == made.result.run_id and card.lineage["study"] == "rates"
     assert card.network.latency_ms > 0 and card.network.text in card.markdown()
+
+
+def test_a_model_that_knows_the_five_grades_has_their_kappa(card: ModelCard) -> None:
+    assert card.test is not None and "kappa" not in card.markdown()
+    known = card.with_figures(dataclasses.replace(card.test, kappa=Interval(0.81, 0.72, 0.88)))
+    assert "with a quadratic kappa of 0.810 [0.720, 0.880]." in known.markdown()
+    assert ModelCard.from_json(known.to_json()) == known
 
 
 def test_it_is_the_description_of_the_version_and_json_beside_the_model(
