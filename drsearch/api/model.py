@@ -21,7 +21,7 @@ from drsearch.api.access import (
 )
 from drsearch.api.data import Data, GivenData, dataset_and_settings
 from drsearch.api.space import Space, space_file
-from drsearch.errors import DrsearchError, PhotographError, RegistryError
+from drsearch.errors import DataError, DrsearchError, PhotographError, RegistryError
 from drsearch.files import OutputError, check_outputs, write_whole
 from drsearch.home import TRAININGS, Home
 from drsearch.settings import Settings
@@ -91,7 +91,8 @@ class Model:
         """Grade photographs: referable (RDR) or not (NRDR).
 
         Args:
-            photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md).
+            photographs: Files as the camera wrote them, in any format that is read (docs/photographs.md); or a folder,
+                with all photographs in it.
             explain: Write each photograph with its heat map, and the map alone beside it: a new file, or a folder for
                 several photographs.
             method: How heat maps are made: `gradcam`, `gradcam++`, `hirescam`, `occlusion` or `lesion_map`; empty for
@@ -106,29 +107,11 @@ class Model:
             its error, and no label.
 
         Raises:
+            DataError: If a folder holds no photograph.
             OutputError: If a heat map would replace a photograph or another file.
         """
-        import pandas as pd
-
-        rows = [
-            {"photograph": str(path), **answer, "explanation": str(file) if file else None}
-            for path, answer, file in self.answers(
-                photographs, explain=explain, method=method, layer=layer, overwrite=overwrite
-            )
-        ]
-        columns = [
-            "label",
-            "probability",
-            "confidence",
-            "threshold",
-            "distance",
-            "warning",
-            "quality",
-            "reason",
-            "error",
-        ]
-        table = pd.DataFrame(rows, columns=["photograph", *columns, *(["explanation"] if explain else [])])
-        return table.set_index("photograph")
+        answers = self.answers(photographs, explain=explain, method=method, layer=layer, overwrite=overwrite)
+        return answer_table(answers, explained=explain is not None)
 
     def answers(
         self,
@@ -142,7 +125,7 @@ class Model:
         """As `predict`, one photograph at a time.
 
         Args:
-            photographs: Files.
+            photographs: Files or folders.
             explain: A file, or a folder.
             method: How heat maps are made; empty for the model's own way.
             layer: Of the network, for heat maps.
@@ -263,7 +246,7 @@ def graded(
 
     Args:
         model: A version, or its name.
-        photographs: Files.
+        photographs: Files or folders.
         explain: A file for the heat map, or a folder for several; None for none.
         method: How heat maps are made; empty for the model's own way.
         layer: Of the network, for heat maps; empty for the last one with places.
@@ -274,6 +257,7 @@ def graded(
         The file, the answer by name (as `--json` prints it), and the file of its heat map, if one was written.
 
     Raises:
+        DataError: If a folder holds no photograph.
         MetricError: If there is no such method or layer.
         OutputError: If a heat map would replace a photograph or another file.
         RegistryError: If there is no such version.
@@ -752,10 +736,42 @@ def _with_threads(settings: Settings) -> Settings:
     return settings.replace({"training.threads": threads})
 
 
+def answer_table(answers: Iterable[tuple[Path, dict[str, Any], Path | None]], *, explained: bool) -> pd.DataFrame:
+    """The answers for photographs, a row each.
+
+    Args:
+        answers: What `graded` yields.
+        explained: Whether the files of heat maps are a column.
+    """
+    import pandas as pd
+
+    from drsearch.datasets.listing import readable
+
+    rows = [
+        {"photograph": readable(str(path)), **answer, "explanation": str(file) if file else None}
+        for path, answer, file in answers
+    ]
+    columns = ["label", "probability", "confidence", "threshold", "distance", "warning", "quality", "reason", "error"]
+    table = pd.DataFrame(rows, columns=["photograph", *columns, *(["explanation"] if explained else [])])
+    return table.set_index("photograph")
+
+
 def files_of(photographs: Photographs) -> list[Path]:
-    """The files of photographs."""
-    given = [photographs] if isinstance(photographs, str | Path) else photographs
-    return [Path(each).expanduser() for each in given]
+    """The files of photographs; of a folder, all that are photographs by their ending, sorted.
+
+    Raises:
+        DataError: If a folder holds none.
+    """
+    from drsearch.datasets.listing import list_folder
+
+    files = []
+    for path in [photographs] if isinstance(photographs, str | Path) else photographs:
+        place = Path(path).expanduser()
+        within = [place / name for name in list_folder(place).pictures] if place.is_dir() else [place]
+        if not within:
+            raise DataError(f"{place} holds no photographs; name a folder that does, or the files.")
+        files += within
+    return files
 
 
 def unreadable(path: Path) -> str | None:

@@ -1,11 +1,14 @@
 """Commands on models: train, evaluate, compare, card, explain, stress, predict."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markdown import Markdown
 
 from drsearch.cli.app import command
@@ -23,8 +26,22 @@ from drsearch.cli.options import (
     given_settings,
 )
 from drsearch.cli.output import console, print_json, progress_on
-from drsearch.display.output import liner, print_blind, print_kappa, print_patients, print_qualities, print_scores
-from drsearch.errors import DrsearchError
+from drsearch.display.output import (
+    counting,
+    liner,
+    print_blind,
+    print_kappa,
+    print_patients,
+    print_qualities,
+    print_scores,
+)
+from drsearch.errors import DrsearchError, Interrupted
+
+Answer = tuple[Path, dict[str, Any], Path | None]
+"""Of a model for a photograph: the file, the answer by name, and the file of its heat map, if there is one."""
+
+_NAMED = 5
+"""Photographs that a message names at most."""
 
 Split = Annotated[
     str,
@@ -281,7 +298,13 @@ def stress(
 @command("Models")
 def predict(
     model: Model,
-    images: Annotated[list[Path], typer.Argument(metavar="PHOTOGRAPH", help="Photographs as the camera wrote them.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="PHOTOGRAPH", help="Photographs as the camera wrote them, or their folder.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write a table (CSV), a row per photograph, and print its counts."),
+    ] = None,
     explain: Annotated[
         Path | None,
         typer.Option(
@@ -294,7 +317,7 @@ def predict(
     method: Method = "",
     layer: Layer = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Let --explain replace files; photographs are never replaced.")
+        bool, typer.Option("--overwrite", help="Let --out and --explain replace files; photographs are never replaced.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -306,26 +329,62 @@ def predict(
 
     Example:
         drsearch predict retinopathy@champion eye.jpg --explain eye-cam.png
+        drsearch predict retinopathy@champion photographs --out grades.csv
     """
-    from drsearch.api.model import graded
+    from drsearch.api.model import files_of, graded
+    from drsearch.files import check_outputs
 
-    terminal, rows = console(as_json), []
-    out, progress = liner(terminal), progress_on(terminal)
-    answers = graded(model, images, explain=explain, method=method, layer=layer, overwrite=overwrite, progress=progress)
-    for path, answer, heat_map in answers:
-        row = {"image": str(path), "error": answer["error"], **answer} | (
-            {"explanation": str(heat_map)} if heat_map else {}
-        )
-        rows.append(row)
-        for line in _lines(row) if len(images) > 1 or not row["error"] else ():
-            out(line)
+    terminal, paths = console(as_json), files_of(images)
+    say, progress = liner(terminal), progress_on(terminal) if out is None else False
+    if out is not None:
+        out = out.expanduser()
+        check_outputs([out], paths, "--out", overwrite=overwrite)
+    given = graded(model, paths, explain=explain, method=method, layer=layer, overwrite=overwrite, progress=progress)
+    if out is not None:
+        rows = _into_table(out, given, len(paths), terminal, explained=explain is not None, overwrite=overwrite)
+        counts = Counter(row.get("label") or "failed" for row in rows)
+        say(f"{len(rows)} photographs: {', '.join(f'{n} {label}' for label, n in counts.items())}; written to {out}")
+    else:
+        rows = []
+        for answer in given:
+            rows.append(_row(*answer))
+            for line in _lines(rows[-1]) if len(paths) > 1 or not rows[-1]["error"] else ():
+                say(line)
     print_json(as_json, {"model": model, "predictions": rows})
     failed = [row for row in rows if row["error"]]
     if len(failed) == 1:
         raise DrsearchError(f"{failed[0]['image']}: {failed[0]['error'].removeprefix('the photograph ')}.")
     if failed:
-        names = ", ".join(row["image"] for row in failed)
-        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed: {names}.")
+        names = ", ".join(row["image"] for row in failed[:_NAMED])
+        more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+        raise DrsearchError(f"{len(failed)} of {len(rows)} photographs failed: {names}{more}.")
+
+
+def _into_table(
+    file: Path, given: Iterable[Answer], total: int, out: Console, *, explained: bool, overwrite: bool
+) -> list[dict[str, Any]]:
+    """Write answers as a table, CSV; after Ctrl-C those that there are by then."""
+    from drsearch.api.model import answer_table
+    from drsearch.files import write_whole
+
+    answers: list[Answer] = []
+    with contextlib.suppress(KeyboardInterrupt), counting(out, "photographs") as count:
+        for answer in given:
+            answers.append(answer)
+            count(len(answers), total)
+    if not answers:
+        raise KeyboardInterrupt
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, answer_table(answers, explained=explained).to_csv().encode(), replace=overwrite)
+    if len(answers) < total:
+        raise Interrupted(f"{len(answers)} of {total} photographs were graded; their answers are in {file}.")
+    return [_row(*answer) for answer in answers]
+
+
+def _row(path: Path, answer: dict[str, Any], heat_map: Path | None) -> dict[str, Any]:
+    """An answer as `--json` prints it."""
+    row = {"image": str(path), "error": answer["error"], **answer}
+    return row | ({"explanation": str(heat_map)} if heat_map else {})
 
 
 def _of(data: Sequence[Path], split: str) -> str:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from untrained import stocked_home, untrained_files
 
@@ -19,6 +22,7 @@ from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
 from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
+from drsearch.serving.answers import Answerer
 from drsearch.settings import Settings
 
 MODEL = "retinopathy@champion"
@@ -95,9 +99,8 @@ def test_every_photograph_gets_its_line_with_the_threshold_that_decided(terminal
 def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> None:
     (terminal.folder / "cut.jpg").write_bytes((terminal.folder / "2.jpg").read_bytes()[:-2000])
     (terminal.folder / "text.jpg").write_text("no picture")
-    (terminal.folder / "folder").mkdir()
     os.mkfifo(terminal.folder / "pipe")
-    bad = ["cut.jpg", "text.jpg", "folder", "pipe", "nowhere.jpg"]
+    bad = ["cut.jpg", "text.jpg", "pipe", "nowhere.jpg"]
     status, rows = terminal.json("1.jpg", *bad, "3.jpg", "--explain", "out")
     assert status == 2
     assert [row["image"] for row in rows] == ["1.jpg", *bad, "3.jpg"]
@@ -106,7 +109,6 @@ def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> 
     assert cut["error"].startswith("the photograph cannot be read whole: ")
     assert [row["error"] for row in others] == [
         "the photograph is no picture that drsearch reads; save it as JPEG, PNG, TIFF or BMP",
-        "the photograph cannot be read (it is a folder, not a file)",
         "the photograph cannot be read (it is a named pipe, not a file)",
         "the photograph cannot be read (No such file or directory)",
     ]
@@ -120,7 +122,50 @@ def test_bad_photographs_are_named_and_the_others_graded(terminal: Terminal) -> 
     assert status == 2
     assert any(line.startswith("text.jpg: the photograph is no picture ") for line in out.splitlines())
     assert out.splitlines()[-1].startswith("3.jpg: ")
-    assert err == f"drsearch: 5 of 7 photographs failed: {', '.join(bad)}.\n"
+    assert err == f"drsearch: 4 of 6 photographs failed: {', '.join(bad)}.\n"
+
+
+def test_all_photographs_of_a_folder_are_graded_into_a_table(terminal: Terminal) -> None:
+    (terminal.folder / "clinic/new").mkdir(parents=True)
+    for name in ("1.jpg", "2.jpg"):
+        shutil.move(terminal.folder / name, terminal.folder / "clinic" / name)
+    shutil.move(terminal.folder / "3.jpg", terminal.folder / "clinic/new/3.jpg")
+    (terminal.folder / "clinic/notes.txt").write_text("no photograph")
+    (terminal.folder / "clinic/cut.jpg").write_bytes(b"")
+    names = ["clinic/1.jpg", "clinic/2.jpg", "clinic/cut.jpg", "clinic/new/3.jpg"]
+    status, out, err = terminal.run("predict", MODEL, "clinic", "--out", "tables/grades.csv")
+    assert (status, err.count("\n")) == (2, 1) and err.startswith("drsearch: clinic/cut.jpg: ")
+    assert re.fullmatch(r"4 photographs: .*1 failed.*; written to tables/grades.csv\n", out)
+    table = pd.read_csv(terminal.folder / "tables/grades.csv", index_col="photograph")
+    assert list(table.index) == names
+    _, rows = terminal.json("clinic")
+    assert [row["image"] for row in rows] == names
+    for row in rows:
+        assert (
+            table.loc[row["image"], "probability"] == pytest.approx(row.get("probability"), nan_ok=True) or row["error"]
+        )
+    assert table["label"].notna().sum() == 3 and isinstance(table.loc["clinic/cut.jpg", "error"], str)
+
+    kept = contents(terminal.folder)
+    status, _, err = terminal.run("predict", MODEL, "clinic", "--out", "tables/grades.csv")
+    assert status == 2 and "tables/grades.csv: exists already" in err
+    status, _, err = terminal.run("predict", MODEL, "tables")
+    assert (status, err) == (2, "drsearch: tables holds no photographs; name a folder that does, or the files.\n")
+    assert contents(terminal.folder) == kept
+
+
+def test_after_ctrl_c_the_table_has_what_was_graded(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = Answerer.answers
+
+    def interrupted(self: Answerer, photographs: list[Path]) -> Any:
+        if photographs[0].name == "2.jpg":
+            signal.raise_signal(signal.SIGINT)
+        return answers(self, photographs)
+
+    monkeypatch.setattr(Answerer, "answers", interrupted)
+    status, _, err = terminal.run("predict", MODEL, "1.jpg", "2.jpg", "3.jpg", "--out", "grades.csv")
+    assert (status, err) == (130, "drsearch: 1 of 3 photographs were graded; their answers are in grades.csv.\n")
+    assert list(pd.read_csv(terminal.folder / "grades.csv")["photograph"]) == ["1.jpg"]
 
 
 def test_what_is_no_eye_is_answered_with_a_warning(terminal: Terminal) -> None:
