@@ -45,7 +45,7 @@ NOT_RUN = {
 """Commands that are only parsed here, with the reason, and where they run."""
 
 BROUGHT = {
-    "FOLDER", "clinic", "clinic/grades.xlsx", "grades.xlsx", "eye.jpg", "photographs/*.jpg", "eyes", "settings.gin",
+    "FOLDER", "clinic", "clinic/grades.xlsx", "grades.xlsx", "eye.jpg", "photographs", "eyes", "settings.gin",
     "grid.py", "idrid", "sample-eyes", "xception.py",
 }  # fmt: skip
 """What the reader has: photographs, a table, a settings file of a run, a space, and what `make study` draws."""
