@@ -7,6 +7,7 @@ the validation split after every epoch, unless a way says otherwise. The first e
 """
 
 import argparse
+import functools
 import json
 import os
 import tempfile
@@ -131,10 +132,11 @@ def _warped(image: tf.Tensor, rows: list[Any]) -> tf.Tensor:
     return tf.ensure_shape(moved[0], image.shape)
 
 
-def compiled_as_usual(model: keras.Model, learning_rate: float = 1e-3) -> keras.Model:
+def compiled_as_usual(model: keras.Model, learning_rate: float = 1e-3, eager: bool = False) -> keras.Model:
     """`compile` as everybody calls it; without XLA, which costs this network more than half of its speed on a CPU."""
     loss = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"], jit_compile=False)
+    adam = keras.optimizers.Adam(learning_rate)
+    model.compile(adam, loss, metrics=["accuracy"], jit_compile=False, run_eagerly=eager)
     return model
 
 
@@ -143,9 +145,9 @@ def usual_validation(records: RecordSet) -> tf.data.Dataset:
     return _decoded(records, "validation").batch(32).cache().prefetch(AUTOTUNE)
 
 
-def usual(records: RecordSet, settings: Settings) -> None:
-    """TFRecords, `Dataset.map` with AUTOTUNE, `model.fit`."""
-    model = compiled_as_usual(build_resnet(settings.model, settings.images.image_px))
+def usual(records: RecordSet, settings: Settings, eager: bool = False) -> None:
+    """TFRecords, `Dataset.map` with AUTOTUNE, `model.fit`; eager: each operation of a step by itself, no graph."""
+    model = compiled_as_usual(build_resnet(settings.model, settings.images.image_px), eager=eager)
     model.fit(
         usual_batches(records, settings.training.batch_size),
         validation_data=usual_validation(records),
@@ -305,6 +307,7 @@ def _ahead(train: Eyes, settings: Settings, epoch: int) -> Iterator[tuple[Any, A
 
 WAYS: dict[str, Callable[[RecordSet, Settings], None]] = {
     "usual": usual,
+    "usual_eager": functools.partial(usual, eager=True),
     "keras_layers": keras_layers,
     "keras_tuner": keras_tuner,
     "drsearch": drsearch,
