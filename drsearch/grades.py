@@ -9,5 +9,8 @@ Source:
 GRADES = (0, 1, 2, 3, 4)
 """No apparent, mild, moderate, severe non-proliferative, and proliferative retinopathy."""
 
+GRADE_NAMES = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
+"""Of the five grades, in their order."""
+
 CLASS_NAMES = ("NRDR", "RDR")
 """Not referable (label 0) and referable (label 1) diabetic retinopathy."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from drsearch.grades import CLASS_NAMES, GRADES
+from drsearch.grades import CLASS_NAMES, GRADE_NAMES, GRADES
 from drsearch.reports import figures
 from drsearch.reports.page import (
     Picture,
@@ -16,8 +16,6 @@ from drsearch.reports.page import (
     text,
 )
 from drsearch.reports.study_facts import StudyFacts
-
-_GRADE_WORDS = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
 
 
 def data_section(facts: StudyFacts) -> Section:
@@ -56,7 +54,7 @@ def data_section(facts: StudyFacts) -> Section:
             parts.append(table(["data set", *splits], rows, "Photographs of each data set"))
     if facts.crops:
         shown = [
-            Picture(content, f"Eyes of grade {grade}", f"Grade {grade}: {_GRADE_WORDS[grade]}")
+            Picture(content, f"Eyes of grade {grade}", f"Grade {grade}: {GRADE_NAMES[grade]}")
             for grade, content in sorted(facts.crops.items())
         ]
         parts += [heading("Eyes of each grade"), pictures(shown, 520)]

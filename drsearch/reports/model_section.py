@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from drsearch.grades import GRADES
+from drsearch.grades import GRADE_NAMES, GRADES
 from drsearch.measure.curves import curve_bands
 from drsearch.measure.operating_point import operating_point
 from drsearch.measure.scores import Interval, OneClassScores, Scores, one_class_scores, scores, scores_of_json
@@ -27,7 +27,6 @@ from drsearch.tracking.tags import (
 )
 
 _LEVELS = (0.8, 0.9, 0.95)
-_GRADE_WORDS = ("no retinopathy", "mild", "moderate", "severe", "proliferative")
 
 
 def best_model_section(facts: StudyFacts, model: VersionFacts) -> Section:
@@ -183,7 +182,7 @@ def _subgroups(model: VersionFacts) -> list[Markup]:
             if some:
                 right = _right(some, model.threshold)
                 called = sum(answer.called for answer in some)
-                rows.append([f"grade {grade}, {_GRADE_WORDS[grade]}", str(len(some)), str(called), str(right)])
+                rows.append([f"grade {grade}, {GRADE_NAMES[grade]}", str(len(some)), str(called), str(right)])
                 shown.append((f"grade {grade}", right, False))
         parts += [
             figure(

@@ -20,6 +20,7 @@ from drsearch.reports.page import (
 )
 from drsearch.reports.study_facts import StudyFacts
 from drsearch.reports.words import duration, short
+from drsearch.settings import Settings
 from drsearch.study import plots
 from drsearch.study.best_trial import pick_rule
 from drsearch.study.budget import epochs_of
@@ -44,9 +45,9 @@ def search_section(facts: StudyFacts) -> Section:
     parts = [
         text(
             f"{status.progress.n_trials} trial{'s' if status.progress.n_trials > 1 else ''}, drawn by the sampler "
-            f"{settings.study.sampler} with the pruner {settings.study.pruner}. A trial is judged by {objective.name}, "
-            "at its best epoch. A click on a trial "
-            "marks it in every figure and table of this page; a second click, or Escape, clears it."
+            f"{settings.study.sampler} with the pruner {settings.study.pruner}. A trial is judged by {objective.name}"
+            f"{_judged_at(settings)}. A click on a trial marks it in every figure and table of this page; a second "
+            "click, or Escape, clears it."
         ),
         *_of_all(len(drawn), len(facts.trials), facts.name),
         tiles(
@@ -109,6 +110,11 @@ def search_section(facts: StudyFacts) -> Section:
         parts.append(figure(charts["heat_map"](), f"{objective.name} of every cell of the grid", "The grid.", "grid"))
     parts += [heading("Trials"), *_trial_tables(facts, objective)]
     return Section("The search", parts)
+
+
+def _judged_at(settings: Settings) -> str:
+    folds = f", the mean of {n} trainings" if (n := n_trainings(settings.search)) > 1 else ""
+    return f"{folds}, at its {settings.training.judged_epoch} epoch"
 
 
 def _of_all(drawn: int, n: int, study: str) -> list[Markup]:
