@@ -88,7 +88,7 @@ def test_the_study_has_its_report_its_space_and_the_audit(client: MlflowClient, 
 
     assert names("study") == {"history.png"}
     assert {"README.md", "report.html"} <= names("")
-    assert names("space") == {"two_rates.py"}
+    assert names("space") == {"two_rates.py", "settings.gin"}
     assert names("data") == {"audit.json", "data.toml", "manifest.json"}
     assert "grade-0.jpg" in names("crops")
 
