@@ -24,8 +24,9 @@ test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
 quick: lint  ## Lint, types, and the tests that need no training, server or browser. A minute.
 	$(BIN)/python -m pytest --numprocesses 2 $(QUICK)
 
-faults: .venv/installed-test  ## A hundred faults in one study; ten minutes of load on the service (docs/reliability.md). Half an hour.
+faults: .venv/installed-test  ## A hundred faults in one study; faults of a Ray cluster; ten minutes of load on the service (docs/reliability.md). An hour.
 	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py
+	$(BIN)/python -m pytest -m slow tests/faults/test_ray.py
 	$(BIN)/python tests/faults/load.py
 
 layouts: .venv/installed-test  ## A study of two epochs on a mock-up of every layout of docs/layouts.md. Some minutes.
@@ -82,11 +83,11 @@ images: .venv/installed-test  ## Build both images, and start what docker-compos
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) '.[cpu,dashboard,docs,postgresql,test]'
+	$(PIP) '.[cpu,dashboard,docs,postgresql,ray,test]'
 	touch $@
 
 .venv/installed-bench: .venv/installed-test
-	$(PIP) '.[cpu,dashboard,docs,postgresql,test,bench]'
+	$(PIP) '.[cpu,dashboard,docs,postgresql,ray,test,bench]'
 	touch $@
 
 clean:  ## Remove the environment and what `make study` left here.

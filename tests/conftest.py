@@ -57,6 +57,7 @@ TOGETHER = {
     "tests/reports/test_study_report.py": "told",
     "tests/faults/test_disk.py": "peace",
     "tests/faults/test_processes.py": "peace",
+    "tests/faults/test_ray.py": "peace",
     "tests/faults/test_servers.py": "peace",
     "tests/faults/test_together.py": "peace",
     "tests/faults/test_machines.py": "servers",

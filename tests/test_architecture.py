@@ -60,6 +60,7 @@ ONLY_IN = {
     "tomli_w": {"datasets"},
     "typer": {"cli"},
     "pandas": {"serving", "api"},
+    "ray": {"workers"},
     "rich": {"display", "api", "cli"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

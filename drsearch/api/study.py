@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -332,6 +333,10 @@ def run_study(
     study: str = "",
     trials: int | None = None,
     workers: int = 1,
+    on: str = "",
+    cpus_per_worker: float | None = None,
+    gpus_per_worker: float | None = None,
+    memory_per_worker: float | None = None,
     settings: GivenSettings = None,
     config: Configs = (),
     storage: str = "",
@@ -353,7 +358,13 @@ def run_study(
         data: The folder of photographs, or a prepared data set.
         study: The study's name. Default: the name of the space's file or function.
         trials: Trials in total, those of earlier calls included.
-        workers: Worker processes on this machine; the fastest is one per core.
+        workers: Worker processes on this machine, where the fastest is one per core; or on the cluster of `on`.
+        on: `ray` for the Ray cluster of RAY_ADDRESS, else for one that is started here; or the address of a cluster,
+            `ray://HOST:PORT`. Default: no Ray.
+        cpus_per_worker: CPUs that Ray keeps for a worker. Default: 1.
+        gpus_per_worker: GPUs that Ray keeps for a worker: 0, 1, or 0.25 for four that share one. Default: 1 where the
+            cluster has any.
+        memory_per_worker: GB of memory that Ray keeps for a worker. Default: no claim.
         settings: Settings by name, `{"training.epochs": 40}`; they win over files and over the space's own.
         config: Gin files.
         storage: Address of the study database. Default: DRSEARCH_STORAGE, or SQLite in DRSEARCH_HOME.
@@ -385,13 +396,17 @@ def run_study(
         ['complete', 'complete']
     """
     from drsearch.space.source import read_source
+    from drsearch.workers.ray_pool import RayPlace
 
     home, out = open_home(), console_of(progress)
+    ray = RayPlace.read(on, cpus_per_worker, gpus_per_worker, memory_per_worker)
     skip_bad = skip_bad or (isinstance(data, Data) and data.skip_bad)
     path = space_file(space, home)
     read_source(path)
     dataset, settings = dataset_and_settings(data, settings, home)
     name, url = study or path.stem, storage_url(storage, home)
+    if ray is not None:
+        ray.check(url, home.tracking_uri)
     given: dict[str, Value] = dict(settings.flat() if isinstance(settings, Settings) else settings or {})
     if trials is not None:
         given["study.trials"] = trials
@@ -412,6 +427,8 @@ def run_study(
         from drsearch.study.reconcile import launching
         from drsearch.study.validation import check_study
         from drsearch.workers.launcher import check_begins, launch_study
+        from drsearch.workers.ray_pool import RayPool
+        from drsearch.workers.worker_pool import WorkerPool
 
         read = load_space(path, lambda own: merged_settings(given, config, own))
         check_study(read.settings)
@@ -435,6 +452,7 @@ def run_study(
                 timeout_s=timeout,
                 on_trial=_caller(callbacks, opened, supervisor.request_stop),
                 say_stopping=show.stopping,
+                make_pool=functools.partial(RayPool, place=ray) if ray is not None else WorkerPool,
             )
         if result.stopped in ("interrupted", "cancelled"):
             raise Interrupted(f"study {name!r} is {result.stopped}; the same command resumes it.")

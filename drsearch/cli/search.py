@@ -52,6 +52,35 @@ def run_study(
         int,
         typer.Option("--workers", metavar="N", min=1, help="Worker processes on this machine; fastest: one per core."),
     ] = 1,
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            metavar="RAY",
+            help="Run the workers on a Ray cluster: ray (that of RAY_ADDRESS, else a new one on this machine), "
+            "or ray://head:10001. Default: no Ray.",
+            show_default=False,
+        ),
+    ] = "",
+    cpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--cpus-per-worker", metavar="N", min=0.1, help="CPUs that Ray keeps for a worker. Default: 1."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            metavar="N",
+            min=0,
+            help="GPUs that Ray keeps for a worker; 0.25: four share one. Default: 1 where the cluster has any.",
+        ),
+    ] = None,
+    memory_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            "--memory-per-worker", metavar="GB", min=0, help="Memory that Ray keeps for a worker. Default: no claim."
+        ),
+    ] = None,
     storage: StorageUrl = "",
     timeout: Annotated[
         float | None,
@@ -98,6 +127,10 @@ def run_study(
         study=study,
         trials=trials,
         workers=workers,
+        on=on,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        memory_per_worker=memory_per_worker,
         settings=given_settings(set_, least_quality),
         config=config,
         storage=storage,

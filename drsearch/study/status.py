@@ -346,14 +346,15 @@ def study_left_s(trials: Sequence[Trial], n_trials: int, workers: Sequence[Worke
     return left / len(workers)
 
 
-def worker_statuses(folder: Path) -> list[WorkerStatus]:
+def worker_statuses(folder: Path, number: str = "*") -> list[WorkerStatus]:
     """The last reports of this machine's living workers.
 
     Args:
         folder: The study's folder.
+        number: Only those of the worker with this number.
     """
     statuses = []
-    for file in sorted((folder / "workers").glob("*.json")):
+    for file in sorted((folder / "workers").glob(f"{number}-*.json")):
         with contextlib.suppress(FileNotFoundError):  # its worker has ended
             report = json.loads(file.read_text())
             if not is_dead(report["worker"], ran_here=True):

@@ -1,4 +1,4 @@
-"""Runs the trials of one study with worker processes on this machine, from the first worker to the last."""
+"""Runs the trials of one study with worker processes, from the first worker to the last."""
 
 import contextlib
 import os
@@ -28,12 +28,15 @@ from drsearch.trials.reconcile import reconcile
 from drsearch.trials.retrying import Storage, StorageAway, allow_retries, stop_retrying
 from drsearch.trials.trials import Trial, read_trials
 from drsearch.workers.remote import fetch_records, is_shared, start_upload
-from drsearch.workers.worker_pool import STOP_S, WorkerPool
+from drsearch.workers.worker_pool import STOP_S, Pool, WorkerPool
 
 if TYPE_CHECKING:
     from drsearch.study.study_run import StudyRun
 
 T = TypeVar("T")
+
+MakePool = Callable[[str, Path, Home, str, int, int | None], Pool]
+"""Makes the pool of a study; the arguments are the first six of `WorkerPool`."""
 
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
@@ -45,7 +48,7 @@ _BY_CALLBACK = "stopped by a callback"
 
 
 class Supervisor:
-    """Starts the workers of one study on this machine, watches them, and stops them at the end.
+    """Starts the workers of one study, here or on a Ray cluster, watches them, and stops them at the end.
 
     `launcher.launch_study` and `join.join_study` make one: a study has one launcher or more, which keep its budgets
     and its MLflow run, and any number of machines that joined.
@@ -110,6 +113,7 @@ class Supervisor:
         timeout_s: float | None = None,
         on_trial: Callable[[Trial], None] | None = None,
         say_stopping: Callable[[str], None] = write_to_stderr,
+        make_pool: MakePool = WorkerPool,
     ) -> StudyResult:
         """Run trials until all are over, a budget is spent, or the study is stopped; call it once.
 
@@ -123,6 +127,7 @@ class Supervisor:
                 began, once, in the order seen; inherited trials are not. An error in it stops the study as Ctrl-C
                 does, and is then raised here.
             say_stopping: Called with a sentence, in the handler of a signal that asks to stop.
+            make_pool: Makes the worker processes: by default on this machine.
 
         Returns:
             The study as it is at the end.
@@ -137,23 +142,29 @@ class Supervisor:
             with Interrupts(self._interrupt, say_stopping):
                 if not fetch_records(self._definition, self._home, lambda: bool(self._stopped)):
                     return self._result()
-            self._supervise(n_workers, timeout_s, say_stopping)
+            self._supervise(n_workers, timeout_s, say_stopping, make_pool)
         else:
             let_go_on(self._study)
             with launching(self._folder):
                 self._with_space(self._run.begin)
                 if is_shared(self._url, self._home.tracking_uri):
                     start_upload(self._definition, self._home)
-                self._supervise(n_workers, timeout_s, say_stopping)
+                self._supervise(n_workers, timeout_s, say_stopping, make_pool)
         if self._error is not None:
             raise self._error
         return self._result()
 
-    def _supervise(self, n_workers: int | None, timeout_s: float | None, say_stopping: Callable[[str], None]) -> None:
+    def _supervise(
+        self,
+        n_workers: int | None,
+        timeout_s: float | None,
+        say_stopping: Callable[[str], None],
+        make_pool: MakePool,
+    ) -> None:
         self._over = {trial.number for trial in self._read() if trial.is_over}
         threads = self._definition.settings.training.threads
         n = n_workers or len(gpus(os.environ)) or 1
-        pool = WorkerPool(self._study.study_name, self._folder, self._home, self._url, n, threads)
+        pool = make_pool(self._study.study_name, self._folder, self._home, self._url, n, threads)
         status: Status = "FAILED"
         reason = "the launcher ended unexpectedly"
         try:
@@ -184,7 +195,7 @@ class Supervisor:
             if not self._sender.stop(STOP_S):
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
 
-    def _watch(self, pool: WorkerPool, timeout_s: float | None) -> None:
+    def _watch(self, pool: Pool, timeout_s: float | None) -> None:
         began, reconciled = time.monotonic(), -_RECONCILE_S
         while True:
             self._sender.ensure_running()
@@ -207,7 +218,7 @@ class Supervisor:
                 self._with_space(lambda n=n_left: pool.fill(n))  # type: ignore[misc]
             time.sleep(_LOOK_S if self._run is not None else _JOINED_LOOK_S)
 
-    def _is_over(self, pool: WorkerPool) -> bool:
+    def _is_over(self, pool: Pool) -> bool:
         """Whether a budget is spent and nothing runs on: trials that run come to their end, unless time is up."""
         if not self._budget.spent or self._budget.spent.startswith("study.hours"):
             return bool(self._budget.spent)
@@ -258,7 +269,7 @@ class Supervisor:
     def _counted(self) -> list[Trial]:
         return [trial for trial in self._trials if trial.number < self._budget.n_trials]
 
-    def _progress(self, pool: WorkerPool) -> Progress:
+    def _progress(self, pool: Pool) -> Progress:
         trials, objective = self._counted(), self._definition.settings.study.objective
         workers = tuple(pool.statuses(trials))
         return Progress(self._study.study_name, objective, tuple(trials), self._budget.n_trials, workers)

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from absl import logging
 
@@ -29,30 +30,132 @@ FORESEEN = 2
 STOP_S = 120.0
 """How long a worker may take to end its epoch before it is killed."""
 
+_TAIL = 100_000  # characters of a log in which the last error is looked for
+
+
+class Pool(Protocol):
+    """The workers of one study: what a supervisor asks of whatever starts them, here or on a cluster."""
+
+    @property
+    def size(self) -> int:
+        """The number of workers at once."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no worker is alive."""
+
+    def fill(self, wanted: int) -> None:
+        """Start workers until `wanted` are alive, or as many as the pool may have."""
+
+    def ended(self, trials: Callable[[], Sequence[Trial]]) -> bool:
+        """Remove workers that ended from the pool.
+
+        Args:
+            trials: Reads the study's trials.
+
+        Returns:
+            Whether a worker ended.
+
+        Raises:
+            StudyError: If a worker ended with an error: with its sentence, or with the traceback of a bug; or if all
+                are killed before they take a trial.
+        """
+
+    def stop(self, meanwhile: Callable[[], None]) -> None:
+        """Ask all workers to stop at the end of their epoch, and wait; after `STOP_S` they are killed.
+
+        Args:
+            meanwhile: Called while waiting; keeps the sender alive, for which a worker may wait.
+        """
+
+    def statuses(self, trials: Sequence[Trial]) -> list[WorkerStatus]:
+        """The last reports of the pool's living workers about running trials."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a worker process ended.
+
+    Attributes:
+        process: Its machine and process id, as `this_process` begins.
+        status: Its exit status, or minus the number of the signal that killed it.
+        log: Where its log lies.
+        text: The end of its log; empty if it ended well.
+    """
+
+    process: str
+    status: int
+    log: str
+    text: str = ""
+
+
+class Exits:
+    """Judges how the workers of one pool end.
+
+    Args:
+        study: The study's name.
+        n: Workers at once.
+    """
+
+    def __init__(self, study: str, n: int) -> None:
+        self._study, self._n, self._stillborn = study, n, 0
+
+    def judge(self, end: Exit, trials: Callable[[], Sequence[Trial]]) -> None:
+        """Go on, or refuse to; arguments and errors are those of `Pool.ended`."""
+        if end.status == FORESEEN and (text := _last_error(end.text)):
+            raise StudyError(f"a worker of study {self._study!r} ended, so the study stops: {text}")
+        if end.status > 0:
+            raise StudyError(
+                f"a worker of study {self._study!r} ended with an error, so the study stops; from "
+                f"{end.log}:\n{_tail(end.text)}"
+            )
+        if end.status < 0:
+            self._note_killed(end, signal.Signals(-end.status).name, trials())
+
+    def _note_killed(self, end: Exit, by: str, trials: Sequence[Trial]) -> None:
+        """Log that a worker was killed; refuse to go on if all are killed before they take a trial."""
+        names = [str(attempt.user_attrs.get(WORKER, "")) for trial in trials for attempt in trial.attempts]
+        took_one = any(name.startswith(f"{end.process}:") for name in names)
+        self._stillborn = 0 if took_one else self._stillborn + 1
+        if self._stillborn > 2 * self._n:
+            raise StudyError(
+                f"{self._stillborn} workers of study {self._study!r} in a row were killed ({by}) before they took a "
+                f"trial, so the study stops; a lack of memory does that, and {end.log} may tell."
+            )
+        logging.warning("a worker was killed (%s); another goes on", by)
+
 
 class WorkerPool:
-    """The workers of one study on this machine.
+    """The workers of one study on this machine; a `Pool`.
 
     Args:
         study: The study's name.
         folder: The study's folder on this machine.
         home: The home of this machine.
         storage_url: The study's database.
-        n: Workers at once; they share the machine's cores.
+        n: Workers at once; they share the cores.
         threads: Threads per operation; None for as many as a worker has cores.
+        n_cores: The cores that they share; None for all that this process may use.
     """
 
     def __init__(
-        self, study: str, folder: Path, home: Home, storage_url: str, n: int, threads: int | None = None
+        self,
+        study: str,
+        folder: Path,
+        home: Home,
+        storage_url: str,
+        n: int,
+        threads: int | None = None,
+        n_cores: int | None = None,
     ) -> None:
         self._study, self._home, self._url, self._n = study, home, storage_url, n
         self._study_folder, self._folder = folder, folder / "workers"
-        self._cores = max(1, cores() // n)
+        self._cores = max(1, (n_cores or cores()) // n)
         self._threads = threads or self._cores
         self._gpus = gpus(os.environ)
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._places: dict[int, TextIO] = {}
-        self._stillborn = 0
+        self._exits = Exits(study, n)
 
     @property
     def size(self) -> int:
@@ -63,6 +166,11 @@ class WorkerPool:
     def is_idle(self) -> bool:
         """Whether no worker is alive."""
         return not self._workers
+
+    @property
+    def logs(self) -> dict[int, Path]:
+        """The logs of the living workers, by the worker's number."""
+        return {index: self._log(index) for index in self._workers}
 
     def fill(self, wanted: int) -> None:
         """Start workers until `wanted` are alive, or as many as the pool may have."""
@@ -85,50 +193,29 @@ class WorkerPool:
         return list(self._places)
 
     def ended(self, trials: Callable[[], Sequence[Trial]]) -> bool:
-        """Remove workers that ended from the pool.
+        """Remove workers that ended from the pool; see `Pool.ended`."""
+        ends = self.exits()
+        for end in ends:
+            self._exits.judge(end, trials)
+        return bool(ends)
 
-        Args:
-            trials: Reads the study's trials.
-
-        Returns:
-            Whether a worker ended.
-
-        Raises:
-            StudyError: If a worker ended with an error: with its sentence, or with the traceback of a bug; or if all
-                are killed before they take a trial.
-        """
+    def exits(self) -> list[Exit]:
+        """Remove workers that ended from the pool, and say how each ended."""
         ended = {index: process for index, process in self._workers.items() if process.poll() is not None}
-        for index, process in ended.items():
+        for index in ended:
             del self._workers[index]
-            if process.returncode == FORESEEN and (text := _last_error(self._log(index))):
-                raise StudyError(f"a worker of study {self._study!r} ended, so the study stops: {text}")
-            if process.returncode > 0:
-                raise StudyError(
-                    f"a worker of study {self._study!r} ended with an error, so the study stops; from "
-                    f"{self._log(index)}:\n{_tail(self._log(index))}"
-                )
-            if process.returncode < 0:
-                self._note_killed(process.pid, index, signal.Signals(-process.returncode).name, trials())
-        return bool(ended)
-
-    def _note_killed(self, pid: int, index: int, by: str, trials: Sequence[Trial]) -> None:
-        """Log that a worker was killed; refuse to go on if all are killed before they take a trial."""
-        names = [str(attempt.user_attrs.get(WORKER, "")) for trial in trials for attempt in trial.attempts]
-        took_one = any(name.startswith(f"{this_machine()}:{pid}:") for name in names)
-        self._stillborn = 0 if took_one else self._stillborn + 1
-        if self._stillborn > 2 * self._n:
-            raise StudyError(
-                f"{self._stillborn} workers of study {self._study!r} in a row were killed ({by}) before they took a "
-                f"trial, so the study stops; a lack of memory does that, and {self._log(index)} may tell."
+        return [
+            Exit(
+                f"{this_machine()}:{process.pid}",
+                process.returncode,
+                str(self._log(index)),
+                self._log(index).read_text(errors="replace")[-_TAIL:] if process.returncode > 0 else "",
             )
-        logging.warning("a worker was killed (%s); another goes on", by)
+            for index, process in ended.items()
+        ]
 
     def stop(self, meanwhile: Callable[[], None]) -> None:
-        """Ask all workers to stop at the end of their epoch, and wait; after `STOP_S` they are killed.
-
-        Args:
-            meanwhile: Called while waiting; keeps the sender alive, for which a worker may wait.
-        """
+        """Ask all workers to stop at the end of their epoch; see `Pool.stop`."""
         for process in self._workers.values():
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
@@ -184,11 +271,11 @@ def worker_environment(environment: Mapping[str, str], gpus: Sequence[str], inde
     return own
 
 
-def _last_error(log: Path) -> str:
+def _last_error(log: str) -> str:
     """The text of the last error in a worker's log."""
-    errors = re.findall(r"^E\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (.+)$", log.read_text(errors="replace"), re.MULTILINE)
+    errors = re.findall(r"^E\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (.+)$", log, re.MULTILINE)
     return str(errors[-1]) if errors else ""
 
 
-def _tail(log: Path, n_lines: int = 40) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-n_lines:])
+def _tail(log: str, n_lines: int = 40) -> str:
+    return "\n".join(log.splitlines()[-n_lines:])

@@ -31,6 +31,7 @@ class Blocked:
         assert name not in ("tensorflow", "keras", "keras_tuner"), f"{name} is loaded"
 
 sys.meta_path.insert(0, Blocked())
+sys.modules["ray"] = None  # as without the extra
 from drsearch.cli import main
 
 ends = []
@@ -106,6 +107,18 @@ REFUSED = {
         "study.trials = 0: expected a whole number of at least 1 or None",
     ),
     "run-study: --data": (["run-study", "mine.py", "--data", "no"], "no is no folder."),
+    "run-study: --on, no Ray": (
+        [*MINE, "--on", "ray"],
+        "--on ray: Ray is not installed: pip install 'drsearch[ray]'.",
+    ),
+    "run-study: --on": (
+        [*MINE, "--on", "head:6379"],
+        "--on head:6379: write ray, or the address of a cluster, for example ray://head:10001.",
+    ),
+    "run-study: --gpus-per-worker": (
+        [*MINE, "--gpus-per-worker", "0.25"],
+        "--gpus-per-worker: only a Ray cluster is told it; add --on ray.",
+    ),
     "run-study: --enqueue": ([*MINE, "--enqueue", "known.jsonl"], "--enqueue known.jsonl line 1: write one object, "),
     "run-study: --enqueue gin": ([*MINE, "--enqueue", "wide.gin"], WIDE),
     "run-study: --enqueue a grid": (

@@ -1,12 +1,11 @@
 """Eyes and records once for all faults; every test has a home of its own, or shares one where studies do not meet."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import RATES, Bench, space_of
+from harness import RATES, Bench, bench_at, space_of
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +51,3 @@ def make_bench(prepared: Bench, peace: Any, tmp_path: Path) -> Iterator[Callable
     yield make
     for each in made:
         each.close()
-
-
-def bench_at(prepared: Bench, folder: Path) -> Bench:
-    made = Bench(folder)
-    made.home.path.mkdir()
-    shutil.copytree(prepared.home.records, made.home.records)
-    shutil.copy(prepared.home.path / "mlflow.db", made.home.path / "mlflow.db")
-    made.eyes.symlink_to(prepared.eyes)
-    return made

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,12 +63,14 @@ class Bench:
         folder: Of it all.
         tracking_uri: MLflow; empty for the home's own.
         storage_url: The study database; empty for the home's own.
+        on: The Ray cluster on which studies run, as `--on` takes it; empty for workers that this machine starts.
         stderr_in: Where the standard error of launchers is kept; None for the folder.
     """
 
     folder: Path
     tracking_uri: str = ""
     storage_url: str = ""
+    on: str = ""
     stderr_in: Path | None = None
     started: list[Command] = field(default_factory=list)
     storages: list[Any] = field(default_factory=list)
@@ -90,7 +93,8 @@ class Bench:
         more = {"DRSEARCH_HOME": str(self.home.path), "MLFLOW_LOGGING_LEVEL": "WARNING"}
         more["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # results stand there
         more |= self.holds.environment()
-        return kept | more | ({"MLFLOW_TRACKING_URI": self.tracking_uri} if self.tracking_uri else {})
+        addresses = {"MLFLOW_TRACKING_URI": self.tracking_uri, "STUDIES_ON": self.on}
+        return kept | more | {name: address for name, address in addresses.items() if address}
 
     def start(self, *arguments: str) -> Command:
         """Start `drsearch`."""
@@ -122,6 +126,25 @@ class Bench:
 
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri or self.home.local_tracking_uri)
+
+    def has_checkpoint(self, study: str, trial: int) -> bool:
+        """Whether MLflow has a checkpoint of a trial, for other machines."""
+        experiment = self.client().get_experiment_by_name(study)
+        assert experiment is not None
+        words = f"tags.`drsearch.trial` = '{trial}'"
+        return any(
+            "drsearch.bundle" in run.data.tags for run in self.client().search_runs([experiment.experiment_id], words)
+        )
+
+
+def bench_at(prepared: Bench, folder: Path) -> Bench:
+    """A bench of its own, with the records and the MLflow store of another."""
+    made = Bench(folder)
+    made.home.path.mkdir()
+    shutil.copytree(prepared.home.records, made.home.records)
+    shutil.copy(prepared.home.path / "mlflow.db", made.home.path / "mlflow.db")
+    made.eyes.symlink_to(prepared.eyes)
+    return made
 
 
 class RunningStudy:

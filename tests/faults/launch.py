@@ -1,9 +1,12 @@
 """Run a search as `drsearch run-study` does, without what comes after it.
 
-`launch.py SPACE DATA STUDY WORKERS [STORAGE]`; what it came to is printed as one JSON object.
+`launch.py SPACE DATA STUDY WORKERS [STORAGE]`; what it came to is printed as one JSON object. `STUDIES_ON` in the
+environment is what `--on` is.
 """
 
+import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from drsearch.space.check import load_space
 from drsearch.study.preparation import prepare_all
 from drsearch.workers import supervisor
 from drsearch.workers.launcher import launch_study
+from drsearch.workers.ray_pool import RayPlace, RayPool
+from drsearch.workers.worker_pool import WorkerPool
 
 
 def main(space_file: str, data: str, study: str, workers: str, storage: str = "") -> int:
@@ -26,7 +31,9 @@ def main(space_file: str, data: str, study: str, workers: str, storage: str = ""
     try:
         prepared = prepare_all(dataset, space, home, skip_bad=False)
         launcher = launch_study(study, space, dataset, prepared, home, storage or home.storage_url)
-        result = launcher.run(int(workers))
+        place = RayPlace.read(os.environ.get("STUDIES_ON", ""), None, None, None)
+        make_pool = functools.partial(RayPool, place=place) if place is not None else WorkerPool
+        result = launcher.run(int(workers), make_pool=make_pool)
     except DrsearchError as wrong:
         print(f"drsearch: {wrong}", file=sys.stderr)
         return 2
