@@ -108,5 +108,10 @@ def _inside_without(name: str, drawn: Mapping[str, Value], space: SearchSpace) -
 
 def _source_of(choices: Iterable[Choice]) -> str:
     """A space file that draws each choice as it is or put back."""
-    lines = [f"    hp.Choice({each.name!r}, [{each.value!r}, {each.default!r}])" for each in choices]
+    lines = [
+        f"    hp.Boolean({each.name!r})"  # a Choice makes 1 and 0 of True and False
+        if isinstance(each.value, bool)
+        else f"    hp.Choice({each.name!r}, [{each.value!r}, {each.default!r}])"
+        for each in choices
+    ]
     return "\n".join(["def space(hp):", *(lines or ["    pass"])]) + "\n"

@@ -64,7 +64,10 @@ def plan(tmp_path: Path) -> Callable[..., tuple[AblationPlan, SearchSpace]]:
 def drawn_by(space: SearchSpace, point: Any) -> dict[str, Any]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     study.enqueue_trial(dict(point))
-    return space.draw(study.ask())
+    drawn = space.draw(study.ask())
+    kept = study.trials[-1].params
+    assert all(type(value) is type(drawn[name]) for name, value in kept.items()), "as a resumed trial reads them"
+    return drawn
 
 
 def test_each_choice_is_put_back_alone_whatever_it_was_drawn_under(plan: Callable[..., Any]) -> None:
