@@ -141,9 +141,6 @@ def grid(study: str, home: Home) -> None:
     best = best_trial(trials, definition.settings)
     assert best is not None
     shutil.copy(folder / trial_run(best.number) / "confusion.png", PICTURES / f"{study}_confusion.png")
-    test = folder / "test" / "confusion.png"
-    if test.exists():
-        shutil.copy(test, PICTURES / f"{study}_confusion_test.png")
     print(f"\ndata {definition.data_fingerprint}, code {_commit(definition)}")
 
 
