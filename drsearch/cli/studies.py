@@ -130,7 +130,8 @@ def trials(
     elif not as_json:
         width = out.width if out.is_terminal and not wide else None
         print_lines(out, trials_lines(rows, one.objective, study, width, sort))
-    print_json(as_json, {"study": study, "objective": one.objective, "trials": [row.to_json() for row in rows]})
+    if as_json:
+        print_json(True, {"study": study, "objective": one.objective, "trials": [row.to_json() for row in rows]})
 
 
 @command("Studies")

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -49,8 +50,8 @@ def liner(out: Console) -> Callable[[str], None]:
 def print_lines(out: Console, lines: Iterable[Text]) -> None:
     """Print the lines of a table whole, however wide, and wrap text at words."""
     with out:  # one output in a notebook
-        for line in lines:
-            out.print(line, crop=False, no_wrap=line.no_wrap, overflow=line.overflow)  # Rich prints a copy without both
+        for (no_wrap, overflow), alike in groupby(lines, lambda line: (line.no_wrap, line.overflow)):
+            out.print(Text("\n").join(alike), crop=False, no_wrap=no_wrap, overflow=overflow)
 
 
 @contextmanager

@@ -148,14 +148,15 @@ class Remover:
 
     def _clear_experiment(self, removal: Removal) -> str:
         experiment = removal.experiment
-        for run in removal.runs:
+        whole = experiment is not None and not removal.shared and not removal.kept_runs
+        for run in () if whole else removal.runs:  # those of a whole experiment go with it, in one request
             self._client.delete_run(run.info.run_id)
         if experiment is None or removal.shared:
             return experiment.name if experiment is not None else ""
         # MLflow keeps the name of a deleted experiment taken, and a study of that name could not be told there.
         called = f"{experiment.name} (deleted {datetime.now():%Y-%m-%d %H:%M:%S})"
         self._client.rename_experiment(experiment.experiment_id, called)
-        if not removal.kept_runs:
+        if whole:
             self._client.delete_experiment(experiment.experiment_id)
         return str(called)
 
