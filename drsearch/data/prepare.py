@@ -1,5 +1,6 @@
 """From the photographs of a data set to a record set, or to the record set that was made of it before."""
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -10,11 +11,11 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -24,7 +25,15 @@ from numpy.typing import NDArray
 from drsearch.data.audit import Audit, Finding, QualityFinding, quality_counts, same_picture_findings
 from drsearch.data.decode import Decoded
 from drsearch.data.duplicates import picture_groups
-from drsearch.data.images import PICTURE_VERSION, EyeImage, boxes_in_square, decode_photograph, eye_of, square_of
+from drsearch.data.images import (
+    PICTURE_VERSION,
+    THUMBNAIL_PX,
+    EyeImage,
+    boxes_in_square,
+    decode_photograph,
+    eye_of,
+    square_of,
+)
 from drsearch.data.likeness import likeness_groups, look_of
 from drsearch.data.patients import kept_together
 from drsearch.data.quality import LOW, Quality
@@ -44,6 +53,7 @@ from drsearch.data.records import (
 )
 from drsearch.data.retina import BORDER_PX, Retina
 from drsearch.data.splits import SPLITS, check_classes, split
+from drsearch.data.spool import Spool, read_key
 from drsearch.datasets.boxes import Box
 from drsearch.datasets.read import Dataset, Photograph
 from drsearch.errors import DataError, PhotographError, RecordsError
@@ -60,6 +70,7 @@ _UNUSUAL = 0.05  # of the photograph's width or height, between a border and whe
 _NAMED = 3  # bad photographs that the one sentence names
 _CLOSE = 0.06  # between scores; those of one photograph at several scales lie within 0.02 of each other on IDRiD
 _THREADS = os.cpu_count() or 1
+_FOUND_OUT = ("sha256", "n_bytes", "problem", "size", "left_out", "look")
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,7 @@ class _Item:
         left_out: Why it is left out, although it could be used by itself.
         look: Framing and light, see `look_of`; empty unless photographs are divided by likeness.
         alike: The group of photographs that are alike; 0 unless they are divided by likeness.
+        identity: Bytes of its file and the time of its last change, before it was read; -1 where it is not there.
     """
 
     photograph: Photograph
@@ -132,6 +144,7 @@ class _Item:
     left_out: str = ""
     look: tuple[float, ...] = ()
     alike: int = 0
+    identity: tuple[int, int] = (-1, -1)
 
     @property
     def file(self) -> str:
@@ -168,6 +181,25 @@ class _Item:
     def is_known_and_graded(self) -> bool:
         """Whether its patient and its grade are known, and it shows a retina."""
         return bool(self.patient) and not self.problem and self.photograph.grade is not None
+
+    def note(self) -> dict[str, Any]:
+        """What was found out by reading it, as JSON values."""
+        return {
+            **{name: getattr(self, name) for name in _FOUND_OUT},
+            "thumbnail": None if self.thumbnail is None else base64.b64encode(self.thumbnail.tobytes()).decode(),
+            "quality": None if self.quality is None else astuple(self.quality),
+            "retina": None if self.retina is None else astuple(self.retina),
+        }
+
+    def recall(self, note: Mapping[str, Any]) -> None:
+        """Take what `note` returned when it was read, and where its stored image lies."""
+        for name in _FOUND_OUT:
+            setattr(self, name, note[name])
+        self.stored_at, self.size, self.look = tuple(note["at"]), tuple(note["size"]), tuple(note["look"])
+        if note["thumbnail"] is not None:
+            pixels = np.frombuffer(base64.b64decode(note["thumbnail"]), np.uint8)
+            self.thumbnail = pixels.reshape(THUMBNAIL_PX, THUMBNAIL_PX)
+            self.quality, self.retina = Quality(*note["quality"]), Retina(*note["retina"])
 
     def entry(self, split: Split | Literal[""], patients: dict[str, str]) -> EyeEntry:
         """Its line in `eyes.jsonl`."""
@@ -227,7 +259,6 @@ def prepare(
     _check_left_out(dataset, settings.training.left_out)
     items = [_item(each, settings.task) for each in dataset.photographs if each.gradable and not each.excluded]
     home.records.mkdir(parents=True, exist_ok=True)
-    _remove_stale(home.records)
     existing = _find_records(dataset, items, settings, home)
     if existing is not None:
         records, audit = existing
@@ -361,8 +392,8 @@ def _make_records(
     for_training: bool,
     on_photograph: Callable[[int, int], None] | None,
 ) -> tuple[RecordSet, Audit]:
-    with _partial_folder(home.records) as partial:
-        with (partial / "spool").open("w+b") as spool:
+    with _partial_folder(home.records, key := _spool_key(settings)) as partial:
+        with contextlib.closing(Spool(partial, key)) as spool:
             _read_all(items, settings, spool, on_photograph)
             fingerprint, data_fingerprint = _fingerprints(dataset, items, settings)
             _check_fingerprint(data_fingerprint, dataset, settings)
@@ -377,7 +408,7 @@ def _make_records(
         entries = [item.entry(side, patients) for side in SPLITS for item in members[side]]
         left_out = [item.entry("", patients) for item in items if item.left_out and item.is_known_and_graded]
         eyes = write_eyes(partial, [*entries, *left_out])
-        (partial / "spool").unlink()
+        spool.remove()
         recorded = [item for side in SPLITS for item in members[side]]
         audit = replace(audit, left_out=_left_out(dataset, items), n_usable=len(recorded))
         _write_json(partial / AUDIT, audit.to_json())
@@ -406,9 +437,11 @@ def _make_records(
 
 
 def _read_all(
-    items: Sequence[_Item], settings: Settings, spool: BinaryIO, on_photograph: Callable[[int, int], None] | None
+    items: Sequence[_Item], settings: Settings, spool: Spool, on_photograph: Callable[[int, int], None] | None
 ) -> None:
     """Read every photograph, and write its stored image to the spool, because splits are known only at the end.
+
+    Those that a killed preparation has read, and that did not change since, are not read again.
 
     Photographs are decoded in threads, and cropped in this one. To crop is many short steps, and threads wait for each
     other at every one: where all did both, preparing took 8 % longer on 2 cores. Only where this thread falls behind,
@@ -422,14 +455,37 @@ def _read_all(
             return decoded or b""
         return _crop(item, decoded, settings)
 
-    for n, (item, result) in enumerate(zip(items, in_threads(work, items, _THREADS), strict=True), start=1):
+    unread = [item for item in items if not _recall(item, spool, settings.images)]
+    if n_known := len(items) - len(unread):
+        logging.info("%d of %d photographs were read before, and are not read again", n_known, len(items))
+    done = zip(unread, in_threads(work, unread, _THREADS), strict=True)
+    for n, (item, result) in enumerate(done, start=n_known + 1):
         if isinstance(result, Decoded):
             waiting.release()
             result = _crop(item, result, settings)
-        item.stored_at = spool.tell(), len(result)
-        spool.write(result)
+        item.stored_at = spool.add(item.photograph.path, item.identity, item.note(), result)
         if on_photograph is not None:
             on_photograph(n, len(items))
+
+
+def _spool_key(settings: Settings) -> str:
+    """Of what shapes a stored image, and what is found out with it."""
+    data = settings.data
+    return _digest([PICTURE_VERSION, asdict(settings.images), data.least_quality, data.split == "likeness"])
+
+
+def _recall(item: _Item, spool: Spool, settings: ImageSettings) -> bool:
+    """Fill in what a killed preparation has found out about a photograph; whether it had."""
+    with contextlib.suppress(OSError):  # the reading of the photograph will say so
+        status = item.photograph.path.stat()
+        item.identity = status.st_size, status.st_mtime_ns
+    note = spool.known(item.photograph.path, item.identity)
+    if note is None or not note["sha256"]:  # what could not be opened then may be now
+        return False
+    item.recall(note)
+    if item.retina is not None:
+        item.boxes = boxes_in_square(item.photograph.boxes, square_of(item.retina, *item.size, settings))
+    return True
 
 
 def _read(item: _Item) -> bytes | None:
@@ -616,14 +672,12 @@ def _patient_numbers(items: Sequence[_Item]) -> dict[str, str]:
 
 
 def _write_shards(
-    partial: Path, members: dict[Split, list[_Item]], spool: BinaryIO, patients: dict[str, str]
+    partial: Path, members: dict[Split, list[_Item]], spool: Spool, patients: dict[str, str]
 ) -> list[dict[str, Any]]:
     """Write the shards; what the manifest says of them."""
 
     def image_and_entry(item: _Item, side: Split) -> tuple[bytes, EyeEntry]:
-        start, length = item.stored_at
-        spool.seek(start)
-        return spool.read(length), item.entry(side, patients)
+        return spool.stored(item.stored_at), item.entry(side, patients)
 
     shards = []
     with ThreadPoolExecutor(1) as thread:  # hashes a shard and has the disk hold it while the next one is written
@@ -721,14 +775,26 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 @contextlib.contextmanager
-def _partial_folder(records: Path) -> Iterator[Path]:
-    """A new folder that is removed at the end, unless it got another name."""
+def _partial_folder(records: Path, key: str) -> Iterator[Path]:
+    """A folder that is removed at the end, unless it got another name, or Ctrl-C ends this process.
+
+    It is the one that a killed process of this machine left with photographs read for the same key, or a new one.
+    Others that killed processes left are removed.
+    """
     partial = records / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    partial.mkdir()
+    for left in _stale(records):
+        if not partial.exists() and read_key(left) == key:
+            with contextlib.suppress(OSError):  # another process was faster
+                left.rename(partial)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(exist_ok=True)
     try:
         yield partial
-    finally:
+    except Exception:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put_in_place(partial: Path, place: Path) -> None:
@@ -746,10 +812,10 @@ def _put_in_place(partial: Path, place: Path) -> None:
     shutil.rmtree(place / "replaced", ignore_errors=True)
 
 
-def _remove_stale(records: Path) -> None:
-    """Remove what killed processes of this machine left half-written."""
+def _stale(records: Path) -> Iterator[Path]:
+    """The folders that killed processes of this machine left half-written."""
     mine = f"{_PARTIAL}{socket.gethostname()}-"
-    for folder in records.glob(f"{_PARTIAL}*"):
+    for folder in sorted(records.glob(f"{_PARTIAL}*")):
         pid = folder.name.removeprefix(mine).split("-")[0]
         if folder.name.startswith(mine) and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
+            yield folder

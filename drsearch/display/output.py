@@ -81,12 +81,15 @@ class _CountLines:
     def __init__(self, out: Console, what: str) -> None:
         self._say, self._what = liner(out), what
         self._began = self._last = time.monotonic()
+        self._before: int | None = None  # done by an earlier command, which took none of this time
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if done and done < total and now - self._last >= LINE_EVERY_S:
+        if self._before is None:
+            self._before = max(0, done - 1)
+        if self._before < done < total and now - self._last >= LINE_EVERY_S:
             self._last = now
-            left = duration((now - self._began) / done * (total - done))
+            left = duration((now - self._began) / (done - self._before) * (total - done))
             self._say(f"{self._what}: {done} of {total}, about {left} left")
 
 

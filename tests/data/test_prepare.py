@@ -477,7 +477,9 @@ main()
 
 
 @pytest.mark.faults
-def test_a_killed_command_leaves_nothing_that_looks_finished(eyes: Path, home: Home) -> None:
+def test_a_killed_command_leaves_nothing_that_looks_finished_and_goes_on_with_the_next_photograph(
+    eyes: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = [sys.executable, "-c", HELD_IN_THE_MIDDLE, "prepare", str(eyes)]
     environment, pipe = {**os.environ, "DRSEARCH_HOME": str(home.path)}, subprocess.PIPE
     with subprocess.Popen(
@@ -487,9 +489,23 @@ def test_a_killed_command_leaves_nothing_that_looks_finished(eyes: Path, home: H
         assert "the 20th photograph\n" in iter(process.stdout.readline, "")
         process.send_signal(signal.SIGKILL)
     assert made(home) and not list(home.records.glob("*/manifest.json"))
+    (notes,) = home.records.glob("*/read.jsonl")
+    before = [json.loads(line)["file"] for line in notes.read_text().splitlines()[1:]]
+    assert 0 < len(before) < 30
+    os.utime(before[0])  # changed since, perhaps
+    with notes.open("a") as file:
+        file.write('{"file": "cut')
+    read: list[Path] = []
+    monkeypatch.setattr(prepare_module, "read_file", lambda path: read.append(path) or path.read_bytes())
     prepared = prepare(eyes, Settings(), home)
     assert not prepared.reused
     assert made(home) == [prepared.records.fingerprint]
+    assert sorted(map(str, read)) == sorted({str(path) for path in (eyes / "images/train").iterdir()} - {*before[1:]})
+    whole = prepare(eyes, Settings(), Home(tmp_path / "whole"))
+    assert (prepared.records.manifest, prepared.audit) == (whole.records.manifest, whole.audit)
+    assert {path.name for path in prepared.records.folder.iterdir()} == {
+        path.name for path in whole.records.folder.iterdir()
+    }
 
 
 def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, home: Home) -> None:
