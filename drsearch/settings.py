@@ -6,6 +6,7 @@ a hyperparameter in a search space. Sections check type and range when they are 
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -73,12 +74,12 @@ def _checked(name: str, item: "dataclasses.Field[Any]", value: Any) -> Value:
     kind, optional = item.type, False
     if kind in (int | None, float | None):
         kind, optional = (int if kind == int | None else float), True
-    wanted = _wanted(kind, item.metadata, optional)
     if value is None and optional:
         return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind or not _in_range(value, item.metadata):
+        wanted = _wanted(kind, item.metadata, optional)
         raise SettingsError(f"{name} = {value!r}: expected {wanted}, for example {name} = {item.default!r}.")
     return value  # type: ignore[no-any-return]
 
@@ -645,11 +646,13 @@ def gin_text(settings: Settings, head: Iterable[str] = ()) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
+@functools.cache
 def setting_names() -> tuple[str, ...]:
     """The names of all settings, `section.field`."""
     return tuple(f"{section}.{item.name}" for section, kind in SECTIONS.items() for item in fields(kind))
 
 
+@functools.cache
 def searchable_names() -> tuple[str, ...]:
     """The names of the settings that a search space may draw."""
     return tuple(

@@ -61,14 +61,18 @@ def load_space(path: str | Path, over: Callable[[Settings], Settings] = lambda o
 def _check(space: SearchSpace) -> None:
     """Walk through the space until nothing new shows, checking what it draws and its networks."""
     forms: dict[str, str] = {}
+    checked: set[tuple[str, str]] = set()
     failures: list[TrialFailed] = []
     n_built = 0
     explorer = Explorer()
 
     def mention(name: str, hyperparameter: Hyperparameter) -> None:
+        if (mentioned := (name, repr(hyperparameter))) in checked:
+            return
         _check_searchable(space, name)
         _check_drawable(space, name, hyperparameter, forms)
         _check_values(space, name, hyperparameter)
+        checked.add(mentioned)
 
     def draw(name: str, hyperparameter: Hyperparameter) -> Value:
         if name.startswith(PREFIX):
@@ -99,8 +103,9 @@ def _check(space: SearchSpace) -> None:
             f"{space.path}: space(hp) draws nothing; write for example "
             "hp.Choice('training.learning_rate', [0.001, 0.0001])."
         )
-    _check_backbones(space, explorer.walks)
-    _check_own(space, explorer.walks)
+    walks = list({repr(walk): walk for walk in explorer.walks}.values())
+    _check_backbones(space, walks)
+    _check_own(space, walks)
     if failures and not n_built:
         raise SearchSpaceError(
             f"{space.path}: build_model built no network in {len(failures)} tries at "
