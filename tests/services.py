@@ -51,7 +51,7 @@ def when(condition: Callable[[], Any], what: str, process: Any = None) -> Any:
         assert process is None or process.poll() is None, f"it ended before: {what}\n{process.communicate()}"
         assert asked < end, f"waited in vain for: {what}"
         took = time.monotonic() - asked  # of a question to MLflow, from what is awaited
-        time.sleep(min(max(0.05, 2 * took), 1))
+        time.sleep(min(max(0.05, 5 * took), 1))
 
 
 def free_port() -> int:

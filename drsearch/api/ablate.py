@@ -103,8 +103,8 @@ def ablate(
         >>> import drsearch
         >>> def pooled(hp):
         ...     hp.Fixed("model.pooling", "mean_max")
-        >>> small = {"training.epochs": 2, "images.image_px": 64, "study.trials": 1, "finetune.when": "never"}
-        >>> study = drsearch.run_study(pooled, "eyes", settings=small, progress=False)
+        >>> small = {"images.image_px": 64, "model.stages": 1, "training.epochs": 2, "finetune.when": "never"}
+        >>> study = drsearch.run_study(pooled, "eyes", trials=1, settings=small, progress=False)
         >>> drsearch.ablate("pooled", folds=2, repeats=1, progress=False).table.index.to_list()
         ['model.pooling']
     """

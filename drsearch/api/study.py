@@ -390,8 +390,8 @@ def run_study(
         >>> import drsearch
         >>> def rates(hp):
         ...     hp.Choice("training.learning_rate", [1e-2, 1e-3])
-        >>> small = {"training.epochs": 2, "images.image_px": 64, "study.sampler": "grid", "finetune.when": "never"}
-        >>> study = drsearch.run_study(rates, "eyes", settings=small, progress=False)
+        >>> small = {"images.image_px": 64, "model.stages": 1, "training.epochs": 2, "finetune.when": "never"}
+        >>> study = drsearch.run_study(rates, "eyes", settings=small | {"study.sampler": "grid"}, progress=False)
         >>> study.trials["state"].to_list()
         ['complete', 'complete']
     """

@@ -18,6 +18,7 @@ SETTINGS = {
     "study.sampler": "random",
     "study.gradcam_eyes": 2,
     "images.image_px": 64,
+    "model.stages": 1,
     "training.epochs": 2,
     "training.checkpoint_every_epochs": 1,
     "finetune.when": "never",

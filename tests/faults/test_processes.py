@@ -20,11 +20,11 @@ from drsearch.trials.trials import read_trials
 pytestmark = pytest.mark.faults
 
 IN_A_TRIAL = """
-import inspect
+import traceback
 
 
 def in_a_trial():
-    return any(frame.function == "_run_trial" for frame in inspect.stack(0))
+    return any(frame.f_code.co_name == "_run_trial" for frame, _ in traceback.walk_stack(None))
 """
 
 TROUBLES = """
