@@ -172,7 +172,7 @@ def _import_everything() -> None:
 
     set_up_client()  # as commands do before they import MLflow
     for module in pkgutil.walk_packages(drsearch.__path__, "drsearch."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "ray_driver")):  # it starts cold, and alone imports Ray
             importlib.import_module(module.name)
     with warnings.catch_warnings(action="ignore"):
         for name in (*_ALSO, *_SERVER):
