@@ -32,7 +32,9 @@ _CARRIED = ("MLFLOW_", "PG")
 _PLACED_S = 60.0
 _CONNECT_S = 5.0
 _LAST_LINES_S = 5.0
-_TRIES = 3  # to start or reach a cluster before the study is given up: Ray waits 30 s, too little on a busy machine
+_TRIES = 5
+"""How often to start or reach a cluster before the study is given up: Ray waits 30 s, too little on a busy machine, and
+its server for `ray://` fails by chance (https://github.com/ray-project/ray/issues/63202)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import psutil
 from services import free_port
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # else clients of the head fail by chance: docs/many_machines.md
 from ray.cluster_utils import Cluster  # noqa: E402
 
 _SMALL = {"object_store_memory": 80 * 2**20}
