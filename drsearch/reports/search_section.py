@@ -64,16 +64,14 @@ def search_section(facts: StudyFacts) -> Section:
     ]
     charts, of_drawn = plots.figures(facts.trials, settings), plots.figures(drawn, settings)
     best = status.best.number if status.best else None
-    if "history" in charts:
+    if "history" in of_drawn:
         value = status.best.value if status.best else None
         said = (
             f"Best: trial {best}, {objective.name} {value:.4f}"
             if value is not None
             else "No trial keeps the constraints"
         )
-        parts.append(
-            figure(charts["history"](), said, f"Every complete trial, and the best so far. {said}.", "history")
-        )
+        parts.append(figure(of_drawn["history"](), said, f"Complete trials, and the best so far. {said}.", "history"))
     if "pareto" in charts:
         caption = f"Both objectives, and their front. The model is its trial with {pick_rule(settings)}."
         parts.append(figure(charts["pareto"](), "Both objectives of every trial", caption))
@@ -123,8 +121,8 @@ def _of_all(drawn: int, n: int, study: str) -> list[Markup]:
         return []
     return [
         text(
-            f"Importances, parallel coordinates and slices are of {drawn} of the {n} trials: evenly, and each that was "
-            f"the best when it came; the table has the best {min(n, _LISTED_TRIALS)}. "
+            f"History, importances, parallel coordinates and slices are of {drawn} of the {n} trials: evenly, and each "
+            f"that was the best when it came; the table has the best {min(n, _LISTED_TRIALS)}. "
             f"drsearch trials {study} lists all."
         )
     ]
@@ -186,10 +184,6 @@ def _saved_hours(facts: StudyFacts) -> float:
 
 def _trial_tables(facts: StudyFacts, objective: Any) -> list[Markup]:
     names = list(dict.fromkeys(name for row in facts.rows for name in row.params))
-    done = [row for row in facts.rows if row.value is not None and row.state == "complete"]
-    begun = [row for row in facts.rows if row.state != "waiting"]
-    others = [row for row in begun if row.value is None or row.state != "complete"]
-    done.sort(key=lambda row: (bool(row.violated), objective.loss(row.value)))
     columns = ["trial", "state", objective.name, "epochs", "time", *(name.rpartition(".")[2] for name in names)]
 
     def listed(rows: Sequence[TrialRow]) -> Markup:
@@ -206,11 +200,20 @@ def _trial_tables(facts: StudyFacts, objective: Any) -> list[Markup]:
         ]
         return table(columns, cells, trials=[row.number for row in rows])
 
-    rows = [*done, *others][:_LISTED_TRIALS]
+    rows = _listed(facts, objective)
     if not rows:
         return [text("No trial has begun.")]
     rest = rows[_SHOWN_TRIALS:]
     return [listed(rows[:_SHOWN_TRIALS]), *([folded(f"{len(rest)} more trials", listed(rest))] if rest else [])]
+
+
+def _listed(facts: StudyFacts, objective: Objective) -> list[TrialRow]:
+    """The rows of the tables of trials: the best first."""
+    done = [row for row in facts.rows if row.value is not None and row.state == "complete"]
+    begun = [row for row in facts.rows if row.state != "waiting"]
+    others = [row for row in begun if row.value is None or row.state != "complete"]
+    done.sort(key=lambda row: (bool(row.violated), objective.loss(row.value or 0.0)))
+    return [*done, *others][:_LISTED_TRIALS]
 
 
 def _value_of(row: TrialRow) -> str:
@@ -221,8 +224,15 @@ def _value_of(row: TrialRow) -> str:
     return str(Interval(row.value, row.low, row.high))
 
 
-def trial_text(row: TrialRow, objective: str) -> str:
-    """What is said of a trial when it is chosen."""
+def trial_texts(facts: StudyFacts) -> dict[int, str]:
+    """What the page says of each trial of its figures and tables when it is chosen, by number."""
+    objective = objectives_of(facts.settings)[0]
+    shown = {trial.number for trial in plots.drawn_trials(facts.trials, objective, _DRAWN_TRIALS)} | set(facts.curves)
+    shown |= {row.number for row in _listed(facts, objective)}
+    return {row.number: _trial_text(row, objective.name) for row in facts.rows if row.number in shown}
+
+
+def _trial_text(row: TrialRow, objective: str) -> str:
     drawn = ", ".join(f"{name.rpartition('.')[2]} {short(value)}" for name, value in row.params.items())
     value = f", {objective} {row.value:.4f}" if row.value is not None else f", {row.state}"
     return f"Trial {row.number}{value}: {drawn}"

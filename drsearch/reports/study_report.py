@@ -31,7 +31,7 @@ from drsearch.reports.page import (
     tiles,
 )
 from drsearch.reports.prevalence_section import prevalence_section
-from drsearch.reports.search_section import search_section, trial_text
+from drsearch.reports.search_section import search_section, trial_texts
 from drsearch.reports.study_facts import StudyFacts, VersionFacts, read_study
 from drsearch.reports.words import html, percent, short
 from drsearch.settings import Settings
@@ -90,7 +90,7 @@ def study_report(storage: Any, name: str, home: Home) -> str:
         sections,
         f"Made by drsearch {drsearch.__version__} from MLflow and the study database. This page may hold photographs "
         "of patients: treat it as you treat those.",
-        {row.number: trial_text(row, status.progress.objective) for row in facts.rows},
+        trial_texts(facts),
     )
 
 
