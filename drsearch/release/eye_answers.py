@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from drsearch.data.images import retina_in_square
 from drsearch.data.records import EyeEntry, Eyes
-from drsearch.grades import CLASS_NAMES
 from drsearch.measure.explainers import own_method
 from drsearch.measure.figures import jpeg
 from drsearch.measure.heat_maps import heat_map_figure
+from drsearch.release.photograph_files import PhotographFiles
 from drsearch.serving.grader import Grader
 
 ANSWERS_FILE, PICTURES_FOLDER = "predictions.csv", "eyes"
@@ -23,7 +23,7 @@ ANSWERS_FILE, PICTURES_FOLDER = "predictions.csv", "eyes"
 
 _MOST_WRONG = 200  # of the misclassified eyes, pictures are made of so many
 _RIGHT_OF_A_KIND = 3
-_SIDE_PX = 320
+_SIDE_PX, _LONGEST_PX = 320, 400  # of a square as the network sees it; of a photograph
 
 
 @dataclass(frozen=True)
@@ -114,30 +114,39 @@ def telling(answers: Sequence[EyeAnswer], threshold: float) -> list[int]:
     return list(dict.fromkeys([*wrong[:_MOST_WRONG], *some]))
 
 
-def answer_pictures(grader: Grader, eyes: Eyes, answers: Sequence[EyeAnswer]) -> Mapping[str, bytes]:
+def answer_pictures(
+    grader: Grader,
+    listed: Sequence[EyeEntry],
+    eyes: Eyes,
+    answers: Sequence[EyeAnswer],
+    photographs: PhotographFiles | None = None,
+) -> dict[str, bytes]:
     """JPEG files of the eyes that tell most: the photograph, and beside it the heat map of the class that it is called.
 
     Args:
         grader: The version.
-        eyes: The eyes of the split.
-        answers: Its answers, in the same order.
+        listed: The eyes of the split.
+        eyes: Their images, in the same order.
+        answers: The version's answers, in the same order.
+        photographs: Their files; an eye that has none is shown as the network sees it.
 
     Returns:
         By file name.
     """
-    places = np.array(telling(answers, grader.serving.threshold), int)
     files, method = dict[str, bytes](), own_method(grader.model)
-    for label, _ in enumerate(CLASS_NAMES):
-        some = [place for place in places if answers[place].called == label]
-        if not some:
-            continue
-        images = eyes.images[some]
-        inside = np.stack([retina_in_square(image, grader.serving.images) for image in images])
-        maps, _ = grader.explainer(method).maps(images, inside, label)
-        for place, image, cam in zip(some, images, maps, strict=True):
-            answer, threshold = answers[place], grader.serving.threshold
-            figure = heat_map_figure(_small(image), _small(cam), answer.probability, threshold, method, beside=True)
-            files[f"{answer.eye}.jpg"] = jpeg(figure)
+    for place in telling(answers, grader.serving.threshold):
+        answer = answers[place]
+        photograph = photographs.find(listed[place]) if photographs is not None else None
+        if photograph is not None:
+            heat = grader.explain(photograph.path.read_bytes(), _LONGEST_PX, method, label=answer.called)
+            picture, cam = heat.photograph, heat.cam
+        else:
+            image = eyes.images[place]
+            inside = retina_in_square(image, grader.serving.images)
+            maps, _ = grader.explainer(method).maps(image[None], inside[None], answer.called)
+            picture, cam = _small(image), _small(maps[0])
+        figure = heat_map_figure(picture, cam, answer.probability, grader.serving.threshold, method, beside=True)
+        files[f"{answer.eye}.jpg"] = jpeg(figure)
     return files
 
 

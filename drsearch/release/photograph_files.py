@@ -1,6 +1,7 @@
 """The files of the photographs that a record set was made of."""
 
-from drsearch.data.records import EyeEntry, file_sha256
+from drsearch.data.records import EyeEntry, RecordSet, file_sha256
+from drsearch.datasets.given import open_dataset
 from drsearch.datasets.read import Dataset, Photograph
 from drsearch.errors import DataError
 
@@ -27,7 +28,21 @@ class PhotographFiles:
         Raises:
             DataError: If none of its name has its checksum any more.
         """
+        if (photograph := self.find(eye)) is None:
+            raise DataError(f"{self._place}: the photograph {eye.name} was changed or removed meanwhile; start again.")
+        return photograph
+
+    def find(self, eye: EyeEntry) -> Photograph | None:
+        """The photograph of an eye; None if none of its name has its checksum any more."""
         for photograph in self._photographs.get((eye.source, eye.name), ()):
             if photograph.path.is_file() and file_sha256(photograph.path) == eye.sha256:
                 return photograph
-        raise DataError(f"{self._place}: the photograph {eye.name} was changed or removed meanwhile; start again.")
+        return None
+
+
+def photographs_of(records: RecordSet) -> PhotographFiles | None:
+    """The photographs of a record set; None where their folder is not on this machine."""
+    try:
+        return PhotographFiles(open_dataset([records.description_path]))
+    except DataError:
+        return None

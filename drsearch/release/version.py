@@ -32,6 +32,7 @@ from drsearch.release.evaluate import evaluate
 from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, answer_pictures, answers_csv, eye_answers
 from drsearch.release.model_card import CARD_FILE, ModelCard, add_to_card
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
+from drsearch.release.photograph_files import photographs_of
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.run_folder import REGISTERED_FOLDER
 from drsearch.serving.grader import Grader, load_network
@@ -305,7 +306,8 @@ def evaluate_version(registry: Registry, candidate: Candidate, version: ModelVer
     of_grades = test.kappa.metrics("test_kappa") if test.kappa is not None else {}
     cautions = {TEST_CAUTION_TAG: test.scores.caution, BLIND_CAUTION_TAG: blind_caution(test.blind)}
     probabilities, threshold = grader.probabilities(test.eyes.images), grader.serving.threshold
-    answers = eye_answers(candidate.records().eyes("test"), probabilities, threshold)
+    listed = candidate.records().eyes("test")
+    answers = eye_answers(listed, probabilities, threshold)
     files = {
         "confusion.png": png(confusion_figure(test.scores.confusion, test.scores.threshold, "test")),
         "roc.png": png(roc_figure(test.eyes.labels, probabilities, threshold)),
@@ -313,7 +315,7 @@ def evaluate_version(registry: Registry, candidate: Candidate, version: ModelVer
         ANSWERS_FILE: answers_csv(answers).encode(),
     }
     if candidate.settings.study.gradcam_eyes:  # 0 keeps photographs out of MLflow
-        pictures = answer_pictures(grader, test.eyes, answers)
+        pictures = answer_pictures(grader, listed, test.eyes, answers, photographs_of(candidate.records()))
         files |= {f"{PICTURES_FOLDER}/{name}": content for name, content in pictures.items()}
     registry.log_scores(
         version,

@@ -1,11 +1,14 @@
 """What a version answered for single eyes: the table, which eyes tell most, and their pictures."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
 from drsearch.data.records import RecordSet, read_eyes
 from drsearch.release.eye_answers import EyeAnswer, answer_pictures, answers_csv, eye_answers, read_answers, telling
+from drsearch.release.photograph_files import photographs_of
 from drsearch.serving.grader import Grader
 
 
@@ -28,9 +31,10 @@ def test_missed_eyes_come_first_then_false_alarms_then_some_that_are_right() -> 
 
 def test_pictures_show_the_eye_and_its_map_beside_it(grader: Grader, records: RecordSet) -> None:
     eyes = read_eyes(records, "validation")
-    answers = eye_answers(records.eyes("validation"), grader.probabilities(eyes.images), 0.5)
+    listed = records.eyes("validation")
+    answers = eye_answers(listed, grader.probabilities(eyes.images), 0.5)
     assert [each.eye for each in answers] == list(eyes.names)
-    files = answer_pictures(grader, eyes, answers)
+    files = answer_pictures(grader, listed, eyes, answers)
     assert set(files) == {f"{answers[i].eye}.jpg" for i in telling(answers, grader.serving.threshold)}
     name = next(iter(files)).removesuffix(".jpg")
     picture = cv2.imdecode(np.frombuffer(files[f"{name}.jpg"], np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -39,3 +43,22 @@ def test_pictures_show_the_eye_and_its_map_beside_it(grader: Grader, records: Re
     assert picture.shape == (256 + 48, 2 * 256, 3), "both, and below them a strip with words and scale"
     assert np.abs(picture[:256, :256].astype(float) - shown).mean() == pytest.approx(0, abs=6)
     assert (picture[256:] == 255).all(axis=2).any()
+
+
+def test_a_photograph_that_is_there_is_shown_as_it_is_and_not_as_the_network_sees_it(
+    grader: Grader, records: RecordSet
+) -> None:
+    eyes, listed = read_eyes(records, "validation"), records.eyes("validation")
+    answers = eye_answers(listed, grader.probabilities(eyes.images), 0.5)
+    photographs = photographs_of(records)
+    assert photographs is not None
+    entry = listed[telling(answers, grader.serving.threshold)[0]]
+    photograph = cv2.imread(str(photographs.of(entry).path), cv2.IMREAD_COLOR_RGB)
+    assert photograph is not None
+    picture = answer_pictures(grader, listed, eyes, answers, photographs)[f"{entry.name}.jpg"]
+    shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR_RGB)
+    width = shown.shape[1] // 2
+    height = round(photograph.shape[0] * width / photograph.shape[1])
+    small = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(shown[:height, :width].astype(float) - small).mean() < 6
+    assert photographs.find(dataclasses.replace(entry, sha256="0" * 64)) is None
