@@ -27,7 +27,7 @@ def say(begun: Any, worker: str, **said: float) -> None:
     folder = begun.folder / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     status = {"worker": worker, "at": 0, "seconds": 2.0, "value": 0.6, "best": 0.7, "epochs": 8, **said}
-    (folder / "0.json").write_text(json.dumps(status))
+    (folder / "0-4711.json").write_text(json.dumps(status))
 
 
 def test_a_study_is_complete_when_all_its_trials_are_over(begin: Begin) -> None:
