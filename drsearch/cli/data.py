@@ -229,8 +229,9 @@ def synthesize(
 def clean(yes: Yes = False, storage: StorageUrl = "", as_json: Json = False) -> None:
     """Show what lies in DRSEARCH_HOME; delete what can be remade.
 
-    It shows what can go, and asks. Decoded images, features, checkpoints of trainings that have ended, and records that
-    no study and no registered version uses can go; everything that a study needs to go on stays.
+    It shows what can go, and asks. Decoded images, features, checkpoints of trainings that have ended, what a killed
+    preparation has read, and records that no study and no registered version uses can go; everything that a study needs
+    to go on stays.
 
     Example:
         drsearch clean

@@ -782,7 +782,7 @@ def _partial_folder(records: Path, key: str) -> Iterator[Path]:
     Others that killed processes left are removed.
     """
     partial = records / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    for left in _stale(records):
+    for left in unfinished(records):
         if not partial.exists() and read_key(left) == key:
             with contextlib.suppress(OSError):  # another process was faster
                 left.rename(partial)
@@ -812,8 +812,12 @@ def _put_in_place(partial: Path, place: Path) -> None:
     shutil.rmtree(place / "replaced", ignore_errors=True)
 
 
-def _stale(records: Path) -> Iterator[Path]:
-    """The folders that killed processes of this machine left half-written."""
+def unfinished(records: Path) -> Iterator[Path]:
+    """The folders that killed preparations of this machine left half-written.
+
+    Args:
+        records: The folder of all record sets.
+    """
     mine = f"{_PARTIAL}{socket.gethostname()}-"
     for folder in sorted(records.glob(f"{_PARTIAL}*")):
         pid = folder.name.removeprefix(mine).split("-")[0]

@@ -11,6 +11,7 @@ import optuna
 from mlflow.exceptions import MlflowException
 
 from drsearch.data.mapped_images import remove_mapped, temporary_folder
+from drsearch.data.prepare import unfinished
 from drsearch.data.records import MANIFEST, open_records
 from drsearch.datasets.description import read_source_file
 from drsearch.errors import DataError, RecordsError
@@ -66,6 +67,7 @@ def find_kept(storage: Storage | None, home: Home) -> list[Kept]:
     Returns:
         One item per kind, in the order of the table.
     """
+    half_read = _sizes(unfinished(home.records))
     decoded = _sizes([*home.decoded.glob("*"), *temporary_folder().glob("*")])
     features, running = _sizes(home.features.glob("*")), _is_running(home)
     records = _sizes(path.parent for path in home.records.glob(f"[!.]*/{MANIFEST}"))
@@ -84,6 +86,9 @@ def find_kept(storage: Storage | None, home: Home) -> list[Kept]:
             "stay while a training runs" if running else "the next training computes them again",
         ),
         Kept("records", _sum(records), tuple(unneeded), why),
+        Kept(
+            "half-made records", _sum(half_read), half_read, "the same `drsearch prepare` reads every photograph again"
+        ),
         Kept("checkpoints", _sum(checkpoints), ended, "those of trainings that go on stay"),
         Kept("runs", _sum(runs) - _sum(checkpoints), (), "`drsearch delete STUDY` deletes those of a study"),
         Kept("MLflow and studies", _sum(rest), (), "registered versions and what is known of every run"),

@@ -1,5 +1,7 @@
 """What of a home can go, and what stays?"""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,18 @@ def test_records_stay_where_their_photographs_are_gone(eyes: Path, home: Home, t
     (description,) = home.records.glob("*/data.toml")
     description.write_text(description.read_text().replace(str(eyes), str(moved)))
     assert "records" not in can_go(find_kept(None, home))
+
+
+def test_what_a_killed_preparation_has_read_can_go_and_what_a_living_one_reads_stays(home: Home) -> None:
+    machine, (dead, living) = socket.gethostname(), (2**22 + 1, os.getpid())
+    for pid in (dead, living):
+        folder = home.records / f".partial-{machine}-{pid}-01234567"
+        folder.mkdir(parents=True)
+        (folder / "spool").write_bytes(b"x" * 100)
+    found = find_kept(None, home)
+    assert can_go(found) == {"half-made records": {f".partial-{machine}-{dead}-01234567"}}
+    assert remove(found, home) == 100
+    assert [path.name for path in home.records.iterdir()] == [f".partial-{machine}-{living}-01234567"]
 
 
 def test_images_that_are_being_decoded_stay(home: Home) -> None:
