@@ -4,6 +4,7 @@ Tests take them by the fixtures `postgresql` and `mlflow_server` (conftest.py). 
 over `stop` and `start`, as a server that was away does.
 """
 
+import json
 import os
 import pwd
 import random
@@ -31,6 +32,9 @@ DEBIAN = "/usr/lib/postgresql"
 
 _GIVEN_OUT_FROM = 32768
 """The system chooses ports from here on: for a client that connects, and for who binds port 0."""
+
+_UNSIGNED = 3
+"""Requests to moto's server before it asks for keys: a user, the policy and the key are made by them."""
 
 _reserved: list[socket.socket] = []
 
@@ -169,10 +173,11 @@ class MlflowServer:
 
     Args:
         folder: Where its store lies; kept over `stop` and `start`.
+        bucket: Where it puts artifacts instead, with the environment that lets it; None for the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, bucket: "Bucket | None" = None) -> None:
+        self._folder, self._bucket = folder, bucket
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: Any = None
@@ -202,10 +207,11 @@ class MlflowServer:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes more
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            **(self._bucket.environment if self._bucket else {}),
         }
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.database}"]
-        command += ["--artifacts-destination", str(self.artifacts)]
+        command += ["--artifacts-destination", self._bucket.url if self._bucket else str(self.artifacts)]
         self._process = Command(command, environment, self._folder, self._folder / "server.log", session=True)
         if wait:
             self.wait()
@@ -222,12 +228,75 @@ class MlflowServer:
             self._process = None
 
 
+class Bucket:
+    """A bucket on an S3 server of its own (moto's), which refuses every key but the one that it gave out.
+
+    Args:
+        folder: For its log.
+    """
+
+    url = "s3://drsearch-artifacts/mlflow"
+
+    def __init__(self, folder: Path) -> None:
+        endpoint = f"http://127.0.0.1:{free_port()}"
+        arguments = ["-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2]]
+        with (folder / "s3.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", *arguments],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": str(_UNSIGNED)},
+            )
+        self.environment = {
+            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "anybody",
+            "AWS_SECRET_ACCESS_KEY": "unknown",
+        }
+        when(lambda: _answers(endpoint), f"{endpoint} to answer", self._process)
+        iam = self._client("iam")  # the next calls are as many as need no key
+        iam.create_user(UserName="mlflow")
+        everything = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+        iam.put_user_policy(UserName="mlflow", PolicyName="bucket", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="mlflow")["AccessKey"]
+        self.environment["AWS_ACCESS_KEY_ID"] = key["AccessKeyId"]
+        self.environment["AWS_SECRET_ACCESS_KEY"] = key["SecretAccessKey"]
+        self._client("s3").create_bucket(Bucket="drsearch-artifacts")
+
+    def keys(self) -> list[str]:
+        """The names of the objects in it."""
+        listed = self._client("s3").list_objects_v2(Bucket="drsearch-artifacts")
+        return [each["Key"] for each in listed.get("Contents", [])]
+
+    def close(self) -> None:
+        """End its server."""
+        self._process.kill()
+        self._process.wait()
+
+    def _client(self, service: str) -> Any:
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self.environment["MLFLOW_S3_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+
 def when_healthy(url: str, process: "subprocess.Popen[Any] | None", log: Path) -> None:
     """Return when an MLflow server answers there; if it does not, its log says why."""
     try:
         when(lambda: _is_healthy(url), f"{url} to answer", process)
     except AssertionError as wrong:
         raise RuntimeError(log.read_text()[-3000:]) from wrong
+
+
+def _answers(url: str) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
 
 
 def _is_healthy(url: str) -> bool:

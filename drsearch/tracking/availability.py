@@ -22,6 +22,9 @@ _CLIENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     # Otherwise MLflow prints the address of every run that ends to standard output, among the results.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # A server with a bucket would send clients to the bucket itself, which they may not reach.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 
 
@@ -112,6 +115,7 @@ def unavailable_reason(wrong: BaseException) -> str:
         ("RemoteDisconnected", "the connection was cut"),
         ("Connection reset", "the connection was cut"),
         ("Connection aborted", "the connection was cut"),
+        ("500 error responses", "an error of the server, which its log explains"),
     ):
         if words in text:
             return shown

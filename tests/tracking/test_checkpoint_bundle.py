@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from services import MlflowServer
+from services import Bucket, MlflowServer
 
 from drsearch.home import Home
 from drsearch.tracking.checkpoint_bundle import BUNDLE_FILE, SUPERSEDED_FILE, pack, read_info, unpack
@@ -229,3 +229,41 @@ class TestThroughMlflow:
 def test_a_folder_without_a_bundle_is_left_alone(tmp_path: Path) -> None:
     RemoteRuns("http://127.0.0.1:1").upload_bundle(tmp_path, "run")  # not even asked
     shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Bucket]:
+    bucket = Bucket(tmp_path)
+    yield bucket
+    bucket.close()
+
+
+class TestThroughObjectStorage:
+    """The server puts artifacts into a bucket; it alone has a key."""
+
+    def test_files_and_checkpoints_lie_in_the_bucket_and_reach_another_machine(
+        self, tmp_path: Path, key: str, bucket: Bucket
+    ) -> None:
+        secret, bucket.environment["AWS_SECRET_ACCESS_KEY"] = bucket.environment["AWS_SECRET_ACCESS_KEY"], "wrong"
+        server = MlflowServer(tmp_path, bucket)
+        try:
+            remote = RemoteRuns(server.url)
+            first, second = Home(tmp_path / "first"), Home(tmp_path / "second")
+            here, there = begin(first, key), second.runs / "study" / "trial-0000"
+            with pytest.raises(TrackerUnavailable, match="an error of the server, which its log explains|was cut"):
+                JournalSender(first, MlflowTracker(server.url), remote).send_new()
+
+            server.stop()
+            bucket.environment["AWS_SECRET_ACCESS_KEY"] = secret
+            assert not bucket.keys()
+            server.start()
+            for epochs in (range(1, 6), range(6, 11)):
+                checkpoint(here, 3, epochs)
+                JournalSender(first, MlflowTracker(server.url), remote).send_new()
+            names = [name.rpartition("/artifacts/")[2] for name in bucket.keys()]
+            assert sorted(names) == [f"checkpoint/{read_info(here / BUNDLE_FILE).name}", "settings.gin"]
+            assert all(name.startswith("mlflow/") for name in bucket.keys())
+            assert remote.fetch_run(f"study-{key[:8]}", key, there, attempt=7)
+            assert (there / "checkpoint" / "latest.npz").read_bytes() == b"weights of epoch 10"
+        finally:
+            server.stop()
