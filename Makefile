@@ -24,7 +24,7 @@ test: .venv/installed-test  ## Set up with the test extra, and pass the tests.
 quick: lint  ## Lint, types, and the tests that need no training, server or browser. A minute.
 	$(BIN)/python -m pytest --numprocesses 2 $(QUICK)
 
-faults: .venv/installed-test  ## A hundred faults in one study; a restart of a Ray cluster; ten minutes of load on the service (docs/reliability.md). Half an hour.
+faults: .venv/installed-test  ## A hundred faults in one study; faults of a Ray cluster; ten minutes of load on the service (docs/reliability.md). Half an hour.
 	PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/hundred.py
 	$(BIN)/python -m pytest -m slow tests/faults/test_ray.py
 	$(BIN)/python tests/faults/load.py

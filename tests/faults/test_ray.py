@@ -1,13 +1,14 @@
 """Do studies on a real Ray cluster come to what they come to here, whatever becomes of its nodes?"""
 
 import json
+import random
 import signal
 from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
-from harness import RATES, Bench, RunningStudy, bench_at, space_of
+from harness import RATES, Bench, RunningStudy, bench_at, children, kill, space_of
 from services import HANG_S, MlflowServer, PostgresServer, when
 
 from drsearch.processes import is_dead, this_machine
@@ -114,3 +115,46 @@ def test_two_studies_at_once_outlive_a_restart_of_the_head(cluster: tuple[Bench,
         assert study.curves() == peace["curves"]
         study.accounted_for()
         study.nothing_runs()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_faults_at_random_moments_change_no_result(seed: int, cluster: tuple[Bench, Nodes], prepared: Bench) -> None:
+    bench, nodes = cluster
+    draw, n_trials = random.Random(seed), 6
+    nodes.add(3 - min(3, len(nodes.names)))
+    space = space_of([0.003 / 2**i for i in range(n_trials)], {"study.max_retries": 1000})
+    peaceful, study = prepared.study(f"peace-{seed}", space), bench.study(f"storm-{seed}", space)
+    told = peaceful.run()
+
+    launcher = study.start_held((0, 1), workers=3)
+    study.release()
+    kinds = ["worker", "actor", "node", "driver", "launcher", "Ctrl-C"]
+    moments = sorted(draw.uniform(0, 0.9) * n_trials * 12 for _ in kinds)
+    for kind, least in zip(draw.sample(kinds, len(kinds)), moments, strict=True):
+        when(lambda least=least: n_epochs(study) >= least, f"{least:.0f} epochs", launcher)  # type: ignore[misc]
+        at_work = when(lambda: [pid for i in range(n_trials) if (pid := process_of(study, i))], "a worker", launcher)
+        if kind == "worker":
+            kill(psutil.Process(draw.choice(at_work)))
+        elif kind == "actor":
+            kill(psutil.Process(psutil.Process(draw.choice(at_work)).ppid()))
+        elif kind == "node":
+            nodes.kill(draw.choice(nodes.names))
+            nodes.add()
+        elif kind == "driver":
+            (driver,) = children(launcher, "drsearch.workers.ray_driver")
+            kill(driver)
+        else:
+            launcher.send_signal(signal.SIGINT if kind == "Ctrl-C" else signal.SIGKILL)
+            launcher.communicate(timeout=HANG_S)
+            launcher = study.start(workers=3)
+    assert study.end(launcher) == told
+    assert study.curves() == peaceful.curves()
+    study.accounted_for()
+    study.nothing_runs()
+
+
+def n_epochs(study: RunningStudy) -> int:
+    """How many epochs the trials of a study have told it of."""
+    return sum(len(trial.last.intermediate_values) for trial in read_trials(study.optuna()))
