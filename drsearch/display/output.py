@@ -56,7 +56,7 @@ def print_lines(out: Console, lines: Iterable[Text]) -> None:
 
 @contextmanager
 def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work of known length with the time left; a line now and then where lines cannot be written over.
+    """A bar for work of known length, how many a second and the time left; plain lines where none can be written over.
 
     Args:
         out: Where to.
@@ -68,15 +68,20 @@ def counting(out: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     if not is_live(out):
         yield _CountLines(out, what)
         return
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn, Task
 
-    with Progress(console=out, transient=True, disable=out.quiet) as progress:
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else _often(task.speed), style="progress.data.speed")
+
+    columns = (*Progress.get_default_columns(), Rate())
+    with Progress(*columns, console=out, transient=True, disable=out.quiet) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 class _CountLines:
-    """Plain lines: how much is done and the time left, from `LINE_EVERY_S` on."""
+    """Plain lines: how much is done, how many a second, and the time left, from `LINE_EVERY_S` on."""
 
     def __init__(self, out: Console, what: str) -> None:
         self._say, self._what = liner(out), what
@@ -89,8 +94,13 @@ class _CountLines:
             self._before = max(0, done - 1)
         if self._before < done < total and now - self._last >= LINE_EVERY_S:
             self._last = now
-            left = duration((now - self._began) / (done - self._before) * (total - done))
-            self._say(f"{self._what}: {done} of {total}, about {left} left")
+            rate = (done - self._before) / max(1e-9, now - self._began)
+            left = duration((total - done) / rate)
+            self._say(f"{self._what}: {done:,} of {total:,}, {_often(rate)}, about {left} left")
+
+
+def _often(rate: float) -> str:
+    return f"{rate:,.0f} a second" if rate >= 10 else f"{rate:.2g} a second"
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 """Tables for people."""
 
 import io
+import itertools
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -19,13 +21,15 @@ def test_lines_of_a_table_are_whole_where_they_are_wider_than_the_console() -> N
 
 
 @pytest.mark.parametrize(("quiet", "every_s", "n"), [(False, 0.0, 2), (False, 60.0, 0), (True, 0.0, 0)])
-def test_without_a_terminal_a_long_count_is_a_line_now_and_then_with_the_time_left(
+def test_without_a_terminal_a_long_count_is_a_line_now_and_then_with_rate_and_time_left(
     quiet: bool, every_s: float, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "LINE_EVERY_S", every_s)
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=itertools.count(0, 0.5).__next__))
     out = Console(file=io.StringIO(), width=40, quiet=quiet)
     with counting(out, "photographs under stress") as count:
         for done in range(4):
             count(done, 3)
     written = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert written == [f"photographs under stress: {done} of 3, about 0 s left" for done in (1, 2)][:n]
+    lines = ["1 of 3, 1 a second, about 2 s left", "2 of 3, 1.3 a second, about 1 s left"]
+    assert written == [f"photographs under stress: {line}" for line in lines][:n]
