@@ -49,8 +49,9 @@ class _Thumbnails:
         """Root mean square differences, in levels, of a thumbnail and some of these; few at a time, to save memory."""
         differences = np.empty(len(among))
         for start in range(0, len(among), _AT_ONCE):
-            apart = self.flat[among[start : start + _AT_ONCE]] - thumbnail.astype(np.float64)
-            differences[start : start + _AT_ONCE] = np.sqrt(np.mean(apart**2, axis=1))
+            apart = self.flat[among[start : start + _AT_ONCE]].astype(np.int32) - thumbnail
+            squares = np.einsum("ij,ij->i", apart, apart)  # exact, and many times faster than floating point
+            differences[start : start + _AT_ONCE] = np.sqrt(squares / apart.shape[1])
         return differences
 
 
