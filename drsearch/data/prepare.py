@@ -64,6 +64,8 @@ from drsearch.processes import in_threads
 from drsearch.settings import ImageSettings, Settings, TaskSettings
 
 _PARTIAL = ".partial-"
+_NOBODY = 0  # the process of a folder that no process has
+_LONG_S = 30.0  # of reading: who then mends the data, or leaves out what is bad, does not want it to be read again
 _WORST = 40  # photographs of the lowest quality, and of the most unusual crops, that an audit names
 _OF_ONE_SIZE = 10  # photographs
 _UNUSUAL = 0.05  # of the photograph's width or height, between a border and where it usually is
@@ -778,10 +780,11 @@ def _write_json(path: Path, values: Any) -> None:
 def _partial_folder(records: Path, key: str) -> Iterator[Path]:
     """A folder that is removed at the end, unless it got another name, or Ctrl-C ends this process.
 
-    It is the one that a killed process of this machine left with photographs read for the same key, or a new one.
-    Others that killed processes left are removed.
+    It is a new one, or the one that a process of this machine left with photographs read for the same key: one that was
+    killed, or that read for long and then refused its data. Others that were left are removed.
     """
-    partial = records / f"{_PARTIAL}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    mine, name = f"{_PARTIAL}{socket.gethostname()}", uuid.uuid4().hex[:8]
+    partial = records / f"{mine}-{os.getpid()}-{name}"
     for left in unfinished(records):
         if not partial.exists() and read_key(left) == key:
             with contextlib.suppress(OSError):  # another process was faster
@@ -789,10 +792,14 @@ def _partial_folder(records: Path, key: str) -> Iterator[Path]:
         else:
             shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(exist_ok=True)
+    start = time.monotonic()
     try:
         yield partial
-    except Exception:
-        shutil.rmtree(partial, ignore_errors=True)
+    except Exception as wrong:
+        if isinstance(wrong, DataError) and time.monotonic() - start >= _LONG_S:
+            partial.rename(records / f"{mine}-{_NOBODY}-{name}")
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
     shutil.rmtree(partial, ignore_errors=True)
 
@@ -813,7 +820,7 @@ def _put_in_place(partial: Path, place: Path) -> None:
 
 
 def unfinished(records: Path) -> Iterator[Path]:
-    """The folders that killed preparations of this machine left half-written.
+    """The folders that preparations of this machine left half-written when they were killed or refused their data.
 
     Args:
         records: The folder of all record sets.

@@ -508,6 +508,22 @@ def test_a_killed_command_leaves_nothing_that_looks_finished_and_goes_on_with_th
     }
 
 
+def test_data_that_are_refused_after_long_reading_are_not_read_again(
+    eyes: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_module, "_LONG_S", 0.0)
+    cv2.imwrite(str(eyes / "images/train/SYN_003.jpg"), np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(DataError, match="shows no retina"):
+        prepare(eyes, SMALL, home)
+    read: list[Path] = []
+    monkeypatch.setattr(prepare_module, "read_file", lambda path: read.append(path) or path.read_bytes())
+    prepared = prepare(eyes, SMALL, home, skip_bad=True)
+    assert read == []
+    assert made(home) == [prepared.records.fingerprint]
+    whole = prepare(eyes, SMALL, Home(tmp_path / "whole"), skip_bad=True)
+    assert (prepared.records.manifest, prepared.audit) == (whole.records.manifest, whole.audit)
+
+
 def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, home: Home) -> None:
     mine = home.records / f".partial-{os.uname().nodename}-{os.getpid()}-00000000"
     mine.mkdir(parents=True)
