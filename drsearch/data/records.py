@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from drsearch.data.images import THUMBNAIL_PX
 from drsearch.data.mapped_images import Images, MappedImages, map_images, on_this_machine
 from drsearch.data.quality import Quality
+from drsearch.data.splits import SPLITS
 from drsearch.datasets.boxes import Box
 from drsearch.errors import RecordsError
 from drsearch.files import full_place, is_full, sentence
@@ -543,6 +544,23 @@ def _parse(example: Any) -> tuple[Any, ...]:
     # The accurate transform gives the pixels of `decode_stored`; TensorFlow's default is off by one here and there.
     image = tf.io.decode_jpeg(record["image"], channels=3, dct_method="INTEGER_ACCURATE")
     return image, record["grade"], record["label"], record["edema"], *(record[word] for word in words)
+
+
+def stored_images(records: RecordSet) -> Iterator[tuple[str, bytes]]:
+    """The SHA-256 of each photograph of a record set, and the JPEG that is stored of it, in the order of the records.
+
+    Raises:
+        RecordsError: If a shard is missing, torn or altered.
+    """
+    import tensorflow as tf
+
+    for split in SPLITS:
+        shards = _shards(records, split)
+        for shard in shards:
+            _check_file(records.folder, shard)
+        examples = tf.data.TFRecordDataset([str(records.folder / shard["file"]) for shard in shards])
+        for example, eye in zip(examples.as_numpy_iterator(), records.eyes(split), strict=True):
+            yield eye.sha256, tf.train.Example.FromString(example).features.feature["image"].bytes_list.value[0]
 
 
 def write_shard(path: Path, eyes: Iterable[tuple[bytes, EyeEntry]]) -> None:

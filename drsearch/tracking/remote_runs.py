@@ -167,7 +167,7 @@ class RemoteRuns:
         return True
 
     def upload_folder(self, experiment: str, key: str, folder: Path, note: str) -> bool:
-        """Upload the files of a folder as a run of its own, unless they were uploaded before.
+        """Upload the files of a folder, but hidden ones, as a run of its own, unless they were uploaded before.
 
         Args:
             experiment: Of that run.
@@ -186,7 +186,8 @@ class RemoteRuns:
                 return False
             experiment_id = get_or_create_experiment(self._client, experiment, tags={NOTE_TAG: note}).experiment_id
             run = self._client.create_run(experiment_id, tags={KEY_TAG: key}, run_name=key)
-            self._client.log_artifacts(run.info.run_id, str(folder), "files")
+            for file in sorted(folder.glob("[!.]*")):
+                self._client.log_artifact(run.info.run_id, str(file), "files")
             self._client.set_terminated(run.info.run_id)  # FINISHED: whole
         return True
 

@@ -524,6 +524,28 @@ def test_data_that_are_refused_after_long_reading_are_not_read_again(
     assert (prepared.records.manifest, prepared.audit) == (whole.records.manifest, whole.audit)
 
 
+def test_photographs_that_are_added_or_changed_are_the_only_ones_that_are_read_again(
+    eyes: Path, home: Home, relabel: Relabel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photographs = sorted((eyes / "images/train").iterdir())
+    added, changed = photographs[4].rename(tmp_path / "added.jpg"), photographs[7]
+    relabel(lambda lines: [line for line in lines if not line.startswith(photographs[4].stem)])
+    first = prepare(eyes, SMALL, home).records
+    added.rename(photographs[4])
+    relabel(lambda lines: [*lines, f"{photographs[4].stem},2,0"])
+    Image.open(changed).rotate(90).save(changed)
+    read: list[Path] = []
+    monkeypatch.setattr(prepare_module, "read_file", lambda path: read.append(path) or path.read_bytes())
+    second = prepare(eyes, SMALL, home)
+    assert sorted(read) == [photographs[4], changed]
+    assert second.records.fingerprint != first.fingerprint
+    whole = prepare(eyes, SMALL, Home(tmp_path / "whole"))
+    assert (second.records.manifest, second.audit) == (whole.records.manifest, whole.audit)
+    read.clear()
+    prepare(eyes, SMALL.replace({"images.image_px": 48}), home)
+    assert len(read) == 30, "other settings, other pictures"
+
+
 def test_a_half_written_folder_of_a_living_process_is_left_alone(eyes: Path, home: Home) -> None:
     mine = home.records / f".partial-{os.uname().nodename}-{os.getpid()}-00000000"
     mine.mkdir(parents=True)

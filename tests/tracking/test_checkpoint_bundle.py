@@ -214,12 +214,13 @@ class TestThroughMlflow:
     def test_a_folder_is_kept_once_and_fetched_whole(self, tmp_path: Path, remote: RemoteRuns, key: str) -> None:
         (tmp_path / "records").mkdir()
         (tmp_path / "records" / "a").write_bytes(b"1")
+        (tmp_path / "records" / ".of-this-machine").write_bytes(b"2")
         experiment = f"records-{key[:8]}"
         assert not remote.fetch_folder(experiment, "f", tmp_path / "there")
         assert remote.upload_folder(experiment, "f", tmp_path / "records", "note")
         assert not remote.upload_folder(experiment, "f", tmp_path / "records", "note")
         assert remote.fetch_folder(experiment, "f", tmp_path / "there")
-        assert (tmp_path / "there" / "a").read_bytes() == b"1"
+        assert {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()} == {"a": b"1"}
 
     def test_a_server_that_is_away_is_said_to_be(self, tmp_path: Path, key: str) -> None:
         with pytest.raises(TrackerUnavailable):

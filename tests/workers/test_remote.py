@@ -157,7 +157,7 @@ class TestRecords:
         assert fetch_records(definition, second, lambda: False)
         there = second.records / records.fingerprint
         assert {path.name: path.read_bytes() for path in there.iterdir()} == {
-            path.name: path.read_bytes() for path in records.folder.iterdir()
+            path.name: path.read_bytes() for path in records.folder.glob("[!.]*")
         }
         (there / "manifest.json").write_text("torn")
         assert fetch_records(definition, second, lambda: False)
