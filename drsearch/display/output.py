@@ -86,12 +86,14 @@ class _CountLines:
     def __init__(self, out: Console, what: str) -> None:
         self._say, self._what = liner(out), what
         self._began = self._last = time.monotonic()
-        self._before: int | None = None  # done by an earlier command, which took none of this time
+        self._before: int | None = None  # done by an earlier command
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if self._before is None:
-            self._before = max(0, done - 1)
+            self._before = done if done > 1 else 0
+            if self._before:
+                self._began = now
         if self._before < done < total and now - self._last >= LINE_EVERY_S:
             self._last = now
             rate = (done - self._before) / max(1e-9, now - self._began)

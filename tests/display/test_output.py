@@ -33,3 +33,14 @@ def test_without_a_terminal_a_long_count_is_a_line_now_and_then_with_rate_and_ti
     written = out.file.getvalue().splitlines()  # type: ignore[attr-defined]
     lines = ["1 of 3, 1 a second, about 2 s left", "2 of 3, 1.3 a second, about 1 s left"]
     assert written == [f"photographs under stress: {line}" for line in lines][:n]
+
+
+def test_what_an_earlier_command_has_done_has_no_part_in_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=iter([0.0, 100.0, 102.0]).__next__))
+    out = Console(file=io.StringIO(), width=80)
+    with counting(out, "photographs") as count:
+        count(91, 101)
+        count(95, 101)
+    written = out.file.getvalue()  # type: ignore[attr-defined]
+    assert written == "photographs: 95 of 101, 2 a second, about 3 s left\n"
