@@ -16,7 +16,7 @@ def print_ablation(out: Console, report: "AblationReport") -> None:
     from drsearch.release.ablation import ablation_cells, ablation_columns
 
     choice, *others = ablation_columns(report)
-    table = Table(Column(choice, overflow="fold", min_width=max(len(row.choice.name) for row in report.rows)), *others)
+    table = Table(Column(choice, no_wrap=True), *(Column(name, overflow="fold") for name in others))
     for row in report.rows:
         table.add_row(*ablation_cells(row))
     say = liner(out)
