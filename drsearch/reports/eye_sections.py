@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from drsearch.grades import CLASS_NAMES
-from drsearch.release.eye_answers import EyeAnswer, telling
+from drsearch.release.eye_answers import ANSWERS_FILE, EyeAnswer, telling
 from drsearch.reports.card_section import fact_parts
 from drsearch.reports.page import (
     Picture,
@@ -15,6 +15,8 @@ from drsearch.reports.page import (
 )
 from drsearch.reports.study_facts import VersionFacts
 from drsearch.reports.words import html
+
+_LISTED_EYES = 500  # without a picture, of each kind
 
 
 def attention_section(model: VersionFacts) -> Section:
@@ -71,9 +73,13 @@ def misclassified_section(model: VersionFacts) -> Section:
             parts.append(pictures(shown, 260))
         if rest := [answer for answer in some if answer.eye not in model.pictures]:
             rows = [
-                [answer.eye, str(answer.grade), f"{answer.probability:.3f}", f"{answer.quality:.2f}"] for answer in rest
+                [answer.eye, str(answer.grade), f"{answer.probability:.3f}", f"{answer.quality:.2f}"]
+                for answer in rest[:_LISTED_EYES]
             ]
             parts.append(table(["eye", "grade", "probability of RDR", "quality"], rows))
+        if len(rest) > _LISTED_EYES:
+            more = html("<code>{}</code>", f"test/{ANSWERS_FILE}")
+            parts.append(text(html("{} more are in {} of the version's run.", f"{len(rest) - _LISTED_EYES:,}", more)))
     return Section("Misclassified eyes", parts)
 
 

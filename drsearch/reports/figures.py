@@ -22,6 +22,7 @@ _ORANGE_WASH = "rgba(217, 99, 15, 0.16)"
 _COOL, _WARM = ("#a9cbea", "#6fa8dc", "#3d7fc0", "#2a5d94"), ("#f3c169", "#ea9a3e", "#d9630f", "#a8430a")
 _DASHED = {"color": GREY, "width": 1.5, "dash": "dot"}
 _PAIR_PX = 400  # height of figures beside each other
+_DRAWN_EYES = 1000  # at most, of a kind: more points cannot be told apart, and a larger page opens slowly
 _SHARE = {"range": [-0.01, 1.01], "tickformat": ".0%"}
 
 
@@ -222,6 +223,8 @@ def calibration(answers: Sequence[EyeAnswer]) -> go.Figure:
 def probabilities_by_grade(answers: Sequence[EyeAnswer], threshold: float) -> go.Figure:
     """The probability of every eye, by its grade; eyes with the wrong class stand out.
 
+    Of each kind at most 1,000 are drawn, by chance: the legend says of how many.
+
     Args:
         answers: Of eyes.
         threshold: An eye is called RDR from this probability on.
@@ -231,6 +234,10 @@ def probabilities_by_grade(answers: Sequence[EyeAnswer], threshold: float) -> go
         ("right", BLUE, "circle", [answer for answer in answers if answer.is_right]),
         ("wrong", ORANGE, "x", [answer for answer in answers if not answer.is_right]),
     ):
+        n = len(some)
+        if n > _DRAWN_EYES:
+            some = [some[i] for i in np.sort(random.choice(n, _DRAWN_EYES, replace=False))]
+            name = f"{name} ({_DRAWN_EYES:,} of {n:,})"
         figure.add_trace(
             go.Scatter(
                 x=[answer.grade + 0.6 * (random.random() - 0.5) for answer in some],
@@ -255,14 +262,18 @@ def other_thresholds(answers: Sequence[EyeAnswer], threshold: float) -> go.Figur
         threshold: The model's own, which is marked.
     """
     labels, probabilities, _ = arrays(answers)
-    grid = np.unique(np.concatenate([np.linspace(0, 1, 201), probabilities]))
-    called = probabilities >= grid[:, None]
+    steps = np.unique(probabilities)
+    if len(steps) > _DRAWN_EYES:
+        steps = np.quantile(steps, np.linspace(0, 1, _DRAWN_EYES), method="nearest")
+    grid = np.unique(np.concatenate([np.linspace(0, 1, 201), steps]))
+    below = [
+        np.searchsorted(np.sort(some), grid) / len(some)
+        for some in (probabilities[labels == 1], probabilities[labels == 0])
+    ]
     figure = go.Figure(
         [
-            go.Scatter(x=grid, y=called[:, labels == 1].mean(1), name="sensitivity", line={"color": BLUE, "width": 2}),
-            go.Scatter(
-                x=grid, y=1 - called[:, labels == 0].mean(1), name="specificity", line={"color": ORANGE, "width": 2}
-            ),
+            go.Scatter(x=grid, y=1 - below[0], name="sensitivity", line={"color": BLUE, "width": 2}),
+            go.Scatter(x=grid, y=below[1], name="specificity", line={"color": ORANGE, "width": 2}),
         ]
     )
     figure.update_traces(mode="lines", hovertemplate="%{y:.0%} at %{x:.3f}")

@@ -52,7 +52,7 @@ def best_model_section(facts: StudyFacts, model: VersionFacts) -> Section:
             figure(
                 figures.probabilities_by_grade(answers, threshold),
                 _grade_alt(answers),
-                "Every test eye by its grade; crosses have the wrong class. Dotted: the threshold.",
+                "The test eyes by their grades; crosses have the wrong class. Dotted: the threshold.",
                 "probabilities",
             ),
         ),
