@@ -4,8 +4,12 @@ what for   find what helps on a few hundred photographs: normalisation of the ph
            width and depth of the network, optimizer and schedule, regularisation
 command    drsearch run-study resnet --data ~/IDRiD --workers 2 --trials 40
 minutes    one record set for each of 3 normalisations and 2 sizes is prepared first (seconds); then 40
-           trials of at most 80 epochs: some hours on 2 cores
-expect     not measured yet on the whole of IDRiD; local_mean gained most in first probes
+           trials of at most 80 epochs, most of them pruned: about 40 minutes of one core's time
+expect     on IDRiD's 413 photographs (commit f82216d) 23 of 40 trials were pruned. The best had a validation AUC of
+           0.928, after fine-tuning 0.938; on 82 test eyes AUC 0.868 [0.782, 0.935], accuracy 0.756 [0.659, 0.841].
+           All that came above 0.9 have the photograph as it is at 192 pixels, three stages and two blocks. That
+           validation flatters by 0.07 is what choosing among 40 on 66 eyes does; best.py is better, and chosen by
+           cross-validation
 """
 
 from keras_tuner import HyperParameters
