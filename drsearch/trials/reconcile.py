@@ -44,7 +44,7 @@ def fail_attempt(storage: Storage, trial_id: int, reason: str, *, final: bool) -
 
 
 def reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Trial]:
-    """Fail the attempts of dead processes, and let every trial wait again that is not over.
+    """Fail the attempts of dead processes and those that do not count, and let every trial wait again that is not over.
 
     Repeating this, or dying in the middle of it, does no harm: what to do is read from the trials' states. One process
     at a time does it.
@@ -75,6 +75,10 @@ def _reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Tr
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # it has ended meanwhile
             _fail_dead(storage, *running[trial_id])
     for trial in read_trials(study) if dead else trials:
+        for attempt in trial.attempts:
+            if attempt is not trial.last and not attempt.state.is_finished():
+                # A process that was stopped while it took a trial, until the lock was another's, made it.
+                fail_attempt(storage, attempt._trial_id, "another attempt at this trial counts", final=False)
         if trial.last.state is TrialState.FAIL and not trial.is_over:
             _requeue(study, trial)
     return read_trials(study)

@@ -355,11 +355,13 @@ def report(
     runs = study.runs()
     curves, wanted = study.curves(), peaceful.curves()
     ends = [[t for t in trial.attempts if t.state is TrialState.COMPLETE] for trial in trials]
+    open_ends = (TrialState.WAITING, TrialState.RUNNING)
+    left = {trial.number: [t.state.name for t in trial.attempts] for trial in trials
+            if any(t.state in open_ends for t in trial.attempts)}  # fmt: skip
     results = [
         check("every fault was injected", all(fault.outcome != "not injected" for fault in faults)),
         check(f"{options.trials} trials, each ended once", [len(end) for end in ends] == [1] * options.trials, ends),
-        check("no attempt is waiting or running", not any(
-            t.state in (TrialState.WAITING, TrialState.RUNNING) for trial in trials for t in trial.attempts)),
+        check("no attempt is waiting or running", not left, left),
         check("drsearch sync found nothing that had not come, or sent it", synced.returncode == 0, synced.stderr),
         check("one run per trial and one for the study, all FINISHED", len(runs) == options.trials + 1
               and {run.info.status for run in runs.values()} == {"FINISHED"},

@@ -210,6 +210,22 @@ def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, st
     assert read_trials(study)[0].state == "waiting"
 
 
+@pytest.mark.parametrize("state", [TrialState.WAITING, TrialState.RUNNING])
+def test_an_attempt_at_a_trial_that_another_has_ended_is_ended_too(
+    state: TrialState, study: optuna.Study, storage: Any
+) -> None:
+    """A process that is stopped while it takes a trial loses the lock; what it writes when it goes on is too late."""
+    add_waiting_trials(study, 1)
+    claimed = claim(study, storage, 1)
+    assert claimed is not None
+    study.add_trial(optuna.create_trial(state=state, user_attrs={TRIAL: 0, WORKER: this_process()}))
+    study.tell(claimed[1].number, 0.9)
+    (trial,) = reconcile(study, storage, NOBODY_IS_SILENT)
+    assert (trial.state, trial.value, trial.deaths) == ("complete", 0.9, 0)
+    assert [attempt.state for attempt in trial.attempts] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert trial.attempts[1].user_attrs[REASON] == "another attempt at this trial counts"
+
+
 def test_a_running_trial_of_a_living_process_is_left_alone(study: optuna.Study, storage: Any) -> None:
     add_waiting_trials(study, 1)
     claim(study, storage, 1)
