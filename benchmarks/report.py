@@ -26,6 +26,7 @@ ORDER = (
     "tracking",
     "memory",
     "prepare",
+    "large",
     "search_cost",
     "serving",
     "server",
