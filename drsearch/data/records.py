@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from absl import logging
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from drsearch.data.images import THUMBNAIL_PX
 from drsearch.data.mapped_images import Images, MappedImages, map_images, on_this_machine
 from drsearch.data.quality import Quality
-from drsearch.data.splits import SPLITS
 from drsearch.datasets.boxes import Box
 from drsearch.errors import RecordsError
 from drsearch.files import full_place, is_full, sentence
@@ -554,7 +553,7 @@ def stored_images(records: RecordSet) -> Iterator[tuple[str, bytes]]:
     """
     import tensorflow as tf
 
-    for split in SPLITS:
+    for split in get_args(Split):
         shards = _shards(records, split)
         for shard in shards:
             _check_file(records.folder, shard)
