@@ -77,7 +77,7 @@ def _reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Tr
     for trial in read_trials(study) if dead else trials:
         for attempt in trial.attempts:
             if attempt is not trial.last and not attempt.state.is_finished():
-                # A process that was stopped while it took a trial, until the lock was another's, made it.
+                # Perhaps of a process that was stopped while it took a trial, until the lock was another's.
                 fail_attempt(storage, attempt._trial_id, "another attempt at this trial counts", final=False)
         if trial.last.state is TrialState.FAIL and not trial.is_over:
             _requeue(study, trial)

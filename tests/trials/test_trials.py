@@ -214,7 +214,7 @@ def test_a_trial_given_away_cannot_be_given_up_once_more(study: optuna.Study, st
 def test_an_attempt_at_a_trial_that_another_has_ended_is_ended_too(
     state: TrialState, study: optuna.Study, storage: Any
 ) -> None:
-    """A process that is stopped while it takes a trial loses the lock; what it writes when it goes on is too late."""
+    """Perhaps of a process that was stopped while it took a trial, and lost the lock before it wrote."""
     add_waiting_trials(study, 1)
     claimed = claim(study, storage, 1)
     assert claimed is not None
