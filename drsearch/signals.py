@@ -3,8 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _AT_ONCE = (signal.SIGINT, signal.SIGTERM)
@@ -46,6 +46,19 @@ def write_to_stderr(text: str) -> None:
     """
     with suppress(OSError):
         os.write(2, f"drsearch: {text}\n".encode())
+
+
+@contextmanager
+def held_back(*numbers: int) -> Iterator[None]:
+    """Hold signals back from this thread, until the end of the `with` block, and from processes started in it.
+
+    Such a process gets them when it unblocks them (`signal.pthread_sigmask`): none reaches it before its handlers.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Interrupts:

@@ -23,6 +23,7 @@ from absl import logging
 from drsearch.files import fault, full_place, is_full, lock, sentence
 from drsearch.home import Home
 from drsearch.log import start_logging
+from drsearch.signals import held_back
 from drsearch.tracking.availability import check_available, is_served, set_up_client
 from drsearch.tracking.checkpoint_bundle import is_superseded
 from drsearch.tracking.events import RunStart
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 0.5
 _QUIET_S = 3.0  # of waiting before a message says so
 _RESTART_S = 10.0  # at least, between two starts: a process that ends at once would be started again and again
+_FOR_PARENT = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+)  # they reach every process of a terminal, or of a Slurm step
 
 
 class JournalSender:
@@ -160,9 +166,8 @@ def sender_lock(home: Home) -> Iterator[bool]:
 class SenderProcess:
     """The sender of a home in a process of its own.
 
-    It ends with `stop`, or when the process that started it is gone. It ignores Ctrl-C, SIGHUP and SIGUSR1, which reach
-    every process of a terminal or of a Slurm step: what workers log while they end is sent too. Its warnings go to
-    standard error.
+    It ends with `stop`, or when the process that started it is gone. It ignores Ctrl-C, SIGHUP and SIGUSR1: what
+    workers log while they end is sent too. Its warnings go to standard error.
 
     Args:
         home: Whose journals are sent.
@@ -186,11 +191,18 @@ class SenderProcess:
             if self.running or time.monotonic() - self._started < _RESTART_S:
                 return
             logging.warning("the process that sends to MLflow was killed; another goes on")
+        self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
         self._started = time.monotonic()
         command = [sys.executable, "-P", "-m", __name__, str(self._home.path), "--parent", str(os.getpid())]
         # In the environment: everybody on the machine can read a command line, and a password in it.
         environment = {**os.environ, "MLFLOW_TRACKING_URI": self._tracking_uri}
-        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        with held_back(*_FOR_PARENT, signal.SIGTERM):  # until it can do with them what it should
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        return self._process
 
     def stop(self, timeout_s: float = 60.0) -> bool:
         """Let the process send what is left, and end it. The next sender of this home sends what is left even then.
@@ -201,16 +213,18 @@ class SenderProcess:
         if self._process is None:
             return True
         deadline = time.monotonic() + timeout_s
-        self._process.terminate()
+        # One that was killed a moment ago was not started again yet.
+        process = self._process if self.running or not unsent(self._home) else self._start()
+        process.terminate()
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_QUIET_S)
+                process.wait(_QUIET_S)
             if self.running:
                 logging.info("waiting up to %.0f s until MLflow has what is left to send", timeout_s)
-            self._process.wait(max(0.0, deadline - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
         # Another sender of this home, if there is one, has had the journals all the time.
         while (left := unsent(self._home)) and _another_sends(self._home) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -236,9 +250,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=os.getppid(), help="end when it is no longer the parent")
     options = parser.parse_args(arguments)
     stop = threading.Event()
-    for meant_for_parent in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for meant_for_parent in _FOR_PARENT:
         signal.signal(meant_for_parent, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_FOR_PARENT, signal.SIGTERM))  # see `SenderProcess._start`
     start_logging()
     # One sentence below reports a store that is full or locked; MLflow's own traceback says no more.
     python_logging.getLogger("mlflow.store.db.utils").setLevel(python_logging.CRITICAL)

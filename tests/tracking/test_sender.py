@@ -247,6 +247,27 @@ def test_the_process_sends_while_runs_go_on_and_the_rest_when_it_is_stopped(home
     assert [point.step for point in client.get_metric_history(run_id, "loss")] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_its_first_moment_does_not_keep_the_process_from_sending(
+    home: Home, mlflow_uri: str, number: int
+) -> None:
+    journal_of(home).append([start(), RunEnd("FINISHED", 9)])
+    sender = start_sender(home, mlflow_uri)
+    sender._process.send_signal(number)  # it has not even loaded Python yet
+    assert sender.stop(HANG_S)
+    assert sender._process.returncode == 0
+
+
+def test_a_process_that_was_killed_just_before_the_end_is_followed_by_one_that_sends(
+    home: Home, mlflow_uri: str
+) -> None:
+    sender = start_sender(home, mlflow_uri)
+    sender._process.kill()
+    sender._process.wait()
+    journal_of(home).append([start(), RunEnd("FINISHED", 9)])
+    assert sender.stop(HANG_S)
+
+
 def test_the_process_ends_when_its_parent_is_gone_and_sends_what_is_left(home: Home, mlflow_uri: str) -> None:
     journal_of(home).append([start(), RunEnd("KILLED", 9)])
     launcher = (
