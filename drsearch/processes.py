@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
+
+_WORTH_DOUBLING = 1.4  # times as much done a second
+_JUDGED_AFTER_S = 0.5  # at least
 
 Given = TypeVar("Given")
 Done = TypeVar("Done")
@@ -84,7 +88,9 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, n)
 
 
-def in_threads(work: Callable[[Given], Done], items: Iterable[Given], n_threads: int) -> Iterator[Done]:
+def in_threads(
+    work: Callable[[Given], Done], items: Iterable[Given], n_threads: int, most: int | None = None
+) -> Iterator[Done]:
     """The work on each item, in order, a few ahead of the caller: what decodes pictures releases the GIL.
 
     What has not begun when the caller stops is never done.
@@ -92,17 +98,55 @@ def in_threads(work: Callable[[Given], Done], items: Iterable[Given], n_threads:
     Args:
         work: Called in several threads.
         items: As many as there may be.
-        n_threads: Of these threads.
+        n_threads: Of these threads, to begin with.
+        most: As many are tried where the work may wait for a slow disk; None for no more than to begin with.
     """
     ahead: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(n_threads) as threads:
+    number = _NumberOfThreads(n_threads, most or n_threads)
+    with contextlib.ExitStack() as pools:
+        threads = pools.enter_context(ThreadPoolExecutor(n_threads))
         try:
             for item in items:
                 ahead.append(threads.submit(work, item))
-                if len(ahead) > 4 * n_threads:
+                if len(ahead) >= max(4 * n_threads, number.n):  # what waits in memory
+                    if number.changes():
+                        threads = pools.enter_context(ThreadPoolExecutor(number.n))
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
             for future in ahead:
                 future.cancel()
+
+
+class _NumberOfThreads:
+    """Finds how many threads help: twice as many, until they are hardly faster than half of them were.
+
+    Threads that wait do twice as much if there are twice as many, until cores, disk or network give no more.
+
+    Attributes:
+        n: As many help, by what is known so far.
+    """
+
+    def __init__(self, n: int, most: int) -> None:
+        self.n, self._most = n, most
+        self._rate_of_half = 0.0
+        self._taken, self._began = 0, math.inf
+
+    def changes(self) -> bool:
+        """Count an item; whether the number changes with it."""
+        self._taken += 1
+        if self._taken == 4 * self.n:  # those before are of fewer threads, or of threads that begin
+            self._began = time.monotonic()
+        seconds = time.monotonic() - self._began
+        if self._taken < 12 * self.n or seconds < _JUDGED_AFTER_S or (self.n == self._most and not self._rate_of_half):
+            return False
+        rate = (self._taken - 4 * self.n) / seconds
+        before = self.n
+        if rate < _WORTH_DOUBLING * self._rate_of_half:
+            self.n = self._most = self.n // 2
+        else:
+            self.n = min(2 * self.n, self._most)
+        self._rate_of_half = rate if self.n > before else 0.0
+        self._taken, self._began = 0, math.inf
+        return self.n != before

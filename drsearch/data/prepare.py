@@ -73,6 +73,7 @@ _UNUSUAL = 0.05  # of the photograph's width or height, between a border and whe
 _NAMED = 3  # bad photographs that the one sentence names
 _CLOSE = 0.06  # between scores; those of one photograph at several scales lie within 0.02 of each other on IDRiD
 _THREADS = os.cpu_count() or 1
+_MOST_THREADS = max(64, _THREADS)  # for a disk that is far away
 _FOUND_OUT = ("sha256", "n_bytes", "problem", "size", "left_out", "look")
 
 
@@ -315,7 +316,7 @@ def _find_records(
             records = open_records(path.parent)
             if records.manifest["listing"] != listing:
                 continue
-            for _ in in_threads(_read, items, _THREADS):
+            for _ in in_threads(_read, items, _THREADS, _MOST_THREADS):
                 pass
             if records.fingerprint == _fingerprints(dataset, items, settings)[0]:
                 records.check()
@@ -462,7 +463,7 @@ def _read_all(
     unread = [item for item in items if not _recall(item, spool, settings.images)]
     if n_known := len(items) - len(unread):
         logging.info("%d of %d photographs were read before, and are not read again", n_known, len(items))
-    done = zip(unread, in_threads(work, unread, _THREADS), strict=True)
+    done = zip(unread, in_threads(work, unread, _THREADS, _MOST_THREADS), strict=True)
     for n, (item, result) in enumerate(done, start=n_known + 1):
         if isinstance(result, Decoded):
             waiting.release()
