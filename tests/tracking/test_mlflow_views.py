@@ -1,5 +1,7 @@
+import contextlib
 import json
 import socket
+import sqlite3
 from pathlib import Path
 
 import cv2
@@ -39,6 +41,18 @@ def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path, war
     with pytest.raises(UiError) as wrong:
         serve_ui(Home(tmp_path), free_port(), HANG_S)
     assert str(wrong.value) == f"the MLflow server ended before it answered; {tmp_path / 'ui.log'} has the reason."
+
+
+def test_the_store_knows_how_full_its_tables_are_before_it_is_served(
+    tmp_path: Path, empty_mlflow_db: Path, warm_children: None
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow_db.read_bytes())
+    home = Home(tmp_path)
+    tracker = MlflowTracker(home.local_tracking_uri, home.artifacts)
+    run_id = tracker.open(RunStart("first", "first", "study", {}, started_ms=1))
+    tracker.send(run_id, [Metrics(1, {"val_auc": 0.5})], tmp_path)
+    with serve_ui(home, free_port(), HANG_S), contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        assert "latest_metrics" in {table for (table,) in store.execute("SELECT tbl FROM sqlite_stat1")}
 
 
 def saved_view(uri: str, experiment_id: str) -> dict[str, object]:
