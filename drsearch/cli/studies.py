@@ -1,5 +1,6 @@
 """Commands on studies there are: status, trials, report, cancel, delete."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ from rich.console import Console
 from drsearch.cli.app import command
 from drsearch.cli.completion import studies
 from drsearch.cli.options import Json, StorageUrl, Study, Yes
-from drsearch.cli.output import confirmed, console, print_json
-from drsearch.display.output import liner, print_lines
+from drsearch.cli.output import confirmed, console, print_json, progress_on
+from drsearch.display.output import liner, print_lines, working
 from drsearch.errors import DrsearchError
 
 if TYPE_CHECKING:
@@ -213,14 +214,18 @@ def delete(
     from drsearch.display.study_tables import removal_lines
 
     out, plans = console(as_json), []
+    with contextlib.ExitStack() as stack:
 
-    def confirm(removal: "Removal") -> bool:
-        plans.append(removal)
-        for line in removal_lines(removal):
-            liner(out)(line)
-        return yes or confirmed(out, f"Delete study {study}?")
+        def confirm(removal: "Removal") -> bool:
+            plans.append(removal)
+            for line in removal_lines(removal):
+                liner(out)(line)
+            is_wanted = yes or confirmed(out, f"Delete study {study}?")
+            if is_wanted:
+                stack.enter_context(working(progress_on(out), f"deleting {study}"))
+            return is_wanted
 
-    experiment = load_study(study, storage).delete(confirm)
+        experiment = load_study(study, storage).delete(confirm)
     liner(out)(f"study {study} is deleted" + (f"; its experiment is {experiment!r} now" if experiment else ""))
     (removal,) = plans
     counts = {"runs_deleted": len(removal.runs), "runs_kept": len(removal.kept_runs), "versions": removal.versions}

@@ -12,18 +12,22 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from drsearch.data.records import count_test_evaluations, open_records
 from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
+from drsearch.processes import in_threads
 from drsearch.study.cancel import ask_to_stop
 from drsearch.study.definition import delete_study, load_study
 from drsearch.study.status import StudyStatus, study_status
-from drsearch.tracking.mlflow_client import open_client, search_runs, search_versions
+from drsearch.tracking.availability import is_served
+from drsearch.tracking.mlflow_client import first_run, open_client, search_runs, search_versions
 from drsearch.tracking.sender import sync
-from drsearch.tracking.sent import unsent
-from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG, member_runs
+from drsearch.tracking.sent import run_id_of, unsent
+from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG, has_tag, member_runs
 from drsearch.tracking.tracker import TrackerUnavailable
+from drsearch.trials.attributes import RUN_ID
 from drsearch.trials.retrying import Storage
 from drsearch.trials.trials import inheritors
 
@@ -37,8 +41,8 @@ class Removal:
         n_files: Files in its folder: journals, checkpoints, weights, pictures, logs.
         n_bytes: Their size.
         unsent: Runs with events that never reached MLflow, and would be lost.
-        runs: Its MLflow runs that would be deleted.
-        kept_runs: Its MLflow runs that registered versions need.
+        runs: Ids of its MLflow runs that would be deleted.
+        kept_runs: Ids of its MLflow runs that registered versions need.
         versions: Registered versions that come from it, `name version n`.
         experiment: Its MLflow experiment; None if there is none.
         shared: Whether the experiment also holds runs of another study, of the same name in another database.
@@ -51,8 +55,8 @@ class Removal:
     n_files: int
     n_bytes: int
     unsent: int
-    runs: tuple[Run, ...]
-    kept_runs: tuple[Run, ...]
+    runs: tuple[str, ...]
+    kept_runs: tuple[str, ...]
     versions: tuple[str, ...]
     experiment: Experiment | None
     shared: bool
@@ -90,13 +94,14 @@ class Remover:
     def _plan(self, status: StudyStatus) -> Removal:
         sync(self._home)
         experiment = self._client.get_experiment_by_name(status.name)
-        runs = list(search_runs(self._client, [experiment.experiment_id])) if experiment is not None else []
-        mine = {run.info.run_id: run for run in runs if self._is_of(run, status)}
-        versions = [each for each in search_versions(self._client) if mine.keys() & _needs(each)]
-        needed = {run_id for version in versions for run_id in _needs(version)}
-        needed |= {mine[run_id].data.tags.get(PARENT_RUN_TAG, "") for run_id in needed & mine.keys()}
-        if versions:  # the study's own run holds the space, the audit and the pages
-            needed |= {run_id for run_id, run in mine.items() if run.data.tags.get(KIND_TAG) == "study"}
+        mine, shared = self._runs(experiment.experiment_id, status) if experiment is not None else (set[str](), False)
+        versions = [each for each in search_versions(self._client) if mine & _needs(each)]
+        needed = {run_id for version in versions for run_id in _needs(version)} & mine
+        tags = [self._client.get_run(run_id).data.tags for run_id in needed]
+        needed |= {tag[PARENT_RUN_TAG] for tag in tags if PARENT_RUN_TAG in tag}
+        if versions and experiment is not None:  # the study's own run holds the space, the audit and the pages
+            studies = search_runs(self._client, [experiment.experiment_id], has_tag(KIND_TAG, "study"))
+            needed |= {run.info.run_id for run in studies if _is_of(run, status)}
         files = [file for file in status.folder.rglob("*") if file.is_file()]
         records, n_evaluations = self._records(status)
         return Removal(
@@ -104,11 +109,11 @@ class Remover:
             n_files=len(files),
             n_bytes=sum(file.stat().st_size for file in files),
             unsent=sum(status.folder in folder.parents for folder in unsent(self._home)),
-            runs=tuple(run for run_id, run in mine.items() if run_id not in needed),
-            kept_runs=tuple(run for run_id, run in mine.items() if run_id in needed),
+            runs=tuple(sorted(mine - needed)),
+            kept_runs=tuple(sorted(mine & needed)),
             versions=tuple(f"{each.name} version {each.version}" for each in reversed(versions)),
             experiment=experiment,
-            shared=len(mine) < len(runs),
+            shared=shared,
             records=records,
             test_evaluations=n_evaluations,
             features=tuple(sorted(self._home.features.glob("*"))),
@@ -149,8 +154,8 @@ class Remover:
     def _clear_experiment(self, removal: Removal) -> str:
         experiment = removal.experiment
         whole = experiment is not None and not removal.shared and not removal.kept_runs
-        for run in () if whole else removal.runs:  # those of a whole experiment go with it, in one request
-            self._client.delete_run(run.info.run_id)
+        if experiment is not None and not whole:  # those of a whole experiment go with it, in one request
+            self._delete_runs(experiment.experiment_id, removal)
         if experiment is None or removal.shared:
             return experiment.name if experiment is not None else ""
         # MLflow keeps the name of a deleted experiment taken, and a study of that name could not be told there.
@@ -160,8 +165,34 @@ class Remover:
             self._client.delete_experiment(experiment.experiment_id)
         return str(called)
 
-    def _is_of(self, run: Run, status: StudyStatus) -> bool:
-        return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{status.definition.uid}/")
+    def _runs(self, experiment_id: str, status: StudyStatus) -> tuple[set[str], bool]:
+        """The ids of a study's MLflow runs, and whether its experiment holds others.
+
+        MLflow takes 5 ms to read a run of a trial, so those of trials are known from the database and the journals.
+        """
+        attempts = (attempt for trial in status.progress.trials for attempt in trial.attempts)
+        known = {str(attempt.user_attrs[RUN_ID]) for attempt in attempts if RUN_ID in attempt.user_attrs}
+        known |= {run_id for folder in status.folder.glob("*/") if (run_id := run_id_of(folder))}
+        others = list(search_runs(self._client, [experiment_id], f"tags.`{KIND_TAG}` != 'trial'"))
+        mine = {str(run.info.run_id) for run in others if _is_of(run, status)}
+        of_nobody = first_run(self._client, experiment_id, f"tags.`{KEY_TAG}` IS NULL")
+        return known | mine, len(mine) < len(others) or of_nobody is not None
+
+    def _delete_runs(self, experiment_id: str, removal: Removal) -> None:
+        n_threads = 8 if is_served(self._home.tracking_uri) else 1
+        for _ in in_threads(self._delete_run, removal.runs, n_threads):
+            pass
+        # Few are left, so that they can be looked at: of trials whose worker died before it knew the run's id.
+        for run in list(search_runs(self._client, [experiment_id], has_tag(KIND_TAG, "trial"))):
+            if _is_of(run, removal.status) and run.info.run_id not in removal.kept_runs:
+                self._delete_run(str(run.info.run_id))
+
+    def _delete_run(self, run_id: str) -> None:
+        try:
+            self._client.delete_run(run_id)
+        except MlflowException as wrong:
+            if wrong.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):  # `mlflow gc` took it away
+                raise
 
     def _records(self, status: StudyStatus) -> tuple[tuple[Path, ...], int]:
         folders = [self._home.records / fingerprint for fingerprint in status.definition.records.values()]
@@ -173,6 +204,10 @@ class Remover:
                 continue
             evaluations[records.test_fingerprint] = count_test_evaluations(records, self._home)
         return tuple(folder for folder in folders if folder.exists()), sum(evaluations.values())
+
+
+def _is_of(run: Run, status: StudyStatus) -> bool:
+    return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{status.definition.uid}/")
 
 
 @contextmanager

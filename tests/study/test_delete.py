@@ -1,6 +1,7 @@
 """What goes with a study, and what stays?"""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -69,6 +70,10 @@ def names(client: MlflowClient, experiment_id: str) -> set[str]:
     return {run.info.run_name for run in client.search_runs([experiment_id])}
 
 
+def called_by(client: MlflowClient, run_ids: Sequence[str]) -> set[str]:
+    return {client.get_run(run_id).info.run_name for run_id in run_ids}
+
+
 def test_a_running_study_is_not_deleted(home: Home, storage: Storage, client: MlflowClient) -> None:
     with launching(study_folder(home, "gone", UIDS["gone"])), pytest.raises(StudyError) as refused:
         Remover(storage, home).plan("gone")
@@ -104,8 +109,8 @@ def test_runs_that_versions_come_from_stay_with_the_studys_own_and_all_else_goes
 ) -> None:
     remover = Remover(storage, home)
     removal = remover.plan("kept")
-    assert {run.info.run_name for run in removal.runs} == {"trial-0000"}
-    assert {run.info.run_name for run in removal.kept_runs} == {"study", "trial-0001", "finetune-0001"}
+    assert called_by(client, removal.runs) == {"trial-0000"}
+    assert called_by(client, removal.kept_runs) == {"study", "trial-0001", "finetune-0001"}
     assert removal.versions == ("retinopathy version 1", "retinopathy version 2")
     assert removal.n_bytes > 4 * len("weights")
 
@@ -136,6 +141,27 @@ def test_without_a_registered_version_the_whole_experiment_goes_and_mlflow_can_b
     assert [study.study_name for study in optuna.get_all_study_summaries(storage)] == []
     client.restore_experiment(experiment_id)
     assert client.get_experiment(experiment_id).name.startswith("gone (deleted ")
+
+
+def test_runs_that_mlflow_alone_knows_go_and_what_is_no_studys_stays_with_the_experiment(
+    tmp_path: Path, records: RecordSet, settings: Settings
+) -> None:
+    home, uid = Home(tmp_path / "home"), "f" * 32
+    storage = open_storage(home.storage_url)
+    open_study(storage, "mixed", StudyDefinition(uid, "space.py", "", settings, "eyes", "/eyes", "0" * 64, {}, {}), 2)
+    for kind in ("study", "trial-0000", "trial-0001"):
+        folder = study_folder(home, "mixed", uid) / kind
+        folder.mkdir(parents=True)
+        Journal(folder).append([RunStart(f"{uid}/{kind}", "mixed", kind, {"drsearch.kind": kind.partition("-")[0]})])
+    sync(home)
+    shutil.rmtree(study_folder(home, "mixed", uid) / "trial-0001")  # as on a machine that is gone
+    client = MlflowClient(home.local_tracking_uri, home.local_tracking_uri)
+    experiment_id = client.get_experiment_by_name("mixed").experiment_id
+    client.create_run(experiment_id, run_name="somebody's own")
+    remover = Remover(storage, home)
+    remover.carry_out(remover.plan("mixed"))
+    assert client.get_experiment_by_name("mixed").lifecycle_stage == "active"
+    assert names(client, experiment_id) == {"somebody's own"}
 
 
 @pytest.mark.parametrize("unsent", [True, False])
