@@ -107,8 +107,10 @@ def _open(url: str, read_only: bool) -> Storage:
     elif file:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": 60}}  # seconds to wait for another process's write
-    elif url.startswith("postgresql") and "options=" not in url:
-        options = {"connect_args": {"options": _LET_GO, "connect_timeout": _CONNECT_S}}
+    else:
+        options = {"pool_size": 1}  # a server has a hundred for all; what threads open beside it is closed again
+        if url.startswith("postgresql") and "options=" not in url:
+            options["connect_args"] = {"options": _LET_GO, "connect_timeout": _CONNECT_S}
     for opening in range(1, _OPENINGS + 1):
         try:
             with warnings.catch_warnings():

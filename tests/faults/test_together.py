@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -85,4 +86,28 @@ def test_an_empty_database_that_many_open_at_once_gets_every_trial_once(
     assert sorted(claimed) == list(range(12))
     storage = open_storage(url)
     assert len(optuna.load_study(study_name="s", storage=storage).trials) == 12
+    storage._backend.engine.dispose()
+
+
+def test_a_process_holds_one_connection_to_a_server_however_many_of_its_threads_asked(postgresql: Any) -> None:
+    url = postgresql.database()
+    storage = open_storage(url)
+    study = optuna.create_study(storage=storage, study_name="s")
+    together = threading.Barrier(4)
+
+    def ask() -> None:
+        with storage._backend.engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            together.wait(HANG_S)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    study.ask()
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        when(lambda: connection.exec_driver_sql(asked).scalar_one() == 1, "the others to be closed")
     storage._backend.engine.dispose()
