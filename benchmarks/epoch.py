@@ -90,15 +90,17 @@ def group(ways: list[tuple[str, int, int]], records: Path, rounds: int) -> dict[
 def ratios(seconds: dict[str, list[float]], batch: int) -> tuple[Ratio, ...]:
     """The usual way over drsearch, at the same threads and each at its best."""
 
-    def best(way: str) -> str:
-        return min((key(way, batch, threads) for threads in (CORES, 1)), key=lambda name: median(seconds[name]))
-
     same = ratio_of(seconds, key("usual", batch, CORES), key("drsearch", batch, CORES))
-    at_best = ratio_of(seconds, best("usual"), best("drsearch"))
+    best = ratio_of(seconds, at_best(seconds, "usual", batch), at_best(seconds, "drsearch", batch))
     return (
         Ratio(f"the usual way / drsearch, batch {batch}, {CORES} threads", same, wanted=1.9),
-        Ratio(f"the usual way / drsearch, batch {batch}, each at its best threads", at_best, wanted=2.3),
+        Ratio(f"the usual way / drsearch, batch {batch}, each at its best threads", best, wanted=2.3),
     )
+
+
+def at_best(seconds: dict[str, list[float]], way: str, batch: int) -> str:
+    """The key of a way at the number of threads at which it is fastest."""
+    return min((key(way, batch, threads) for threads in (CORES, 1)), key=lambda name: median(seconds[name]))
 
 
 def _row(way: str, threads: int, seconds: dict[str, list[float]]) -> tuple[str, ...]:

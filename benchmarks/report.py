@@ -20,6 +20,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 CHART = PAGE.parent / "pictures" / "benchmarks.png"
 ORDER = (
     "epoch",
+    "beside_torch",
     "batches",
     "workers",
     "study",
@@ -32,6 +33,7 @@ ORDER = (
     "server",
     "scale",
     "engines",
+    "demand",
     "gpu",
 )
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"

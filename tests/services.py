@@ -129,7 +129,7 @@ class PostgresServer:
     def start(self) -> None:
         """Let it answer."""
         options = f"-p {self.port} -h 127.0.0.1 -k {self._folder} -c fsync=off -c max_connections=200"
-        self._call("pg_ctl", "-D", self._data, "-w", "-t", HANG_S, "-l", self._folder / "log", "-o", options, "start")
+        self._call("pg_ctl", "-D", self._data, "-w", "-t", HANG_S, "-l", self.log, "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Let it answer no more: connections are cut (`fast`), or it dies as if its machine did (`immediate`)."""
@@ -144,6 +144,16 @@ class PostgresServer:
     def running(self) -> bool:
         """Whether it was started and not stopped since."""
         return (self._data / "postmaster.pid").exists()
+
+    @property
+    def pid(self) -> int:
+        """Of its first process, while it runs."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._folder / "log"
 
     def database(self) -> str:
         """The URL of a new, empty database."""

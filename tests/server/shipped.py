@@ -49,7 +49,7 @@ class ShippedServer:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.passwords = {"admin": SECRETS["MLFLOW_AUTH_ADMIN_PASSWORD"]}
-        self._postgresql = postgresql
+        self.postgresql = postgresql
         self._process: subprocess.Popen[bytes] | None = None
 
     def environment(self) -> dict[str, str]:
@@ -57,7 +57,7 @@ class ShippedServer:
         return {
             "PATH": self._path(),
             "HOME": str(self.folder),
-            "MLFLOW_BACKEND_STORE_URI": f"postgresql://mlflow@127.0.0.1:{self._postgresql.port}/mlflow",
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql://mlflow@127.0.0.1:{self.postgresql.port}/mlflow",
             "PGPASSWORD": SECRETS["MLFLOW_DATABASE_PASSWORD"],
             "MLFLOW_AUTH_ADMIN_PASSWORD": SECRETS["MLFLOW_AUTH_ADMIN_PASSWORD"],
             "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRETS["MLFLOW_FLASK_SERVER_SECRET_KEY"],
@@ -74,7 +74,7 @@ class ShippedServer:
 
     def destroy_databases(self) -> None:
         """Remove the databases and their users."""
-        told = {"host": "127.0.0.1", "port": self._postgresql.port, "user": "postgres", "password": POSTGRES_PASSWORD}
+        told = {"host": "127.0.0.1", "port": self.postgresql.port, "user": "postgres", "password": POSTGRES_PASSWORD}
         with psycopg.connect(**told, autocommit=True) as connection:
             for name in ("mlflow", "optuna"):
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -133,12 +133,12 @@ class ShippedServer:
     @property
     def storage(self) -> str:
         """The study database, without its password: PGPASSWORD holds it."""
-        return f"postgresql://optuna@127.0.0.1:{self._postgresql.port}/optuna"
+        return f"postgresql://optuna@127.0.0.1:{self.postgresql.port}/optuna"
 
     def database_variables(self) -> Mapping[str, str]:
         """What `backup.py` reaches the databases by."""
-        return {"PGHOST": "127.0.0.1", "PGPORT": str(self._postgresql.port), **SECRETS}
+        return {"PGHOST": "127.0.0.1", "PGPORT": str(self.postgresql.port), **SECRETS}
 
     def _path(self) -> str:
-        programs = [Path(sys.executable).parent, self._postgresql.binaries]
+        programs = [Path(sys.executable).parent, self.postgresql.binaries]
         return os.pathsep.join([*map(str, programs), os.environ["PATH"]])
