@@ -25,7 +25,7 @@ from drsearch.tracking.availability import is_served
 from drsearch.tracking.mlflow_client import first_run, open_client, search_runs, search_versions
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of, unsent
-from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG, has_tag, member_runs
+from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG, STUDY_ID_TAG, has_tag, member_runs
 from drsearch.tracking.tracker import TrackerUnavailable
 from drsearch.trials.attributes import RUN_ID
 from drsearch.trials.retrying import Storage
@@ -94,8 +94,13 @@ class Remover:
     def _plan(self, status: StudyStatus) -> Removal:
         sync(self._home)
         experiment = self._client.get_experiment_by_name(status.name)
-        mine, shared = self._runs(experiment.experiment_id, status) if experiment is not None else (set[str](), False)
-        versions = [each for each in search_versions(self._client) if mine & _needs(each)]
+        registered = list(search_versions(self._client))
+        mine, shared = set[str](), False
+        if experiment is not None:
+            mine, shared = self._runs(experiment.experiment_id, status)
+            uid = status.definition.uid
+            mine |= {run_id for each in registered if each.tags.get(STUDY_ID_TAG) == uid for run_id in _needs(each)}
+        versions = [each for each in registered if mine & _needs(each)]
         needed = {run_id for version in versions for run_id in _needs(version)} & mine
         tags = [self._client.get_run(run_id).data.tags for run_id in needed]
         needed |= {tag[PARENT_RUN_TAG] for tag in tags if PARENT_RUN_TAG in tag}
@@ -170,7 +175,10 @@ class Remover:
 
         MLflow takes 5 ms to read a run of a trial, so those of trials are known from the database and the journals.
         """
-        attempts = (attempt for trial in status.progress.trials for attempt in trial.attempts)
+        own = (
+            trial for trial in status.progress.trials if trial.inherited_from is None
+        )  # else the run is another study's
+        attempts = (attempt for trial in own for attempt in trial.attempts)
         known = {str(attempt.user_attrs[RUN_ID]) for attempt in attempts if RUN_ID in attempt.user_attrs}
         known |= {run_id for folder in status.folder.glob("*/") if (run_id := run_id_of(folder))}
         others = list(search_runs(self._client, [experiment_id], f"tags.`{KIND_TAG}` != 'trial'"))

@@ -19,7 +19,7 @@ from drsearch.tracking.events import RunEnd, RunStart
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of
-from drsearch.trials.attributes import INHERITED, TRIAL
+from drsearch.trials.attributes import INHERITED, RUN_ID, TRIAL
 from drsearch.trials.retrying import Storage
 from drsearch.trials.storage import open_storage
 
@@ -98,10 +98,10 @@ def test_a_study_whose_trials_another_study_carries_is_not_deleted(
         delete_study(storage, name)
 
 
-def carry_one_trial(study: optuna.Study, uid: str) -> None:
+def carry_one_trial(study: optuna.Study, uid: str, run_id: str | None = None) -> None:
     origin = {"study": "source", "uid": uid, "trial": 0, "seed": 1}
     study.set_user_attr("drsearch.warm_start", {"study": "source", "trials": {"0": 0}})
-    study.add_trial(optuna.create_trial(value=0.9, user_attrs={INHERITED: origin, TRIAL: 0}))
+    study.add_trial(optuna.create_trial(value=0.9, user_attrs={INHERITED: origin, TRIAL: 0, RUN_ID: run_id}))
 
 
 def test_runs_that_versions_come_from_stay_with_the_studys_own_and_all_else_goes(
@@ -143,25 +143,62 @@ def test_without_a_registered_version_the_whole_experiment_goes_and_mlflow_can_b
     assert client.get_experiment(experiment_id).name.startswith("gone (deleted ")
 
 
+def begun(home: Home, storage: Storage, name: str, uid: str, settings: Settings) -> MlflowClient:
+    """A study with two runs of trials in MLflow."""
+    open_study(storage, name, StudyDefinition(uid, "space.py", "", settings, "eyes", "/eyes", "0" * 64, {}, {}), 2)
+    for kind in ("study", "trial-0000", "trial-0001"):
+        folder = study_folder(home, name, uid) / kind
+        folder.mkdir(parents=True)
+        Journal(folder).append([RunStart(f"{uid}/{kind}", name, kind, {"drsearch.kind": kind.partition("-")[0]})])
+    sync(home)
+    return MlflowClient(home.local_tracking_uri, home.local_tracking_uri)
+
+
 def test_runs_that_mlflow_alone_knows_go_and_what_is_no_studys_stays_with_the_experiment(
-    tmp_path: Path, records: RecordSet, settings: Settings
+    tmp_path: Path, settings: Settings
 ) -> None:
     home, uid = Home(tmp_path / "home"), "f" * 32
     storage = open_storage(home.storage_url)
-    open_study(storage, "mixed", StudyDefinition(uid, "space.py", "", settings, "eyes", "/eyes", "0" * 64, {}, {}), 2)
-    for kind in ("study", "trial-0000", "trial-0001"):
-        folder = study_folder(home, "mixed", uid) / kind
-        folder.mkdir(parents=True)
-        Journal(folder).append([RunStart(f"{uid}/{kind}", "mixed", kind, {"drsearch.kind": kind.partition("-")[0]})])
-    sync(home)
+    client = begun(home, storage, "mixed", uid, settings)
     shutil.rmtree(study_folder(home, "mixed", uid) / "trial-0001")  # as on a machine that is gone
-    client = MlflowClient(home.local_tracking_uri, home.local_tracking_uri)
     experiment_id = client.get_experiment_by_name("mixed").experiment_id
     client.create_run(experiment_id, run_name="somebody's own")
     remover = Remover(storage, home)
     remover.carry_out(remover.plan("mixed"))
     assert client.get_experiment_by_name("mixed").lifecycle_stage == "active"
     assert names(client, experiment_id) == {"somebody's own"}
+
+
+def test_the_run_of_a_version_stays_where_version_and_mlflow_alone_know_it(tmp_path: Path, settings: Settings) -> None:
+    home, uid = Home(tmp_path / "home"), "f" * 32
+    storage = open_storage(home.storage_url)
+    client = begun(home, storage, "there", uid, settings)
+    run_id = run_id_of(study_folder(home, "there", uid) / "trial-0001")
+    client.create_registered_model("retinopathy")
+    client.create_model_version("retinopathy", f"runs:/{run_id}/model", run_id, {"drsearch.study_id": uid})
+    shutil.rmtree(study_folder(home, "there", uid) / "trial-0001")
+    remover = Remover(storage, home)
+    called = remover.carry_out(remover.plan("there"))
+    assert names(client, client.get_experiment_by_name(called).experiment_id) == {"study", "trial-0001"}
+
+
+def test_runs_of_trials_that_were_inherited_stay_with_the_study_that_ran_them(
+    tmp_path: Path, settings: Settings
+) -> None:
+    home = Home(tmp_path / "home")
+    storage = open_storage(home.storage_url)
+    client = begun(home, storage, "source", "d" * 32, settings)
+    begun(home, storage, "heir", "e" * 32, settings)
+    run_id = run_id_of(study_folder(home, "source", "d" * 32) / "trial-0000")
+    study, _ = load_study(storage, "heir")
+    carry_one_trial(study, uid="d" * 32, run_id=run_id)
+    client.create_run(client.get_experiment_by_name("heir").experiment_id)  # so that runs go one by one
+    remover = Remover(storage, home)
+    removal = remover.plan("heir")
+    assert run_id not in removal.runs
+    remover.carry_out(removal)
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+    assert len(removal.runs) == 3
 
 
 @pytest.mark.parametrize("unsent", [True, False])
