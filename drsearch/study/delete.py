@@ -175,10 +175,9 @@ class Remover:
 
         MLflow takes 5 ms to read a run of a trial, so those of trials are known from the database and the journals.
         """
-        own = (
-            trial for trial in status.progress.trials if trial.inherited_from is None
-        )  # else the run is another study's
-        attempts = (attempt for trial in own for attempt in trial.attempts)
+        # The run of an inherited trial is another study's.
+        own = [trial for trial in status.progress.trials if trial.inherited_from is None]
+        attempts = [attempt for trial in own for attempt in trial.attempts]
         known = {str(attempt.user_attrs[RUN_ID]) for attempt in attempts if RUN_ID in attempt.user_attrs}
         known |= {run_id for folder in status.folder.glob("*/") if (run_id := run_id_of(folder))}
         others = list(search_runs(self._client, [experiment_id], f"tags.`{KIND_TAG}` != 'trial'"))
