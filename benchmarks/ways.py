@@ -297,8 +297,8 @@ def _ahead(train: Eyes, settings: Settings, epoch: int) -> Iterator[tuple[Any, A
     def made(first: int) -> tuple[Any, Any]:
         seen = order[first : first + batch]
         images = np.empty((len(seen), *train.images.shape[1:]), np.uint8)
-        for into, index, change in zip(images, seen, changes[first:], strict=False):
-            augmenter.apply(train.images[index], change, into)
+        for place, (into, index) in enumerate(zip(images, seen, strict=True), start=first):
+            augmenter.apply(train.images[index], changes[place], into)
         return images, train.labels[seen]
 
     with ThreadPoolExecutor(1) as thread:

@@ -1,6 +1,7 @@
 """Random changes of training images: turned, moved, zoomed, sheared, mirrored, in other light, mixed."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -53,6 +54,30 @@ class Change:
 UNCHANGED = Change()
 
 
+class Changes:
+    """Drawn changes, as arrays: a `Change` is made when it is asked for, since those of many eyes take much memory.
+
+    Args:
+        flips: Left and right, top and bottom: boolean, shape `(n, 2)`.
+        amounts: zoom - 1, shear_deg, rotation_deg, shift_x, shift_y, brightness: shape `(n, 6)`.
+        contrasts: Shape `(n,)`.
+    """
+
+    def __init__(self, flips: NDArray[np.bool_], amounts: NDArray[np.float64], contrasts: NDArray[np.float64]) -> None:
+        self._flips, self._amounts, self._contrasts = flips, amounts, contrasts
+
+    def __len__(self) -> int:
+        return len(self._contrasts)
+
+    def __getitem__(self, index: int) -> Change:
+        (flip_x, flip_y), contrast = self._flips[index].tolist(), float(self._contrasts[index])
+        zoom, shear, rotation, shift_x, shift_y, brightness = self._amounts[index].tolist()
+        return Change(flip_x, flip_y, 1.0 + zoom, shear, rotation, shift_x, shift_y, brightness, contrast)
+
+    def __iter__(self) -> Iterator[Change]:
+        return map(self.__getitem__, range(len(self)))
+
+
 class Augmenter:
     """Draws changes within the limits of the settings, and applies them.
 
@@ -71,7 +96,7 @@ class Augmenter:
         self._alpha = max(settings.mixup, settings.cutmix) if settings.strength > 0 else 0.0  # one of them is 0
         self._cuts = settings.cutmix > 0
         self._contrast = limit("contrast_fraction")
-        # the order of the columns drawn below
+        # the order of the columns of `Changes.amounts`
         self._limits = np.array(
             [
                 limit("zoom_fraction"),
@@ -83,22 +108,16 @@ class Augmenter:
             ]
         )
 
-    def parameters(self, rng: np.random.Generator, n: int) -> list[Change]:
+    def parameters(self, rng: np.random.Generator, n: int) -> Changes:
         """Draw changes for `n` images.
 
         Returns:
             A function of the state of `rng` alone. The same numbers are drawn whatever the limits, so that two
             strengths at one seed differ in size only.
         """
-        drawn = rng.uniform(-1.0, 1.0, (n, len(self._limits))) * self._limits
+        amounts = rng.uniform(-1.0, 1.0, (n, len(self._limits))) * self._limits
         flips = (rng.random((n, 2)) < 0.5) & self._flip
-        contrasts = 1.0 + rng.uniform(-1.0, 1.0, n) * self._contrast
-        return [
-            Change(bool(flip_x), bool(flip_y), 1.0 + zoom, shear, rotation, shift_x, shift_y, brightness, contrast)
-            for (flip_x, flip_y), (zoom, shear, rotation, shift_x, shift_y, brightness), contrast in zip(
-                flips, drawn.tolist(), contrasts.tolist(), strict=True
-            )
-        ]
+        return Changes(flips, amounts, 1.0 + rng.uniform(-1.0, 1.0, n) * self._contrast)
 
     @property
     def mixes(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from drsearch.data.augmentation import UNCHANGED, Augmenter, Change, mixed, pasted
+from drsearch.data.augmentation import UNCHANGED, Augmenter, Change, Changes, mixed, pasted
 from drsearch.data.mapped_images import Images
 from drsearch.datasets.boxes import Box
 from drsearch.settings import AugmentationSettings, TrainingSettings
@@ -137,7 +137,7 @@ def training_batches(
     steps = steps_per_epoch(labels, training)
 
     @functools.lru_cache(maxsize=2)  # two: batches of the next epoch are made while this one trains
-    def plan(epoch: int) -> tuple[NDArray[np.int64], list[Change], Callable[[NDArray[Any], slice], NDArray[Any]]]:
+    def plan(epoch: int) -> tuple[NDArray[np.int64], Changes, Callable[[NDArray[Any], slice], NDArray[Any]]]:
         order = epoch_order(labels, training.seed, epoch, training.balance)
         changes, mixes = (np.random.default_rng([training.seed, epoch, stream]) for stream in (_CHANGES, _MIXES))
         shares = augmenter.shares(mixes, len(order))

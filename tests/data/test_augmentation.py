@@ -104,7 +104,7 @@ def test_contrast_reaches_its_limit_and_changes_no_other_number() -> None:
     plain, other = (AugmentationSettings(contrast_fraction=limit) for limit in (0.0, 0.2))
     drawn, changed = (Augmenter(each).parameters(np.random.default_rng(0), 500) for each in (plain, other))
     assert {change.contrast for change in drawn} == {1.0}
-    assert [dataclasses.replace(change, contrast=1.0) for change in changed] == drawn
+    assert [dataclasses.replace(change, contrast=1.0) for change in changed] == list(drawn)
     contrasts = [change.contrast for change in changed]
     assert 0.8 <= min(contrasts) < 0.81 and 1.19 < max(contrasts) <= 1.2
 

@@ -185,7 +185,7 @@ def test_mixup_mixes_each_image_and_its_label_with_the_next_of_the_epoch_in_one_
 
 def test_mixup_leaves_the_other_changes_alone_and_is_off_at_strength_zero() -> None:
     plain, mixing = Augmenter(AugmentationSettings()), Augmenter(AugmentationSettings(mixup=1.0))
-    drawn = [augmenter.parameters(np.random.default_rng(5), 4) for augmenter in (plain, mixing)]
+    drawn = [list(augmenter.parameters(np.random.default_rng(5), 4)) for augmenter in (plain, mixing)]
     assert drawn[0] == drawn[1]
     off = AugmentationSettings(mixup=1.0, strength=0.0)
     dataset = training_batches(_numbered(11), LABELS, TrainingSettings(), off, 0)
