@@ -3,7 +3,7 @@
 what for   `drsearch ablate` puts each choice of `space` back to the value in SETTINGS (or else the default), one at a
            time; a choice that best.gin leaves off has the value to be tried in SETTINGS
 command    drsearch run-study best_choices --data ~/IDRiD && drsearch ablate best_choices --workers 2
-minutes    5 for the study; for the ablation of IDRiD's 413 photographs an hour with --repeats 1, on two cores
+minutes    5 for the study; for the ablation of IDRiD's 413 photographs some 90 with --repeats 1, on two cores
 expect     local mean, lesions, mask and clipped gradients help, in this order; docs/science.md has the table
 needs      boxes around lesions, as IDRiD has
 """
@@ -22,6 +22,7 @@ SETTINGS = {
     "model.squeeze_excitation": True,
     "model.drop_path": 0.1,
     "training.epochs": 45,
+    "training.batch_size": 16,
     "training.optimizer": "adamw",
     "training.learning_rate": 1.5e-3,
     "training.warmup_epochs": 2,
@@ -47,7 +48,7 @@ def space(hp: HyperParameters) -> None:
     hp.Fixed("model.drop_path", 0.0)
     hp.Fixed("model.pooling", "mean_max")
     hp.Fixed("model.dropout", 0.2)
-    hp.Fixed("training.batch_size", 16)
+    hp.Fixed("training.batch_size", 4)
     hp.Fixed("training.schedule", "cosine")
     hp.Fixed("training.weight_decay", 0.02)
     hp.Fixed("training.clip_norm", 5.0)
