@@ -37,11 +37,8 @@ if TYPE_CHECKING:
 _LOOK_EVERY_S = 0.5
 _QUIET_S = 3.0  # of waiting before a message says so
 _RESTART_S = 10.0  # at least, between two starts: a process that ends at once would be started again and again
-_FOR_PARENT = (
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR1,
-)  # they reach every process of a terminal, or of a Slurm step
+_FOR_PARENT = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""These reach every process of a terminal, or of a Slurm step."""
 
 
 class JournalSender:
