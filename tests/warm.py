@@ -3,8 +3,8 @@
 `Command` is what `subprocess.Popen` would be. Its process is forked from one that has imported everything and run
 nothing (`python warm.py`, one per process of tests): 0.1 s of CPU per command and not 5. So are the workers, the
 sender and the MLflow server that a command starts: they have its number as parent, the command line, environment,
-session and open files that it gave them, and it waits for them as ever. `COLD` in the environment of a command lets
-them start as for a user.
+session, open files and held back signals that it gave them, and it waits for them as ever. `COLD` in the environment
+of a command lets them start as for a user.
 """
 
 import atexit
@@ -255,6 +255,7 @@ class _Popen(subprocess.Popen):  # type: ignore[type-arg]
         given = dict(zip(names, how, strict=True))
         request = {"arguments": args[1:], "env": given["env"], "session": given["start_new_session"]}
         request["cwd"] = str(given["cwd"] or Path.cwd())
+        request["held_back"] = list(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         files = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         files = [number if file == -1 else file for number, file in enumerate(files)]
         socket.send_fds(self.nursery, [json.dumps(request).encode()], files)
@@ -318,11 +319,12 @@ def _bear(requests: socket.socket) -> list[str]:
             middle = os.getpid()
             if os.fork() != 0:
                 os._exit(0)
+            asked = json.loads(request)
+            signal.pthread_sigmask(signal.SIG_SETMASK, asked["held_back"])
             for number, handler in zip(meant_for_command, before, strict=True):
                 signal.signal(number, handler)
             while os.getppid() == middle:
                 time.sleep(0.001)
-            asked = json.loads(request)
             if asked.pop("session"):
                 os.setsid()  # first: who has its number may ask for its group
             requests.send(str(os.getpid()).encode())  # not before it is a child of the process that will wait for it

@@ -184,13 +184,12 @@ class SenderProcess:
 
     def ensure_running(self) -> None:
         """Start the process, or start it again if it was killed; call this now and then."""
-        if self._process is not None:
-            if self.running or time.monotonic() - self._started < _RESTART_S:
-                return
-            logging.warning("the process that sends to MLflow was killed; another goes on")
-        self._start()
+        if self._process is None or not (self.running or time.monotonic() - self._started < _RESTART_S):
+            self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        if self._process is not None:
+            logging.warning("the process that sends to MLflow was killed; another goes on")
         self._started = time.monotonic()
         command = [sys.executable, "-P", "-m", __name__, str(self._home.path), "--parent", str(os.getpid())]
         # In the environment: everybody on the machine can read a command line, and a password in it.
