@@ -1,5 +1,6 @@
 """The definition of a study: space, settings, data and code. A command with another definition is refused."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -25,7 +26,7 @@ from drsearch.study.budget import BUDGETS, N_TRIALS
 from drsearch.training.objective import objectives_of
 from drsearch.trials.attributes import MAX_RETRIES
 from drsearch.trials.retrying import Storage, with_retries
-from drsearch.trials.storage import transaction
+from drsearch.trials.storage import delete_trials, transaction
 
 _DEFINITION = "drsearch.definition"
 CODE = "drsearch.code"
@@ -191,15 +192,21 @@ def load_study(storage: Storage, name: str) -> tuple[optuna.Study, StudyDefiniti
         study = None
     definition = read_definition(study) if study is not None else None
     if study is None or definition is None:
-        summaries = optuna.get_all_study_summaries(storage)
-        names = ", ".join(sorted(summary.study_name for summary in summaries)) or "none"
+        names = ", ".join(sorted(each.study_name for each in storage.get_all_studies())) or "none"
         raise StudyError(f"no study {name!r} in this database; there are: {names}.")
     return study, definition
 
 
 def delete_study(storage: Storage, name: str) -> None:
     """Delete a study and its trials from their database."""
-    with_retries(lambda: optuna.delete_study(study_name=name, storage=storage))
+
+    def delete() -> None:
+        study_id = storage.get_study_id_from_name(name)
+        delete_trials(storage, study_id)
+        storage.delete_study(study_id)
+
+    with contextlib.suppress(KeyError):  # an earlier try has deleted it, and the answer was lost
+        with_retries(delete)
 
 
 def read_definition(study: optuna.Study) -> StudyDefinition | None:

@@ -1,6 +1,7 @@
 """Deletes a study, except the runs that registered versions need for their lineage."""
 
 import functools
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +13,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from drsearch.data.records import count_test_evaluations, open_records
 from drsearch.errors import RecordsError, StudyError
 from drsearch.home import Home
-from drsearch.processes import in_threads
 from drsearch.study.cancel import ask_to_stop
 from drsearch.study.definition import delete_study, load_study
 from drsearch.study.status import StudyStatus, study_status
-from drsearch.tracking.availability import is_served
-from drsearch.tracking.mlflow_client import first_run, open_client, search_runs, search_versions
+from drsearch.tracking.availability import check_available
+from drsearch.tracking.mlflow_client import delete_runs, first_run, open_client, search_runs, search_versions
 from drsearch.tracking.sender import sync
 from drsearch.tracking.sent import run_id_of, unsent
 from drsearch.tracking.tags import KEY_TAG, KIND_TAG, PARENT_RUN_TAG, RUN_ID_TAG, STUDY_ID_TAG, has_tag, member_runs
@@ -92,7 +91,11 @@ class Remover:
             return self._plan(status)
 
     def _plan(self, status: StudyStatus) -> Removal:
-        sync(self._home)
+        check_available(self._home.tracking_uri)
+        left = unsent(self._home)
+        if left:
+            sync(self._home)
+            left = unsent(self._home)
         experiment = self._client.get_experiment_by_name(status.name)
         registered = list(search_versions(self._client))
         mine, shared = set[str](), False
@@ -107,13 +110,13 @@ class Remover:
         if versions and experiment is not None:  # the study's own run holds the space, the audit and the pages
             studies = search_runs(self._client, [experiment.experiment_id], has_tag(KIND_TAG, "study"))
             needed |= {run.info.run_id for run in studies if _is_of(run, status)}
-        files = [file for file in status.folder.rglob("*") if file.is_file()]
+        sizes = list(_file_sizes(status.folder))
         records, n_evaluations = self._records(status)
         return Removal(
             status=status,
-            n_files=len(files),
-            n_bytes=sum(file.stat().st_size for file in files),
-            unsent=sum(status.folder in folder.parents for folder in unsent(self._home)),
+            n_files=len(sizes),
+            n_bytes=sum(sizes),
+            unsent=sum(status.folder in folder.parents for folder in left),
             runs=tuple(sorted(mine - needed)),
             kept_runs=tuple(sorted(mine & needed)),
             versions=tuple(f"{each.name} version {each.version}" for each in reversed(versions)),
@@ -186,20 +189,11 @@ class Remover:
         return known | mine, len(mine) < len(others) or of_nobody is not None
 
     def _delete_runs(self, experiment_id: str, removal: Removal) -> None:
-        n_threads = 8 if is_served(self._home.tracking_uri) else 1
-        for _ in in_threads(self._delete_run, removal.runs, n_threads):
-            pass
+        delete_runs(self._client, removal.runs)
         # Few are left, so that they can be looked at: of trials whose worker died before it knew the run's id.
-        for run in list(search_runs(self._client, [experiment_id], has_tag(KIND_TAG, "trial"))):
-            if _is_of(run, removal.status) and run.info.run_id not in removal.kept_runs:
-                self._delete_run(str(run.info.run_id))
-
-    def _delete_run(self, run_id: str) -> None:
-        try:
-            self._client.delete_run(run_id)
-        except MlflowException as wrong:
-            if wrong.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):  # `mlflow gc` took it away
-                raise
+        left = list(search_runs(self._client, [experiment_id], has_tag(KIND_TAG, "trial")))
+        mine = {str(run.info.run_id) for run in left if _is_of(run, removal.status)}
+        delete_runs(self._client, sorted(mine - set(removal.kept_runs)))
 
     def _records(self, status: StudyStatus) -> tuple[tuple[Path, ...], int]:
         folders = [self._home.records / fingerprint for fingerprint in status.definition.records.values()]
@@ -215,6 +209,13 @@ class Remover:
 
 def _is_of(run: Run, status: StudyStatus) -> bool:
     return str(run.data.tags.get(KEY_TAG, "")).startswith(f"{status.definition.uid}/")
+
+
+def _file_sizes(folder: Path) -> Iterator[int]:
+    """The bytes of each file below a folder: 10,000 trials have more than 100,000."""
+    for parent, _, files in os.walk(folder):
+        for file in files:
+            yield os.stat(f"{parent}/{file}").st_size
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import sqlalchemy
 import sqlalchemy.event
 import sqlalchemy.exc
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialModel
 
 from drsearch.errors import StudyError
 from drsearch.files import fault, lock
@@ -259,6 +260,16 @@ def transaction(storage: Storage, study_name: str, body: Callable[[], T]) -> T:
             return body()
 
     return with_retries(locked)
+
+
+def delete_trials(storage: Storage, study_id: int) -> None:
+    """Delete all trials of a study in one transaction; Optuna reads all that belongs to each of them first."""
+    trials = TrialModel.__table__
+    of_study = sqlalchemy.select(trials.c.trial_id).where(trials.c.study_id == study_id)
+    with storage._backend.engine.begin() as connection:
+        for table in reversed(TrialModel.metadata.sorted_tables):  # what refers to a trial before the trial
+            if "trial_id" in table.c:
+                connection.execute(sqlalchemy.delete(table).where(table.c.trial_id.in_(of_study)))
 
 
 @contextmanager

@@ -150,11 +150,11 @@ def inheritors(storage: Storage, uid: str) -> dict[str, int]:
         The number of trials by the name of the study that has them now.
     """
     counts: dict[str, int] = {}
-    for summary in optuna.get_all_study_summaries(storage, include_best_trial=False):
-        if WARM_START in summary.user_attrs:
-            trials = read_trials(optuna.load_study(study_name=summary.study_name, storage=storage))
+    for each in storage.get_all_studies():
+        if WARM_START in each.user_attrs:
+            trials = read_trials(optuna.load_study(study_name=each.study_name, storage=storage))
             if n := sum(trial.inherited_from is not None and trial.inherited_from["uid"] == uid for trial in trials):
-                counts[summary.study_name] = n
+                counts[each.study_name] = n
     return counts
 
 

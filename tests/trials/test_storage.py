@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 import sqlalchemy.exc
 from absl import logging
 from services import HANG_S, when
@@ -18,7 +19,7 @@ from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials import retrying
 from drsearch.trials.heartbeat import Heartbeat, HeartbeatMonitor
 from drsearch.trials.retrying import StorageAway, is_away, with_retries, without_retries
-from drsearch.trials.storage import open_storage, transaction
+from drsearch.trials.storage import delete_trials, open_storage, transaction
 
 
 @pytest.fixture
@@ -306,3 +307,33 @@ def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(po
 def test_a_command_that_begins_while_its_database_is_away_ends_at_once() -> None:
     with pytest.raises(StudyError, match=r"^--storage postgresql://ann@127.0.0.1:1/optuna: no study database there \("):
         open_storage("postgresql://ann@127.0.0.1:1/optuna")
+
+
+def test_deleting_the_trials_of_a_study_leaves_nothing_of_them_and_all_of_other_studies(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    for name in ("gone", "kept"):
+        study = optuna.create_study(storage=storage, study_name=name)
+        for _ in range(2):
+            trial = study.ask()
+            trial.suggest_float("x", 0, 1)
+            trial.report(0.5, 1)
+            trial.set_user_attr("a", 1)
+            storage.record_heartbeat(trial._trial_id)
+            study.tell(trial, 0.5)
+    engine = storage._backend.engine
+    before = rows_by_table(engine)
+    delete_trials(storage, storage.get_study_id_from_name("gone"))
+    of_trials = {table for table in before if table == "trials" or table.startswith("trial_")}
+    assert {table for table, n in before.items() if n} >= of_trials - {"trial_system_attributes"}
+    halved = {table: n // 2 if table in of_trials else n for table, n in before.items()}
+    assert rows_by_table(engine) == halved
+    again = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    assert [trial.params for trial in optuna.load_study(study_name="gone", storage=again).trials] == []
+    kept = optuna.load_study(study_name="kept", storage=again).trials
+    assert [(set(trial.params), trial.value, trial.user_attrs) for trial in kept] == 2 * [({"x"}, 0.5, {"a": 1})]
+
+
+def rows_by_table(engine: sqlalchemy.Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        names = sqlalchemy.inspect(connection).get_table_names()
+        return {name: connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one() for name in names}
