@@ -507,8 +507,9 @@ def explain(
     """
     from drsearch.display.output import counting, working
     from drsearch.measure.figures import png
-    from drsearch.release.explain import CHART, figure
+    from drsearch.release.card_figures import CHART
     from drsearch.release.explain import explain as measure
+    from drsearch.release.explain import figure
     from drsearch.release.explained_eyes import explained_eyes
     from drsearch.release.registry import Registry
 

@@ -18,7 +18,7 @@ from drsearch.processes import this_process
 from drsearch.release.candidate import Candidate, is_constant
 from drsearch.release.finetune import finetune_settings, underfits
 from drsearch.release.registry import SEARCH_BEST, ModelVersion, Registry
-from drsearch.release.version import evaluate_version, register_version, threshold_of, trials_text
+from drsearch.release.version import evaluate_version, register_version, threshold_of
 from drsearch.run_folder import MEAN_FOLDER, MODEL_FILE
 from drsearch.serving.grader import load_network
 from drsearch.space.search_space import SearchSpace
@@ -40,6 +40,7 @@ from drsearch.training.listener import SILENT, Listener
 from drsearch.training.objective import Objective
 from drsearch.training.outcome import Outcome
 from drsearch.training.plan import Plan
+from drsearch.trials.trials import trials_text
 
 T = TypeVar("T")
 

@@ -7,6 +7,9 @@ from drsearch.measure.scores import Interval, OneClassScores, Scores
 
 Scored = Scores | OneClassScores
 
+CHART, SHEET = "explain.png", "eyes.jpg"
+"""Files of a measurement of what a version looks at: its chart, and one picture of some eyes with their heat maps."""
+
 
 @dataclass(frozen=True)
 class SourceSet:

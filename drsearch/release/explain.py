@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 LESION = "lesion"
 """The region of all boxes around lesions, of whatever kind."""
 
-CHART = "explain.png"
-"""Name of the chart's file."""
-
 _UNTRAINED = 3  # networks
 _CASCADE = (1e-9, 1 / 3, 2 / 3)  # shares of the layers; the least is the last layer alone, and all are the untrained
 

@@ -13,14 +13,12 @@ from drsearch.datasets.read import Dataset
 from drsearch.measure.figures import jpeg, png
 from drsearch.measure.heat_maps import heat_map_figure, heat_map_rows
 from drsearch.model.predictor import RDR
+from drsearch.release.card_figures import SHEET
 from drsearch.release.explain import Explanation, measured_eyes
 from drsearch.release.photograph_files import PhotographFiles
 
 if TYPE_CHECKING:
     from drsearch.serving.grader import Grader
-
-SHEET = "eyes.jpg"
-"""Name of the picture that shows all of them, small."""
 
 _EYES = 6
 _SHEET_PX = 420  # width of each eye

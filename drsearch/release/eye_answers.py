@@ -1,4 +1,4 @@
-"""What a version answers for each eye of a split: a table, and pictures of the eyes that tell most about it."""
+"""What a version answers for each eye of a split, as a table, and which eyes tell most about it."""
 
 import csv
 import io
@@ -6,24 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drsearch.data.images import retina_in_square
-from drsearch.data.records import EyeEntry, Eyes
-from drsearch.measure.explainers import own_method
-from drsearch.measure.figures import jpeg
-from drsearch.measure.heat_maps import heat_map_figure
-from drsearch.release.photograph_files import PhotographFiles
-from drsearch.serving.grader import Grader
+from drsearch.data.records import EyeEntry
 
 ANSWERS_FILE, PICTURES_FOLDER = "predictions.csv", "eyes"
 """Names in the artifacts of a version's test."""
 
 _MOST_WRONG = 200  # of the misclassified eyes, pictures are made of so many
 _RIGHT_OF_A_KIND = 3
-_SIDE_PX, _LONGEST_PX = 320, 400  # of a square as the network sees it; of a photograph
 
 
 @dataclass(frozen=True)
@@ -112,45 +104,3 @@ def telling(answers: Sequence[EyeAnswer], threshold: float) -> list[int]:
     right = [[i for i in by_doubt if answers[i].is_right and answers[i].label == label] for label in (1, 0)]
     some = [i for each in right for i in (*each[::-1][:_RIGHT_OF_A_KIND], *each[:_RIGHT_OF_A_KIND])]
     return list(dict.fromkeys([*wrong[:_MOST_WRONG], *some]))
-
-
-def answer_pictures(
-    grader: Grader,
-    listed: Sequence[EyeEntry],
-    eyes: Eyes,
-    answers: Sequence[EyeAnswer],
-    photographs: PhotographFiles | None = None,
-) -> dict[str, bytes]:
-    """JPEG files of the eyes that tell most: the photograph, and beside it the heat map of the class that it is called.
-
-    Args:
-        grader: The version.
-        listed: The eyes of the split.
-        eyes: Their images, in the same order.
-        answers: The version's answers, in the same order.
-        photographs: Their files; an eye that has none is shown as the network sees it.
-
-    Returns:
-        By file name.
-    """
-    files, method = dict[str, bytes](), own_method(grader.model)
-    for place in telling(answers, grader.serving.threshold):
-        answer = answers[place]
-        photograph = photographs.find(listed[place]) if photographs is not None else None
-        if photograph is not None:
-            heat = grader.explain(photograph.path.read_bytes(), _LONGEST_PX, method, label=answer.called)
-            picture, cam = heat.photograph, heat.cam
-        else:
-            image = eyes.images[place]
-            inside = retina_in_square(image, grader.serving.images)
-            maps, _ = grader.explainer(method).maps(image[None], inside[None], answer.called)
-            picture, cam = _small(image), _small(maps[0])
-        figure = heat_map_figure(picture, cam, answer.probability, grader.serving.threshold, method, beside=True)
-        files[f"{answer.eye}.jpg"] = jpeg(figure)
-    return files
-
-
-def _small(picture: NDArray[Any]) -> NDArray[Any]:
-    """A square, no larger than needed on a page."""
-    side = min(_SIDE_PX, len(picture))
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA))

@@ -29,7 +29,8 @@ from drsearch.release.blind_scores import blind_caution
 from drsearch.release.candidate import Candidate
 from drsearch.release.card_figures import NetworkFacts, SourceSet, SplitCounts
 from drsearch.release.evaluate import evaluate
-from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, answer_pictures, answers_csv, eye_answers
+from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, answers_csv, eye_answers
+from drsearch.release.eye_pictures import answer_pictures
 from drsearch.release.model_card import CARD_FILE, ModelCard, add_to_card
 from drsearch.release.operating_point import ChosenThreshold, choose_threshold
 from drsearch.release.photograph_files import photographs_of
@@ -64,6 +65,7 @@ from drsearch.tracking.tags import (
 from drsearch.training.best_network import latency_ms
 from drsearch.training.cross_validation import folds_or_repeats, n_trainings
 from drsearch.training.outcome import Outcome
+from drsearch.trials.trials import trials_text
 
 _FAMILIAR_EYES = 5000
 _TIMED = 10
@@ -84,17 +86,6 @@ _MADE_BY = {
     "mean": "The mean of the networks of",
     "finetune": "Fine-tuned from",
 }
-
-
-def trials_text(numbers: Sequence[int]) -> str:
-    """Trials in a sentence.
-
-    Example:
-        >>> trials_text([3]), trials_text([3, 8, 5])
-        ('trial 3', 'trials 3, 8 and 5')
-    """
-    *others, last = map(str, numbers)
-    return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
 
 
 def threshold_of(candidate: Candidate, outcome: Outcome) -> ChosenThreshold:

@@ -11,8 +11,7 @@ from typing import Any
 from drsearch.data.audit import Audit
 from drsearch.errors import RegistryError
 from drsearch.home import Home
-from drsearch.release.explain import CHART
-from drsearch.release.explained_eyes import SHEET
+from drsearch.release.card_figures import CHART, SHEET
 from drsearch.release.eye_answers import ANSWERS_FILE, PICTURES_FOLDER, EyeAnswer, read_answers
 from drsearch.release.model_card import ModelCard, read_card
 from drsearch.release.registry import CHAMPION, ModelVersion, Registry

@@ -11,7 +11,6 @@ from drsearch.measure.comparison import delong
 from drsearch.measure.patients import patient_groups
 from drsearch.measure.scores import Interval, Scores
 from drsearch.release.eye_answers import EyeAnswer
-from drsearch.release.version import trials_text
 from drsearch.reports import figures
 from drsearch.reports.card_section import card_section, limits_section
 from drsearch.reports.data_section import data_section
@@ -43,6 +42,7 @@ from drsearch.tracking.tags import (
     TEST_CAUTION_TAG,
     TRIAL_TAG,
 )
+from drsearch.trials.trials import trials_text
 
 _MADE_BY = {
     "trial": "the best checkpoint of {trials}",

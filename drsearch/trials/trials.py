@@ -158,6 +158,17 @@ def inheritors(storage: Storage, uid: str) -> dict[str, int]:
     return counts
 
 
+def trials_text(numbers: Sequence[int]) -> str:
+    """Trials in a sentence.
+
+    Example:
+        >>> trials_text([3]), trials_text([3, 8, 5])
+        ('trial 3', 'trials 3, 8 and 5')
+    """
+    *others, last = map(str, numbers)
+    return f"trials {', '.join(others)} and {last}" if others else f"trial {last}"
+
+
 def all_over(trials: Sequence[Trial], n: int) -> bool:
     """Whether nothing is left to do in the first `n` trials, including those that no worker has taken yet.
 

@@ -19,8 +19,9 @@ from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError, MetricError
 from drsearch.home import Home
 from drsearch.measure.figures import png
-from drsearch.release.explain import CHART, Explanation, explain, figure
-from drsearch.release.explained_eyes import SHEET, explained_eyes
+from drsearch.release.card_figures import CHART, SHEET
+from drsearch.release.explain import Explanation, explain, figure
+from drsearch.release.explained_eyes import explained_eyes
 from drsearch.release.measured import log_measured
 from drsearch.release.registry import Registry
 from drsearch.serving.grader import Grader

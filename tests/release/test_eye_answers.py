@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from drsearch.data.records import RecordSet, read_eyes
-from drsearch.release.eye_answers import EyeAnswer, answer_pictures, answers_csv, eye_answers, read_answers, telling
+from drsearch.release.eye_answers import EyeAnswer, answers_csv, eye_answers, read_answers, telling
+from drsearch.release.eye_pictures import answer_pictures
 from drsearch.release.photograph_files import photographs_of
 from drsearch.serving.grader import Grader
 
