@@ -33,6 +33,8 @@ from drsearch.model.second_targets import add_heads, misfit_of_settings, second_
 from drsearch.model.weight_average import WeightAverage
 from drsearch.settings import Settings, TrainingSettings
 
+_STEPS_A_CALL = 256
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -143,9 +145,7 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
     state.optimizer.learning_rate = rate
     try:
         with nullcontext() if state.average is None else state.average.training():
-            losses, labels, probabilities, *grades = (
-                tensor.numpy() for tensor in state.fit(data.batches, tf.constant(data.steps, tf.int32))
-            )
+            losses, labels, probabilities, *grades = _fit_epoch(state.fit, data)
         train = _measures(labels, probabilities, losses, epoch, training, data, Graded(*grades) if grades else None)
         seen, graded = state.predict(data.validation.images), None
         if state.grade is not None:
@@ -166,6 +166,17 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
     )
     state.epoch, state.seen = epoch, seen
     return EpochResult(epoch, rate, time.perf_counter() - started, train, validation)
+
+
+def _fit_epoch(fit: Fit, data: TrainingData) -> list[NDArray[Any]]:
+    """What all steps of an epoch return, one behind the other.
+
+    A call keeps what its steps return in memory of its own, step by step. Between what a step allocates and frees
+    again, thousands of these would keep the memory of a process from being used twice: so many steps make a new call.
+    """
+    calls = [min(_STEPS_A_CALL, data.steps - done) for done in range(0, data.steps, _STEPS_A_CALL)]
+    parts = [[tensor.numpy() for tensor in fit(data.batches, tf.constant(n, tf.int32))] for n in calls]
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 class Training:

@@ -14,9 +14,11 @@ from keras import layers
 from numpy.typing import NDArray
 
 from drsearch.data.mapped_images import MappedImages
+from drsearch.data.pipeline import steps_per_epoch
 from drsearch.datasets.boxes import Box
 from drsearch.errors import TrialFailed
 from drsearch.measure.scores import accuracy, auc
+from drsearch.model import fit as fit_module
 from drsearch.model.fit import EpochResult, Training, build_optimizer, learning_rate, set_seeds
 from drsearch.model.predictor import Predictor
 from drsearch.model.resnet_v2 import build_resnet
@@ -70,6 +72,18 @@ def test_it_overfits_eight_eyes(eight_eyes: Eyes) -> None:
     assert last.train.accuracy == 1.0
     assert last.validation.accuracy == 1.0 and last.validation.loss < 0.1  # moving averages have caught up
     assert last.validation.auc == 1.0
+
+
+def test_an_epoch_in_several_calls_equals_one_in_a_single_call_to_the_bit(
+    train_eyes: Eyes, validation_eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _run(_training(train_eyes, validation_eyes), 2)
+    monkeypatch.setattr(fit_module, "_STEPS_A_CALL", 2)  # the last call of an epoch is a shorter one
+    steps = steps_per_epoch(train_eyes.labels, SMALL.training)
+    parts = _run(_training(train_eyes, validation_eyes), 2)
+    assert steps > 2 and steps % 2
+    assert _without_time(parts.history) == _without_time(whole.history)
+    assert all(np.array_equal(a, b) for a, b in zip(_state(parts), _state(whole), strict=True))
 
 
 def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, validation_eyes: Eyes) -> None:
