@@ -4,6 +4,7 @@ Tests take them by the fixtures `postgresql` and `mlflow_server` (conftest.py). 
 over `stop` and `start`, as a server that was away does.
 """
 
+import atexit
 import json
 import os
 import pwd
@@ -35,8 +36,6 @@ _GIVEN_OUT_FROM = 32768
 
 _UNSIGNED = 3
 """Requests to moto's server before it asks for keys: a user, the policy and the key are made by them."""
-
-_reserved: list[socket.socket] = []
 
 
 def when(condition: Callable[[], Any], what: str, process: Any = None) -> Any:
@@ -72,7 +71,7 @@ def free_port() -> int:
         except OSError:
             reservation.close()
             continue
-        _reserved.append(reservation)
+        atexit.register(reservation.close)
         return port
     raise RuntimeError("no port is free")
 
