@@ -1,6 +1,6 @@
 """A training on a record set: a process that answers with its pace and its memory; or how fast its file is read.
 
-python -m benchmarks.large_worker RECORDS --epochs 3
+python -m benchmarks.large_worker RECORDS --epochs 3 [--held]
 python -m benchmarks.large_worker RECORDS --cold
 """
 
@@ -10,8 +10,11 @@ import os
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 from benchmarks.rounds import timed
 from drsearch.data.pipeline import epoch_order, epoch_size
@@ -64,12 +67,22 @@ class Pace(Watch):
         return median(clock), median(processor)
 
 
-def trained(records: RecordSet, epochs: int) -> dict[str, float]:
-    """Pace and memory of a trial with everything: validation, measures, checkpoints, journal, sender, pictures."""
+def trained(records: RecordSet, epochs: int, held: bool) -> dict[str, float]:
+    """Pace and memory of a trial with everything: validation, measures, checkpoints, journal, sender, pictures.
+
+    Args:
+        records: Its eyes.
+        epochs: Of the training.
+        held: Whether the images are an array of this process, instead of the file that all workers map.
+    """
     memory, pace = Memory(), Pace()
     settings = Settings().replace({**NETWORK, "training.epochs": epochs})
     set_threads(os.cpu_count() or 1, os.cpu_count() or 1)
     eyes = training_eyes(records, Home(records.folder.parents[1]), settings.search)[:2]
+    if held:
+        eyes = tuple(
+            replace(split, images=np.stack([split.images[i] for i in range(len(split.images))])) for split in eyes
+        )
     with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder:
         home = Home(Path(folder))
         plan = Plan(
@@ -106,10 +119,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", type=Path)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--held", action="store_true", help="hold the images in an array of the process")
     parser.add_argument("--cold", action="store_true", help="only read, with nothing in the page cache")
     options = parser.parse_args()
     records = open_records(options.records)
-    print(json.dumps(cold(records) if options.cold else trained(records, options.epochs)))
+    print(json.dumps(cold(records) if options.cold else trained(records, options.epochs, options.held)))
 
 
 if __name__ == "__main__":
