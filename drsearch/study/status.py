@@ -39,7 +39,8 @@ class WorkerStatus:
         trial: The trial's number.
         epoch: Epochs finished.
         epochs: Epochs in all.
-        seconds: Duration of the last epoch; NaN where it is not known.
+        seconds: Duration of the shorter of the last two epochs, since the first of a fold takes longer; NaN where it
+            is not known.
         value: The objective of the last epoch.
         best: The best objective so far in this trial.
         worker: The worker's process, as `this_process` names it.
@@ -60,7 +61,7 @@ class WorkerStatus:
 
     @property
     def left_s(self) -> float:
-        """How many seconds the trial has left, at the pace of its last epoch."""
+        """How many seconds the trial has left, at the pace of its last epochs."""
         return (self.epochs - self.epoch) * self.seconds
 
 

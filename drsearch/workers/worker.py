@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -334,6 +335,7 @@ class _TrialWatch(Watch):
             folder,
         )
         self._best = float("nan")
+        self._last_s = math.inf
         self._reported = reported
 
     def epoch(self, result: EpochResult) -> None:
@@ -345,10 +347,11 @@ class _TrialWatch(Watch):
             trial=self._trial,
             epoch=result.epoch,
             epochs=self._settings.training.epochs * n_trainings(self._settings.search),
-            seconds=result.seconds,
+            seconds=min(result.seconds, self._last_s),
             value=value,
             best=self._best,
         )
+        self._last_s = result.seconds
 
     def judged(self, epoch: int, value: float) -> None:
         try:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from drsearch.data.prepare import prepare
 from drsearch.data.synthetic import synthesize
 from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
+from drsearch.model.fit import EpochResult, Measures
 from drsearch.model.resnet_v2 import build_resnet
 from drsearch.processes import this_process
 from drsearch.settings import Settings
@@ -30,7 +32,7 @@ from drsearch.training.outcome import read_outcome
 from drsearch.trials import retrying
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import read_trials
-from drsearch.workers.worker import Worker, run_name, trial_plan
+from drsearch.workers.worker import Worker, _TrialWatch, run_name, trial_plan
 from drsearch.workers.worker_pool import STORAGE_VARIABLE
 
 SPACE = """
@@ -104,6 +106,16 @@ def test_a_trials_plan_tells_where_it_comes_from(tmp_path: Path) -> None:
         "drsearch train --data /data/eyes --data '/data/more eyes' --config settings.gin",
     )
     assert plan.build().input_shape == (None, 32, 32, 3)
+
+
+def test_the_slow_first_epoch_of_a_fold_is_not_taken_for_the_pace_of_those_to_come(tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    worker: Any = SimpleNamespace(show=lambda **values: told.append(values))
+    watch = _TrialWatch(worker, optuna.create_study().ask(), 0, SETTINGS, tmp_path, ())
+    measures = Measures(0.5, 0.5, 0.5)
+    for epoch, seconds in enumerate((9.0, 2.0, 3.0, 9.0, 2.0), start=1):  # a fold of three epochs, then another one
+        watch.epoch(EpochResult(epoch, 0.1, seconds, measures, measures))
+    assert [each["seconds"] for each in told] == [9.0, 2.0, 2.0, 3.0, 2.0]
 
 
 def test_a_worker_runs_every_waiting_trial_and_ends(tmp_path: Path) -> None:
