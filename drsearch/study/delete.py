@@ -1,5 +1,6 @@
 """Deletes a study, except the runs that registered versions need for their lineage."""
 
+import contextlib
 import functools
 import os
 import shutil
@@ -215,7 +216,8 @@ def _file_sizes(folder: Path) -> Iterator[int]:
     """The bytes of each file below a folder: 10,000 trials have more than 100,000."""
     for parent, _, files in os.walk(folder):
         for file in files:
-            yield os.stat(f"{parent}/{file}").st_size
+            with contextlib.suppress(FileNotFoundError):  # it has just gone
+                yield os.lstat(f"{parent}/{file}").st_size
 
 
 @contextmanager

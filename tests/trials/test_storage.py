@@ -309,8 +309,15 @@ def test_a_command_that_begins_while_its_database_is_away_ends_at_once() -> None
         open_storage("postgresql://ann@127.0.0.1:1/optuna")
 
 
-def test_deleting_the_trials_of_a_study_leaves_nothing_of_them_and_all_of_other_studies(tmp_path: Path) -> None:
-    storage = open_storage(f"sqlite:///{tmp_path}/studies.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/studies.db"
+    return str(request.getfixturevalue("postgresql").database())
+
+
+def test_deleting_the_trials_of_a_study_leaves_nothing_of_them_and_all_of_other_studies(url: str) -> None:
+    storage = open_storage(url)
     for name in ("gone", "kept"):
         study = optuna.create_study(storage=storage, study_name=name)
         for _ in range(2):
@@ -327,10 +334,12 @@ def test_deleting_the_trials_of_a_study_leaves_nothing_of_them_and_all_of_other_
     assert {table for table, n in before.items() if n} >= of_trials - {"trial_system_attributes"}
     halved = {table: n // 2 if table in of_trials else n for table, n in before.items()}
     assert rows_by_table(engine) == halved
-    again = open_storage(f"sqlite:///{tmp_path}/studies.db")
+    engine.dispose()
+    again = open_storage(url)
     assert [trial.params for trial in optuna.load_study(study_name="gone", storage=again).trials] == []
     kept = optuna.load_study(study_name="kept", storage=again).trials
     assert [(set(trial.params), trial.value, trial.user_attrs) for trial in kept] == 2 * [({"x"}, 0.5, {"a": 1})]
+    again._backend.engine.dispose()
 
 
 def rows_by_table(engine: sqlalchemy.Engine) -> dict[str, int]:
