@@ -1,7 +1,7 @@
 """Takes the next trial for one worker, and for no other."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +15,11 @@ from drsearch.trials.trials import DONE, read_attempts
 
 
 def claim(
-    study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None = None
+    study: optuna.Study,
+    storage: Storage,
+    n: int,
+    points: Sequence[Mapping[str, Value]] | None = None,
+    is_spent: Callable[[], bool] = lambda: False,
 ) -> tuple[int, FrozenTrial] | None:
     """Take the next trial for this process alone: the first that waits, else one that no worker has taken yet.
 
@@ -24,19 +28,25 @@ def claim(
         storage: Its database.
         n: Trials in total.
         points: All points of a grid; a new trial takes the first one that no trial has. None if the sampler chooses.
+        is_spent: Whether a budget is spent, so that no trial begins; asked in the transaction that takes the trial.
 
     Returns:
-        The number of the trial and its attempt, now running with its first heartbeat; None if no trial waits.
+        The number of the trial and its attempt, now running with its first heartbeat; None if no trial waits or begins.
     """
     token = uuid.uuid4().hex
-    claimed = transaction(storage, study.study_name, lambda: _claim(study, storage, n, points, token))
+    claimed = transaction(storage, study.study_name, lambda: _claim(study, storage, n, points, token, is_spent))
     if claimed is not None:
         storage.record_heartbeat(claimed[1]._trial_id)
     return claimed
 
 
 def _claim(
-    study: optuna.Study, storage: Storage, n: int, points: Sequence[Mapping[str, Value]] | None, token: str
+    study: optuna.Study,
+    storage: Storage,
+    n: int,
+    points: Sequence[Mapping[str, Value]] | None,
+    token: str,
+    is_spent: Callable[[], bool],
 ) -> tuple[int, FrozenTrial] | None:
     """The claimed trial. A process that lost the database's answer recognises the trial it took by its token."""
     # Not `read_trials`: thousands of lists that are thrown away again take Python's collector a tenth of a second.
@@ -44,6 +54,8 @@ def _claim(
     for number, last in lasts.items():
         if last.user_attrs.get(TOKEN) == token:
             return number, last
+    if is_spent():
+        return None
     for number in sorted(number for number, last in lasts.items() if last.state is TrialState.WAITING):
         trial_id = lasts[number]._trial_id
         if number < n and _take(storage, trial_id, token):

@@ -26,6 +26,7 @@ from drsearch.tracking.sent import unsent
 from drsearch.trials.heartbeat import HeartbeatMonitor
 from drsearch.trials.reconcile import reconcile
 from drsearch.trials.retrying import Storage, StorageAway, allow_retries, stop_retrying
+from drsearch.trials.storage import transaction
 from drsearch.trials.trials import Trial, read_trials
 from drsearch.workers.remote import fetch_records, is_shared, start_upload
 from drsearch.workers.worker_pool import STOP_S, Pool, WorkerPool
@@ -204,7 +205,7 @@ class Supervisor:
                 reconciled = time.monotonic()
             self._read()
             self._report()
-            self._budget.update(self._trials, pool.size)
+            self._update_budget(pool)
             self._show(self._progress(pool))
             if timeout_s is not None and time.monotonic() - began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
@@ -217,6 +218,13 @@ class Supervisor:
             if not self._budget.spent:
                 self._with_space(lambda n=n_left: pool.fill(n))  # type: ignore[misc]
             time.sleep(_LOOK_S if self._run is not None else _JOINED_LOOK_S)
+
+    def _update_budget(self, pool: Pool) -> None:
+        was_spent = self._budget.spent
+        self._budget.update(self._trials, pool.size)
+        if self._budget.spent and not was_spent:
+            # A worker looks for this and takes a trial in one transaction: no trial begins that is not read here.
+            transaction(self._storage, self._study.study_name, self._read)
 
     def _is_over(self, pool: Pool) -> bool:
         """Whether a budget is spent and nothing runs on: trials that run come to their end, unless time is up."""

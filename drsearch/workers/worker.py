@@ -131,16 +131,19 @@ class Worker:
             self._status_file.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        while not (self.stop_asked() or self.look_for_cancel() or spent(self._study, self._definition.settings)):
-            claimed = claim(self._study, self._storage, n_trials_of(self._study), self._points)
+        while not (self.stop_asked() or self.look_for_cancel()):
+            claimed = claim(self._study, self._storage, n_trials_of(self._study), self._points, self._is_spent)
             if claimed is not None:
                 with Heartbeat(self._storage, claimed[1]._trial_id):
                     self._run_trial(*claimed)
                 keras.utils.clear_session()  # collects the graphs of a finished trial, which hold themselves
-            elif all_over(read_trials(self._study), n_trials_of(self._study)):
+            elif self._is_spent() or all_over(read_trials(self._study), n_trials_of(self._study)):
                 return
             else:
                 time.sleep(IDLE_S)
+
+    def _is_spent(self) -> bool:
+        return bool(spent(self._study, self._definition.settings))
 
     def _run_trial(self, trial: int, frozen: FrozenTrial) -> None:
         try:

@@ -107,9 +107,15 @@ def test_a_worker_whose_answer_was_lost_finds_the_trial_that_it_made(
     monkeypatch.setattr(retrying, "outage", retrying.Outage())  # a study that was stopped before waits no more
     monkeypatch.setattr(storage, "create_new_trial", lose_the_answer)
     monkeypatch.setattr("drsearch.trials.storage.time.sleep", lambda _: None)
-    claimed = claim(study, storage, 5)
+    claimed = claim(study, storage, 5, is_spent=lambda: not answers)  # the budget was spent meanwhile
     assert claimed is not None and claimed[0] == 0
     assert len(study.trials) == 1
+
+
+def test_no_trial_begins_when_a_budget_is_spent(study: optuna.Study, storage: Any) -> None:
+    add_waiting_trials(study, 1)
+    assert claim(study, storage, 5, is_spent=lambda: True) is None
+    assert [trial.state for trial in study.trials] == [TrialState.WAITING]
 
 
 def test_trials_beyond_the_total_are_left_alone(study: optuna.Study, storage: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from drsearch.data.synthetic import synthesize
@@ -20,6 +21,7 @@ from drsearch.tracking.journal import Journal
 from drsearch.tracking.tags import REASON_TAG
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials
+from drsearch.workers import supervisor
 from drsearch.workers.launcher import launch_study
 from drsearch.workers.supervisor import Supervisor
 
@@ -117,3 +119,20 @@ def test_a_study_that_hours_end_has_room_for_settings_to_try_first(launched: Any
         launched("timed", rates, study__sampler="tpe", study__hours=1.0)
     study, _ = load_study(open_storage(Home(tmp_path / "home").storage_url), "timed")
     assert [trial.last.system_attrs["fixed_params"] for trial in read_trials(study)] == rates
+
+
+def test_a_trial_that_began_while_the_launcher_stopped_the_study_comes_to_its_end(
+    launched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = launched()
+
+    def before_it_began(study: optuna.Study) -> list[Trial]:
+        """What a launcher reads that looks in the moment between the end of a trial and the beginning of the next."""
+        trials = read_trials(study)
+        return trials if launcher._budget.spent else [trial for trial in trials if trial.state != "running"]
+
+    monkeypatch.setattr(supervisor, "read_trials", before_it_began)
+    result = launcher.run(1, on_trial=lambda _: launcher.request_stop())
+    assert result.spent == "stopped by a callback"
+    assert [trial.state for trial in result.trials] == ["complete"] * len(result.trials)
+    assert len(result.trials) > 1
