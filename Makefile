@@ -41,7 +41,7 @@ docs: .venv/installed-test  ## Build the documentation site; refuse broken links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
-BENCHMARKS := epoch beside_torch batches workers study tracking memory prepare large search_cost serving server scale engines demand
+BENCHMARKS := epoch beside_torch batches workers study tracking memory prepare large search_cost serving server scale engines demand long_study
 SHORT := epoch memory
 
 bench: .venv/installed-bench  ## Measure everything that is claimed about speed; write docs/benchmarks.md. More than an hour.

@@ -34,6 +34,7 @@ ORDER = (
     "scale",
     "engines",
     "demand",
+    "long_study",
     "gpu",
 )
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#666666"
