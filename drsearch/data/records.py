@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -393,19 +394,16 @@ def _map(records: RecordSet, home: Home, split: Split) -> Eyes:
 
 def _with_images(records: RecordSet, split: Split, images: Images) -> Eyes:
     """The eyes of a split, by their lines in `eyes.jsonl`."""
-    keys = ("name", "grade", "label", "patient", "source", "boxes", "edema")
-    rows = [tuple(eye.get(key) for key in keys) for eye in records.lines() if eye["split"] == split]
-    names, grades, labels, patients, sources, boxes, edema = zip(*rows, strict=True)
+    keys = ("name", "grade", "label", "patient", "source", "edema")
+    rows, boxes = [], []
+    for eye in records.lines():
+        if eye["split"] == split:
+            rows.append(tuple(eye.get(key) for key in keys))
+            # Beside the JSON values of all eyes they would take the memory twice; few kinds stand in many boxes.
+            boxes.append(tuple(Box(sys.intern(kind), *places) for kind, *places in eye.get("boxes") or ()))
+    names, grades, labels, patients, sources, edema = zip(*rows, strict=True)
     numbers = np.array(grades, np.int64), np.array(labels, np.int64)
-    return Eyes(
-        names,
-        images,
-        *numbers,
-        patients,
-        sources,
-        tuple(tuple(Box(*box) for box in each or ()) for each in boxes),
-        edema,
-    )
+    return Eyes(names, images, *numbers, patients, sources, tuple(boxes), edema)
 
 
 def read_in_pieces(records: RecordSet, split: Literal["train", "validation"], most: int) -> Iterator[Eyes]:
