@@ -131,9 +131,10 @@ def _reaches(ratio: dict[str, Any]) -> bool:
 def _machine(result: dict[str, Any]) -> str:
     machine = result["machine"]
     libraries = ", ".join(f"{name} {found}" for name, found in machine["libraries"].items())
+    minutes = round(result["seconds"] / 60)
     return (
         f"*{machine['date']}, commit `{machine['commit']}`, {machine['cores']} cores of {machine['processor']}, "
-        f"{result['seconds'] / 60:.0f} minutes; {libraries}.*"
+        f"{minutes} minute{'s' * (minutes != 1)}; {libraries}.*"
     )
 
 
