@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -321,7 +322,7 @@ def check_mlflow(home: Home) -> Iterator[Check]:
 
 
 def _mlflow_remedy(wrong: str) -> str:
-    if "401" in wrong or "403" in wrong:
+    if re.search(r"\berror code 40[13]\b", wrong):  # not in an address or a port
         return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if "schema" in wrong:
         return "install the MLflow of constraints.txt, or back the database up and run `mlflow db upgrade`"

@@ -10,7 +10,9 @@ from mlflow import MlflowClient
 from shipped import SECRETS, ShippedServer
 
 from drsearch.cli import main
+from drsearch.home import Home
 from drsearch.release.registry import Registry
+from drsearch.study.checkup import check_mlflow
 
 
 def test_a_researchers_study_runs_and_the_others_see_it(
@@ -70,6 +72,7 @@ def test_a_researchers_study_runs_and_the_others_see_it(
         f"drsearch: {shipped.url} knows no such user and password; set MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD.\n"
     )
+    assert "set MLFLOW_TRACKING_USERNAME" in next(check_mlflow(Home(desk.home))).remedy
     # Three trials' worth of training sees nothing yet: the gate refuses, and a registrar may overrule it.
     assert command("regina", *promote)[0] == 2
     assert client.get_registered_model("eyes").aliases == {"search-best": "1"}

@@ -97,7 +97,7 @@ def test_an_address_that_does_not_answer_fails_with_the_variable_to_set(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     home, away = Home(tmp_path), f"127.0.0.1:{free_port()}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{away}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{away}/401")  # digits of an address are no status of HTTP
     (mlflow,) = check_mlflow(home)
     assert mlflow.state == "fails" and "MLFLOW_TRACKING_URI" in mlflow.remedy and away in mlflow.text
     for storage in (f"postgresql://{away}/optuna", f"sqlite:///{tmp_path}/gone.db", "no address"):

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,8 +132,14 @@ def test_a_trial_that_began_while_the_launcher_stopped_the_study_comes_to_its_en
         trials = read_trials(study)
         return trials if launcher._budget.spent else [trial for trial in trials if trial.state != "running"]
 
+    def stop_when_the_next_runs(_trial: Trial) -> None:
+        if not launcher._budget.spent:
+            while not any(trial.state == "running" for trial in read_trials(launcher._study)):
+                time.sleep(0.01)
+            launcher.request_stop()
+
     monkeypatch.setattr(supervisor, "read_trials", before_it_began)
-    result = launcher.run(1, on_trial=lambda _: launcher.request_stop())
+    result = launcher.run(1, on_trial=stop_when_the_next_runs)
     assert result.spent == "stopped by a callback"
     assert [trial.state for trial in result.trials] == ["complete"] * len(result.trials)
     assert len(result.trials) > 1
