@@ -8,11 +8,12 @@ the validation split after every epoch, unless a way says otherwise. The first e
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,27 +41,32 @@ ENDLESS = 100_000  # epochs
 COUNTED = 8  # one or two of them end in a checkpoint
 
 
+class Over(SystemExit):
+    """Enough epochs were counted; `ends` are the seconds of the clock at the end of the first one and of each after."""
+
+    def __init__(self, ends: list[float]) -> None:
+        super().__init__()
+        self.ends = ends
+
+
 class Gate:
-    """Counts the epochs that follow the first one without a pause, and answers with the shortest.
+    """Counts the epochs that follow the first one without a pause, and ends the training.
 
     A pause would be unfair to `fit`, which makes an iterator an epoch: its autotuning sleeps longer after idling.
     So would a median: an epoch of `fit` that takes 2.55 or 5.11 seconds has waited for that sleep to end, as happens
     now and then in any training, and most often here.
     """
 
-    def __init__(self) -> None:
-        self._seconds: list[float] = []
-        self._began: float | None = None
+    def begin(self, counted: int, at_least_s: float) -> None:
+        """Count anew: so many epochs, and more of them until so much time is over."""
+        self._ends: list[float] = []
+        self._counted, self._at_least_s = counted, at_least_s
 
     def epoch_over(self) -> None:
-        """Note an epoch; after the last one, answer and end the process."""
-        now = time.perf_counter()
-        if self._began is not None:
-            self._seconds.append(now - self._began)
-        if len(self._seconds) == COUNTED:
-            print(json.dumps({"seconds": min(self._seconds)}), flush=True)
-            raise SystemExit
-        self._began = time.perf_counter()
+        """Note an epoch; raise `Over` after the last one."""
+        self._ends.append(time.perf_counter())
+        if len(self._ends) > self._counted and self._ends[-1] - self._ends[0] >= self._at_least_s:
+            raise Over(self._ends)
 
 
 GATE = Gate()  # one a process: KerasTuner copies the callbacks that it is given
@@ -242,9 +248,34 @@ def training_part(records: RecordSet, settings: Settings) -> None:
 
 def floor(records: RecordSet, settings: Settings) -> None:
     """The fused step alone, on one batch for ever."""
+    batches, n_steps = _one_batch(records, settings)
+    _steps(settings, iter(batches), n_steps)
+
+
+def floor_bfloat16(records: RecordSet, settings: Settings) -> None:
+    """The same step with `mixed_bfloat16`, which needs no scaling of the loss; Keras's operations are not replaced."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        floor(records, settings)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def step_of_keras(records: RecordSet, settings: Settings, xla: bool = False) -> None:
+    """Keras's own step alone, an epoch of steps in a call, on one batch for ever; or the same compiled by XLA."""
+    batches, n_steps = _one_batch(records, settings)
+    model = build_resnet(settings.model, settings.images.image_px)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(build_optimizer(settings.training), loss, jit_compile=xla, steps_per_execution=n_steps)
+    as_floats = batches.map(lambda images, labels: (tf.cast(images, tf.float32), labels))
+    model.fit(as_floats, steps_per_epoch=n_steps, epochs=ENDLESS, verbose=0, callbacks=[GateCallback()])
+
+
+def _one_batch(records: RecordSet, settings: Settings) -> tuple[tf.data.Dataset, int]:
+    """The first batch over and over, and the steps of an epoch."""
     eyes, batch = read_eyes(records, "train"), settings.training.batch_size
-    batches = iter(tf.data.Dataset.from_tensors((eyes.images[:batch], eyes.labels[:batch])).cache().repeat())
-    _steps(settings, batches, steps_per_epoch(eyes.labels, settings.training))
+    batches = tf.data.Dataset.from_tensors((eyes.images[:batch], eyes.labels[:batch])).cache().repeat()
+    return batches, steps_per_epoch(eyes.labels, settings.training)
 
 
 def _steps(settings: Settings, batches: Iterator[Any], n_steps: int) -> None:
@@ -261,30 +292,31 @@ def _steps(settings: Settings, batches: Iterator[Any], n_steps: int) -> None:
 
 
 def torch(records: RecordSet, settings: Settings) -> None:
-    """The same network in torch, channels last, float32, with drsearch's OpenCV augmentation."""
+    """The same network in torch (channels last, float32), with drsearch's augmentation; on a GPU if there is one."""
     import torch as t
 
     from benchmarks.torch_resnet import build
 
     t.set_num_threads(settings.training.threads or 1)
     train, validation = read_eyes(records, "train"), read_eyes(records, "validation")
-    model = build(settings.model).to(memory_format=t.channels_last)
+    device = t.device("cuda" if t.cuda.is_available() else "cpu")
+    model = build(settings.model).to(device, memory_format=t.channels_last)
     optimizer = t.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7)
     loss_of = t.nn.CrossEntropyLoss()
 
     def on_device(images: Any) -> Any:
-        return t.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+        return t.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div_(255)
 
     for epoch in range(ENDLESS):
         model.train()
         for images, labels in _ahead(train, settings, epoch):
             optimizer.zero_grad(set_to_none=True)
-            loss_of(model(on_device(images)), t.from_numpy(labels)).backward()
+            loss_of(model(on_device(images)), t.from_numpy(labels).to(device)).backward()
             optimizer.step()
         model.eval()
         with t.no_grad():
             for first in range(0, len(validation.labels), 32):
-                model(on_device(validation.images[first : first + 32])).softmax(1)
+                model(on_device(validation.images[first : first + 32])).softmax(1).cpu()
         GATE.epoch_over()
 
 
@@ -313,12 +345,41 @@ WAYS: dict[str, Callable[[RecordSet, Settings], None]] = {
     "drsearch": drsearch,
     "training_part": training_part,
     "floor": floor,
+    "floor_bfloat16": floor_bfloat16,
+    "step_of_keras": step_of_keras,
+    "step_of_keras_xla": functools.partial(step_of_keras, xla=True),
     "torch": torch,
 }
 
 
+def epoch_ends(
+    way: str, records: RecordSet, settings: Settings, counted: int = COUNTED, at_least_s: float = 0
+) -> list[float]:
+    """Train in one of the ways, and say when each epoch was over, by the clock that all processes of a machine share.
+
+    Args:
+        way: Of `WAYS`.
+        records: What to train on.
+        settings: Of the training; its number of epochs does not count.
+        counted: Epochs after the first one, which traces.
+        at_least_s: Go on as long, in more epochs.
+    """
+    GATE.begin(counted, at_least_s)
+    set_seeds(0)
+    try:
+        WAYS[way](records, settings.replace({"training.epochs": ENDLESS}))
+    except Over as over:
+        return over.ends
+    raise AssertionError("the training came to its end")
+
+
+def shortest(ends: Sequence[float]) -> float:
+    """Seconds of the shortest epoch."""
+    return min(end - begin for begin, end in itertools.pairwise(ends))
+
+
 def main() -> None:
-    """Train until the gate has counted enough."""
+    """Train in one way until the gate has counted enough."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("records", type=Path)
@@ -334,13 +395,10 @@ def main() -> None:
         "images.image_px": records.images.image_px,
         "training.batch_size": options.batch,
         "training.threads": options.threads,
-        "training.epochs": ENDLESS,
     }
-    settings = Settings().replace(values)
     if options.way != "torch":
         set_threads(options.threads, options.cores)
-    set_seeds(0)
-    WAYS[options.way](records, settings)
+    print(json.dumps({"seconds": shortest(epoch_ends(options.way, records, Settings().replace(values)))}))
 
 
 if __name__ == "__main__":
