@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import socket
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from drsearch.data.images import THUMBNAIL_PX
 from drsearch.data.mapped_images import Images, MappedImages, map_images, on_this_machine
 from drsearch.data.quality import Quality
-from drsearch.datasets.boxes import Box
+from drsearch.datasets.boxes import Box, PackedBoxes
 from drsearch.errors import RecordsError
 from drsearch.files import full_place, is_full, sentence
 from drsearch.home import Home
@@ -62,7 +61,7 @@ class Eyes:
     labels: NDArray[np.int64]
     patients: tuple[str, ...]
     sources: tuple[str, ...]
-    boxes: tuple[tuple[Box, ...], ...] = ()
+    boxes: Sequence[Sequence[Box]] = ()
     edema: tuple[bool | None, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,7 +76,7 @@ class Eyes:
         names, patients, sources = (
             tuple(texts[place] for place in places) for texts in (self.names, self.patients, self.sources)
         )
-        boxes = tuple(self.boxes[place] for place in places)
+        boxes = PackedBoxes(self.boxes[place] for place in places)
         edema = tuple(self.edema[place] for place in places)
         images = self.images.some(which) if isinstance(self.images, MappedImages) else self.images[which]
         return Eyes(names, images, self.grades[which], self.labels[which], patients, sources, boxes, edema)
@@ -95,7 +94,7 @@ def joined(*parts: Eyes) -> Eyes:
         np.concatenate([part.labels for part in parts]),
         tuple(patient for part in parts for patient in part.patients),
         tuple(source for part in parts for source in part.sources),
-        tuple(boxes for part in parts for boxes in part.boxes),
+        PackedBoxes(boxes for part in parts for boxes in part.boxes),
         tuple(edema for part in parts for edema in part.edema),
     )
 
@@ -395,15 +394,19 @@ def _map(records: RecordSet, home: Home, split: Split) -> Eyes:
 def _with_images(records: RecordSet, split: Split, images: Images) -> Eyes:
     """The eyes of a split, by their lines in `eyes.jsonl`."""
     keys = ("name", "grade", "label", "patient", "source", "edema")
-    rows, boxes = [], []
-    for eye in records.lines():
-        if eye["split"] == split:
-            rows.append(tuple(eye.get(key) for key in keys))
-            # Beside the JSON values of all eyes they would take the memory twice; few kinds stand in many boxes.
-            boxes.append(tuple(Box(sys.intern(kind), *places) for kind, *places in eye.get("boxes") or ()))
+    rows = []
+
+    def boxes_of_rows() -> Iterator[Iterable[Box]]:
+        """Those of each eye, while its line is read: the lines of all would take many times the memory."""
+        for eye in records.lines():
+            if eye["split"] == split:
+                rows.append(tuple(eye.get(key) for key in keys))
+                yield (Box(*box) for box in eye.get("boxes") or ())
+
+    boxes = PackedBoxes(boxes_of_rows())
     names, grades, labels, patients, sources, edema = zip(*rows, strict=True)
     numbers = np.array(grades, np.int64), np.array(labels, np.int64)
-    return Eyes(names, images, *numbers, patients, sources, tuple(boxes), edema)
+    return Eyes(names, images, *numbers, patients, sources, boxes, edema)
 
 
 def read_in_pieces(records: RecordSet, split: Literal["train", "validation"], most: int) -> Iterator[Eyes]:
@@ -513,7 +516,7 @@ def _read_shards(records: RecordSet, shards: Sequence[Mapping[str, Any]]) -> Eye
         texts.append(tuple(word.decode() for word in words))
         edema.append(None if has_edema < 0 else bool(has_edema))
     names, patients, sources, boxes = zip(*texts, strict=True)
-    eye_boxes = tuple(tuple(Box(*box) for box in json.loads(of_eye or "[]")) for of_eye in boxes)
+    eye_boxes = PackedBoxes([Box(*box) for box in json.loads(of_eye or "[]")] for of_eye in boxes)
     return Eyes(names, images, grades, labels, patients, sources, eye_boxes, tuple(edema))
 
 

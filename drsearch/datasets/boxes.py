@@ -1,9 +1,10 @@
 """Boxes around lesions: as a table has them, and as fractions of a photograph."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, overload
 
 Pixels = Annotated[int, "a number of pixels above 0"]
 
@@ -42,6 +43,43 @@ class Box(NamedTuple):
         """
         words = {word.removesuffix("s") for word in re.split(r"[\W_]+", self.kind)}
         return "red" if words & _RED else "bright" if words & _BRIGHT else ""
+
+
+class PackedBoxes(Sequence[tuple[Box, ...]]):
+    """The boxes of many pictures, 34 bytes a box, where a tuple of a `Box` and its numbers takes 250.
+
+    Args:
+        pictures: The boxes of each.
+
+    Example:
+        >>> boxes = PackedBoxes([[Box("haemorrhage", 0.1, 0.2, 0.3, 0.4)], []])
+        >>> len(boxes), boxes[0][0].kind, boxes[1]
+        (2, 'haemorrhage', ())
+    """
+
+    def __init__(self, pictures: Iterable[Iterable[Box]]) -> None:
+        self._kinds: dict[str, int] = {}
+        self._kind_of, self._places, self._ends = array("H"), array("d"), array("Q")
+        for boxes in pictures:
+            for kind, *places in boxes:
+                self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
+                self._places.extend(places)
+            self._ends.append(len(self._kind_of))
+        self._names = tuple(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, which: int) -> tuple[Box, ...]: ...
+    @overload
+    def __getitem__(self, which: slice) -> tuple[tuple[Box, ...], ...]: ...
+    def __getitem__(self, which: int | slice) -> tuple[Any, ...]:
+        if isinstance(which, slice):
+            return tuple(self[place] for place in range(*which.indices(len(self))))
+        place = range(len(self))[which]  # from the end too, and no further than there are
+        numbers = range(self._ends[place - 1] if place else 0, self._ends[place])
+        return tuple(Box(self._names[self._kind_of[n]], *self._places[4 * n : 4 * n + 4]) for n in numbers)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drsearch.datasets.boxes import Box, BoxTable
+from drsearch.datasets.boxes import Box, BoxTable, PackedBoxes
 from drsearch.datasets.given import open_dataset
 from drsearch.datasets.read import Dataset
 from drsearch.errors import DataError
@@ -120,3 +120,17 @@ def test_the_exchanged_names_of_idrids_boxes_are_put_right_and_said(tmp_path: Pa
     dataset = open_dataset([folder(tmp_path, table, "IDRiD_001")])
     assert [box.kind for box in dataset.photographs[0].boxes] == ["hard_exudate", "optic_disc"]
     assert any("read the other way round" in note for note in dataset.source.sets[0].notes)
+
+
+NUMBERS = st.floats(0, 1)
+BOXES = st.lists(st.builds(Box, st.sampled_from(["haemorrhage", "hard_exudate", "optic_disc"]), *[NUMBERS] * 4))
+
+
+@given(st.lists(BOXES))
+def test_packed_boxes_are_the_boxes_to_the_last_bit(pictures: list[list[Box]]) -> None:
+    packed, given_ = PackedBoxes(pictures), [tuple(boxes) for boxes in pictures]
+    assert list(packed) == given_ and len(packed) == len(given_)
+    assert list(PackedBoxes(packed)) == given_
+    assert packed[1:] == tuple(given_[1:]) and [packed[-n - 1] for n in range(len(given_))] == given_[::-1]
+    with pytest.raises(IndexError):
+        packed[len(given_)]
