@@ -1,12 +1,12 @@
 """The fit loop of trials and fine-tuning: one epoch after another, each repeatable from a checkpoint."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,24 +137,19 @@ def run_epoch(state: TrainingState, data: TrainingData) -> EpochResult:
         The scores on training and validation eyes; `state` is changed.
 
     Raises:
-        TrialFailed: If the loss is not finite, or memory does not suffice.
+        TrialFailed: If the loss is not finite.
+        ResourceExhaustedError: If memory does not suffice.
     """
     started = time.perf_counter()
     epoch, training = state.epoch + 1, state.training
     rate = learning_rate(epoch, training)
     state.optimizer.learning_rate = rate
-    try:
-        with nullcontext() if state.average is None else state.average.training():
-            losses, labels, probabilities, *grades = _fit_epoch(state.fit, data)
-        train = _measures(labels, probabilities, losses, epoch, training, data, Graded(*grades) if grades else None)
-        seen, graded = state.predict(data.validation.images), None
-        if state.grade is not None:
-            graded = Graded(data.validation.grades, state.grade(data.validation.images))
-    except tf.errors.ResourceExhaustedError as wrong:
-        raise TrialFailed(
-            f"memory does not suffice in epoch {epoch}; "
-            f"a smaller training.batch_size than {training.batch_size} may help"
-        ) from wrong
+    with contextlib.nullcontext() if state.average is None else state.average.training():
+        losses, labels, probabilities, *grades = _fit_epoch(state.fit, data)
+    train = _measures(labels, probabilities, losses, epoch, training, data, Graded(*grades) if grades else None)
+    seen, graded = state.predict(data.validation.images), None
+    if state.grade is not None:
+        graded = Graded(data.validation.grades, state.grade(data.validation.images))
     validation = _measures(
         data.validation.labels,
         seen,
@@ -265,6 +260,11 @@ class Training:
             self._data = self._data_from(self.epoch)
         try:
             result = run_epoch(self._state, self._data)
+        except tf.errors.ResourceExhaustedError as wrong:
+            raise TrialFailed(
+                f"memory does not suffice in epoch {self.epoch + 1} for training.batch_size = "
+                f"{self._settings.training.batch_size}; {self._what_fits()}"
+            ) from wrong
         except tf.errors.OpError as wrong:
             if not self._of_augment:
                 raise
@@ -333,9 +333,27 @@ class Training:
             self._of_augment.append(wrong)
             raise
 
+    def _what_fits(self) -> str:
+        """The largest of the batch sizes 1, 2, 4 and so on of which a step fits into the memory, in words.
+
+        The steps are taken by the network itself, whose training is over. TensorFlow waits ten seconds for memory
+        before it gives up, so the sizes rise: one of them does not fit, at most.
+        """
+        self._data, fits, size = None, 0, 1
+        with contextlib.suppress(tf.errors.ResourceExhaustedError):
+            while size < self._settings.training.batch_size:
+                smaller = dataclasses.replace(self._settings.training, batch_size=size)
+                self._state.fit(iter(self._batches(self.epoch, smaller)), tf.constant(1, tf.int32))
+                fits, size = size, 2 * size
+        return f"a step of {fits} fits" if fits else "not even a step of one image fits, so a smaller network may"
+
     def _data_from(self, first_epoch: int) -> TrainingData:
-        training = self._settings.training
-        dataset = training_batches(
+        training, metrics = self._settings.training, self._settings.study.metrics
+        batches, steps = iter(self._batches(first_epoch, training)), steps_per_epoch(self._train.labels, training)
+        return TrainingData(batches, steps, self._validation, metrics, self._own.objective)
+
+    def _batches(self, first_epoch: int, training: TrainingSettings) -> tf.data.Dataset:
+        return training_batches(
             self._train.images,
             self._train.labels,
             training,
@@ -344,8 +362,6 @@ class Training:
             self._second_targets,
             self._augment if self._own_augment is not None else None,
         )
-        steps = steps_per_epoch(self._train.labels, training)
-        return TrainingData(iter(dataset), steps, self._validation, self._settings.study.metrics, self._own.objective)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

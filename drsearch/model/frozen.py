@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from drsearch.data.pipeline import LabelledImages, epoch_order, steps_per_epoch
 from drsearch.model.features import FeatureStore, never
-from drsearch.model.fit import EpochResult, Training, TrainingData, read_checkpoint, result_from
+from drsearch.model.fit import EpochResult, Training, read_checkpoint, result_from
 from drsearch.model.own import NOTHING, Own
 from drsearch.model.predictor import RDR
 from drsearch.model.resnet_v2 import every_pooling
@@ -98,11 +98,8 @@ class HeadTraining(Training):
         """The whole network, with the weights reached so far."""
         return self._whole
 
-    def _data_from(self, first_epoch: int) -> TrainingData:
-        training = self._settings.training
-        batches = feature_batches(self._features, self._train.labels, training, first_epoch)
-        steps = steps_per_epoch(self._train.labels, training)
-        return TrainingData(iter(batches), steps, self._validation, self._settings.study.metrics, self._own.objective)
+    def _batches(self, first_epoch: int, training: TrainingSettings) -> tf.data.Dataset:
+        return feature_batches(self._features, self._train.labels, training, first_epoch)
 
 
 def feature_batches(

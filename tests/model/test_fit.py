@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import pytest
+import warm
 from keras import layers
 from numpy.typing import NDArray
 
@@ -288,7 +290,7 @@ def test_a_batch_too_large_for_memory_fails_the_trial_with_its_size(train_eyes: 
     model = keras.Sequential(
         [
             keras.Input((32, 32, 3)),
-            layers.UpSampling2D(4000),  # 15 images of 128000 px: hundreds of terabytes, which no machine grants
+            layers.ZeroPadding2D(10**6),  # 48 TB an image, which no machine grants
             layers.GlobalMaxPooling2D(),
             layers.Dense(2, activation="softmax"),
         ]
@@ -296,7 +298,49 @@ def test_a_batch_too_large_for_memory_fails_the_trial_with_its_size(train_eyes: 
     training = _training(train_eyes, validation_eyes, {"training.batch_size": 64}, model)
     with pytest.raises(TrialFailed) as failed:
         training.run_epoch()
-    assert str(failed.value) == ("memory does not suffice in epoch 1; a smaller training.batch_size than 64 may help")
+    assert str(failed.value) == (
+        "memory does not suffice in epoch 1 for training.batch_size = 64; not even a step of one image fits, so a "
+        "smaller network may"
+    )
+
+
+LITTLE_MEMORY = """
+import resource
+from types import SimpleNamespace
+import keras, numpy as np, psutil
+from keras import layers
+from drsearch.errors import TrialFailed
+from drsearch.model.fit import Training, set_threads
+from drsearch.settings import Settings
+
+set_threads(1, 1)
+eyes = SimpleNamespace(images=np.zeros((32, 32, 32, 3), np.uint8), labels=np.arange(32) % 2)
+few = SimpleNamespace(images=eyes.images[:2], labels=eyes.labels[:2])
+
+def training(batch_size):
+    large = layers.ZeroPadding2D(1200)  # 71 MB an image
+    end = [layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")]
+    values = {"images.image_px": 32, "training.batch_size": batch_size}
+    return Training(keras.Sequential([keras.Input((32, 32, 3)), large, *end]), eyes, few, Settings().replace(values))
+
+training(1).run_epoch()  # loads what a first step loads
+room = psutil.Process().memory_info().vms + 2**30
+resource.setrlimit(resource.RLIMIT_AS, (room, room))
+try:
+    training(32).run_epoch()
+except TrialFailed as failed:
+    print(failed)
+    training(int(str(failed).split()[-2])).run_epoch()
+    print("it does")
+"""
+
+
+def test_a_batch_too_large_for_memory_fails_the_trial_with_a_size_that_fits() -> None:
+    done = warm.run([sys.executable, "-c", LITTLE_MEMORY], os.environ)
+    assert done.stdout.splitlines() == [
+        "memory does not suffice in epoch 1 for training.batch_size = 32; a step of 8 fits",
+        "it does",
+    ], done.stderr[-2000:]
 
 
 def test_a_checkpoint_that_is_cut_short_is_refused_and_changes_nothing(
