@@ -353,6 +353,15 @@ class TrainingSettings(_Section):
                                    "as many as a worker has cores. With batches of 2, 1 is faster",
                                    low=1, searched=False)  # fmt: skip
 
+    input_threads: int | None = _setting(None, "that change pictures beside the step, which no digit depends on; None: "
+                                         "half of a worker's cores", low=1, searched=False)  # fmt: skip
+    precision: str = _setting("auto", "what a new network computes in: float32, bfloat16 (its weights stay float32) or "
+                              "auto: float32, until bfloat16 was measured to pay on a GPU",
+                              choices=("auto", "float32", "bfloat16"), searched=False)  # fmt: skip
+    xla: str = _setting("auto", "whether XLA compiles a step: on, off or auto: off, until XLA was measured to pay on a "
+                        "GPU",
+                        choices=("auto", "on", "off"), searched=False)  # fmt: skip
+
     @property
     def left_out(self) -> tuple[str, ...]:
         """The names in `leave_out`."""

@@ -174,7 +174,7 @@ def training_batches(
         return tuple(tf.ensure_shape(part, (None, *shape)) for part, shape in zip(parts, shapes, strict=True))
 
     # Batches are ready long before they are wanted: a thread more would only take cores from the step.
-    threads = max(1, tf.config.threading.get_inter_op_parallelism_threads() // 2)
+    threads = training.input_threads or max(1, tf.config.threading.get_inter_op_parallelism_threads() // 2)
     dataset = tf.data.Dataset.counter(start=first_epoch * steps)
     dataset = dataset.map(
         tf.autograph.experimental.do_not_convert(tensors), num_parallel_calls=threads, deterministic=True

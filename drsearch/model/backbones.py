@@ -2,6 +2,8 @@
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -15,6 +17,21 @@ NO_WEIGHTS, IMAGENET = "none", "imagenet"
 
 _LEAST_PX = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
 """Smallest side of the images that a network takes; 32 for those that are not named."""
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """A block whose new networks compute in a precision; their weights and probabilities are float32 in any case.
+
+    Args:
+        precision: `training.precision`.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build_network(settings: ModelSettings, image_px: int, n_classes: int = 2) -> keras.Model:

@@ -51,7 +51,7 @@ class FeatureStore:
     ) -> None:
         signature = [tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.uint8)]
         self._of_batch = tf.function(
-            lambda images: network(tf.cast(images, tf.float32), training=False),
+            lambda images: tf.cast(network(tf.cast(images, tf.float32), training=False), tf.float32),
             input_signature=signature,
             autograph=False,
         )
@@ -125,10 +125,9 @@ class FeatureStore:
 
 
 def _digest(network: keras.Model, n_views: int) -> str:
-    """16 hex digits of a network's weights, input, output and Keras, and the number of views."""
-    digest = hashlib.sha256(
-        f"{_VERSION} {keras.__version__} {network.input_shape} {network.output_shape} {n_views}".encode()
-    )
+    """16 hex digits of a network's weights, input, output, precision and Keras, and the number of views."""
+    what = (_VERSION, keras.__version__, network.input_shape, network.output_shape, network.output.dtype, n_views)
+    digest = hashlib.sha256(" ".join(map(str, what)).encode())
     for weight in network.weights:
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -211,7 +211,15 @@ class Training:
         own_loss = own.build_loss(settings) if own.build_loss and settings.training.loss == "own" else None
         decay, loss = settings.training.ema_decay, build_loss(settings.training, train.labels, own_loss)
         average = WeightAverage(model, optimizer, decay) if decay > 0 else None
-        fit = compiled_fit(model, optimizer, loss=loss, second_heads=heads, average=average, with_grades=with_grades)
+        fit = compiled_fit(
+            model,
+            optimizer,
+            loss=loss,
+            second_heads=heads,
+            average=average,
+            with_grades=with_grades,
+            xla=settings.training.xla == "on",
+        )
         predict = Predictor(model)
         model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
         nothing_seen = np.empty(0, np.float32)

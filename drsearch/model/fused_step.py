@@ -32,6 +32,7 @@ def compiled_fit(
     second_heads: Sequence[SecondHead] = (),
     average: WeightAverage | None = None,
     with_grades: bool = False,
+    xla: bool = False,
 ) -> Fit:
     """A whole epoch in one graph: no step returns to Python.
 
@@ -43,6 +44,7 @@ def compiled_fit(
         second_heads: Layers of the model that learn further targets; the batches hold these in the same order.
         average: Of the model's weights, updated after every step.
         with_grades: Whether grades are returned; then the levels are among the heads.
+        xla: Whether XLA compiles a step; once for every size of a batch.
     """
     network = with_outputs(model, second_heads)
     network = _with_other_kernels(network) if fused else network
@@ -56,11 +58,11 @@ def compiled_fit(
 
     place_of_levels = [head.layer for head in second_heads].index(LEVELS) if with_grades else 0
 
-    def step(batches: Iterator[Any]) -> tuple[tf.Tensor, ...]:
-        some_images, some_labels, *some_targets = next(batches)
+    def step(some_images: tf.Tensor, some_labels: tf.Tensor, *some_targets: tf.Tensor) -> tuple[tf.Tensor, ...]:
         with tf.GradientTape() as tape:
             answers = network(tf.cast(some_images, tf.float32), training=True)
-            probabilities, *outputs = answers if second_heads else [answers]
+            # In float32 also those of a space's own network that computes in bfloat16 to its end.
+            probabilities, *outputs = [tf.cast(each, tf.float32) for each in (answers if second_heads else [answers])]
             labels = tf.cast(some_labels if some_labels.dtype.is_integer else some_labels > 0.5, tf.int64)
             losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
             second_losses = [
@@ -78,11 +80,13 @@ def compiled_fit(
         predicted = tf.floor(tf.reduce_sum(outputs[place_of_levels], axis=1) + 0.5)
         return losses, labels, probabilities[:, RDR], grades, tf.cast(predicted, tf.int64)
 
+    take_step = tf.function(step, jit_compile=True, autograph=False) if xla else step
     kinds = (tf.float32, tf.int64, tf.float32, *[tf.int64] * (2 * with_grades))
 
     def fit(batches: Iterator[Any], steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
         def take(number: tf.Tensor, *so_far: tf.TensorArray) -> tuple[Any, ...]:
-            return number + 1, *(array.write(number, each) for array, each in zip(so_far, step(batches), strict=True))
+            values = take_step(*next(batches))
+            return number + 1, *(array.write(number, each) for array, each in zip(so_far, values, strict=True))
 
         arrays = [tf.TensorArray(dtype, size=steps, infer_shape=False, element_shape=(None,)) for dtype in kinds]
         _, *values = tf.while_loop(

@@ -23,7 +23,7 @@ class Predictor:
 
     def __init__(self, model: keras.Model, batch_size: int = 32, symmetries: int = 1, column: int = RDR) -> None:
         def of_batch(images: tf.Tensor) -> tf.Tensor:
-            return model(tf.cast(images, tf.float32), training=False)[:, column]
+            return tf.cast(model(tf.cast(images, tf.float32), training=False)[:, column], tf.float32)
 
         signature = [tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.uint8)]
         self._of_batch = tf.function(of_batch, input_signature=signature, autograph=False)

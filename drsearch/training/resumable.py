@@ -19,6 +19,7 @@ from drsearch.data.records import Eyes
 from drsearch.errors import TrialFailed
 from drsearch.files import DiskFull
 from drsearch.measure.scores import TRIAL_THRESHOLD
+from drsearch.model.backbones import computing_in
 from drsearch.model.features import FeaturesStopped
 from drsearch.model.fit import EpochResult, Training, set_seeds
 from drsearch.model.frozen import TwoStageTraining, training_of
@@ -263,7 +264,8 @@ def _built(plan: Plan, index: int) -> keras.Model:
         TrialFailed: If Keras cannot build it, or memory does not suffice.
     """
     try:
-        return plan.build() if plan.build_fold is None else plan.build_fold(index)
+        with computing_in(plan.settings.training.precision):
+            return plan.build() if plan.build_fold is None else plan.build_fold(index)
     except (tf.errors.ResourceExhaustedError, MemoryError) as wrong:
         raise TrialFailed("memory does not suffice for the model; a smaller one may fit") from wrong
     except (ValueError, tf.errors.InvalidArgumentError) as wrong:

@@ -98,6 +98,14 @@ def test_every_batch_brings_the_label_of_each_image() -> None:
         assert labels.tolist() == LABELS[images[:, 0, 0, 0]].tolist()
 
 
+def test_no_batch_depends_on_the_number_of_threads_that_change_pictures() -> None:
+    one, several = (
+        _batches(TrainingSettings(batch_size=4, input_threads=n), AugmentationSettings(), 0, 12) for n in (1, 5)
+    )
+    for (images, labels), (same_images, same_labels) in zip(one, several, strict=True):
+        assert np.array_equal(images, same_images) and np.array_equal(labels, same_labels)
+
+
 def test_augmentation_leaves_the_labels_and_their_order_alone() -> None:
     training = TrainingSettings(batch_size=4)
     plain = np.concatenate([labels for _, labels in _batches(training, OFF, 0, 8)])

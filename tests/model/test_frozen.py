@@ -10,7 +10,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from drsearch.errors import SettingsError, TrialFailed
-from drsearch.model.backbones import check_backbone
+from drsearch.model.backbones import check_backbone, computing_in
 from drsearch.model.features import FeaturesStopped, FeatureStore
 from drsearch.model.fit import Training, set_seeds
 from drsearch.model.frozen import HeadTraining, TwoStageTraining, training_of
@@ -92,6 +92,21 @@ def test_features_of_other_weights_or_views_are_kept_apart(
     finally:
         kernel.assign(before - 1)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_features_of_another_precision_are_kept_apart_and_stored_as_float32(
+    backbone: keras.Model, eight_eyes: Any, tmp_path: Path
+) -> None:
+    with computing_in("bfloat16"):
+        model = network(SETTINGS)
+    in_bfloat16 = keras.Model(model.input, model.get_layer("pool").output, name="tiny")
+    in_bfloat16.set_weights(backbone.get_weights())
+    exact = FeatureStore(backbone, 1, tmp_path).features(eight_eyes.images)
+    rounded = FeatureStore(in_bfloat16, 1, tmp_path).features(eight_eyes.images)
+    assert rounded.dtype == np.float32 and not np.array_equal(rounded, exact)
+    np.testing.assert_allclose(rounded, exact, rtol=0.1, atol=0.05)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert np.array_equal(FeatureStore(in_bfloat16, 1, tmp_path).features(eight_eyes.images), rounded)
 
 
 def test_what_is_stored_once_serves_every_pooling(

@@ -240,6 +240,32 @@ def test_a_step_of_the_fused_adam_is_that_of_keras(changes: dict[str, Any]) -> N
         np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-7)
 
 
+def test_a_step_that_xla_compiles_learns_the_same(train_eyes: Eyes, validation_eyes: Eyes) -> None:
+    """Clipped gradients, decay, an average and two targets; without random layers, which XLA draws otherwise."""
+    changes = {
+        **{"model.width": 4, "model.stages": 1, "training.optimizer": "adamw", "training.weight_decay": 0.01},
+        **{"training.clip_norm": 1.0, "training.ema_decay": 0.9, "training.levels_weight": 0.5},
+    }
+    losses, compiled = {}, {}
+    for xla in ("auto", "on"):
+        settings = SETTINGS.replace({**changes, "training.xla": xla})
+        set_seeds(5)
+        training = Training(build_resnet(settings.model, PX), train_eyes, validation_eyes, settings)
+        epochs = [training.run_epoch() for _ in range(3)]
+        losses[xla] = [(each.train.loss, each.validation.loss) for each in epochs]
+        compiled[xla] = any(node.attr["_XlaMustCompile"].b for node in _nodes(training))
+    np.testing.assert_allclose(losses["on"], losses["auto"], rtol=RELATIVE)
+    assert compiled == {"auto": False, "on": True}
+
+
+def _nodes(training: Training) -> list[Any]:
+    """The operations of the graph of an epoch, within its loop too."""
+    assert training._data is not None
+    fit: Any = training._state.fit
+    graph = fit.get_concrete_function(training._data.batches, tf.constant(1)).graph.as_graph_def()
+    return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_the_average_of_weights_follows_every_step_and_more_slowly_the_longer_it_lasts(fused: bool) -> None:
     model = _resnet()

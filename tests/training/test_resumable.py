@@ -171,6 +171,24 @@ def test_a_lesion_map_is_resumed_saved_and_shown_beside_grad_cam(tmp_path: Path)
     assert shown == {key.removeprefix("gradcam/") for key in keys if key.startswith("gradcam/")} and len(shown) == 2
 
 
+def test_a_training_in_bfloat16_is_resumed_and_its_saved_network_computes_in_it(tmp_path: Path) -> None:
+    """Its weights and its answers are float32, and what is built later is not changed."""
+    settings = SETTINGS.replace({"training.precision": "bfloat16"})
+    whole = run(tmp_path / "whole", settings=settings)
+    first = run(tmp_path / "resumed", Watch(stop_at=3), settings=settings)
+    again = run(tmp_path / "resumed", owner="second", settings=settings)
+    assert (whole.state, first.state) == ("complete", "interrupted") and curve(again) == curve(whole)
+    assert whole.model is not None and whole.predictions is not None
+    network = keras.saving.load_model(whole.model, compile=False)
+    convolution, probabilities = network.get_layer("stem_conv"), network.get_layer("probabilities")
+    assert (convolution.compute_dtype, probabilities.compute_dtype) == ("bfloat16", "float32")
+    assert {weight.dtype for weight in network.trainable_weights} == {"float32"}
+    answers = Predictor(network)(VALIDATION.images)
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers, whole.predictions.probabilities, atol=1e-5)
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_a_chosen_metric_is_logged_every_epoch_and_judges_the_training(tmp_path: Path) -> None:
     names = ("val_brier", "val_sensitivity_at_specificity_0.75")
     settings = SETTINGS.replace({"study.objective": names[0], "study.second_objective": names[1]})
