@@ -295,11 +295,11 @@ def test_a_batch_too_large_for_memory_fails_the_trial_with_its_size(train_eyes: 
             layers.Dense(2, activation="softmax"),
         ]
     )
-    training = _training(train_eyes, validation_eyes, {"training.batch_size": 64}, model)
+    training = _training(train_eyes, validation_eyes, {"training.batch_size": 1}, model)
     with pytest.raises(TrialFailed) as failed:
         training.run_epoch()
     assert str(failed.value) == (
-        "memory does not suffice in epoch 1 for training.batch_size = 64; not even a step of one image fits, so a "
+        "memory does not suffice in epoch 1 for training.batch_size = 1; not even a step of one image fits, so a "
         "smaller network may"
     )
 
@@ -314,20 +314,20 @@ from drsearch.model.fit import Training, set_threads
 from drsearch.settings import Settings
 
 set_threads(1, 1)
-eyes = SimpleNamespace(images=np.zeros((32, 32, 32, 3), np.uint8), labels=np.arange(32) % 2)
+eyes = SimpleNamespace(images=np.zeros((8, 32, 32, 3), np.uint8), labels=np.arange(8) % 2)
 few = SimpleNamespace(images=eyes.images[:2], labels=eyes.labels[:2])
 
-def training(batch_size):
-    large = layers.ZeroPadding2D(1200)  # 71 MB an image
+def training(batch_size, padding_px=2400):  # 280 MB an image
+    large = layers.ZeroPadding2D(padding_px)
     end = [layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")]
     values = {"images.image_px": 32, "training.batch_size": batch_size}
     return Training(keras.Sequential([keras.Input((32, 32, 3)), large, *end]), eyes, few, Settings().replace(values))
 
-training(1).run_epoch()  # loads what a first step loads
-room = psutil.Process().memory_info().vms + 2**30
+training(8, 1).run_epoch()  # loads what a first step loads
+room = psutil.Process().memory_info().vms + 1800 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
 try:
-    training(32).run_epoch()
+    training(8).run_epoch()
 except TrialFailed as failed:
     print(failed)
     training(int(str(failed).split()[-2])).run_epoch()
@@ -338,7 +338,7 @@ except TrialFailed as failed:
 def test_a_batch_too_large_for_memory_fails_the_trial_with_a_size_that_fits() -> None:
     done = warm.run([sys.executable, "-c", LITTLE_MEMORY], os.environ)
     assert done.stdout.splitlines() == [
-        "memory does not suffice in epoch 1 for training.batch_size = 32; a step of 8 fits",
+        "memory does not suffice in epoch 1 for training.batch_size = 8; a step of 4 fits",
         "it does",
     ], done.stderr[-2000:]
 
