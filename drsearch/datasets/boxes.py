@@ -46,7 +46,7 @@ class Box(NamedTuple):
 
 
 class PackedBoxes(Sequence[tuple[Box, ...]]):
-    """The boxes of many pictures, 34 bytes a box, where a tuple of a `Box` and its numbers takes 250.
+    """The boxes of many pictures, 36 bytes a box, where a `Box` and its numbers take 200.
 
     Args:
         pictures: The boxes of each.
@@ -58,14 +58,14 @@ class PackedBoxes(Sequence[tuple[Box, ...]]):
     """
 
     def __init__(self, pictures: Iterable[Iterable[Box]]) -> None:
-        self._kinds: dict[str, int] = {}
-        self._kind_of, self._places, self._ends = array("H"), array("d"), array("Q")
+        kinds: dict[str, int] = {}
+        self._kind_of, self._places, self._ends = array("I"), array("d"), array("Q")
         for boxes in pictures:
             for kind, *places in boxes:
-                self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
+                self._kind_of.append(kinds.setdefault(kind, len(kinds)))
                 self._places.extend(places)
             self._ends.append(len(self._kind_of))
-        self._names = tuple(self._kinds)
+        self._kinds = tuple(kinds)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -79,7 +79,7 @@ class PackedBoxes(Sequence[tuple[Box, ...]]):
             return tuple(self[place] for place in range(*which.indices(len(self))))
         place = range(len(self))[which]  # from the end too, and no further than there are
         numbers = range(self._ends[place - 1] if place else 0, self._ends[place])
-        return tuple(Box(self._names[self._kind_of[n]], *self._places[4 * n : 4 * n + 4]) for n in numbers)
+        return tuple(Box(self._kinds[self._kind_of[n]], *self._places[4 * n : 4 * n + 4]) for n in numbers)
 
 
 @dataclass(frozen=True)

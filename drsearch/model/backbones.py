@@ -21,7 +21,7 @@ _LEAST_PX = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
 
 @contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """A block whose new networks compute in a precision; their weights and probabilities are float32 in any case.
+    """A block whose new networks compute in a precision; their weights are float32 in any case.
 
     Args:
         precision: `training.precision`.
