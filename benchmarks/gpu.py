@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu [--rounds 1]
 
-Needs a GPU that TensorFlow sees, and says so where there is none; and torch (`.[bench]`), built for a GPU. Takes at
-most eight minutes.
+Needs a GPU that TensorFlow sees, and says so where there is none; and torch (`.[bench]`), built for a GPU. Sized for
+eight minutes at most.
 """
 
 import itertools
@@ -79,7 +79,7 @@ def measure(rounds: int) -> Result:
                 tuple(_row(seconds, px, batch) for px in SIZES_PX for batch in BATCHES),
             ),
             Table(
-                f"Seconds an epoch at {min(SIZES_PX)} px, steps alone, on one batch that stays on the GPU",
+                f"Seconds an epoch at {min(SIZES_PX)} px, steps alone, on one batch over and over",
                 ("batch", *STEPS.values()),
                 tuple(
                     (batch, *(f"{median(seconds[way, min(SIZES_PX), batch]):.3f}" for way in STEPS))
