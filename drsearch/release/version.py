@@ -36,6 +36,7 @@ from drsearch.release.operating_point import ChosenThreshold, choose_threshold
 from drsearch.release.photograph_files import photographs_of
 from drsearch.release.registry import ModelVersion, Registry
 from drsearch.run_folder import REGISTERED_FOLDER
+from drsearch.serving.gradable import quality_limits
 from drsearch.serving.grader import Grader, load_network
 from drsearch.serving.model_files import Serving, model_files
 from drsearch.settings import Settings
@@ -131,6 +132,8 @@ def register_version(
         if version.tags.get(MEMBERS_TAG) == tags.get(MEMBERS_TAG):
             return version
     records, chosen, settings = candidate.records(), threshold_of(candidate, outcome), candidate.settings
+    on_both = kind == "refit" or (candidate.is_mean and settings.search.folds > 1)
+    trained_on = records.eyes("train", "validation") if on_both else records.eyes("train")
     serving = Serving(
         images=settings.images,
         data=dataclasses.replace(settings.data, fingerprint=""),
@@ -140,9 +143,8 @@ def register_version(
         fingerprint=records.fingerprint,
         chosen=chosen.text,
         symmetries=settings.registry.symmetries,
+        quality_limits=quality_limits([eye.quality for eye in trained_on]),
     )
-    on_both = kind == "refit" or (candidate.is_mean and settings.search.folds > 1)
-    trained_on = records.eyes("train", "validation") if on_both else records.eyes("train")
     files = model_files(
         network.parent / REGISTERED_FOLDER,
         network,

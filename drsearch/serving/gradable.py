@@ -1,8 +1,9 @@
 """Which photographs a model does not answer, because their quality lies below what it was trained on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,18 @@ class QualityLimits:
 
     limits: tuple[float, ...]
     n: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "QualityLimits":
+        """The limits of the values that `dataclasses.asdict` returned.
+
+        Raises:
+            ValueError, TypeError, KeyError: If they are others.
+        """
+        limits, n = tuple(values["limits"]), values["n"]
+        if len(limits) != len(MEASURES) or not all(0 <= limit <= MOST for limit in limits) or type(n) is not int:
+            raise ValueError("limits of quality out of range")
+        return cls(limits, n)
 
     def reason(self, quality: Quality) -> str | None:
         """Why a photograph is not gradable, one sentence; None where it is.

@@ -4,8 +4,10 @@ Reads only the model's files `model.keras`, `serving.json`, `trained_on.json` an
 archive runs, and neither gin nor Optuna is needed.
 """
 
+import functools
 import json
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +32,7 @@ from drsearch.measure.heat_maps import heat_map_figure
 from drsearch.model.grade_levels import GradePredictor, knows_grades
 from drsearch.model.predictor import Predictor
 from drsearch.run_folder import MODEL_FILE
-from drsearch.serving.gradable import quality_limits
+from drsearch.serving.gradable import QualityLimits, quality_limits
 from drsearch.serving.model_files import FAMILIARITY_FILE, SERVING_FILE, TRAINED_ON_FILE, Serving
 
 T = TypeVar("T")
@@ -99,9 +101,7 @@ class Grader:
     Attributes:
         serving: Threshold, temperature and image settings.
         model: The network.
-        trained_on: The eyes that the network was trained on.
         familiarity: Tells photographs that are unlike the training eyes.
-        quality_limits: Tells photographs of a lower quality than the training eyes.
 
     Raises:
         RegistryError: If a file is missing or not as drsearch writes it: drsearch did not register this model.
@@ -116,14 +116,30 @@ class Grader:
         self.serving = _parsed(folder / SERVING_FILE, Serving.from_json)
         self.model = load_network(folder)
         _check_network(self.model, self.serving, folder)
-        self.trained_on = _parsed(folder / TRAINED_ON_FILE, _eyes)
-        self.quality_limits = quality_limits([eye.quality for eye in self.trained_on])
+        self._trained_on = open(folder / TRAINED_ON_FILE, encoding="utf-8")  # noqa: SIM115  # until it is asked for
+        weakref.finalize(self, self._trained_on.close)
         self.familiarity = _parsed(folder / FAMILIARITY_FILE, Familiarity.from_json)
         if self.familiarity.image_px != self.serving.images.image_px:
             raise _not_ours(folder / FAMILIARITY_FILE)
         self._predict = Predictor(self.model, symmetries=self.serving.symmetries)
         self._explainers: dict[tuple[str, str], Explainer] = {}
         self._explaining = threading.Lock()  # of each method and layer only one network may be built
+
+    @functools.cached_property
+    def trained_on(self) -> Sequence[EyeEntry]:
+        """The eyes that the network was trained on.
+
+        They may be many, so they are read when they are asked for; even then the folder may be gone.
+
+        Raises:
+            RegistryError: If their file is not as drsearch writes it.
+        """
+        return _parsed(Path(self._trained_on.name), _eyes, self._trained_on.read)
+
+    @functools.cached_property
+    def quality_limits(self) -> QualityLimits:
+        """Tells photographs of a lower quality than the training eyes."""
+        return self.serving.quality_limits or quality_limits([eye.quality for eye in self.trained_on])
 
     def grade(self, photographs: Sequence[PhotographData]) -> list[Verdict]:
         """Grade photographs.
@@ -285,10 +301,10 @@ def load_network(folder: Path) -> keras.Model:
         ) from wrong
 
 
-def _parsed(file: Path, parse: Callable[[str], T]) -> T:
+def _parsed(file: Path, parse: Callable[[str], T], read: Callable[[], str] | None = None) -> T:
     """The content of one of a model's files, which anybody may have written."""
     try:
-        return parse(file.read_text())
+        return parse((read or file.read_text)())
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as wrong:
         raise _not_ours(file) from wrong
 

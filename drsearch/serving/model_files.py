@@ -8,6 +8,7 @@ from pathlib import Path
 from drsearch.files import write_whole
 from drsearch.grades import CLASS_NAMES
 from drsearch.run_folder import MODEL_FILE
+from drsearch.serving.gradable import QualityLimits
 from drsearch.settings import SYMMETRIES, DataSettings, ImageSettings, TaskSettings
 
 SERVING_FILE = "serving.json"
@@ -28,6 +29,7 @@ class Serving:
         fingerprint: The record set that the model was trained on.
         chosen: How threshold and temperature were chosen, in words.
         symmetries: Views of an eye over which its probability is averaged, before the temperature: 1 or 8.
+        quality_limits: Tell photographs of a lower quality than the training eyes; None: to be found in those eyes.
     """
 
     images: ImageSettings
@@ -38,6 +40,7 @@ class Serving:
     fingerprint: str
     chosen: str = ""
     symmetries: int = 1
+    quality_limits: QualityLimits | None = None
 
     def to_json(self) -> str:
         """The text of `serving.json`."""
@@ -51,6 +54,7 @@ class Serving:
             ValueError, TypeError, KeyError, AttributeError, RecursionError: If the text is not as `to_json` writes it.
         """
         values = json.loads(text)
+        limits = values.get("quality_limits")  # earlier versions of drsearch wrote neither these nor the symmetries
         serving = cls(
             images=ImageSettings(**values["images"]),
             data=DataSettings(**values["data"]),
@@ -59,7 +63,8 @@ class Serving:
             temperature=values["temperature"],
             fingerprint=values["fingerprint"],
             chosen=values["chosen"],
-            symmetries=values.get("symmetries", 1),  # earlier versions of drsearch did not write it
+            symmetries=values.get("symmetries", 1),
+            quality_limits=QualityLimits.from_json(limits) if limits is not None else None,
         )
         if not (0 <= serving.threshold <= 1 and 0 < serving.temperature < math.inf):
             raise ValueError("threshold or temperature out of range")

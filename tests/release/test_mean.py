@@ -15,6 +15,7 @@ from drsearch.model.mean_network import mean_answers, network_of
 from drsearch.model.predictor import Predictor
 from drsearch.release.lineage import Lineage
 from drsearch.release.registry import Registry
+from drsearch.serving.gradable import quality_limits
 from drsearch.serving.grader import Grader
 from drsearch.settings import Settings
 from drsearch.study.delete import _needs
@@ -104,6 +105,7 @@ def test_it_answers_and_explains_as_any_model_and_knows_all_eyes_that_it_has_see
     grader = Grader(Registry(home.tracking_uri).download(result.model.uri, tmp_path / "model"))
     assert {eye.split for eye in grader.trained_on} == {"train", "validation"}
     assert outcome.predictions is not None and len(outcome.predictions.labels) == len(grader.trained_on)
+    assert grader.serving.quality_limits == quality_limits([eye.quality for eye in grader.trained_on])
     (verdict,) = grader.grade([photograph])
     assert 0 < verdict.probability < 1 and verdict.threshold == grader.serving.threshold
     assert np.ptp(grader.explain(photograph).cam) > 0

@@ -53,6 +53,29 @@ def test_a_model_that_was_registered_before_there_were_symmetries_has_one(grader
     assert Serving.from_json(json.dumps(before)) == grader.serving
 
 
+def test_limits_of_quality_come_from_the_serving_file_or_from_the_training_eyes(
+    grader: Grader, files: dict[str, Path], tmp_path: Path
+) -> None:
+    for file in files.values():
+        shutil.copy(file, tmp_path)
+    assert grader.serving.quality_limits is None  # of an earlier drsearch
+    found = grader.quality_limits
+    assert found.n == len(grader.trained_on) > 0
+    (tmp_path / "serving.json").write_text(dataclasses.replace(grader.serving, quality_limits=found).to_json())
+    (tmp_path / "trained_on.json").write_text("not read for an answer")
+    assert Grader(tmp_path).quality_limits == found
+
+
+def test_the_training_eyes_are_known_when_the_folder_is_gone(
+    grader: Grader, files: dict[str, Path], tmp_path: Path
+) -> None:
+    for file in files.values():
+        shutil.copy(file, tmp_path)
+    opened = Grader(tmp_path)
+    shutil.rmtree(tmp_path)
+    assert [eye.sha256 for eye in opened.trained_on] == [eye.sha256 for eye in grader.trained_on]
+
+
 def test_the_threshold_itself_is_referable(grader: Grader) -> None:
     labels = [grader.label(probability) for probability in (0.0, 0.4999, 0.5, 1.0)]
     assert labels == ["NRDR", "NRDR", "RDR", "RDR"]

@@ -30,7 +30,7 @@ def forged(files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def refused(folder: Path) -> str:
     with pytest.raises(RegistryError) as wrong:
-        Grader(folder)
+        Grader(folder).trained_on  # noqa: B018  # read when it is asked for
     assert not MARK.exists()
     said = str(wrong.value)
     assert "\n" not in said and said.endswith("name a model that drsearch registered.")
@@ -119,7 +119,11 @@ def test_a_network_for_something_else_is_refused(forged: Path) -> None:
         {"threshold": 1.5}, {"threshold": "0.5"}, {"threshold": None}, {"temperature": 0}, {"temperature": -1.0},
         {"temperature": float("nan")}, {"temperature": float("inf")}, {"images": {"image_px": 10**9}}, {"images": 3},
         {"images": {"image_px": 32, "command": "touch ran"}}, {"data": []}, {"symmetries": 3}, {"symmetries": True},
-        {"symmetries": "8"},
+        {"symmetries": "8"}, {"quality_limits": [0.1] * 4},
+        {"quality_limits": {"limits": [0.1] * 3, "n": 9}},
+        {"quality_limits": {"limits": [0.1, 0.1, 0.1, 9.0], "n": 9}},
+        {"quality_limits": {"limits": [0.1, 0.1, 0.1, float("nan")], "n": 9}},
+        {"quality_limits": {"limits": [0.1] * 4, "n": "9"}},
     ],
 )  # fmt: skip
 def test_a_serving_file_that_is_off_is_refused(forged: Path, change: dict[str, Any]) -> None:
