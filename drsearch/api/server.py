@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from drsearch.api.access import open_home, open_studies, reach_mlflow, reach_runs
 from drsearch.api.model import Model, load_model
 from drsearch.errors import DrsearchError
+from drsearch.tracking.availability import is_served
 
 if TYPE_CHECKING:
     from drsearch.serving.http_service import Service
@@ -61,15 +62,19 @@ def ui(study: str = "", port: int = 5000) -> Iterator[tuple[str, UiServer | None
     Raises:
         UiError: If the port is taken, or the server does not come up.
     """
-    from drsearch.tracking.mlflow_server import serve_ui
-    from drsearch.tracking.mlflow_views import comparison_link
+    from drsearch.tracking.mlflow_server import start_ui
 
     home = open_home()
     reach_runs(home)
-    if home.tracking_uri.startswith(("http://", "https://")):
+    if is_served(home.tracking_uri):
+        from drsearch.tracking.mlflow_views import comparison_link
+
         yield comparison_link(home.tracking_uri.rstrip("/"), study), None
         return
-    with serve_ui(home, port) as server:
+    with start_ui(home, port) as server:
+        from drsearch.tracking.mlflow_views import comparison_link  # imports MLflow, while the server does
+
+        server.await_answer()
         yield comparison_link(server.url, study), server
 
 

@@ -36,15 +36,15 @@ def first_page(url: str) -> str:
 
 
 class UiServer:
-    """A running MLflow server, started by `serve_ui`; its `with` block ends it.
+    """An MLflow server, started by `start_ui`; its `with` block ends it.
 
     Attributes:
         url: Where it listens.
     """
 
-    def __init__(self, url: str, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.url = url
-        self._process = process
+        self._process, self._log = process, log
 
     def __enter__(self) -> "UiServer":
         return self
@@ -61,6 +61,23 @@ class UiServer:
     def running(self) -> bool:
         """Whether the server runs."""
         return self._process.poll() is None
+
+    def await_answer(self, timeout_s: float = 120.0) -> None:
+        """Return when it answers.
+
+        Raises:
+            UiError: If it does not, within `timeout_s` seconds.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not self.running:
+                raise UiError(f"the MLflow server ended before it answered; {self._log} has the reason.")
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        raise UiError(f"the MLflow server did not answer within {timeout_s:.0f} s; {self._log} may have the reason.")
 
     def wait(self) -> None:
         """Return when the server has ended; SIGTERM, or a closed terminal, raise SystemExit."""
@@ -95,18 +112,32 @@ def _gather_statistics(database: Path) -> None:
 
 
 def serve_ui(home: Home, port: int = 5000, timeout_s: float = 120.0) -> UiServer:
-    """Start MLflow's server on the home's local store, for this machine only, and wait until it answers.
+    """As `start_ui`, and wait until the server answers, for `timeout_s` seconds at most.
+
+    Raises:
+        UiError: If the port is taken, or the server does not answer.
+    """
+    server = start_ui(home, port)
+    try:
+        server.await_answer(timeout_s)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def start_ui(home: Home, port: int = 5000) -> UiServer:
+    """Start MLflow's server on the home's local store, for this machine only.
 
     Args:
         home: Whose `mlflow.db` and artifacts it serves; its output goes to `ui.log` there.
         port: On 127.0.0.1; 0 picks a free one.
-        timeout_s: How long to wait for its first answer.
 
     Returns:
-        The server.
+        The server, which answers some seconds later.
 
     Raises:
-        UiError: If the port is taken, or the server does not answer.
+        UiError: If the port is taken.
     """
     port = _free_port(port)
     home.artifacts.mkdir(parents=True, exist_ok=True)
@@ -136,13 +167,7 @@ def serve_ui(home: Home, port: int = 5000, timeout_s: float = 120.0) -> UiServer
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = UiServer(f"http://{_HOST}:{port}", process)
-    try:
-        _await_health(server, log, timeout_s)
-    except BaseException:
-        server.stop()
-        raise
-    return server
+    return UiServer(f"http://{_HOST}:{port}", process, log)
 
 
 def _leave(sign: int, _: object) -> None:
@@ -158,16 +183,3 @@ def _free_port(port: int) -> int:
         except (OSError, OverflowError) as wrong:
             raise UiError(f"port {port} cannot be had on {_HOST} ({wrong}); choose another one.") from wrong
         return int(probe.getsockname()[1])
-
-
-def _await_health(server: UiServer, log: Path, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if not server.running:
-            raise UiError(f"the MLflow server ended before it answered; {log} has the reason.")
-        try:
-            with urllib.request.urlopen(f"{server.url}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise UiError(f"the MLflow server did not answer within {timeout_s:.0f} s; {log} may have the reason.")
