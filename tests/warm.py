@@ -111,6 +111,10 @@ class Command:
             self.returncode = int(self._line.recv(64))
         return self.returncode
 
+    def said(self) -> str:
+        """Its standard output so far."""
+        return _text(self._out)
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for its end; standard output and standard error."""
         self.wait(timeout)

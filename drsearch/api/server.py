@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,16 +66,14 @@ def ui(study: str = "", port: int = 5000) -> Iterator[tuple[str, UiServer | None
 
     home = open_home()
     reach_runs(home)
-    if is_served(home.tracking_uri):
-        from drsearch.tracking.mlflow_views import comparison_link
-
-        yield comparison_link(home.tracking_uri.rstrip("/"), study), None
-        return
-    with start_ui(home, port) as server:
+    with ExitStack() as stack:
+        server = None if is_served(home.tracking_uri) else stack.enter_context(start_ui(home, port))
         from drsearch.tracking.mlflow_views import comparison_link  # imports MLflow, while the server does
 
-        server.await_answer()
-        yield comparison_link(server.url, study), server
+        if server is not None:
+            server.await_answer()
+        url = home.tracking_uri.rstrip("/") if server is None else server.url
+        yield comparison_link(url, study), server
 
 
 def report_page(study: str = "", server: UiServer | None = None) -> str:

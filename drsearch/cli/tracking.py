@@ -56,11 +56,11 @@ def ui(
         if local is not None:
             out.print(f"MLflow: {local.page}", soft_wrap=True)
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
+        if local is not None and browser:
+            webbrowser.open(link)
         if report := server.report_page(study, local):
             out.print(f"its report: {report}", soft_wrap=True)
         if local is not None:
-            if browser:
-                webbrowser.open(link)
             with contextlib.suppress(KeyboardInterrupt):
                 local.wait()
 

@@ -5,10 +5,13 @@ import io
 import json
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from services import HANG_S, when
 from warm import Command
@@ -100,3 +103,32 @@ def test_watching_without_a_terminal_ends_with_the_study_or_with_ctrl_c(desk: An
     finally:
         watching.kill()
         watching.wait()
+
+
+def test_ui_opens_the_best_trials_in_a_browser_and_ends_with_ctrl_c(desk: Any, told: Any, tmp_path: Path) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    environment = desk.environment() | {"BROWSER": f"{browser} %s"}
+    process = Command(desk.command("ui", "two_rates", "--port", "0"), environment, desk.folder)
+    try:
+        when(lambda: "its report: " in process.said(), "the links", process)
+        link = opened.read_text()
+        page, _, view = link.partition("/#/experiments/")
+        lines = process.said().splitlines()
+        assert lines[0].startswith(f"MLflow: {page}/")
+        assert lines[1] == f"the best trials side by side: {link}"
+        assert lines[2].startswith(f"its report: {page}/")
+        with urllib.request.urlopen(f"{page}/health", timeout=HANG_S) as answer:
+            assert answer.status == 200
+        experiment = MlflowClient(desk.tracking_uri).get_experiment(view.partition("/")[0])
+        key = view.partition("viewStateShareKey=")[2].partition("&")[0]
+        assert experiment.name == "two_rates" and f"mlflow.sharedViewState.{key}" in experiment.tags
+        process.send_signal(signal.SIGINT)
+        _, complained = process.communicate(timeout=HANG_S)
+        assert (process.returncode, complained) == (0, "")
+        with pytest.raises(urllib.error.URLError):
+            urllib.request.urlopen(f"{page}/health", timeout=HANG_S)
+    finally:
+        process.kill()
+        process.wait()
