@@ -16,7 +16,7 @@ from drsearch.data.prepare import prepare
 from drsearch.datasets.given import open_dataset
 from drsearch.home import Home
 from drsearch.settings import Settings
-from drsearch.tracking.mlflow_server import serve_ui
+from drsearch.tracking.mlflow_server import start_ui
 
 EPOCHS = 30
 NONE = "no logging"
@@ -28,7 +28,8 @@ def measure(rounds: int) -> Result:
     with tempfile.TemporaryDirectory(prefix="drsearch-benchmark-") as folder, ExitStack() as stack:
         home = Home(Path(folder))
         records = str(prepare(open_dataset([idrid()]), Settings(), home).records.folder)
-        server = stack.enter_context(serve_ui(home, 0))
+        server = stack.enter_context(start_ui(home, 0))
+        server.await_answer()
 
         options = ("benchmarks.trial", records, "--server", server.url, "--epochs", str(EPOCHS))
         trial = stack.enter_context(Standing(*options, environment={"MLFLOW_TRACKING_URI": ""}))

@@ -32,7 +32,7 @@ from drsearch.run_folder import trial_run
 from drsearch.serving.grader import Grader
 from drsearch.study.best_trial import best_trial
 from drsearch.study.definition import StudyDefinition, load_study, study_folder
-from drsearch.tracking.mlflow_server import UiServer, serve_ui
+from drsearch.tracking.mlflow_server import UiServer, start_ui
 from drsearch.tracking.mlflow_views import TABLE_KEY, VIEW_KEY, comparison_link
 from drsearch.tracking.tags import MODEL_TAG, VERSION_NUMBER_TAG
 from drsearch.training.best_network import fixed_eyes
@@ -47,7 +47,8 @@ def pages(study: str, home: Home) -> None:
     """The link that `drsearch ui` gives, and where it leads on; and the registered model's explanations."""
     from playwright.sync_api import sync_playwright
 
-    with serve_ui(home, 0) as server, sync_playwright() as playwright:
+    with start_ui(home, 0) as server, sync_playwright() as playwright:
+        server.await_answer()
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = browser.new_context(viewport={"width": 1400, "height": 1250})
         link = comparison_link(server.url, study)

@@ -111,21 +111,6 @@ def _gather_statistics(database: Path) -> None:
         connection.commit()
 
 
-def serve_ui(home: Home, port: int = 5000, timeout_s: float = 120.0) -> UiServer:
-    """As `start_ui`, and wait until the server answers, for `timeout_s` seconds at most.
-
-    Raises:
-        UiError: If the port is taken, or the server does not answer.
-    """
-    server = start_ui(home, port)
-    try:
-        server.await_answer(timeout_s)
-    except BaseException:
-        server.stop()
-        raise
-    return server
-
-
 def start_ui(home: Home, port: int = 5000) -> UiServer:
     """Start MLflow's server on the home's local store, for this machine only.
 

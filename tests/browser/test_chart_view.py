@@ -14,7 +14,7 @@ from drsearch.home import Home
 from drsearch.settings import Settings
 from drsearch.tracking.events import Event, Image, Metrics, RunEnd, RunStart
 from drsearch.tracking.journal import Journal
-from drsearch.tracking.mlflow_server import UiServer, serve_ui
+from drsearch.tracking.mlflow_server import UiServer, start_ui
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.mlflow_views import comparison_link
 from drsearch.tracking.sender import JournalSender
@@ -74,7 +74,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def ui(home: Home, browser: Any, warm_children: None) -> Iterator[UiServer]:
-    with serve_ui(home, free_port(), HANG_S) as server:
+    with start_ui(home, free_port()) as server:
+        server.await_answer(HANG_S)
         yield server
     assert not server.running
 

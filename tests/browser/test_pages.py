@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from services import HANG_S, free_port, when
 
 from drsearch.home import Home
-from drsearch.tracking.mlflow_server import UiServer, serve_ui
+from drsearch.tracking.mlflow_server import UiServer, start_ui
 from drsearch.tracking.mlflow_views import comparison_link
 
 pytestmark = pytest.mark.browser
@@ -82,7 +82,8 @@ def served(
     own = desk.copied(tmp_path_factory.mktemp("pages"))
     version = told["model"]["version"]
     own.json("promote", "retinopathy", "--version", str(version), "--yes", "--force", "--reason", REASON)
-    with serve_ui(Home(own.home), free_port(), HANG_S) as server:
+    with start_ui(Home(own.home), free_port()) as server:
+        server.await_answer(HANG_S)
         yield server, version
 
 

@@ -12,7 +12,7 @@ from services import HANG_S, free_port
 
 from drsearch.home import Home
 from drsearch.tracking.events import Image, Metrics, RunStart, Tags
-from drsearch.tracking.mlflow_server import UiError, serve_ui
+from drsearch.tracking.mlflow_server import UiError, start_ui
 from drsearch.tracking.mlflow_tracker import MlflowTracker
 from drsearch.tracking.mlflow_views import chart_link, comparison_link, save_comparison
 
@@ -30,7 +30,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UiError) as wrong:
-            serve_ui(Home(tmp_path), port)
+            start_ui(Home(tmp_path), port)
     assert str(wrong.value) == (
         f"port {port} cannot be had on 127.0.0.1 ([Errno 98] Address already in use); choose another one."
     )
@@ -38,8 +38,8 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_a_server_that_cannot_start_says_where_the_reason_is(tmp_path: Path, warm_children: None) -> None:
     (tmp_path / "mlflow.db").write_text("this is no database, and MLflow will say so" * 10)
-    with pytest.raises(UiError) as wrong:
-        serve_ui(Home(tmp_path), free_port(), HANG_S)
+    with start_ui(Home(tmp_path), free_port()) as server, pytest.raises(UiError) as wrong:
+        server.await_answer(HANG_S)
     assert str(wrong.value) == f"the MLflow server ended before it answered; {tmp_path / 'ui.log'} has the reason."
 
 
@@ -51,7 +51,8 @@ def test_the_store_knows_how_full_its_tables_are_before_it_is_served(
     tracker = MlflowTracker(home.local_tracking_uri, home.artifacts)
     run_id = tracker.open(RunStart("first", "first", "study", {}, started_ms=1))
     tracker.send(run_id, [Metrics(1, {"val_auc": 0.5})], tmp_path)
-    with serve_ui(home, free_port(), HANG_S), contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+    with start_ui(home, free_port()) as server, contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store:
+        server.await_answer(HANG_S)
         assert "latest_metrics" in {table for (table,) in store.execute("SELECT tbl FROM sqlite_stat1")}
 
 
@@ -152,7 +153,8 @@ def test_the_link_leads_to_the_study_begun_last_and_names_the_studies_where_ther
     tmp_path: Path, warm_children: None
 ) -> None:
     home = Home(tmp_path)
-    with serve_ui(home, free_port(), HANG_S) as server:
+    with start_ui(home, free_port()) as server:
+        server.await_answer(HANG_S)
         assert comparison_link(server.url) == f"{server.url}/#/experiments?workflowType=machine_learning"
         tracker = MlflowTracker(home.local_tracking_uri, home.artifacts)
         for at_ms, name in enumerate(("first", "last"), start=1):
