@@ -58,10 +58,10 @@ def ui(
         out.print(f"the best trials side by side: {link}", soft_wrap=True)
         if local is not None and browser:
             webbrowser.open(link)
-        if report := server.report_page(study, local):
-            out.print(f"its report: {report}", soft_wrap=True)
-        if local is not None:
-            with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt):
+            if report := server.report_page(study, local):
+                out.print(f"its report: {report}", soft_wrap=True)
+            if local is not None:
                 local.wait()
 
 
