@@ -19,6 +19,8 @@ runs/retina-1f2e3d4c/                  a study
     closed-0003-00017/                 a journal that ends the run of an attempt on another machine
 """
 
+from pathlib import Path
+
 STUDY_RUN = "study"
 
 SETTINGS_FILE = "settings.gin"
@@ -58,6 +60,11 @@ def finetune_run(trial: int) -> str:
 def judged_run(n_folds: int) -> str:
     """The name of the folder of a cross-validation's own run, and the end of that run's key."""
     return f"judged-{n_folds:04d}"
+
+
+def judged_runs(study_folder: Path) -> list[Path]:
+    """The folders of a cross-validation's own runs, that of the most outer folds last."""
+    return sorted(study_folder.glob("judged-*"))
 
 
 def fold_network(name: str) -> str:

@@ -15,6 +15,7 @@ from drsearch.api.access import (
     console_of,
     merged_settings,
     open_home,
+    open_studies,
     storage_url,
     warn_if_away,
 )
@@ -27,7 +28,9 @@ from drsearch.settings import Settings, Value
 if TYPE_CHECKING:
     import pandas as pd
 
+    from drsearch.home import Home
     from drsearch.measure.out_of_fold import OutOfFoldScores
+    from drsearch.release.out_of_fold_difference import Answers, OutOfFoldDifference
     from drsearch.release.out_of_fold_report import OutOfFoldReport
     from drsearch.space.search_space import SearchSpace
     from drsearch.study.result import StudyResult
@@ -56,11 +59,13 @@ class CrossValidation:
         report: All figures.
         run_id: Its MLflow run; None if MLflow has not answered yet.
         page: The photographs whose label every repeat contradicts; None if there are none.
+        difference: From the cross-validation that it was compared with; None without one.
     """
 
     report: OutOfFoldReport
     run_id: str | None
     page: Path | None = None
+    difference: OutOfFoldDifference | None = None
 
     @property
     def scores(self) -> OutOfFoldScores:
@@ -90,6 +95,17 @@ class CrossValidation:
 
         return pd.DataFrame(self.report.predictions())
 
+    @property
+    def differences(self) -> pd.DataFrame:
+        """One row per score: of this one (`value`), of the `other`, and this minus the other, paired.
+
+        `over_folds` has a 95 % interval over folds and seeds, `over_eyes` one over eyes; their ends are `_low` and
+        `_high`. Empty without `against`.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.difference.rows() if self.difference else [])
+
     def __repr__(self) -> str:
         return f"<CrossValidation {self.report.name}: AUC {self.scores.auc}, accuracy {self.scores.accuracy}>"
 
@@ -110,6 +126,7 @@ def cross_validate(
     trials: int | None = None,
     workers: int = 1,
     study: str = "",
+    against: str = "",
     storage: str = "",
     skip_bad: bool = False,
     progress: bool | Console = True,
@@ -132,6 +149,8 @@ def cross_validate(
         workers: Worker processes on this machine; the fastest is one per core.
         study: Its name, and that of its MLflow experiment; searches are called `NAME-fold1`, ... Default:
             `cross-validation-` and the name of the space's file, or of the last gin file.
+        against: The name of another cross-validation, finished on this machine with the same eyes and folds: the scores
+            are compared with its, paired, in the repeats that both have.
         storage: Address of the study database. Default: DRSEARCH_STORAGE, or SQLite in DRSEARCH_HOME.
         skip_bad: Leave out photographs and labels that cannot be used.
         progress: Show a live view; or the Rich console that shows it.
@@ -143,7 +162,8 @@ def cross_validate(
         Interrupted: If it was stopped or cancelled; the same call resumes it.
         SettingsError: If a setting is unknown, out of range, or none of a cross-validation.
         DataError: If the folder cannot be used, or has too few eyes of a class for so many folds.
-        StudyError: If a study of this name was begun with other settings or data, or the training of a fold failed.
+        StudyError: If a study of this name was begun with other settings or data, the training of a fold failed, or
+            `against` names no finished cross-validation of the same eyes and folds.
 
     Example:
         >>> import drsearch
@@ -167,6 +187,7 @@ def cross_validate(
 
     check_name("--study", f"{name}-fold{folds * repeats}")
     read_source(path)
+    other = _other(against, name, storage, home) if against else None
     if warn_if_away(home, out):
         check_experiments(home, name)
 
@@ -176,10 +197,11 @@ def cross_validate(
     from drsearch.display.output import counting, liner
     from drsearch.display.progress import study_view
     from drsearch.release.candidate import Candidate
+    from drsearch.release.out_of_fold_difference import check_same_folds, difference
     from drsearch.release.out_of_fold_report import log_report, out_of_fold_report
     from drsearch.study.preparation import prepare_all
     from drsearch.study.reconcile import launching
-    from drsearch.training.outer_folds import check_outer_folds
+    from drsearch.training.outer_folds import deal_outer_folds
     from drsearch.workers.launcher import check_begins, launch_study
 
     studies = _studies(name, _read(path, given, config, space is None), folds, repeats, trials)
@@ -191,7 +213,9 @@ def cross_validate(
     print_audit(out, prepared[0].audit, skip_bad)
     print_counts(out, prepared[0])
     records, judges = prepared[0].records, list[Candidate]()
-    check_outer_folds(records, studies[0][1].settings.search, repeats)
+    dealt = deal_outer_folds(records, studies[0][1].settings.search, repeats)
+    if other is not None:
+        check_same_folds(other, [(eye.name, eye.label) for eye in records.eyes(*records.outer_splits)], dealt)
     for number, (own_name, own) in enumerate(studies, start=1):
         if len(studies) > 1:
             liner(out)(f"outer fold {number} of {len(studies)}: a search on the eyes that it leaves, study {own_name}")
@@ -213,7 +237,8 @@ def cross_validate(
         for each in report.doubtful
     ]
     write_page = lambda page: write_doubtful_sheet(page, name, photographs)  # noqa: E731
-    return CrossValidation(report, *log_report(report, judges[0], write_page))
+    run_id, sheet = log_report(report, judges[0], write_page)
+    return CrossValidation(report, run_id, sheet, None if other is None else difference(report, other))
 
 
 def _check_numbers(folds: int, repeats: int, trials: int | None, space: Space | None) -> None:
@@ -292,6 +317,25 @@ def _name(files: Configs) -> str:
     """The name of a cross-validation that was given none."""
     paths = [files] if isinstance(files, str | Path) else list(files)
     return "-".join(["cross-validation", *(Path(path).stem for path in paths[-1:])])
+
+
+def _other(against: str, name: str, storage: str, home: Home) -> Answers:
+    """The answers of the cross-validation that this one is compared with.
+
+    Raises:
+        StudyError: If there is none of that name, or it is this one.
+    """
+    from drsearch.release.out_of_fold_difference import read_answers
+    from drsearch.study.definition import load_study, study_folder
+
+    if against == name:
+        raise StudyError(f"--against {against}: that is this cross-validation; name another one.")
+    opened = open_studies(storage, home)
+    names = {study.study_name for study in opened.get_all_studies()}
+    searched = f"{against}-fold1"
+    study = searched if against not in names and searched in names else against
+    _, definition = load_study(opened, study)
+    return read_answers(against, study_folder(home, study, definition.uid))
 
 
 def _judging(name: str, result: StudyResult) -> list[Trial]:

@@ -176,6 +176,15 @@ def cross_validate(
             "--study", metavar="NAME", help="Cross-validation to start or resume. Default: by --space or --config."
         ),
     ] = "",
+    against: Annotated[
+        str,
+        typer.Option(
+            "--against",
+            metavar="NAME",
+            autocompletion=studies,
+            help="Another cross-validation of the same eyes and folds, to compare with.",
+        ),
+    ] = "",
     storage: StorageUrl = "",
     skip_bad: SkipBad = False,
     least_quality: LeastQuality = None,
@@ -191,7 +200,7 @@ def cross_validate(
         drsearch cross-validate ~/IDRiD --config small.gin --repeats 1 --workers 2
     """
     from drsearch.api.cross_validate import cross_validate as judge
-    from drsearch.display.out_of_fold_tables import print_out_of_fold
+    from drsearch.display.out_of_fold_tables import print_out_of_fold, print_out_of_fold_difference
 
     out = console(as_json)
     judged = judge(
@@ -204,13 +213,17 @@ def cross_validate(
         trials=trials,
         workers=workers,
         study=study,
+        against=against,
         storage=storage,
         skip_bad=skip_bad,
         progress=progress_on(out),
     )
     print_out_of_fold(out, judged.report, judged.page)
+    if judged.difference is not None:
+        print_out_of_fold_difference(out, judged.difference)
     out.print(f"run {judged.run_id}; next:\n  {command_name()} ui")
-    print_json(as_json, {**judged.report.to_json(), "run_id": judged.run_id})
+    difference = judged.difference and judged.difference.to_json()
+    print_json(as_json, {**judged.report.to_json(), "run_id": judged.run_id, "difference": difference})
 
 
 @command("Studies")

@@ -11,6 +11,7 @@ from drsearch.display.tables import settings_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from drsearch.release.out_of_fold_difference import OutOfFoldDifference
     from drsearch.release.out_of_fold_report import OutOfFoldReport
 
 _SHOWN = {"auc": "AUC", "accuracy": "accuracy", "sensitivity": "sensitivity", "specificity": "specificity"}
@@ -68,6 +69,21 @@ def print_out_of_fold(out: Console, report: "OutOfFoldReport", page: "Path | Non
         say(f"labels that every repeat contradicts: {n}, the surest first: {names}{more}; look at {page}")
     if report.test_included:
         say("the test split was dealt, too: these scores are what to report of a setting that they choose")
+
+
+def print_out_of_fold_difference(out: Console, difference: "OutOfFoldDifference") -> None:
+    """Print both cross-validations side by side, and the paired differences over folds and seeds, and over eyes."""
+    heads = (difference.name, difference.other, "difference (folds and seeds)", "difference (eyes)")
+    table = Table("", *heads, title=difference.about, title_justify="left")
+    for name, shown in _SHOWN.items():
+        table.add_row(
+            shown,
+            f"{getattr(difference.scores, name).value:.3f}",
+            f"{getattr(difference.other_scores, name).value:.3f}",
+            format(difference.over_folds[name], "+.3f"),
+            format(difference.over_eyes[name], "+.3f"),
+        )
+    out.print(table)
 
 
 def _single_table(report: "OutOfFoldReport") -> Table:

@@ -49,6 +49,9 @@ from drsearch.training.cross_validation import n_trainings, spread, training_nam
 from drsearch.training.outcome import Outcome, read_outcome
 from drsearch.training.outer_folds import OuterFold, outer_fold
 
+PREDICTIONS = "predictions.csv"
+"""The file of `OutOfFoldReport.predictions`, in the folder of the report."""
+
 DOUBTFUL_PAGE = "doubtful.html"
 """The page of doubtful labels, in the folder of the report; it shows photographs of patients."""
 
@@ -464,7 +467,7 @@ def log_report(
         files = {
             "report.json": json.dumps(report.to_json(), indent=1) + "\n",
             "folds.csv": _csv(report.fold_rows()),
-            "predictions.csv": _csv(report.predictions()),
+            PREDICTIONS: _csv(report.predictions()),
             "doubtful.csv": _csv([asdict(each) for each in report.doubtful]),
         }
         for file, text in files.items():
@@ -549,7 +552,7 @@ def _note(report: OutOfFoldReport) -> str:
             "",
             _doubtful_text(report),
             "",
-            "`folds/predictions.csv` has the probability of every eye in every repeat.",
+            f"`folds/{PREDICTIONS}` has the probability of every eye in every repeat.",
         ]
     )
 

@@ -119,8 +119,10 @@ def _left(entries: Sequence[EyeEntry], fold: OuterFold) -> tuple[EyeEntry, ...]:
     return tuple(entries[i] for side in (fold.train, fold.validation) for i in np.flatnonzero(side).tolist())
 
 
-def check_outer_folds(records: RecordSet, search: SearchSettings, repeats: int) -> None:
-    """Refuse outer folds on which no network could be trained or judged.
+def deal_outer_folds(records: RecordSet, search: SearchSettings, repeats: int) -> list[NDArray[np.int64]]:
+    """The outer fold of every eye, from 0, in each repeat.
+
+    Folds on which no network could be trained or judged are refused.
 
     Args:
         records: The record set.
@@ -131,9 +133,12 @@ def check_outer_folds(records: RecordSet, search: SearchSettings, repeats: int) 
         DataError: If an outer fold, a side of its inner split or an inner fold would lack one of the two classes.
     """
     entries = records.eyes(*records.outer_splits)
+    dealt = [np.zeros(len(entries), np.int64) for _ in range(repeats)]
     for number in range(1, search.outer_folds * repeats + 1):
         fold = outer_fold(entries, records.data, dataclasses.replace(search, outer_fold=number))
         assign_folds(_left(entries, fold), records.data, search)
+        dealt[fold.repeat][fold.judged] = fold.fold
+    return dealt
 
 
 def _van_der_corput(number: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from scipy import stats
 from services import HANG_S, when
 from tags_page import undocumented_metrics
 
@@ -111,6 +112,40 @@ def test_other_settings_under_its_name_and_settings_of_a_search_are_refused(judg
     assert "an outer fold is judged by one network, or by the mean of the networks of its inner folds" in inner.stderr
 
 
+def test_two_settings_are_compared_on_the_same_eyes_and_folds(judged: tuple[Any, Any, Any]) -> None:
+    desk, one, two = judged
+    shorter = [*command(desk, 1)[:-1], "training.epochs=2", "--study", "shorter"]
+    said = desk.json(*shorter, "--against", "judged")
+    assert (said["difference"]["minus"], said["difference"]["folds"], said["difference"]["repeats"]) == ("judged", 2, 1)
+    for name, over_eyes in said["difference"]["over_eyes"].items():
+        score, other = (each["out_of_fold"][name]["value"] for each in (said, one))
+        assert said["difference"]["other_out_of_fold"][name]["value"] == pytest.approx(other)
+        assert over_eyes["value"] == pytest.approx(score - other)
+        gains = np.subtract(*([fold["outer"][name]["value"] for fold in each["judged"]] for each in (said, one)))
+        over_folds = said["difference"]["over_folds"][name]
+        assert over_folds["value"] == pytest.approx(gains.mean())
+        # two folds: Student's t of one degree of freedom, variance (1/2 + 1) as of Nadeau and Bengio
+        half = stats.t.ppf(0.975, 1) * np.sqrt(1.5) * gains.std(ddof=1)
+        assert over_folds["high"] - over_folds["value"] == pytest.approx(half)
+    both = desk.json(*command(desk, 2), "--against", "shorter")
+    for name, over_eyes in both["difference"]["over_eyes"].items():  # the repeat that both have
+        assert over_eyes["value"] == pytest.approx(-said["difference"]["over_eyes"][name]["value"])
+    assert {**both, "difference": None} == two
+
+
+def test_a_comparison_with_what_cannot_be_paired_is_refused_before_any_training(judged: tuple[Any, Any, Any]) -> None:
+    desk, *_ = judged
+    thirds = ["cross-validate", str(desk.eyes), "--folds", "3", "--study", "thirds", *SMALL]
+    for arguments, why in {
+        (*thirds, "--against", "thirds"): "that is this cross-validation; name another one",
+        (*thirds, "--against", "nobody"): "no study 'nobody' in this database; there are: ",
+        (*thirds, "--against", "judged"): "it dealt the eyes into other folds; give its --folds, data.split and",
+    }.items():
+        refused = desk.run(*arguments)
+        assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
+    assert not list(desk.home.glob("runs/thirds-*"))
+
+
 def test_python_gives_the_same_as_tables(judged: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     desk, _, two = judged
     monkeypatch.setenv("DRSEARCH_HOME", str(desk.home))
@@ -119,6 +154,7 @@ def test_python_gives_the_same_as_tables(judged: tuple[Any, Any, Any], monkeypat
     assert len(same.predictions) == 2 * two["eyes"]
     assert same.folds["auc"].tolist() == [fold["outer"]["auc"]["value"] for fold in two["judged"]]
     assert "<CrossValidation judged: AUC" in repr(same)
+    assert same.difference is None and same.differences.empty
 
 
 SPACE = """
@@ -148,6 +184,8 @@ def test_each_outer_fold_searches_anew_and_its_best_trial_is_judged(judged: tupl
         assert fold["epoch"] == best["best_epoch"]
     again = desk.json(*search(desk, "rates", 'Choice("training.learning_rate", [1e-2, 1e-5])'))
     assert again == said
+    against = desk.json(*command(desk, 1), "--against", "cross-validation-rates")
+    assert against["difference"]["other_out_of_fold"]["auc"] == said["out_of_fold"]["auc"]
     refused = desk.run("cross-validate", str(desk.eyes), "--trials", "3")
     assert (refused.returncode, "without --space there is nothing to search" in refused.stderr) == (2, True)
 

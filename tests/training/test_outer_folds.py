@@ -10,7 +10,7 @@ from drsearch.data.records import EyeEntry, RecordSet
 from drsearch.errors import DataError
 from drsearch.home import Home
 from drsearch.settings import DataSettings, SearchSettings
-from drsearch.training.outer_folds import OuterFold, check_outer_folds, outer_fold, training_entries, training_eyes
+from drsearch.training.outer_folds import OuterFold, deal_outer_folds, outer_fold, training_entries, training_eyes
 
 QUALITY = Quality(1, 1, 1, 1, "")
 
@@ -126,6 +126,6 @@ def test_inner_folds_are_of_the_eyes_that_an_outer_fold_leaves(records: RecordSe
 
 
 def test_more_inner_folds_than_eyes_of_a_class_are_refused_before_any_training(records: RecordSet) -> None:
-    check_outer_folds(records, SearchSettings(folds=2, outer_folds=2), 1)
+    deal_outer_folds(records, SearchSettings(folds=2, outer_folds=2), 1)
     with pytest.raises(DataError, match="ask for fewer with search.folds"):
-        check_outer_folds(records, SearchSettings(folds=12, outer_folds=2), 1)
+        deal_outer_folds(records, SearchSettings(folds=12, outer_folds=2), 1)
