@@ -53,6 +53,26 @@ def pruner_for(settings: Settings) -> optuna.pruners.BasePruner:
         return optuna.pruners.NopPruner()
 
 
+def may_prune(settings: Settings, step: int) -> bool:
+    """Whether the pruner may end a trial at this report; where it may not, the study database need not be asked.
+
+    Args:
+        settings: The study's.
+        step: The epoch of the report, or the number of the fold.
+
+    Example:
+        >>> median = Settings().replace({"study.pruner": "median", "study.pruner_warmup_epochs": 10})
+        >>> may_prune(median, 5), may_prune(median, 10), may_prune(Settings(), 10)
+        (False, True, False)
+    """
+    match pruner_name(settings):
+        case "none":
+            return False
+        case "median" | "percentile" | "patient":
+            return step >= settings.study.pruner_warmup_epochs
+    return True
+
+
 def why_pruned(settings: Settings, value: float, step: int) -> str:
     """The reason of a pruned trial, in a sentence.
 

@@ -47,7 +47,7 @@ from drsearch.training.resumable import run_folds, run_training
 from drsearch.trials.attributes import BEST_EPOCH, DRAWN, ERROR, REASON, RUN_ID
 from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat
-from drsearch.trials.pruners import pruner_for, why_pruned
+from drsearch.trials.pruners import may_prune, pruner_for, why_pruned
 from drsearch.trials.reconcile import fail_attempt
 from drsearch.trials.retrying import Storage, StorageAway, is_away, stop_retrying, stop_retrying_when, with_retries
 from drsearch.trials.samplers import Samplers
@@ -374,7 +374,7 @@ class _TrialWatch(Watch):
             return  # Optuna takes no reports of them
         if epoch not in self._reported:  # an earlier attempt may have come as far
             self._attempt.report(value, epoch)
-        if self._attempt.should_prune():
+        if may_prune(self._settings, epoch) and self._attempt.should_prune():
             raise Pruned(why_pruned(self._settings, value, epoch))
 
     def stop_asked(self) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from drsearch.settings import Settings
-from drsearch.trials.pruners import pruner_for, pruner_name, why_pruned
+from drsearch.trials.pruners import may_prune, pruner_for, pruner_name, why_pruned
 
 
 def settings(**values: Any) -> Settings:
@@ -78,6 +78,17 @@ def test_patience_knows_that_a_loss_should_fall() -> None:
         for _ in range(6):
             study.add_trial(optuna.create_trial(value=0.3, intermediate_values=good))
         assert pruned_at(study, curve) == at
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "percentile", "patient"])
+@pytest.mark.parametrize("warmup", [0, 7, 20])
+def test_where_a_pruner_is_not_asked_it_would_not_have_pruned(pruner: str, warmup: int) -> None:
+    chosen = settings(pruner=pruner, pruner_warmup_epochs=warmup, pruner_patience_epochs=1)
+    study = study_of(chosen, *[GOOD] * 8)
+    trial = study.ask()
+    for epoch in BAD:
+        trial.report(BAD[epoch] - epoch / 1000, epoch)
+        assert may_prune(chosen, epoch) or not trial.should_prune()
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
