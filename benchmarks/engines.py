@@ -56,7 +56,7 @@ def measure(rounds: int) -> Result:
             for n in WORKERS
         ),
         notes=(
-            "Ray, its workers, PostgreSQL and the trials share this machine. Workers are counted once all are at work. "
+            "Ray, its workers, PostgreSQL and the trials share this machine. A worker's first trial is not counted. "
             "Ray Tune has `OptunaSearch` (TPE in its driver's memory), the median rule and actors that are used "
             "again; drsearch's workers ask TPE and the median pruner themselves, write every epoch to the database "
             "and to a journal on the disk, and send heartbeats.",

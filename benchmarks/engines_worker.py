@@ -58,23 +58,21 @@ def sleeping(config: dict[str, Any]) -> None:
 
 
 class Window(tune.Callback):  # type: ignore[misc]
-    """Notes when trials end, from when as many have begun as there are workers."""
+    """Notes when trials end, from when each worker has had its first one."""
 
     def __init__(self, n_workers: int) -> None:
-        self._wanted, self._begun = n_workers, 0
+        self._first = n_workers
         self.began = float("inf")
         self.ends: list[float] = []
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Begin when all workers have a trial."""
-        self._begun += 1
-        if self._begun == self._wanted:
-            self.began = time.monotonic()
-
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note the time."""
-        if self.began < time.monotonic() < self.began + WINDOW_S:
-            self.ends.append(time.monotonic() - self.began)
+        """Begin when all workers have ended a trial; note the time of each after that."""
+        now = time.monotonic()
+        self._first -= 1
+        if self._first == 0:
+            self.began = now
+        if self.began < now < self.began + WINDOW_S:
+            self.ends.append(now - self.began)
 
 
 class Over(tune.Stopper):  # type: ignore[misc]

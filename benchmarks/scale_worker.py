@@ -24,7 +24,7 @@ from drsearch.tracking.journal import Journal
 from drsearch.trials.attributes import DRAWN, RUN_ID
 from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat
-from drsearch.trials.pruners import pruner_for
+from drsearch.trials.pruners import may_prune, pruner_for
 from drsearch.trials.retrying import with_retries
 from drsearch.trials.samplers import Samplers
 from drsearch.trials.storage import open_storage
@@ -69,7 +69,8 @@ class Drsearch:
                 time.sleep(sleep_s)
                 journal.append([Metrics(epoch, {"val_auc": value, "val_loss": 1 - value})])
                 attempt.report(value, epoch)
-                attempt.should_prune()
+                if may_prune(SETTINGS, epoch):
+                    attempt.should_prune()
             journal.append([RunEnd("FINISHED")])
             with_retries(lambda: study.tell(attempt, value, skip_if_finished=True))
 
@@ -94,7 +95,11 @@ class Bare:
 
 
 def rate(worker: Drsearch | Bare, sleep_s: float, seconds: float) -> float:
-    """Trials per second of a worker, by those that end within so many seconds, up to the end of the last of them."""
+    """Trials per second of a worker, by those that end within so many seconds, up to the end of the last of them.
+
+    A first trial is not counted: what a process does once is no part of a trial.
+    """
+    worker.trial(sleep_s)
     began, n, last = time.monotonic(), 0, 0.0
     while True:
         worker.trial(sleep_s)
