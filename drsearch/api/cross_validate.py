@@ -323,7 +323,7 @@ def _other(against: str, name: str, storage: str, home: Home) -> Answers:
     """The answers of the cross-validation that this one is compared with.
 
     Raises:
-        StudyError: If there is none of that name, or it is this one.
+        StudyError: If there is none of that name, it is this one, or it has no predictions here.
     """
     from drsearch.release.out_of_fold_difference import read_answers
     from drsearch.study.definition import load_study, study_folder
@@ -335,6 +335,8 @@ def _other(against: str, name: str, storage: str, home: Home) -> Answers:
     searched = f"{against}-fold1"
     study = searched if against not in names and searched in names else against
     _, definition = load_study(opened, study)
+    if definition.settings.search.outer_folds == 1:
+        raise StudyError(f"--against {against}: study {against!r} is no cross-validation, so nothing can be paired.")
     return read_answers(against, study_folder(home, study, definition.uid))
 
 

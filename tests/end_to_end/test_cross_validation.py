@@ -16,6 +16,7 @@ from services import HANG_S, when
 from tags_page import undocumented_metrics
 
 import drsearch
+from drsearch.errors import StudyError
 from drsearch.model.mean_network import mean_answers
 from drsearch.training.outcome import read_outcome
 
@@ -144,6 +145,18 @@ def test_a_comparison_with_what_cannot_be_paired_is_refused_before_any_training(
         refused = desk.run(*arguments)
         assert (refused.returncode, why in refused.stderr) == (2, True), refused.stderr
     assert not list(desk.home.glob("runs/thirds-*"))
+
+
+def test_a_study_without_out_of_fold_predictions_is_not_compared_with(
+    judged: tuple[Any, Any, Any], begin: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, settings, why in (
+        ("searched", {}, "study 'searched' is no cross-validation"),
+        ("unfinished", {"search.outer_folds": 2}, "has no predictions of a cross-validation; give the command of 'unf"),
+    ):
+        monkeypatch.setenv("DRSEARCH_HOME", str(begin(name, **settings).home.path))
+        with pytest.raises(StudyError, match=why):
+            drsearch.cross_validate(judged[0].eyes, NUMBERS, study="mine", against=name, progress=False)
 
 
 def test_python_gives_the_same_as_tables(judged: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,3 @@
+"""Fixtures of these tests: studies without training."""
+
+from studies import begin  # noqa: F401
