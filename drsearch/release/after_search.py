@@ -282,7 +282,9 @@ class AfterSearch:
         if stage.when == "never" or (stage.when == "underfitting" and not underfitting):
             self._say(f"no fine-tuning (finetune.when = {stage.when!r}): {why}")
             return report | {"ran": False}
-        self._say(f"fine-tuning version {parent.version} for {stage.epochs} epochs: {why}")
+        self._say(
+            f"fine-tuning version {parent.version} for {stage.epochs} epochs (finetune.when = {stage.when!r}): {why}"
+        )
         tuned, run_id = self._train("fine-tuning", self._finetune_plan(parent))
         self._registry.log_parent(run_id, parent)
         report |= {"ran": True, "run_id": run_id, "better": False}
