@@ -59,7 +59,8 @@ def measure(rounds: int) -> Result:
             "Ray, its workers, PostgreSQL and the trials share this machine. A worker's first trial is not counted. "
             "Ray Tune has `OptunaSearch` (TPE in its driver's memory), the median rule and actors that are used "
             "again; drsearch's workers ask TPE and the median pruner themselves, write every epoch to the database "
-            "and to a journal on the disk, and send heartbeats.",
+            "and to a journal on the disk, and send heartbeats. "
+            "Either rule waits for the last epoch, and prunes nothing.",
         ),
     )
 
