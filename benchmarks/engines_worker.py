@@ -58,7 +58,7 @@ def sleeping(config: dict[str, Any]) -> None:
 
 
 class Window(tune.Callback):  # type: ignore[misc]
-    """Notes when trials end, from when each worker has had its first one."""
+    """Notes when trials end, from when as many have ended as there are workers."""
 
     def __init__(self, n_workers: int) -> None:
         self._first = n_workers
@@ -66,7 +66,7 @@ class Window(tune.Callback):  # type: ignore[misc]
         self.ends: list[float] = []
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Begin when all workers have ended a trial; note the time of each after that."""
+        """Begin when as many have ended as there are workers; note the time of each after that."""
         now = time.monotonic()
         self._first -= 1
         if self._first == 0:
