@@ -74,14 +74,17 @@ def _reconcile(study: optuna.Study, storage: Storage, silent: Silent) -> list[Tr
     for trial_id in dead:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # it has ended meanwhile
             _fail_dead(storage, *running[trial_id])
+    changed = bool(dead)
     for trial in read_trials(study) if dead else trials:
         for attempt in trial.attempts:
             if attempt is not trial.last and not attempt.state.is_finished():
                 # Perhaps of a process that was stopped while it took a trial, until the lock was another's.
                 fail_attempt(storage, attempt._trial_id, "another attempt at this trial counts", final=False)
+                changed = True
         if trial.last.state is TrialState.FAIL and not trial.is_over:
             _requeue(study, trial)
-    return read_trials(study)
+            changed = True
+    return read_trials(study) if changed else trials
 
 
 def look_twice(study: optuna.Study, storage: Storage) -> Silent:

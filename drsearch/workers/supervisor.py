@@ -42,8 +42,10 @@ MakePool = Callable[[str, Path, Home, str, int, int | None], Pool]
 MLFLOW_AWAY_S = 60.0
 """How long the end of a study waits for an MLflow that is away."""
 
-_LOOK_S, _JOINED_LOOK_S = 0.5, 1.0
+_LOOK_S = 0.5
 _RECONCILE_S = 5.0
+# A thousand workers are on a hundred machines that joined, and one that launched: most of what PostgreSQL is asked.
+_JOINED_READ_S, _JOINED_RECONCILE_S = 3.0, 10.0
 _SAY_AFTER_S = 3.0
 _BY_CALLBACK = "stopped by a callback"
 
@@ -122,7 +124,7 @@ class Supervisor:
 
         Args:
             n_workers: Worker processes at once; None for one per GPU, and one where there is none.
-            show: Called once or twice a second with the progress, and once more when the workers have ended.
+            show: Called twice a second with the progress, and once more when the workers have ended.
             timeout_s: Seconds after which running trials stop at a checkpoint; None for no limit.
             on_trial: Called in this thread with each trial that is over (complete, pruned or failed) since this call
                 began, once, in the order seen; inherited trials are not. An error in it stops the study as Ctrl-C
@@ -197,27 +199,31 @@ class Supervisor:
                 logging.warning("not everything has reached MLflow yet; `drsearch sync` on this machine sends it")
 
     def _watch(self, pool: Pool, timeout_s: float | None) -> None:
-        began, reconciled = time.monotonic(), -_RECONCILE_S
+        read_s, reconcile_s = (0.0, _RECONCILE_S) if self._run is not None else (_JOINED_READ_S, _JOINED_RECONCILE_S)
+        began, read, reconciled = time.monotonic(), -read_s, -reconcile_s
         while True:
             self._sender.ensure_running()
-            if pool.ended(self._read) or time.monotonic() - reconciled > _RECONCILE_S:
+            has_ended = pool.ended(self._read)
+            if has_ended or time.monotonic() - reconciled > reconcile_s:
                 self._with_space(self._reconcile)
                 reconciled = time.monotonic()
-            self._read()
-            self._report()
-            self._update_budget(pool)
+            if has_ended or time.monotonic() - read > read_s:
+                self._read()
+                self._report()
+                self._update_budget(pool)
+                if self.cancelled():
+                    self._stopped = self._stopped or "cancelled"
+                read = time.monotonic()
             self._show(self._progress(pool))
             if timeout_s is not None and time.monotonic() - began > timeout_s and not self._stopped:
                 self._stopped = f"its {timeout_s:g} seconds were over"
                 stop_retrying()
-            if self.cancelled():
-                self._stopped = self._stopped or "cancelled"
             n_left = self._budget.n_trials - sum(trial.is_over for trial in self._counted())
             if not n_left or self._stopped or self._is_over(pool):
                 return
             if not self._budget.spent:
                 self._with_space(lambda n=n_left: pool.fill(n))  # type: ignore[misc]
-            time.sleep(_LOOK_S if self._run is not None else _JOINED_LOOK_S)
+            time.sleep(_LOOK_S)
 
     def _update_budget(self, pool: Pool) -> None:
         was_spent = self._budget.spent
