@@ -31,7 +31,7 @@ WORKERS = (1, 2, 4, 8)
 EYES = 413
 CORES = os.cpu_count() or 1
 TOGETHER_S = 12.0
-TENSORFLOW = ("floor", "training_part", "drsearch", "usual")
+TENSORFLOW = ("floor", "training_part", "training_part_ahead", "drsearch", "usual")
 STEPS = {
     "floor": "fused step, float32",
     "floor_bfloat16": "the same, `mixed_bfloat16`",
@@ -71,6 +71,7 @@ def measure(rounds: int) -> Result:
                     "batch",
                     "drsearch, everything",
                     "its training part",
+                    "the same, `training.copy_ahead`",
                     "its steps alone",
                     "the usual way",
                     "torch",
@@ -96,6 +97,14 @@ def measure(rounds: int) -> Result:
             *(
                 Ratio(f"{way} / drsearch, {px} px, batch {batch}", _over(seconds, way, "drsearch", px, batch), wanted=1)
                 for way in ("usual", "torch")
+                for px in SIZES_PX
+                for batch in BATCHES
+            ),
+            *(
+                Ratio(
+                    f"training part / with batches copied ahead, {px} px, batch {batch}",
+                    _over(seconds, "training_part", "training_part_ahead", px, batch),
+                )
                 for px in SIZES_PX
                 for batch in BATCHES
             ),
@@ -183,11 +192,10 @@ def _over(seconds: Seconds, slow: str, fast: str, px: int, batch: int) -> tuple[
 
 
 def _row(seconds: Seconds, px: int, batch: int) -> tuple[str, ...]:
-    drsearch, part, steps, usual, torch = (
-        median(seconds[way, px, batch]) for way in ("drsearch", "training_part", "floor", "usual", "torch")
-    )
-    waits = "the step, for input" if part > INPUT_WAITS * steps else "input, for the step"
-    return str(px), str(batch), *(f"{each:.3f}" for each in (drsearch, part, steps, usual, torch)), waits
+    ways = ("drsearch", "training_part", "training_part_ahead", "floor", "usual", "torch")
+    of = {way: median(seconds[way, px, batch]) for way in ways}
+    waits = "the step, for input" if of["training_part"] > INPUT_WAITS * of["floor"] else "input, for the step"
+    return str(px), str(batch), *(f"{of[way]:.3f}" for way in ways), waits
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from drsearch.data.augmentation import Augmenter
-from drsearch.data.pipeline import epoch_order, epoch_size, steps_per_epoch, training_batches
+from drsearch.data.pipeline import copied_ahead, epoch_order, epoch_size, steps_per_epoch, training_batches
 from drsearch.data.records import Eyes, RecordSet, map_eyes, open_records, read_eyes
 from drsearch.home import Home
 from drsearch.model.fit import EpochResult, build_optimizer, set_seeds, set_threads
@@ -239,11 +239,12 @@ def drsearch(records: RecordSet, settings: Settings) -> None:
             sender.stop()
 
 
-def training_part(records: RecordSet, settings: Settings) -> None:
+def training_part(records: RecordSet, settings: Settings, ahead: bool = False) -> None:
     """drsearch's batches and steps alone: no validation, no metrics, no tracking."""
     eyes = map_eyes(records, Home(records.folder.parents[1]), "train")
-    batches = iter(training_batches(eyes.images, eyes.labels, settings.training, settings.augmentation, 0))
-    _steps(settings, batches, steps_per_epoch(eyes.labels, settings.training))
+    batches = training_batches(eyes.images, eyes.labels, settings.training, settings.augmentation, 0)
+    n_steps = steps_per_epoch(eyes.labels, settings.training)
+    _steps(settings, copied_ahead(batches) if ahead else iter(batches), n_steps)
 
 
 def floor(records: RecordSet, settings: Settings) -> None:
@@ -344,6 +345,7 @@ WAYS: dict[str, Callable[[RecordSet, Settings], None]] = {
     "keras_tuner": keras_tuner,
     "drsearch": drsearch,
     "training_part": training_part,
+    "training_part_ahead": functools.partial(training_part, ahead=True),
     "floor": floor,
     "floor_bfloat16": floor_bfloat16,
     "step_of_keras": step_of_keras,

@@ -361,6 +361,9 @@ class TrainingSettings(_Section):
     xla: str = _setting("auto", "whether XLA compiles a step: on, off or auto: off, until XLA was measured to pay on a "
                         "GPU",
                         choices=("auto", "on", "off"), searched=False)  # fmt: skip
+    copy_ahead: str = _setting("auto", "whether batches are copied to the GPU while steps before them run, which no "
+                               "digit depends on: on, off or auto: off, until it was measured to pay on a GPU",
+                               choices=("auto", "on", "off"), searched=False)  # fmt: skip
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -183,6 +183,19 @@ def training_batches(
     options.autotune.enabled = False
     options.threading.private_threadpool_size = threads
     return dataset.prefetch(8).with_options(options)
+
+
+def copied_ahead(batches: tf.data.Dataset, device: str = "") -> Iterator[tuple[tf.Tensor, ...]]:
+    """Iterate with the next two batches on the device of the steps already, copied while steps before them run.
+
+    Args:
+        batches: Of `training_batches`.
+        device: Of the steps, for example `/GPU:0`; empty for the first GPU, and where there is none, for the
+            processor, to which nothing needs to be copied.
+    """
+    device = device or ("/GPU:0" if tf.config.list_logical_devices("GPU") else "/CPU:0")
+    with tf.device(device):
+        return iter(batches.apply(tf.data.experimental.prefetch_to_device(device, buffer_size=2)))
 
 
 def _give_way() -> None:

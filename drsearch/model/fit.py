@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from drsearch.data.pipeline import LabelledImages, steps_per_epoch, training_batches
+from drsearch.data.pipeline import LabelledImages, copied_ahead, steps_per_epoch, training_batches
 from drsearch.errors import MetricError, TrialFailed
 from drsearch.files import open_whole
 from drsearch.measure.curve_metrics import OwnMetric, metric_value
@@ -357,7 +357,8 @@ class Training:
 
     def _data_from(self, first_epoch: int) -> TrainingData:
         training, metrics = self._settings.training, self._settings.study.metrics
-        batches, steps = iter(self._batches(first_epoch, training)), steps_per_epoch(self._train.labels, training)
+        dataset, steps = self._batches(first_epoch, training), steps_per_epoch(self._train.labels, training)
+        batches = copied_ahead(dataset) if training.copy_ahead == "on" else iter(dataset)
         return TrainingData(batches, steps, self._validation, metrics, self._own.objective)
 
     def _batches(self, first_epoch: int, training: TrainingSettings) -> tf.data.Dataset:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -104,6 +105,28 @@ def test_no_batch_depends_on_the_number_of_threads_that_change_pictures() -> Non
     )
     for (images, labels), (same_images, same_labels) in zip(one, several, strict=True):
         assert np.array_equal(images, same_images) and np.array_equal(labels, same_labels)
+
+
+AHEAD = """
+import itertools
+import numpy as np, tensorflow as tf
+from drsearch.data.pipeline import copied_ahead, training_batches
+from drsearch.settings import AugmentationSettings, TrainingSettings
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+images, labels = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8), np.arange(11) % 2
+make = lambda: training_batches(images, labels, TrainingSettings(batch_size=4), AugmentationSettings(), 3)
+for usual, ahead in itertools.islice(zip(make(), copied_ahead(make(), "/CPU:1")), 12):
+    assert usual[0].device.endswith("CPU:0") and all(part.device.endswith("CPU:1") for part in ahead), ahead
+    assert all(np.array_equal(one, other) for one, other in zip(usual, ahead, strict=True))
+print("the same")
+"""
+
+
+def test_batches_that_are_copied_ahead_lie_on_the_device_of_the_steps_and_are_the_same() -> None:
+    """The processor in two devices stands for a processor and a GPU."""
+    done = warm.run([sys.executable, "-c", AHEAD], os.environ)
+    assert done.stdout == "the same\n", done.stderr[-2000:]
 
 
 def test_augmentation_leaves_the_labels_and_their_order_alone() -> None:

@@ -88,6 +88,19 @@ def test_an_epoch_in_several_calls_equals_one_in_a_single_call_to_the_bit(
     assert all(np.array_equal(a, b) for a, b in zip(_state(parts), _state(whole), strict=True))
 
 
+def test_batches_that_are_copied_ahead_train_as_others_do_before_and_after_a_resume(
+    train_eyes: Eyes, validation_eyes: Eyes, tmp_path: Path
+) -> None:
+    usual = _run(_training(train_eyes, validation_eyes), 3)
+    ahead = _run(_training(train_eyes, validation_eyes, {"training.copy_ahead": "on"}), 1)
+    ahead.save(tmp_path / "checkpoint.npz", {})
+    resumed = _training(train_eyes, validation_eyes, {"training.copy_ahead": "on"})
+    resumed.restore(tmp_path / "checkpoint.npz")
+    _run(resumed, 2)
+    assert _without_time(resumed.history) == _without_time(usual.history)
+    assert all(np.array_equal(one, other) for one, other in zip(_state(resumed), _state(usual), strict=True))
+
+
 def test_one_seed_gives_one_curve_and_another_seed_another(train_eyes: Eyes, validation_eyes: Eyes) -> None:
     def curve(seed: int) -> list[EpochResult]:
         changes = {"training.seed": seed, "model.dropout": 0.5}
