@@ -196,9 +196,19 @@ def stop_retrying() -> None:
     outage.stopped.set()
 
 
-def allow_retries() -> None:
-    """Let this process wait for its database again: `stop_retrying` was called for an earlier study."""
+@contextmanager
+def unlimited_retries() -> Iterator[None]:
+    """Wait for the database as long as it is away, until `stop_retrying` is called, and whatever was called before.
+
+    Yields:
+        Nothing.
+    """
     outage.stopped.clear()
+    before, outage.limit_s = outage.limit_s, math.inf
+    try:
+        yield
+    finally:
+        outage.limit_s = before
 
 
 def stop_retrying_when(is_over: Callable[[], bool]) -> None:

@@ -25,7 +25,7 @@ from drsearch.tracking.sender import SenderProcess
 from drsearch.tracking.sent import unsent
 from drsearch.trials.heartbeat import HeartbeatMonitor
 from drsearch.trials.reconcile import reconcile
-from drsearch.trials.retrying import Storage, StorageAway, allow_retries, stop_retrying
+from drsearch.trials.retrying import Storage, StorageAway, stop_retrying, unlimited_retries
 from drsearch.trials.storage import transaction
 from drsearch.trials.trials import Trial, read_trials
 from drsearch.workers.remote import fetch_records, is_shared, start_upload
@@ -139,20 +139,20 @@ class Supervisor:
             RecordsError: On a machine that joins, if the records that arrive are not the study's.
             StudyError: If a worker ended with an error that is no trial's own.
         """
-        allow_retries()
         self._show, self._on_trial = show, on_trial
-        if self._run is None:
-            with Interrupts(self._interrupt, say_stopping):
-                if not fetch_records(self._definition, self._home, lambda: bool(self._stopped)):
-                    return self._result()
-            self._supervise(n_workers, timeout_s, say_stopping, make_pool)
-        else:
-            let_go_on(self._study)
-            with launching(self._folder):
-                self._with_space(self._run.begin)
-                if is_shared(self._url, self._home.tracking_uri):
-                    start_upload(self._definition, self._home)
+        with unlimited_retries():
+            if self._run is None:
+                with Interrupts(self._interrupt, say_stopping):
+                    if not fetch_records(self._definition, self._home, lambda: bool(self._stopped)):
+                        return self._result()
                 self._supervise(n_workers, timeout_s, say_stopping, make_pool)
+            else:
+                let_go_on(self._study)
+                with launching(self._folder):
+                    self._with_space(self._run.begin)
+                    if is_shared(self._url, self._home.tracking_uri):
+                        start_upload(self._definition, self._home)
+                    self._supervise(n_workers, timeout_s, say_stopping, make_pool)
         if self._error is not None:
             raise self._error
         return self._result()

@@ -10,9 +10,11 @@ from typing import Any
 
 import optuna
 import pytest
+from services import when
 
 from drsearch.data.synthetic import synthesize
 from drsearch.datasets.given import open_dataset
+from drsearch.files import lock
 from drsearch.home import Home
 from drsearch.space.check import load_space
 from drsearch.study.definition import load_study
@@ -20,6 +22,8 @@ from drsearch.study.preparation import prepare_all
 from drsearch.tracking.events import RunEnd, Tags
 from drsearch.tracking.journal import Journal
 from drsearch.tracking.tags import REASON_TAG
+from drsearch.trials import storage as storage_module
+from drsearch.trials.retrying import outage
 from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials
 from drsearch.workers import supervisor
@@ -143,3 +147,27 @@ def test_a_trial_that_began_while_the_launcher_stopped_the_study_comes_to_its_en
     assert result.spent == "stopped by a callback"
     assert [trial.state for trial in result.trials] == ["complete"] * len(result.trials)
     assert len(result.trials) > 1
+
+
+def test_a_launcher_waits_for_its_database_as_long_as_it_takes(
+    launched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a process that has loaded a study before: a person does not wait for that longer than half a minute."""
+    launcher = launched()
+    monkeypatch.setattr(outage, "limit_s", 0.1)
+    monkeypatch.setattr(storage_module, "_LOCK_S", 0.1)
+    with open(tmp_path / "home" / "studies.db.lock", "a") as held:
+        lock(held)
+
+        def release() -> None:
+            when(lambda: outage._away, "the launcher to notice")
+            time.sleep(2)  # it asks again meanwhile
+            held.close()
+
+        elsewhere = threading.Thread(target=release)
+        elsewhere.start()
+        result = launcher.run(1)
+        elsewhere.join()
+    assert result.counts()["complete"] == 6 and result.stopped == ""
+    assert last_end(launcher) == ("FINISHED", "")
+    assert outage.limit_s == 0.1, "commands after it are limited as before"
