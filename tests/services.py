@@ -5,6 +5,7 @@ over `stop` and `start`, as a server that was away does.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import pwd
@@ -30,6 +31,9 @@ HANG_S = 600
 
 DEBIAN = "/usr/lib/postgresql"
 """Where Debian keeps PostgreSQL, off the path."""
+
+DEBIANS_POOLER = "/usr/sbin/pgbouncer"
+"""Where Debian keeps PgBouncer, off the path of some users."""
 
 _GIVEN_OUT_FROM = 32768
 """The system chooses ports from here on: for a client that connects, and for who binds port 0."""
@@ -175,6 +179,60 @@ class PostgresServer:
             done = subprocess.run(command, cwd=self._folder, stdout=said, stderr=said, timeout=HANG_S, **self._user)
         if done.returncode != 0:
             raise RuntimeError(f"{program} ended with {done.returncode}: {(self._folder / 'said').read_text()[-2000:]}")
+
+
+class Pooler:
+    """A PgBouncer before a PostgreSQL, which gives each transaction to any of its few connections.
+
+    Args:
+        server: The PostgreSQL.
+        n_connections: To it, for each database.
+    """
+
+    def __init__(self, server: PostgresServer, n_connections: int) -> None:
+        self._folder, self._port = Path(tempfile.mkdtemp(prefix="drsearch-pooler-")), free_port()
+        settings = f"""[databases]
+* = host=127.0.0.1 port={server.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self._port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {self._folder}/users
+pool_mode = transaction
+default_pool_size = {n_connections}
+ignore_startup_parameters = options
+logfile = {self._folder}/log
+"""
+        (self._folder / "users").write_text('"postgres" ""\n')
+        (self._folder / "settings").write_text(settings)
+        user: dict[str, Any] = {}
+        if os.geteuid() == 0:  # it refuses to run as root
+            nobody = pwd.getpwnam("nobody")
+            user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
+        self._process = subprocess.Popen(
+            [shutil.which("pgbouncer") or DEBIANS_POOLER, "--quiet", self._folder / "settings"], **user
+        )
+
+    def url(self, database: str) -> str:
+        """The URL of a database through it, of the one that goes to the server itself."""
+        name = database.rpartition("/")[2]
+        told = {"host": "127.0.0.1", "port": self._port, "user": "postgres", "dbname": name}
+
+        def answers() -> bool:
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(**told, connect_timeout=10):
+                return True
+            return False
+
+        when(answers, "the pooler to answer", self._process)
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{name}"
+
+    def close(self) -> None:
+        """End it and remove what it kept."""
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class MlflowServer:

@@ -33,6 +33,7 @@ from drsearch.trials.storage import open_storage
 from drsearch.trials.trials import Trial, read_trials
 
 EPOCHS = 12
+LONGER_THAN_A_COMMAND_WAITS_S = 35.0
 SETTINGS = {
     "training.epochs": EPOCHS,
     "study.max_retries": 1000,  # many faults may fall on one trial
@@ -64,6 +65,7 @@ class Storm:
     disk: Path | None
     draw: random.Random
     launched: int = 1
+    database_was_down: bool = False
     stopped: list[tuple[float, psutil.Process]] = field(default_factory=list)
 
     def strike(self, fault: Fault) -> None:
@@ -162,9 +164,13 @@ class Storm:
         while self.launcher.poll() is None and not children(self.launcher, "drsearch.workers.worker"):
             time.sleep(0.05)
         seconds = self.draw.uniform(0.5, 5.0)
+        if not self.database_was_down:
+            seconds += LONGER_THAN_A_COMMAND_WAITS_S
+        self.database_was_down = True
         fault.met = f"{seconds:.1f} s"
         self.database.stop("immediate")
         time.sleep(seconds)
+        assert "the study database was away at the end" not in self.study.said.read_text()
         self.database.start()
 
     def mlflow_down(self, fault: Fault) -> None:

@@ -1,9 +1,12 @@
 """Does a study keep its head when its database is away, locked, or wrong?"""
 
+import re
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,15 @@ import pytest
 import sqlalchemy
 import sqlalchemy.exc
 from absl import logging
-from services import HANG_S, when
+from services import DEBIANS_POOLER, HANG_S, Pooler, PostgresServer, when
 
 from drsearch.errors import StudyError
+from drsearch.study.budget import N_TRIALS
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials import retrying
+from drsearch.trials.claim import claim
 from drsearch.trials.heartbeat import Heartbeat, HeartbeatMonitor
-from drsearch.trials.retrying import StorageAway, is_away, with_retries, without_retries
+from drsearch.trials.retrying import Storage, StorageAway, is_away, with_retries, without_retries
 from drsearch.trials.storage import delete_trials, open_storage, transaction
 
 
@@ -302,6 +307,42 @@ def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(po
         assert is_away(lost.value)
         stopped.invalidate()
     engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["postgresql:/optuna", "postgresql://host:port/optuna", "postgresql+nosuch://h/optuna"])
+def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
+    with pytest.raises(
+        StudyError, match=rf"^--storage {re.escape(url)}: no study database there \(.*\); write for exam"
+    ):
+        open_storage(url)
+
+
+@pytest.fixture
+def pooler(postgresql: PostgresServer) -> Iterator[Pooler]:
+    if shutil.which("pgbouncer") is None and not Path(DEBIANS_POOLER).exists():
+        pytest.skip("no PgBouncer on this machine: no study was tried through a pooler (apt-get install pgbouncer)")
+    pooler = Pooler(postgresql, 6)
+    yield pooler
+    pooler.close()
+
+
+def test_a_pooler_may_give_every_transaction_to_another_connection(postgresql: PostgresServer, pooler: Pooler) -> None:
+    url = pooler.url(postgresql.database())
+    storages = [open_storage(url) for _ in range(3)]
+    optuna.create_study(storage=storages[0], study_name="s").set_user_attr(N_TRIALS, 30)
+
+    def run_trials(storage: Storage) -> list[int]:
+        study, numbers = optuna.load_study(study_name="s", storage=storage), []
+        while claimed := claim(study, storage, 30):
+            with_retries(lambda trial=claimed[1]: study.tell(trial.number, 0.5))  # type: ignore[misc]
+            numbers.append(claimed[0])
+        return numbers
+
+    with ThreadPoolExecutor(3) as workers:
+        numbers = [number for numbers in workers.map(run_trials, storages) for number in numbers]
+    assert sorted(numbers) == list(range(30))
+    for storage in storages:
+        storage._backend.engine.dispose()
 
 
 def test_a_command_that_begins_while_its_database_is_away_ends_at_once() -> None:
