@@ -162,9 +162,11 @@ def windows(
             time.sleep(WINDOW_S)
             asked, seconds = meters.read() - before, time.monotonic() - began
             more = sum(each.epochs() for each in machines) - epochs
-            say(f"{n_workers} workers on {len(machines)} machines, {more} epochs in {seconds:.0f} s: {asked}")
-            parts = [seconds, (len(machines) - 1) * seconds, n_workers * seconds, more]
-            yield parts, asked, [n_workers, len(machines), meters.connections()]
+            counts = [n_workers, len(machines), meters.connections()]
+            say(
+                f"{n_workers} workers on {len(machines)} machines, {more} epochs in {seconds:.0f} s: {asked}, {counts[2]}"
+            )
+            yield [seconds, (len(machines) - 1) * seconds, n_workers * seconds, more], asked, counts
     finally:
         for process in reversed(running):  # the launcher last: it waits for no other machine then
             process.terminate()
@@ -201,8 +203,10 @@ def measure(rounds: int) -> Result:
         seconds, epochs = many_s - few_s, many_epochs - few_epochs
         of_trial.append((many - few - costs @ [seconds, 0, seconds, epochs]) / (TRIALS[1] - TRIALS[0]))
     trial = np.median(of_trial, axis=0)
-    table = np.array(connected, float)
-    per_worker, per_machine = nnls(table[:, :2], table[:, 2])[0]
+    workers, machines, n_connections = np.array(connected, float).T
+    of_launcher, per_machine, per_worker = nnls(
+        np.stack([np.ones(len(machines)), machines - 1, workers], axis=1), n_connections
+    )[0]
     return Result(
         "What do workers ask of the study database and of MLflow?",
         (
@@ -222,7 +226,7 @@ def measure(rounds: int) -> Result:
                         n,
                         f"{epoch_s:g}",
                         *(f"{each:.3g}" for each in _per_second(costs, trial, n, epoch_s)),
-                        round(n * per_worker + n / WORKERS_OF_A_MACHINE * per_machine),
+                        round(of_launcher + (n / WORKERS_OF_A_MACHINE - 1) * per_machine + n * per_worker),
                     )
                     for n in (64, 1000)
                     for epoch_s in EPOCHS_S
@@ -248,7 +252,8 @@ def measure(rounds: int) -> Result:
             f"than {100 * off[0]:.0f} % (statements) and {100 * off[1]:.0f} % (requests) of the most. The cost of a "
             f"trial comes from studies of {TRIALS[0]} and {TRIALS[1]} trials that end. Statements are those that the "
             "study database logs, BEGIN and COMMIT apart, requests those in the access log of MLflow.",
-            f"Connections: {per_worker:.1f} of a worker, {per_machine:.1f} of a machine beside its workers.",
+            f"Connections, when a window ends: {per_worker:.1f} of a worker, {per_machine:.1f} of a machine that joined, "
+            f"{of_launcher:.1f} of the launcher.",
             "The second table is computed from the first, not measured.",
         ),
     )

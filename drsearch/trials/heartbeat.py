@@ -1,5 +1,6 @@
 """Heartbeats of running trials: each worker sends them, others see when they stop."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable
@@ -26,8 +27,10 @@ def heartbeats(storage: Storage, trial_ids: Iterable[int]) -> dict[int, str]:
     query = sqlalchemy.select(table.c.trial_id, table.c.heartbeat).where(table.c.trial_id.in_(ids))
 
     def read() -> dict[int, str]:
-        with storage._backend.engine.connect() as connection:
-            return {int(trial_id): str(beat) for trial_id, beat in connection.execute(query)}
+        with contextlib.closing(
+            storage._backend.scoped_session()
+        ) as session:  # within a transaction, the connection of that
+            return {int(trial_id): str(beat) for trial_id, beat in session.execute(query)}
 
     return dict.fromkeys(ids, "") | with_retries(read)
 
@@ -63,7 +66,8 @@ class HeartbeatMonitor:
 class Heartbeat:
     """Sends the heartbeats of one trial, from a thread that no error of the database ends.
 
-    Optuna's own thread beats only inside `study.optimize`, and dies of the first database error.
+    Optuna's own thread beats only inside `study.optimize`, and dies of the first database error. After each beat the
+    connections of this process are closed: while it trains it needs none.
 
     Args:
         storage: The study database.
@@ -88,6 +92,7 @@ class Heartbeat:
             try:
                 with without_retries():  # waiting for the database would keep the trial's end waiting
                     self._storage.record_heartbeat(self._trial_id)
+                self._storage.let_go()
             except Exception as wrong:  # whatever it is, the next beat may reach the database again
                 if is_away(wrong):
                     retrying.outage.begins(wrong)

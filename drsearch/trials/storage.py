@@ -257,7 +257,7 @@ def transaction(storage: Storage, study_name: str, body: Callable[[], T]) -> T:
         storage: The study database.
         study_name: The study.
         body: Repeated as a whole while the database does not answer. It must look at what an earlier try has written,
-            since the answer to a write can be lost.
+            since the answer to a write can be lost. On PostgreSQL, what it writes is there at its end, or not at all.
 
     Returns:
         The result of `body`.
@@ -284,6 +284,22 @@ def delete_trials(storage: Storage, study_id: int) -> None:
 
 
 @contextmanager
+def _all_on(connection: sqlalchemy.Connection, storage: Storage) -> Iterator[None]:
+    """Let what this thread reads and writes belong to a transaction that has begun, whose end commits all of it.
+
+    With a second connection beside that of the lock, workers that hold all connections of a server, and wait for the
+    lock, would wait for ever: whoever has the lock could not write.
+    """
+    sessions = storage._backend.scoped_session
+    sessions.remove()
+    sessions(bind=connection, join_transaction_mode="create_savepoint")  # Optuna takes this thread's
+    try:
+        yield
+    finally:
+        sessions.remove()
+
+
+@contextmanager
 def _study_lock(storage: Storage, study_name: str) -> Iterator[None]:
     """Hold the lock of a study, which one process at a time can have; it goes with the process, however that ends.
 
@@ -296,7 +312,8 @@ def _study_lock(storage: Storage, study_name: str) -> Iterator[None]:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_S}s'")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
-            yield
+            with _all_on(connection, storage):
+                yield
     elif engine.dialect.name == "sqlite" and engine.url.database:
         with open(f"{engine.url.database}.lock", "a") as file:
             deadline = time.monotonic() + _LOCK_S

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,6 @@ from absl import logging
 from services import DEBIANS_POOLER, HANG_S, Pooler, PostgresServer, when
 
 from drsearch.errors import StudyError
-from drsearch.study.budget import N_TRIALS
 from drsearch.trials import heartbeat as heartbeat_module
 from drsearch.trials import retrying
 from drsearch.trials.claim import claim
@@ -309,6 +309,74 @@ def test_a_process_that_was_stopped_within_a_transaction_keeps_nobody_waiting(po
     engine.dispose()
 
 
+def run_trials(storage: Storage, n: int) -> list[int]:
+    """Take trials of the study `s` and end them until none is left; their numbers."""
+    study, numbers = optuna.load_study(study_name="s", storage=storage), []
+    while claimed := claim(study, storage, n):
+        with_retries(lambda trial=claimed[1]: study.tell(trial.number, 0.5))  # type: ignore[misc]
+        numbers.append(claimed[0])
+    return numbers
+
+
+def test_workers_that_have_all_connections_of_a_server_do_not_wait_for_each_other_for_ever(
+    postgresql: PostgresServer,
+) -> None:
+    url, n = postgresql.database(), 4
+    role = f"w{uuid.uuid4().hex}"
+    server = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
+        connection.exec_driver_sql(f"ALTER SCHEMA public OWNER TO {role}")
+        storages = [open_storage(url.replace("postgres@", f"{role}@")) for _ in range(n)]  # each keeps its connection
+        connection.exec_driver_sql(f"ALTER ROLE {role} CONNECTION LIMIT {n}")
+    optuna.create_study(storage=storages[0], study_name="s")
+    with ThreadPoolExecutor(n) as workers:
+        numbers = [
+            number for found in workers.map(lambda storage: run_trials(storage, 12), storages) for number in found
+        ]
+    assert sorted(numbers) == list(range(12))
+    for storage in storages:
+        storage._backend.engine.dispose()
+
+
+def test_a_transaction_whose_connection_dies_is_repeated_as_a_whole(postgresql: PostgresServer) -> None:
+    url = postgresql.database()
+    storage, tries = open_storage(url), []
+    study = optuna.create_study(storage=storage, study_name="s")
+    server = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+
+    def body() -> int:
+        trial_id: int = storage.create_new_trial(study._study_id)
+        tries.append(trial_id)
+        if len(tries) == 1:
+            with server.connect() as connection:
+                others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+                assert connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}").scalars().all() == [
+                    True
+                ]
+        storage.set_trial_user_attr(trial_id, "a", 1)
+        return trial_id
+
+    assert transaction(storage, "s", body) == tries[1]
+    assert [(trial._trial_id, trial.user_attrs) for trial in study.trials] == [(tries[1], {"a": 1})]
+    storage._backend.engine.dispose()
+
+
+def test_a_worker_that_trains_holds_no_connection(postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat_module, "HEARTBEAT_S", 0.1)
+    url = postgresql.database()
+    storage = open_storage(url)
+    study = optuna.create_study(storage=storage, study_name="s")
+    trial_id = study.ask()._trial_id
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection, Heartbeat(storage, trial_id):
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        when(lambda: connection.exec_driver_sql(asked).scalar_one() == 0, "its connections to be closed")
+    assert heartbeat_module.heartbeats(storage, [trial_id])[trial_id]
+    engine.dispose()
+    storage._backend.engine.dispose()
+
+
 @pytest.mark.parametrize("url", ["postgresql:/optuna", "postgresql://host:port/optuna", "postgresql+nosuch://h/optuna"])
 def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
     with pytest.raises(
@@ -321,7 +389,7 @@ def test_what_is_no_address_is_refused_in_a_sentence(url: str) -> None:
 def pooler(postgresql: PostgresServer) -> Iterator[Pooler]:
     if shutil.which("pgbouncer") is None and not Path(DEBIANS_POOLER).exists():
         pytest.skip("no PgBouncer on this machine: no study was tried through a pooler (apt-get install pgbouncer)")
-    pooler = Pooler(postgresql, 6)
+    pooler = Pooler(postgresql, 2)
     yield pooler
     pooler.close()
 
@@ -329,17 +397,11 @@ def pooler(postgresql: PostgresServer) -> Iterator[Pooler]:
 def test_a_pooler_may_give_every_transaction_to_another_connection(postgresql: PostgresServer, pooler: Pooler) -> None:
     url = pooler.url(postgresql.database())
     storages = [open_storage(url) for _ in range(3)]
-    optuna.create_study(storage=storages[0], study_name="s").set_user_attr(N_TRIALS, 30)
-
-    def run_trials(storage: Storage) -> list[int]:
-        study, numbers = optuna.load_study(study_name="s", storage=storage), []
-        while claimed := claim(study, storage, 30):
-            with_retries(lambda trial=claimed[1]: study.tell(trial.number, 0.5))  # type: ignore[misc]
-            numbers.append(claimed[0])
-        return numbers
-
+    optuna.create_study(storage=storages[0], study_name="s")
     with ThreadPoolExecutor(3) as workers:
-        numbers = [number for numbers in workers.map(run_trials, storages) for number in numbers]
+        numbers = [
+            number for found in workers.map(lambda storage: run_trials(storage, 30), storages) for number in found
+        ]
     assert sorted(numbers) == list(range(30))
     for storage in storages:
         storage._backend.engine.dispose()
