@@ -163,9 +163,8 @@ def windows(
             asked, seconds = meters.read() - before, time.monotonic() - began
             more = sum(each.epochs() for each in machines) - epochs
             counts = [n_workers, len(machines), meters.connections()]
-            say(
-                f"{n_workers} workers on {len(machines)} machines, {more} epochs in {seconds:.0f} s: {asked}, {counts[2]}"
-            )
+            about = f"{n_workers} workers on {len(machines)} machines, {counts[2]} connections, {more} epochs"
+            say(f"{about} in {seconds:.0f} s: {asked}")
             yield [seconds, (len(machines) - 1) * seconds, n_workers * seconds, more], asked, counts
     finally:
         for process in reversed(running):  # the launcher last: it waits for no other machine then
@@ -252,8 +251,8 @@ def measure(rounds: int) -> Result:
             f"than {100 * off[0]:.0f} % (statements) and {100 * off[1]:.0f} % (requests) of the most. The cost of a "
             f"trial comes from studies of {TRIALS[0]} and {TRIALS[1]} trials that end. Statements are those that the "
             "study database logs, BEGIN and COMMIT apart, requests those in the access log of MLflow.",
-            f"Connections, when a window ends: {per_worker:.1f} of a worker, {per_machine:.1f} of a machine that joined, "
-            f"{of_launcher:.1f} of the launcher.",
+            f"Connections, when a window ends: {of_launcher:.1f} of the launcher, {per_machine:.1f} of a machine that "
+            f"joined, {per_worker:.1f} of a worker.",
             "The second table is computed from the first, not measured.",
         ),
     )
