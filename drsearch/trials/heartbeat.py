@@ -27,9 +27,8 @@ def heartbeats(storage: Storage, trial_ids: Iterable[int]) -> dict[int, str]:
     query = sqlalchemy.select(table.c.trial_id, table.c.heartbeat).where(table.c.trial_id.in_(ids))
 
     def read() -> dict[int, str]:
-        with contextlib.closing(
-            storage._backend.scoped_session()
-        ) as session:  # within a transaction, the connection of that
+        # Optuna's session of this thread: within a transaction, that of the transaction.
+        with contextlib.closing(storage._backend.scoped_session()) as session:
             return {int(trial_id): str(beat) for trial_id, beat in session.execute(query)}
 
     return dict.fromkeys(ids, "") | with_retries(read)

@@ -186,6 +186,10 @@ class Storage:
         value = getattr(self.optuna, name)
         return partial(self._repeated, value) if callable(value) and name not in _NOT_REPEATED else value
 
+    def forget(self) -> None:
+        """Read all trials anew, those too that had ended when they were read."""
+        self.optuna = optuna.storages.get_storage(self.optuna._backend)
+
     def let_go(self) -> None:
         """Close the connections to a server that no thread uses now: it has a hundred for all workers of all studies.
 

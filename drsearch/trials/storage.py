@@ -309,11 +309,15 @@ def _study_lock(storage: Storage, study_name: str) -> Iterator[None]:
     engine = storage._backend.engine
     if engine.dialect.name == "postgresql":
         key = int.from_bytes(hashlib.sha256(f"drsearch {study_name}".encode()).digest()[:8], "big", signed=True)
-        with engine.begin() as connection:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_S}s'")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
-            with _all_on(connection, storage):
-                yield
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_S}s'")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({key})")
+                with _all_on(connection, storage):
+                    yield
+        except BaseException:
+            storage.forget()  # what was read of its own writes, which are undone
+            raise
     elif engine.dialect.name == "sqlite" and engine.url.database:
         with open(f"{engine.url.database}.lock", "a") as file:
             deadline = time.monotonic() + _LOCK_S

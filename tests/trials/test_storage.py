@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy
 import sqlalchemy.exc
 from absl import logging
+from optuna.trial import TrialState
 from services import DEBIANS_POOLER, HANG_S, Pooler, PostgresServer, when
 
 from drsearch.errors import StudyError
@@ -343,23 +344,46 @@ def test_a_transaction_whose_connection_dies_is_repeated_as_a_whole(postgresql: 
     url = postgresql.database()
     storage, tries = open_storage(url), []
     study = optuna.create_study(storage=storage, study_name="s")
-    server = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
 
     def body() -> int:
         trial_id: int = storage.create_new_trial(study._study_id)
         tries.append(trial_id)
         if len(tries) == 1:
-            with server.connect() as connection:
-                others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
-                assert connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}").scalars().all() == [
-                    True
-                ]
+            end_connections(url)
         storage.set_trial_user_attr(trial_id, "a", 1)
         return trial_id
 
     assert transaction(storage, "s", body) == tries[1]
     assert [(trial._trial_id, trial.user_attrs) for trial in study.trials] == [(tries[1], {"a": 1})]
     storage._backend.engine.dispose()
+
+
+def test_what_was_read_in_a_transaction_that_was_undone_is_read_again(postgresql: PostgresServer) -> None:
+    url = postgresql.database()
+    storage, states = open_storage(url), []
+    study = optuna.create_study(storage=storage, study_name="s")
+    trial_id = study.ask()._trial_id
+
+    def body() -> None:
+        states.append(study.trials[0].state)
+        storage.set_trial_state_values(trial_id, state=TrialState.FAIL)
+        assert study.trials[0].state is TrialState.FAIL  # Optuna keeps trials that have ended
+        if len(states) == 1:
+            end_connections(url)
+
+    transaction(storage, "s", body)
+    assert states == [TrialState.RUNNING] * 2
+    storage.forget()
+    assert study.trials[0].state is TrialState.FAIL
+    storage._backend.engine.dispose()
+
+
+def end_connections(url: str) -> None:
+    """Kill the only connection to a database."""
+    server = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        assert connection.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}").scalars().all() == [True]
 
 
 def test_a_worker_that_trains_holds_no_connection(postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
