@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from drsearch.api.access import open_studies
 from drsearch.datasets.given import open_dataset
 from drsearch.errors import DrsearchError
 from drsearch.home import Home
@@ -31,6 +32,7 @@ def main(space_file: str, data: str, study: str, workers: str, storage: str = ""
     try:
         prepared = prepare_all(dataset, space, home, skip_bad=False)
         launcher = launch_study(study, space, dataset, prepared, home, storage or home.storage_url)
+        open_studies(storage, home)  # as the command does, beside the launcher
         place = RayPlace.read(os.environ.get("STUDIES_ON", ""), None, None, None)
         make_pool = functools.partial(RayPool, place=place) if place is not None else WorkerPool
         result = launcher.run(int(workers), make_pool=make_pool)
