@@ -216,7 +216,7 @@ logfile = {self._folder}/log
         )
 
     def url(self, database: str) -> str:
-        """The URL of a database through it, of the one that goes to the server itself."""
+        """The URL that leads to a database through it; `database` is the one that leads there directly."""
         name = database.rpartition("/")[2]
         told = {"host": "127.0.0.1", "port": self._port, "user": "postgres", "dbname": name}
 
